@@ -1,0 +1,449 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the words controller and core speak.
+
+One request goes in as a line of JSON on standard input; events come out as lines of JSON on standard output, the
+last of them the result. Nothing secret is in either.
+
+Request::
+
+    {"protocol": 1, "run": "2026-11-24T08-15-03-k3f9", "command": "upgrade", "operator": "alice@desk",
+     "node": {"root_dir": "/opt/emqx" | null, "name": "emqx@10.0.0.1" | null,
+              "data_dir": null, "staging_dir": null},
+     "tarball": null | {"name": "emqx-5.10.5.tar.gz", "bytes": 71000000, "sha256": "<64 hex>",
+                        "sidecar": {"status": "ok" | "missing" | "unreadable", "text": "…"},
+                        "release": {"version": "5.10.5", "build_info": {"erlang": "27.3.4.2-8", "os": …, "arch": …},
+                                    "mnesia_hook": true, "files": 3300, "bytes": 129000000}
+                                   | {"error": {"err_type": "cannot_read_emqx_vars", "message": "…", "detail": {}}}},
+     "target": "5.10.5" | null,
+     "hops": [{"file": "5.10.4-to-5.10.5.relup", "from": "5.10.4", "target": "5.10.5", "text": "…"}],
+     "helpers": [{"file": "my_helper.erl", "text": "…"}],
+     "options": {<see OPTIONS>}}
+
+``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
+version. ``release`` is what `release.read_tarball` says; it holds for exactly the bytes with that SHA-256. ``helpers`` are the catalogue's helper modules, as source.
+
+Events, each with a key ``event``:
+
+    {"event": "hello", "pid": 4711, "python": "3.9.2", "user": "emqx"}
+    {"event": "step", "step": "extract", "status": "start"}
+    {"event": "step", "step": "extract", "status": "ok", "seconds": 0.9, "detail": {}}
+    {"event": "progress", "step": "stage", "done": 4194304, "total": 71000000, "unit": "bytes"}
+    {"event": "want", "file": "tarball", "offset": 0, "bytes": 71000000}
+    {"event": "note", "message": "…"}                  a sentence for the operator
+    {"event": "result", …}                             the last one, see `Result`
+
+After a ``want`` the controller writes exactly ``bytes`` bytes of the file, from ``offset``, to the core's standard
+input.
+"""
+
+import json
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+PROTOCOL_VERSION = 1
+
+STEPS = ("stage", "checksum", "patches", "extract", "apply", "verify", "cleanup")
+"""The steps of an upgrade, in order. A failure's stage may also be ``connect``, ``plan`` or a command of its own."""
+
+COMMANDS: Dict[str, Tuple[str, ...]] = {
+    "status": (),
+    "plan": (),
+    "stage": ("stage", "checksum"),
+    "upgrade": STEPS,
+    "verify": ("verify",),
+    "cleanup": ("cleanup",),
+    "rollback": ("rollback",),
+    "logs": (),
+    "logs-clear": (),
+}
+"""What a request may ask for, and the steps each goes through."""
+
+OPTIONS: Dict[str, Tuple[Any, str]] = {
+    "force": (False, "go on although the patches folder is not empty; recorded in the history"),
+    "on_failure": (
+        "stop",
+        "what happens to a node whose hop failed past the point where it can be undone: stop | restart",
+    ),
+    "purge": (False, "rollback: remove the deployed tree as well"),
+    "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
+    "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
+    "boot_timeout": (120, "seconds to wait for a node that restarts"),
+    "settle": (5, "seconds for which a restarted node must go on answering"),
+    "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
+    "hop_timeout": (900, "seconds for the hop"),
+}
+"""Options of a request: name, default, meaning."""
+
+OUTCOMES = {
+    "upgraded": 0,
+    "unchanged": 0,
+    "ready": 0,
+    "staged": 0,
+    "verified": 0,
+    "cleaned": 0,
+    "rolled back": 0,
+    "ok": 0,
+    "skipped": 0,
+    "refused": 3,
+    "failed": 1,
+}
+"""How a command can end on a host, with the exit status each stands for (`exit_status` combines those of all hosts)."""
+
+
+class ErrorSpec(NamedTuple):
+    """What an ``err_type`` means, in one sentence, and what the operator can do next."""
+
+    meaning: str
+    hint: str
+
+
+ERRORS: Dict[str, ErrorSpec] = {
+    # connect
+    "host_unreachable": ErrorSpec(
+        "No SSH connection to the host could be made.",
+        "Check the address and port in the inventory, and that the SSH server is up.",
+    ),
+    "host_key_unknown": ErrorSpec(
+        "The host's SSH key is in no known_hosts file.",
+        "Compare the fingerprint with the host's own, then add it with ssh-keyscan or a first ssh login.",
+    ),
+    "host_key_changed": ErrorSpec(
+        "The host's SSH key is not the one in known_hosts.",
+        "Find out why: a reinstalled host, or someone in between. Only then replace the key (ssh-keygen -R).",
+    ),
+    "auth_failed": ErrorSpec(
+        "The SSH server accepted none of the keys offered.",
+        "Check user and key in the inventory; try the same with ssh -v.",
+    ),
+    "key_unusable": ErrorSpec(
+        "The private key of the inventory can't be used.",
+        "Check that the file exists and is readable; a key with a passphrase belongs in the SSH agent.",
+    ),
+    "ssh_timeout": ErrorSpec(
+        "The host did not answer in time.",
+        "Look at the host's load and network; connect_timeout and command_timeout can be raised.",
+    ),
+    "connection_lost": ErrorSpec(
+        "The SSH connection broke before the core's result came back.",
+        "A hop that has begun goes on in the VM: see inv status, then run the same command again.",
+    ),
+    "python_missing": ErrorSpec(
+        "The host has no python3 of version 3.6 or newer.",
+        "Install python3, or name one by `python` in the inventory.",
+    ),
+    "become_failed": ErrorSpec(
+        "The core could not be run as the user that owns the node.",
+        "Let the SSH user run python3 as that user by sudo without a password, or log in as that user.",
+    ),
+    "wrong_user": ErrorSpec(
+        "The node belongs to another user than the one the core runs as.",
+        "Set `become` in the inventory to the node's user, or leave it at auto.",
+    ),
+    "core_failed": ErrorSpec(
+        "The core ended without a result.",
+        "Read the detail; then inv status, and run the same command again.",
+    ),
+    "protocol_mismatch": ErrorSpec(
+        "Core and controller speak different versions of the protocol.",
+        "Use one version of relup_remote for both.",
+    ),
+    "bad_request": ErrorSpec(
+        "The core did not understand the request.",
+        "This is a defect of relup_remote: report it with the detail.",
+    ),
+    "internal_error": ErrorSpec(
+        "Something happened that relup_remote did not foresee.",
+        "This is a defect: report it with the detail. See inv status for where the node stands.",
+    ),
+    # finding and asking the node
+    "node_not_running": ErrorSpec(
+        "No running node was found on the host.",
+        "Start it, or check root_dir and node in the inventory.",
+    ),
+    "ambiguous_node": ErrorSpec(
+        "More than one running node fits.",
+        "Name one by root_dir or node in the inventory.",
+    ),
+    "root_dir_not_found": ErrorSpec(
+        "The root directory is not an EMQX release.",
+        "Check root_dir in the inventory.",
+    ),
+    "node_unreachable": ErrorSpec(
+        "The VM runs but could be reached neither over the distribution protocol nor through its wrapper.",
+        "Check that the node answers `bin/emqx ping` on the host.",
+    ),
+    "call_timeout": ErrorSpec(
+        "The VM did not answer a call in time.",
+        "Look at the node's load; call_timeout can be raised.",
+    ),
+    "call_failed": ErrorSpec(
+        "A call to the VM ended in an error.",
+        "Read the detail: it is the VM's own.",
+    ),
+    "node_not_ready": ErrorSpec(
+        "The VM answers, but the broker in it is not running.",
+        "Wait until the node has booted, or look at its log.",
+    ),
+    "upgrade_in_progress": ErrorSpec(
+        "Another upgrade works on this node.",
+        "Wait for it to end (inv status), or find out who runs it.",
+    ),
+    # stage and checksum
+    "target_tarball_not_found": ErrorSpec("The tarball is not there.", "Check the path."),
+    "bad_tarball": ErrorSpec(
+        "The tarball can't be read: it is damaged, cut short, or of an unknown format.",
+        "Fetch it again and compare its SHA-256.",
+    ),
+    "unsafe_tarball": ErrorSpec(
+        "The tarball holds a member that would be written outside the tree.",
+        "Do not use this file; fetch the release from its source.",
+    ),
+    "disk_full": ErrorSpec(
+        "There is not enough space on the host.", "Free some space; the detail says how much and where."
+    ),
+    "cannot_write_file": ErrorSpec("A file could not be written.", "Check owner and mode of the folder named."),
+    "cannot_create_dir": ErrorSpec("A folder could not be created.", "Check owner and mode of the parent folder."),
+    "no_write_permission": ErrorSpec(
+        "The node's user may not write where the release is to go.",
+        "Give the node's user write permission on the folder named.",
+    ),
+    "untrusted_dir": ErrorSpec(
+        "A folder of ours belongs to someone else, or others may write in it.",
+        "Find out who made it, and remove it.",
+    ),
+    "missing_sha256_sidecar": ErrorSpec(
+        "There is no <tarball>.sha256 beside the tarball.",
+        "Fetch it from where the tarball came from.",
+    ),
+    "cannot_read_sha256_sidecar": ErrorSpec("The .sha256 file can't be read.", "Check its mode."),
+    "invalid_sha256_sidecar": ErrorSpec(
+        "The .sha256 file does not begin with 64 hex digits.",
+        "Fetch it again; a bare digest and the format of sha256sum are understood.",
+    ),
+    "sha256_mismatch": ErrorSpec(
+        "The tarball's SHA-256 is not the one of its .sha256 file.",
+        "Fetch both again; do not use this tarball.",
+    ),
+    # patches
+    "patches_dir_not_empty": ErrorSpec(
+        "The data folder holds patches (patches/*.beam), which the hop would replace or which would replace the hop.",
+        "Remove the patches that the target contains, or go on with --force.",
+    ),
+    # extract
+    "cannot_read_emqx_vars": ErrorSpec(
+        "The release has no readable releases/emqx_vars.", "Check that the tarball is an EMQX release."
+    ),
+    "rel_vsn_not_found": ErrorSpec(
+        "releases/emqx_vars names no REL_VSN.", "Check that the tarball is an EMQX release."
+    ),
+    "cannot_read_build_info": ErrorSpec(
+        "The release has no readable BUILD_INFO.", "Check that the tarball is an EMQX release."
+    ),
+    "duplicate_pending_target": ErrorSpec(
+        "This target is deployed already and waits for the node's restart.",
+        "Nothing is left to do; the next restart boots it.",
+    ),
+    "already_upgraded_to_target_vsn": ErrorSpec("The node runs this version already.", "Nothing is left to do."),
+    "otp_major_vsn_mismatch": ErrorSpec(
+        "The target was built for another major version of Erlang/OTP.",
+        "This can't be done hot: upgrade by a restart.",
+    ),
+    "otp_compatible_mismatch": ErrorSpec(
+        "One of the two releases is built on EMQX's fork of OTP, the other is not.",
+        "Use a tarball of the same edition and build.",
+    ),
+    "os_arch_mismatch": ErrorSpec(
+        "The target was built for another operating system or processor.",
+        "Use the tarball made for this host.",
+    ),
+    "no_relup_entry": ErrorSpec(
+        "The catalogue has no hop from the running version to the target.",
+        "inv paths lists the hops there are.",
+    ),
+    "malformed_hop": ErrorSpec(
+        "The hop file can't be evaluated, or is not a hop.",
+        "The detail says what is wrong with it; priv/relup/README.md describes the format.",
+    ),
+    "ambiguous_hop": ErrorSpec(
+        "Two hop files are for the same pair of versions.", "Keep one of them in the catalogue."
+    ),
+    # apply
+    "preflight_failed": ErrorSpec(
+        "The VM can't run this hop as it stands.",
+        "Each problem is listed with the instruction it belongs to.",
+    ),
+    "invalid_instr": ErrorSpec("The hop has an instruction that is unknown or ill-formed.", "Correct the hop."),
+    "module_not_found": ErrorSpec(
+        "A module of the hop is neither in the target nor among the catalogue's helpers.", "Correct the hop."
+    ),
+    "no_such_file": ErrorSpec("A file that the hop needs is not there.", "Stage and extract again."),
+    "bad_beam": ErrorSpec(
+        "A beam file can't be loaded into this VM.", "Check that the tarball is made for this version of OTP."
+    ),
+    "helper_not_compiled": ErrorSpec("A helper module of the catalogue does not compile.", "Correct the helper."),
+    "app_not_found": ErrorSpec("The target has no such application.", "Correct the hop."),
+    "app_not_restartable": ErrorSpec("kernel, stdlib and compiler can't be restarted in a hop.", "Correct the hop."),
+    "app_dependency_missing": ErrorSpec(
+        "An application of the hop needs another one that is absent.",
+        "Add it to the hop, or correct the target.",
+    ),
+    "function_not_exported": ErrorSpec(
+        "The hop calls a function that the version loaded at that point does not export.", "Correct the hop."
+    ),
+    "release_not_reloaded": ErrorSpec(
+        "The hop does not reload emqx_release, so the node would go on reporting the old version.",
+        "Add {load_module, emqx_release} to the hop.",
+    ),
+    "version_not_reported": ErrorSpec(
+        "After the hop the node does not report the target version.", "Compare emqx_release in the target."
+    ),
+    "sticky_module": ErrorSpec(
+        "A module of the hop lies in a sticky directory.", "Such a module can't be replaced hot."
+    ),
+    "old_code_in_use": ErrorSpec(
+        "Processes still run the old code of a module that the hop replaces; the load would kill them.",
+        "The detail names them. Let them end, or restart the node.",
+    ),
+    "suspended_supervisor": ErrorSpec("A supervisor is suspended.", "Resume it, or find out who suspended it."),
+    "which_children_failed": ErrorSpec("A supervisor does not answer.", "Look at the node: it is not healthy."),
+    "code_change_failed": ErrorSpec(
+        "A process could not change its state to the new version.",
+        "Read the detail: it is the process's own error.",
+    ),
+    "suspend_failed": ErrorSpec("A process could not be suspended in time.", "Look at what it does; try again."),
+    "failed_to_load": ErrorSpec("The VM refused to load a module.", "Read the detail."),
+    "failed_to_stop_app": ErrorSpec("An application could not be stopped.", "Read the detail."),
+    "failed_to_start_app": ErrorSpec("An application could not be started.", "Read the detail."),
+    "apply_failed": ErrorSpec("A function called by the hop failed or did not return ok.", "Read the detail."),
+    "post_upgrade_failed": ErrorSpec(
+        "A post-upgrade callback failed; the code of the target is loaded, the marker is not written.",
+        "Remove the cause and run the upgrade again: it goes on from the callbacks.",
+    ),
+    "post_upgrade_module_not_loaded": ErrorSpec(
+        "The module with the post-upgrade callbacks is not loaded.", "Correct the hop or the target."
+    ),
+    "marker_failed": ErrorSpec(
+        "The hop is done but the marker could not be written: the next restart would boot the old release.",
+        "Remove the cause and run the upgrade again.",
+    ),
+    "hop_timeout": ErrorSpec(
+        "The hop did not end in time; it goes on in the VM.",
+        "See inv status; the time allowed is hop_timeout.",
+    ),
+    "hop_lost": ErrorSpec(
+        "The hop ended without an outcome: the VM or the agent in it died.",
+        "See inv status; the next boot is of one whole release.",
+    ),
+    # verify, cleanup, rollback, history
+    "verify_failed": ErrorSpec(
+        "The node is not what it should be after the upgrade.", "Each signal that is off is in the detail."
+    ),
+    "nothing_to_roll_back": ErrorSpec("There is no marker: the node boots its base release.", "Nothing is left to do."),
+    "restart_failed": ErrorSpec("The node could not be restarted by its wrapper.", "Look at the node's log."),
+    "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
+    "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
+}
+"""Every ``err_type`` there is. The plugin's own words are used where it has one."""
+
+
+class Failure(Exception):
+    """Why a step, or a whole command, did not succeed on a host.
+
+    `err_type` is a key of `ERRORS`; `message` one sentence for the operator (the meaning from `ERRORS` unless
+    given); `detail` facts as JSON; `stage` the step, filled in where it is caught if not given. `changed` says
+    whether the node or its tree was changed before: it decides between the outcomes ``refused`` and ``failed``.
+    """
+
+    def __init__(
+        self,
+        err_type: str,
+        message: Optional[str] = None,
+        *,
+        detail: Optional[Dict[str, Any]] = None,
+        stage: Optional[str] = None,
+        hint: Optional[str] = None,
+        changed: bool = False,
+    ) -> None:
+        spec = ERRORS[err_type]
+        self.err_type = err_type
+        self.message = message or spec.meaning
+        self.hint = hint or spec.hint
+        self.detail = detail or {}
+        self.stage = stage
+        self.changed = changed
+        super().__init__("{}: {}".format(err_type, self.message))
+
+    def to_json(self) -> Dict[str, Any]:
+        """The ``error`` object of the commands' contract."""
+        return {
+            "stage": self.stage,
+            "err_type": self.err_type,
+            "message": self.message,
+            "hint": self.hint,
+            "detail": self.detail,
+        }
+
+
+class Step(NamedTuple):
+    """How a step went: `status` is ok | unchanged | skipped | failed; `seconds` wall time; `detail` facts as JSON."""
+
+    step: str
+    status: str
+    seconds: float
+    detail: Dict[str, Any]
+
+    def to_json(self) -> Dict[str, Any]:
+        """The step as an element of a result's ``steps``."""
+        return {
+            "step": self.step,
+            "status": self.status,
+            "seconds": round(self.seconds, 4),
+            "detail": self.detail,
+        }
+
+
+class Result:
+    """What a request came to on a host; `to_json` gives the last event.
+
+    `problems` are all the refusals found, `error` the first of them or the failure. `facts` depends on the command:
+    the node's state (status, plan), rows of history (logs), the hop's report (upgrade).
+    """
+
+    def __init__(self) -> None:
+        self.outcome = "ok"
+        self.node: Optional[str] = None
+        self.from_vsn: Optional[str] = None
+        self.target: Optional[str] = None
+        self.running: Optional[str] = None
+        self.seconds = 0.0
+        self.steps: List[Step] = []
+        self.error: Optional[Failure] = None
+        self.problems: List[Failure] = []
+        self.warnings: List[Dict[str, Any]] = []
+        self.facts: Dict[str, Any] = {}
+
+    def to_json(self) -> Dict[str, Any]:
+        """The result as the event ``result``; the controller adds ``host``."""
+        return {
+            "event": "result",
+            "node": self.node,
+            "outcome": self.outcome,
+            "from": self.from_vsn,
+            "target": self.target,
+            "running": self.running,
+            "seconds": round(self.seconds, 3),
+            "steps": [step.to_json() for step in self.steps],
+            "error": None if self.error is None else self.error.to_json(),
+            "problems": [problem.to_json() for problem in self.problems],
+            "warnings": self.warnings,
+            "facts": self.facts,
+        }
+
+
+def exit_status(outcomes: Iterable[str]) -> int:
+    """The exit status for a command whose hosts ended with `outcomes`: a failure outweighs a refusal."""
+    codes = {OUTCOMES[outcome] for outcome in outcomes}
+    return 1 if 1 in codes else 3 if 3 in codes else 0
+
+
+def encode(message: Dict[str, Any]) -> bytes:
+    """One line of the protocol, newline included."""
+    return json.dumps(message, separators=(",", ":"), sort_keys=True).encode("utf-8") + b"\n"
