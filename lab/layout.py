@@ -1,0 +1,152 @@
+"""Where everything of a lab is, and which ports and names it uses: pure, nothing is touched here.
+
+::
+
+    <state>/                       0700, `.lab` in the project unless told otherwise
+      lab.json                     the settings the lab was made with
+      cookie                       0600, shared by the nodes
+      client_key, client_key.pub   the operator's key, accepted by every host
+      known_hosts, ssh_config      `ssh -F <state>/ssh_config n1` just works
+      epmd.{pid,log}               only where the lab had to start one
+      releases/                    tarballs and sidecars
+      hosts/n1/ssh/                host key, sshd_config, pid, log, session wrapper
+      hosts/n1/home/               HOME of every session on that host
+      hosts/n1/root/               the node's root: a release, unpacked
+      hosts/n1/start.log           what the last `bin/emqx start` said
+
+Host *N* listens for SSH on ``ports.ssh + N`` and for MQTT on ``ports.mqtt + N``. Its node is ``emqxN@127.0.0.1``, so
+that its distribution port is ``ports.dist + N`` by EMQX's own rule.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_STATE = PROJECT / ".lab"
+STATE_VARIABLE = "RELUP_LAB_DIR"
+EPMD_PORT = 4369
+"""Port on which a node started with epmd looks for it."""
+
+DEFAULT_DIST_BASE = 4370
+"""The base of the distribution ports that needs no setting."""
+
+
+def state_dir(given: str | os.PathLike[str] | None = None) -> Path:
+    """The state folder to use: the one given, else that of ``RELUP_LAB_DIR``, else `.lab` in the project."""
+    return Path(given or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE).absolute()
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The bases of a lab's ports; host N uses base + N."""
+
+    ssh: int = 22200
+    mqtt: int = 18830
+    dist: int = DEFAULT_DIST_BASE
+
+    def shifted(self, by: int) -> "Ports":
+        """The same bases moved by ``by``, for a lab beside another."""
+        return Ports(self.ssh + by, self.mqtt + by, self.dist + by)
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a lab."""
+
+    number: int
+    dir: Path
+    ports: Ports
+
+    @property
+    def name(self) -> str:
+        return f"n{self.number}"
+
+    @property
+    def node(self) -> str:
+        return f"emqx{self.number}@{LOOPBACK}"
+
+    @property
+    def ssh_port(self) -> int:
+        return self.ports.ssh + self.number
+
+    @property
+    def mqtt_port(self) -> int:
+        return self.ports.mqtt + self.number
+
+    @property
+    def dist_port(self) -> int:
+        return self.ports.dist + self.number
+
+    @property
+    def ssh_dir(self) -> Path:
+        return self.dir / "ssh"
+
+    @property
+    def home(self) -> Path:
+        return self.dir / "home"
+
+    @property
+    def root(self) -> Path:
+        return self.dir / "root"
+
+    @property
+    def wrapper(self) -> Path:
+        return self.root / "bin" / "emqx"
+
+    @property
+    def start_log(self) -> Path:
+        return self.dir / "start.log"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A lab's files, ports and names."""
+
+    state: Path
+    nodes: int = 3
+    ports: Ports = field(default_factory=Ports)
+    epmd: bool = False
+
+    @property
+    def hosts(self) -> list[Host]:
+        return [Host(n, self.state / "hosts" / f"n{n}", self.ports) for n in range(1, self.nodes + 1)]
+
+    @property
+    def settings(self) -> Path:
+        return self.state / "lab.json"
+
+    @property
+    def cookie(self) -> Path:
+        return self.state / "cookie"
+
+    @property
+    def client_key(self) -> Path:
+        return self.state / "client_key"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.state / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.state / "ssh_config"
+
+    @property
+    def releases(self) -> Path:
+        return self.state / "releases"
+
+    @property
+    def epmd_pid(self) -> Path:
+        return self.state / "epmd.pid"
+
+    @property
+    def epmd_log(self) -> Path:
+        return self.state / "epmd.log"
+
+    @property
+    def inventory(self) -> Path:
+        """The project's `inventory/lab.yml` for its own lab; any other lab keeps its inventory in its state folder."""
+        own = self.state == DEFAULT_STATE
+        return PROJECT / "inventory" / "lab.yml" if own else self.state / "inventory.yml"
