@@ -1,0 +1,117 @@
+"""The catalogue: a folder of hop files (`*.relup`) and of the helper modules that ship with them (`*.erl`).
+
+Files that can't be used are listed with the reason; they never keep the others from being used.
+"""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relup_remote.checkout import checkout
+from relup_remote.hops.lexer import LexError
+from relup_remote.hops.script import versions
+from relup_remote.usage import UsageError
+
+VARIABLE = "RELUP_CATALOGUE"
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A hop file and the pair of versions it is for."""
+
+    file: str
+    from_vsn: str
+    target: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Helper:
+    """The source of a module that ships with the catalogue."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A file that can't be used. ``line`` and ``column`` count from 1; 0 is the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What a folder holds, by file name."""
+
+    folder: Path
+    hops: tuple[Hop, ...] = ()
+    helpers: tuple[Helper, ...] = ()
+    malformed: tuple[Malformed, ...] = ()
+
+    @property
+    def ambiguous(self) -> dict[tuple[str, str], list[str]]:
+        """The pairs of versions that more than one file is for, with the files."""
+        files = defaultdict(list)
+        for hop in self.hops:
+            files[hop.from_vsn, hop.target].append(hop.file)
+        return {pair: names for pair, names in files.items() if len(names) > 1}
+
+    def to(self, target: str) -> list[Hop]:
+        """The hops that lead to a version."""
+        return [hop for hop in self.hops if hop.target == target]
+
+
+def locate(given: str | None = None) -> Path:
+    """The folder to use: ``given``, else $RELUP_CATALOGUE, else `priv/relup` of the checkout.
+
+    Raises `UsageError` (``no_catalogue``) if there is none.
+    """
+    named = given or os.environ.get(VARIABLE)
+    root = checkout()
+    if named:
+        folder = Path(named).expanduser()
+    elif root:
+        folder = root / "priv" / "relup"
+    else:
+        raise UsageError("no_catalogue", "no catalogue of hops: name its folder by --catalogue or RELUP_CATALOGUE")
+    if not folder.is_dir():
+        raise UsageError("no_catalogue", f"no catalogue of hops: {folder} is not a folder")
+    return folder
+
+
+def load(folder: Path) -> Catalogue:
+    """Read a catalogue. Raises `UsageError` (``no_catalogue``) only if the folder itself can't be read."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix in (".relup", ".erl") and path.is_file())
+    except OSError as error:
+        raise UsageError("no_catalogue", f"no catalogue of hops: {folder}: {error.strerror}") from error
+    found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
+    for path in paths:
+        entry = _read(path)
+        found[type(entry)].append(entry)
+    return Catalogue(folder, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+
+
+def _read(path: Path) -> Hop | Helper | Malformed:
+    try:
+        text = path.read_bytes().decode("utf-8")
+        if path.suffix == ".erl":
+            return Helper(path.name, text)
+        return Hop(path.name, *versions(text), text)
+    except OSError as error:
+        return Malformed(path.name, 0, 0, f"can't be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        line, column = _place(error.object, error.start)
+        return Malformed(path.name, line, column, "not UTF-8 text")
+    except LexError as error:
+        return Malformed(path.name, error.line, error.column, error.message)
+
+
+def _place(data: bytes, at: int) -> tuple[int, int]:
+    return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)

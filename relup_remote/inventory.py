@@ -1,0 +1,328 @@
+"""The inventory: hosts, groups and their settings, from one YAML file, checked before anything is contacted.
+
+::
+
+    defaults: {user: emqx, key: ~/.ssh/id_ed25519}
+    hosts:
+      n1: {address: 10.0.0.1, root_dir: /opt/emqx}
+      n2: {}
+    groups:
+      cores: [n1, n2]
+
+The fields of `HostSettings` are the one table of settings: the validator and `docs/inventory.md` come from it.
+"""
+
+import difflib
+import fnmatch
+import os
+import re
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from relup_remote.checkout import checkout
+from relup_remote.usage import UsageError
+
+VARIABLE = "RELUP_INVENTORY"
+SECTIONS = ("defaults", "hosts", "groups")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class InventoryError(UsageError):
+    """The inventory is unusable. ``path`` is its file, ``where`` the place in it (``hosts.n1.port``, ``line 3``)."""
+
+    def __init__(self, path: Path, where: str, message: str) -> None:
+        super().__init__("bad_inventory", f"{path}: {where}: {message}" if where else f"{path}: {message}")
+        self.path = path
+        self.where = where
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of setting: what to call it, and how a YAML value becomes one (ValueError if it can't).
+
+    ``read`` gets the value and the inventory's folder.
+    """
+
+    label: str
+    read: Callable[[Any, Path], Any]
+
+
+def _word(value: Any, _base: Path) -> str:
+    # A leading dash would be an option to ssh or sudo.
+    if not isinstance(value, str) or not value or value.startswith("-") or re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError
+    return value
+
+
+def _port(value: Any, _base: Path) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 65536:
+        raise ValueError
+    return value
+
+
+def _seconds(value: Any, _base: Path) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise ValueError
+    return float(value)
+
+
+def _local_path(value: Any, base: Path) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    try:
+        return base / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError from error
+
+
+def _remote_path(value: Any, _base: Path) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError
+    return value.rstrip("/") or "/"
+
+
+def _role(value: Any, _base: Path) -> str:
+    if value not in ("core", "replicant"):
+        raise ValueError
+    return str(value)
+
+
+WORD = Kind("text without spaces", _word)
+PORT = Kind("whole number from 1 to 65535", _port)
+SECONDS = Kind("seconds, more than 0", _seconds)
+LOCAL_PATH = Kind("path on this machine", _local_path)
+REMOTE_PATH = Kind("absolute path on the host", _remote_path)
+ROLE = Kind("`core` or `replicant`", _role)
+
+
+def _about(kind: Kind, description: str) -> dict[str, Any]:
+    return {"kind": kind, "description": description}
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """One host: its name in the inventory, and all that is set for it. None means: found out, or ssh_config's."""
+
+    name: str
+    address: str = field(
+        default="",
+        metadata=_about(WORD, "what to connect to: a name, an address, or an alias of ssh_config (the host's name)"),
+    )
+    port: int | None = field(default=None, metadata=_about(PORT, "port of the SSH server (ssh_config's, else 22)"))
+    user: str | None = field(default=None, metadata=_about(WORD, "SSH user (ssh_config's, else yours)"))
+    key: Path | None = field(
+        default=None,
+        metadata=_about(LOCAL_PATH, "private key, relative to the inventory's folder (ssh_config's and the agent's)"),
+    )
+    known_hosts: Path | None = field(
+        default=None,
+        metadata=_about(
+            LOCAL_PATH, "known host keys, relative to the inventory's folder (ssh_config's, else ~/.ssh/known_hosts)"
+        ),
+    )
+    become: str = field(
+        default="auto",
+        metadata=_about(WORD, "user to run as, by sudo; `auto` is the user that owns the node, `never` means no sudo"),
+    )
+    python: str | None = field(
+        default=None, metadata=_about(WORD, "the host's python3, 3.6 or newer (the one on its PATH)")
+    )
+    connect_timeout: float = field(default=10.0, metadata=_about(SECONDS, "time for the connection to stand"))
+    command_timeout: float = field(
+        default=60.0, metadata=_about(SECONDS, "time in which a working host must say something")
+    )
+    keepalive: float = field(default=15.0, metadata=_about(SECONDS, "time between signs of life on an idle connection"))
+    root_dir: str | None = field(
+        default=None, metadata=_about(REMOTE_PATH, "root of the node (that of the one node that runs)")
+    )
+    node: str | None = field(default=None, metadata=_about(WORD, "name of the node (that of the one node that runs)"))
+    data_dir: str | None = field(
+        default=None, metadata=_about(REMOTE_PATH, "data folder of the node (from its command line)")
+    )
+    staging_dir: str | None = field(
+        default=None, metadata=_about(REMOTE_PATH, "where tarballs are staged (below the data folder)")
+    )
+    role: str | None = field(default=None, metadata=_about(ROLE, "what the node is in its cluster (not known)"))
+
+
+SETTINGS: dict[str, Field[Any]] = {setting.name: setting for setting in fields(HostSettings) if setting.metadata}
+"""The settings a host can have, by name. A description ends with what holds where the setting is absent."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An inventory that was found good. ``hosts`` and ``groups`` are in the file's order."""
+
+    path: Path
+    hosts: tuple[HostSettings, ...]
+    groups: Mapping[str, tuple[str, ...]]
+
+    def select(self, selectors: Iterable[str] = ()) -> list[HostSettings]:
+        """The hosts meant by ``selectors``, in the inventory's order, each once; all of them if there are none.
+
+        A selector is a host, a group, a glob over both, or a comma list of such. Raises `UsageError`
+        (``unknown_host``) if one means nothing.
+        """
+        words = [word.strip() for selector in selectors for word in selector.split(",")]
+        if not words:
+            return list(self.hosts)
+        wanted = {name for word in words for name in self._meant_by(word)}
+        return [host for host in self.hosts if host.name in wanted]
+
+    def _meant_by(self, word: str) -> set[str]:
+        names = [host.name for host in self.hosts]
+        found = {name for name in names if fnmatch.fnmatchcase(name, word)}
+        for group, members in self.groups.items():
+            if fnmatch.fnmatchcase(group, word):
+                found.update(members)
+        if not found:
+            there = f"hosts: {', '.join(names)}"
+            if self.groups:
+                there += f"; groups: {', '.join(self.groups)}"
+            raise UsageError("unknown_host", f"no host or group fits '{word}'; {self.path} has {there}")
+        return found
+
+
+def locate(given: str | None = None) -> Path:
+    """The inventory to use: ``given``, else $RELUP_INVENTORY, else the first that exists of the usual places.
+
+    Those are `inventory/hosts.yml` and `inventory/lab.yml` of the working directory, the same of the checkout, and
+    `~/.config/relup_remote/inventory.yml`. Raises `UsageError` (``no_inventory``).
+    """
+    named = given or os.environ.get(VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    places = _usual_places()
+    for place in places:
+        if place.is_file():
+            print(f"inventory: {place}", file=sys.stderr)
+            return place
+    raise UsageError("no_inventory", f"no inventory: looked for {', '.join(str(place) for place in places)}")
+
+
+def _usual_places() -> list[Path]:
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    bases = dict.fromkeys(base for base in (Path.cwd(), checkout()) if base)
+    return [
+        *(base / "inventory" / name for base in bases for name in ("hosts.yml", "lab.yml")),
+        config / "relup_remote" / "inventory.yml",
+    ]
+
+
+def load(path: Path) -> Inventory:
+    """Read and check an inventory. Raises `InventoryError` for the first thing that is wrong."""
+    return _Reader(path).inventory()
+
+
+class _Reader:
+    """Turns one file into an `Inventory`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def inventory(self) -> Inventory:
+        document = self._mapping(self._document(), "")
+        self._known(document, SECTIONS, "", "section")
+        defaults = self._settings(document.get("defaults"), "defaults")
+        hosts = self._hosts(document.get("hosts"), defaults)
+        return Inventory(self.path, hosts, self._groups(document.get("groups"), {host.name for host in hosts}))
+
+    def _document(self) -> Any:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise self._error("", f"can't be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise self._error("", f"is not UTF-8 text: byte {error.start}") from error
+        try:
+            # A SafeLoader: it makes plain values and nothing else.
+            document = yaml.load(text, _UniqueKeys)  # noqa: S506
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            raise self._error(f"line {mark.line + 1}" if mark else "", error.problem or "is not YAML") from error
+        except yaml.YAMLError as error:
+            raise self._error("", f"is not YAML: {error}".splitlines()[0]) from error
+        if document is None:
+            raise self._error("", "is empty")
+        return document
+
+    def _hosts(self, section: Any, defaults: dict[str, Any]) -> tuple[HostSettings, ...]:
+        if not section:
+            raise self._error("hosts", "no hosts are given")
+        hosts = []
+        for name, given in self._mapping(section, "hosts").items():
+            self._name(name, "hosts")
+            own = self._settings(given, f"hosts.{name}")
+            hosts.append(HostSettings(name=name, **{"address": name, **defaults, **own}))
+        return tuple(hosts)
+
+    def _settings(self, given: Any, where: str) -> dict[str, Any]:
+        mapping = self._mapping(given, where) if given is not None else {}
+        self._known(mapping, SETTINGS, where, "setting")
+        return {name: self._value(name, value, where) for name, value in mapping.items()}
+
+    def _value(self, name: str, value: Any, where: str) -> Any:
+        setting = SETTINGS[name]
+        if value is None and setting.default is None:
+            return None
+        kind: Kind = setting.metadata["kind"]
+        try:
+            return kind.read(value, self.path.parent.absolute())
+        except ValueError as error:
+            raise self._error(f"{where}.{name}", f"expected {kind.label}, found {value!r}") from error
+
+    def _groups(self, section: Any, hosts: set[str]) -> dict[str, tuple[str, ...]]:
+        groups = {}
+        for name, members in (self._mapping(section, "groups") if section is not None else {}).items():
+            self._name(name, "groups")
+            where = f"groups.{name}"
+            if name in hosts:
+                raise self._error(where, "a host has this name too")
+            if not isinstance(members, list):
+                raise self._error(where, f"expected a list of hosts, found {members!r}")
+            for member in members:
+                if not isinstance(member, str) or member not in hosts:
+                    raise self._error(where, f"there is no host {member!r}{_nearest(str(member), hosts)}")
+            groups[name] = tuple(members)
+        return groups
+
+    def _mapping(self, value: Any, where: str) -> dict[Any, Any]:
+        if not isinstance(value, dict):
+            raise self._error(where, f"expected a mapping, found {value!r}")
+        return value
+
+    def _known(self, mapping: Mapping[Any, Any], known: Iterable[str], where: str, what: str) -> None:
+        for key in mapping:
+            if key not in known:
+                raise self._error(where, f"unknown {what} {key!r}{_nearest(str(key), known)}")
+
+    def _name(self, name: Any, where: str) -> None:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise self._error(where, f"{name!r} is not a name: letters, digits, dots, dashes and underscores")
+
+    def _error(self, where: str, message: str) -> InventoryError:
+        return InventoryError(self.path, where, message)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where PyYAML lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

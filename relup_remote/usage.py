@@ -1,0 +1,42 @@
+"""Wrong use of a command: found before any host is contacted, and the end of it (exit status 2)."""
+
+from relup_remote.core.protocol import ErrorSpec
+
+USAGE_ERRORS: dict[str, ErrorSpec] = {
+    "bad_option": ErrorSpec("An option is unknown, missing or has a value it can't have.", "See --help COMMAND."),
+    "no_inventory": ErrorSpec(
+        "No inventory was named and none is in the usual places.",
+        "Name one by --inventory or RELUP_INVENTORY; inventory/example.yml shows the format.",
+    ),
+    "bad_inventory": ErrorSpec(
+        "The inventory can't be read or says something it can't.", "docs/inventory.md describes every setting."
+    ),
+    "unknown_host": ErrorSpec("No host or group of the inventory fits the selection.", "The message lists them."),
+    "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one by --catalogue or RELUP_CATALOGUE."),
+    "no_terminal": ErrorSpec(
+        "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
+    ),
+    "declined": ErrorSpec("The operator said no.", "Nothing was done."),
+}
+"""What can be wrong before any host is contacted, in the same shape as the hosts' own errors."""
+
+
+class UsageError(Exception):
+    """The command can't begin. ``err_type`` is a key of `USAGE_ERRORS`, ``message`` one clear line."""
+
+    exit_status = 2
+
+    def __init__(self, err_type: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.err_type = err_type
+        self.message = message
+        self.hint = hint or USAGE_ERRORS[err_type].hint
+
+
+class Declined(UsageError):
+    """The operator answered no: refused before any change."""
+
+    exit_status = 3
+
+    def __init__(self) -> None:
+        super().__init__("declined", "not confirmed: nothing was done")
