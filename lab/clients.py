@@ -9,7 +9,7 @@ All clients live in one thread, which alone touches them and their ledger.
 
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any
@@ -60,7 +60,10 @@ class Traffic:
         Raises `LabError` (``clients_not_ready``) after ``timeout`` seconds.
         """
         self._thread.start()
-        if not self._ready.wait(timeout):
+        in_time = self._ready.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+        if not in_time:
             waiting = [client.name for client in self._clients if not client.is_ready]
             self._end_thread()
             raise LabError(
@@ -102,6 +105,7 @@ class Traffic:
             self._drain()
         except Exception as failure:
             self._failure = failure
+            self._ready.set()
         finally:
             for client in self._clients:
                 client.close()
@@ -196,7 +200,7 @@ class _TrafficClient:
         self._send(self._published)
 
     def maintain(self, now: float) -> None:
-        """Connect where there is no connection, a little later each time; keep alive where there is one."""
+        """Try to connect where there is no connection; keep alive where there is one."""
         if self._mqtt.socket() is None:
             if now >= self._next_try:
                 self._next_try = now + RETRY_INTERVAL
@@ -240,8 +244,7 @@ class _TrafficClient:
             self._mqtt.loop_write()
 
     def _watch(self, sock: Any) -> None:
-        read: Callable[[], None] = self._read
-        self._selector.register(sock, selectors.EVENT_READ, read)
+        self._selector.register(sock, selectors.EVENT_READ, self._read)
 
     def _unwatch(self, sock: Any) -> None:
         self._selector.unregister(sock)

@@ -33,11 +33,21 @@ def make_cookie(path: Path) -> str:
 
 
 def unpack(host: Host, tarball: Path) -> None:
-    """Unpack a release into the host's root, which must not exist; a root is there whole or not at all."""
+    """Unpack a release into the host's root, which must not exist; a root is there whole or not at all.
+
+    Raises `LabError` (``unpack_failed``).
+    """
     partial = host.root.with_name("root.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    subprocess.run(["tar", "-xzf", str(tarball), "-C", str(partial), "--no-same-owner"], check=True)
+    command = ["tar", "-xzf", str(tarball), "-C", str(partial), "--no-same-owner"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(
+            "unpack_failed",
+            f"{tarball.name} could not be unpacked for {host.name}: {done.stderr.strip()}",
+            "Remove the tarball to have it built again, if the disk is not full.",
+        )
     partial.rename(host.root)
 
 
@@ -80,24 +90,31 @@ def start(host: Host) -> bool:
     """
     if pid(host) is not None:
         return False
-    with host.start_log.open("wb") as log:
-        started = subprocess.run(
-            [str(host.wrapper), "start"],
-            cwd=host.root,
-            env=_environment(host),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            timeout=START_TIMEOUT,
-            start_new_session=True,
-            check=False,
-        )
-    if started.returncode != 0 or not _await_listener(host):
+    if not (_call_start(host) and _await_listener(host)):
         raise LabError(
             "node_failed",
             f"Node {host.node} did not start.",
             f"See {host.start_log} and the logs in {host.root / 'log'}.",
         )
+    return True
+
+
+def _call_start(host: Host) -> bool:
+    try:
+        with host.start_log.open("wb") as log:
+            subprocess.run(
+                [str(host.wrapper), "start"],
+                cwd=host.root,
+                env=_environment(host),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=START_TIMEOUT,
+                start_new_session=True,
+                check=True,
+            )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return False
     return True
 
 
