@@ -11,7 +11,10 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     "bad_inventory": ErrorSpec(
         "The inventory can't be read or says something it can't.", "docs/inventory.md describes every setting."
     ),
-    "unknown_host": ErrorSpec("No host or group of the inventory fits the selection.", "The message lists them."),
+    "unknown_host": ErrorSpec(
+        "No host or group of the inventory fits the selection.",
+        "A host, a group, a glob over both, or a comma list of these is understood.",
+    ),
     "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one by --catalogue or RELUP_CATALOGUE."),
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."

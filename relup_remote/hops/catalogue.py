@@ -44,6 +44,11 @@ class Malformed:
     column: int
     reason: str
 
+    @property
+    def place(self) -> str:
+        """The place as it is put before the reason: ``line 3, column 7: ``; empty for the file as a whole."""
+        return f"line {self.line}, column {self.column}: " if self.line else ""
+
 
 @dataclass(frozen=True)
 class Catalogue:

@@ -1,0 +1,58 @@
+"""The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+from relup_remote.commands import namespace
+
+
+class UsageProgram(Program):
+    """An Invoke program for which options it can't parse are wrong use: exit status 2, where Invoke has 1."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse the options before the command."""
+        with _wrong_use():
+            super().parse_core(argv)
+
+    def parse_tasks(self) -> None:
+        """Parse commands and their options."""
+        with _wrong_use():
+            super().parse_tasks()
+
+    def parse_cleanup(self) -> None:
+        """Show help and lists, if they are asked for."""
+        with _wrong_use():
+            super().parse_cleanup()
+
+
+@contextmanager
+def _wrong_use() -> Iterator[None]:
+    try:
+        yield
+    except ParseError as error:
+        # Invoke shows an option that lacks its value by the representation of an object.
+        raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None
+
+
+def main() -> None:
+    """Run `relup` with the arguments of this process."""
+    program = UsageProgram(
+        name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=_version()
+    )
+    program.run()
+
+
+def _version() -> str | None:
+    try:
+        return version("relup_remote")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+
+
+if __name__ == "__main__":
+    main()

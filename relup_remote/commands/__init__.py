@@ -1,0 +1,17 @@
+"""The operator's commands, as Invoke tasks: `inv X` in a checkout, `relup X` anywhere."""
+
+from invoke.collection import Collection
+
+from relup_remote.commands.history import logs, logs_clear
+from relup_remote.commands.looking import hosts, status, verify
+from relup_remote.commands.paths import paths
+from relup_remote.commands.postcheck import postcheck
+from relup_remote.commands.undoing import cleanup, rollback
+from relup_remote.commands.upgrading import plan, stage, upgrade
+
+COMMANDS = (hosts, paths, plan, stage, upgrade, verify, status, logs, logs_clear, cleanup, rollback, postcheck)
+
+
+def namespace() -> Collection:
+    """A collection of all commands."""
+    return Collection(*COMMANDS)

@@ -1,0 +1,24 @@
+"""Asking before something is changed."""
+
+import sys
+
+from relup_remote.usage import Declined, UsageError
+
+
+def confirm(plan: str, question: str, *, yes: bool) -> None:
+    """Show on stderr what is going to happen, and go on only if the operator wants it, or said ``--yes``.
+
+    Raises `UsageError` (``no_terminal``) if there is nobody to ask, `Declined` on any answer but yes.
+    """
+    print(plan, file=sys.stderr)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("no_terminal", "there is no terminal to ask on")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise Declined from None
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Declined

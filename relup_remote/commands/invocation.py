@@ -1,0 +1,152 @@
+"""One invocation of a command: its hosts, its run, its output, its exit status.
+
+stdout gets the tables, or with ``--json`` the one document; all else goes to stderr. Exit statuses: 0 all fine, 1
+something failed on a host, 2 wrong use, 3 refused before any change.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from relup_remote import inventory
+from relup_remote.core.protocol import Failure, exit_status
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout import rows as host_rows
+from relup_remote.rollout import tarball, traces
+from relup_remote.rollout.identity import operator, run_id
+from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.rows import Row
+from relup_remote.rollout.run import Job, Runner, Session, Watch, ignore
+from relup_remote.rollout.tarball import Tarball
+from relup_remote.summary import json as documents
+from relup_remote.summary import report
+from relup_remote.summary.progress import Progress
+from relup_remote.usage import UsageError
+
+Table = Callable[[Sequence[Row]], str]
+
+
+class Invocation:
+    """A command being carried out, as a context manager: what it raises and what its rows say is its exit status.
+
+    ``command`` is its name, the rest its options of the same names.
+    """
+
+    def __init__(self, command: str, host: Sequence[str] | None, inventory: str, json: bool, quiet: bool) -> None:
+        self.command = command
+        self.run = run_id()
+        self._selectors = host or ()
+        self._inventory = inventory
+        self._json = json
+        self._quiet = quiet
+        self._status = 0
+
+    def __enter__(self) -> "Invocation":
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UsageError):
+            self._complain(error)
+            raise Exit(code=error.exit_status) from None
+        if isinstance(error, Exception):
+            self._apologize(traces.internal_error(error, self.run, self.command))
+            raise Exit(code=1) from None
+        if error is None and self._status:
+            raise Exit(code=self._status)
+
+    @cached_property
+    def hosts(self) -> list[HostSettings]:
+        """The hosts that are meant. Raises `UsageError`."""
+        return inventory.load(inventory.locate(self._inventory)).select(self._selectors)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What brings requests to hosts."""
+        return Runner(_connect, self.watch)
+
+    @cached_property
+    def watch(self) -> Watch:
+        """What gets the hosts' events: progress on stderr, unless the operator wants quiet."""
+        return ignore if self._quiet else Progress(sys.stderr)
+
+    def order(self, command: str | None = None, **parts: Any) -> Order:
+        """What the hosts are asked; ``command`` is the core's where it is not of our name."""
+        return Order(command or self.command, self.run, operator(), **parts)
+
+    def jobs(self, order: Order, file: Path | None = None) -> list[Job]:
+        """A job for each host."""
+        return [Job(host, request(order, host), file) for host in self.hosts]
+
+    def ask_all(self, order: Order) -> list[Row]:
+        """The rows of all hosts, asked at once, for an order that changes nothing."""
+        return self.runner.at_once(self.jobs(order))
+
+    def in_turn(self, order: Order, file: Path | None = None) -> list[Row]:
+        """The rows of the hosts, one after the other up to the first that is not done."""
+        return self.runner.in_turn(self.jobs(order, file))
+
+    def tarball(self, path: str) -> Tarball | None:
+        """Read the operator's tarball. If it is not there, every host's row says so and nothing is left to do: None."""
+        hosts = self.hosts
+        try:
+            return tarball.read(Path(path).expanduser())
+        except Failure as failure:
+            self.show([host_rows.of_failure(host.name, failure, "refused") for host in hosts])
+            return None
+
+    def show(self, rows: Sequence[Row], table: Table | None = None, *, hops: bool = False) -> None:
+        """Print what the hosts' rows say, and remember the exit status they stand for."""
+        # Tables are not needed to end with a document.
+        from relup_remote.summary.tables import steps_table  # noqa: PLC0415
+
+        self._status = exit_status(row["outcome"] for row in rows)
+        if self._json:
+            self.say(documents.text(documents.rows_document(self.command, self.run, rows)))
+            return
+        parts = [(table or steps_table)(rows), report.hops(rows) if hops else "", report.troubles(rows)]
+        self.say("\n\n".join(part for part in parts if part))
+
+    def show_document(self, document: Mapping[str, Any], text: str) -> None:
+        """Print what a command that went to no host came to: the document, or the text."""
+        self.say(
+            documents.text({"command": self.command, "ok": True, "run": self.run, **document}) if self._json else text
+        )
+
+    def say(self, text: str) -> None:
+        """Print on stdout."""
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            # Whoever read has seen enough; the flush at exit must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def note(self, text: str) -> None:
+        """Tell people something, on stderr, unless they want quiet."""
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
+    def _complain(self, error: UsageError) -> None:
+        print(f"{self.command}: {error.message} ({error.hint})", file=sys.stderr)
+        if self._json:
+            self.say(documents.text(documents.usage_document(self.command, error)))
+
+    def _apologize(self, failure: Failure) -> None:
+        print(f"{self.command}: {failure.message} {failure.detail}", file=sys.stderr)
+        if self._json:
+            document = {"command": self.command, "ok": False, "run": self.run, "error": failure.to_json(), "hosts": []}
+            self.say(documents.text(document))
+
+
+def _connect(host: HostSettings) -> Session:
+    # SSH is slow to import, and much is refused before it is needed.
+    from relup_remote.host import Host  # noqa: PLC0415
+
+    return Host(host)

@@ -1,0 +1,47 @@
+"""`hosts`, `status` and `verify`: how things stand. Nothing is changed, and every host is asked."""
+
+from invoke.context import Context
+
+from relup_remote.commands.invocation import Invocation
+from relup_remote.commands.options import command
+from relup_remote.summary.tables import hosts_table, status_table
+
+
+@command
+def hosts(
+    _context: Context,
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """List the hosts of the inventory: which can be reached, and what runs there."""
+    with Invocation("hosts", host, inventory, json, quiet) as call:
+        call.show(call.ask_all(call.order("status")), lambda rows: hosts_table(call.hosts, rows))
+
+
+@command
+def status(
+    _context: Context,
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Say where each node stands: idle, in progress, hot-upgraded, or booted into an upgrade."""
+    with Invocation("status", host, inventory, json, quiet) as call:
+        call.show(call.ask_all(call.order()), status_table)
+
+
+@command
+def verify(
+    _context: Context,
+    target: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Check that each node is what it should be after an upgrade: version, marker, tree, modules, processes."""
+    with Invocation("verify", host, inventory, json, quiet) as call:
+        call.show(call.ask_all(call.order(target=target or None)))

@@ -1,0 +1,77 @@
+"""The commands' options: one table of what they mean, one place where their values are checked."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from invoke.tasks import Task
+
+from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
+from relup_remote.usage import UsageError
+
+HELP: dict[str, str] = {
+    "host": "host, group, glob or comma list of these; repeatable (default: all hosts)",
+    "inventory": "inventory file (default: RELUP_INVENTORY, else the usual places)",
+    "json": "print one JSON document on stdout instead of tables",
+    "quiet": "no progress on stderr",
+    "tarball": "the target release, a tarball with its .sha256 beside it",
+    "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
+    "force": REQUEST_OPTIONS["force"][1],
+    "on_failure": f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)",
+    "yes": "do not ask",
+    "target": "the version that nodes should be on (default: what the marker says)",
+    "limit": "at most so many rows, the newest; 0 is all (default: 0)",
+    "anyway": "even while nodes of the cluster are not on the target",
+    "purge": "remove the deployed tree as well",
+    "boot_timeout": f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})",
+    "call_timeout": f"{REQUEST_OPTIONS['call_timeout'][1]} (default: {REQUEST_OPTIONS['call_timeout'][0]})",
+    "hop_timeout": f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})",
+}
+"""What each option means, by parameter name."""
+
+ON_FAILURE = ("stop", "restart")
+
+
+def command(body: Callable[..., None]) -> "Task[Any]":
+    """Make an Invoke task of ``body``: its parameters are the options, their help comes from `HELP`.
+
+    Numbers are taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence.
+    """
+    names = list(inspect.signature(body).parameters)[1:]
+    return Task(
+        body,
+        help={name: HELP[name] for name in names},
+        iterable=[name for name in names if name == "host"],
+        positional=[],
+        auto_shortflags=False,
+    )
+
+
+def required(name: str, value: str) -> str:
+    """``value``, which must be there. Raises `UsageError` (``bad_option``)."""
+    if not value:
+        raise UsageError("bad_option", f"--{_flag(name)} is missing: {HELP[name]}")
+    return value
+
+
+def choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """``value``, which must be one of ``choices``. Raises `UsageError` (``bad_option``)."""
+    if value not in choices:
+        raise UsageError("bad_option", f"--{_flag(name)} must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+def numbers(minimum: int = 1, **given: str) -> dict[str, int]:
+    """Those of the ``given`` options that have a value, as whole numbers. Raises `UsageError` (``bad_option``)."""
+    return {name: _number(name, value, minimum) for name, value in given.items() if value != ""}
+
+
+def _number(name: str, value: str, minimum: int) -> int:
+    # Not `isdigit`: that takes digits which int() does not.
+    if not value.isascii() or not value.isdecimal() or int(value) < minimum:
+        raise UsageError("bad_option", f"--{_flag(name)} must be a whole number, {minimum} or more, not {value!r}")
+    return int(value)
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")

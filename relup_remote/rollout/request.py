@@ -1,0 +1,56 @@
+"""The requests of the commands, as `relup_remote.core.protocol` describes them. Pure: nothing is read or contacted."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from relup_remote.core.protocol import OPTIONS, PROTOCOL_VERSION
+from relup_remote.hops.catalogue import Helper, Hop
+from relup_remote.inventory import HostSettings
+
+Request = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a command asks of every host it goes to.
+
+    ``tarball`` is the request's own description of one, ``options`` what differs from the defaults of `OPTIONS`.
+    """
+
+    command: str
+    run: str
+    operator: str
+    tarball: dict[str, Any] | None = None
+    target: str | None = None
+    hops: Iterable[Hop] = ()
+    helpers: Iterable[Helper] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = self.options.keys() - OPTIONS.keys()
+        if unknown:
+            raise ValueError(f"no such options: {', '.join(sorted(unknown))}")
+
+
+def request(order: Order, host: HostSettings) -> Request:
+    """The request that carries ``order`` to ``host``."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "run": order.run,
+        "command": order.command,
+        "operator": order.operator,
+        "node": {
+            "root_dir": host.root_dir,
+            "name": host.node,
+            "data_dir": host.data_dir,
+            "staging_dir": host.staging_dir,
+        },
+        "tarball": order.tarball,
+        "target": order.target,
+        "hops": [
+            {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
+        ],
+        "helpers": [{"file": helper.file, "text": helper.text} for helper in order.helpers],
+        "options": {**{name: default for name, (default, _meaning) in OPTIONS.items()}, **order.options},
+    }

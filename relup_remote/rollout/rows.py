@@ -1,0 +1,54 @@
+"""A host's row: what a command came to there. The core's result, or what stands in for it, with the host's name.
+
+=============  ====================================================================
+outcome        when
+=============  ====================================================================
+the core's     the core said how it ended
+``failed``     no connection, or a connection that broke, or something unforeseen
+``refused``    there was nothing to send: no tarball
+``skipped``    an earlier host failed, or the operator interrupted the command
+=============  ====================================================================
+"""
+
+from typing import Any
+
+from relup_remote.core.protocol import OUTCOMES, Failure, Result
+
+Row = dict[str, Any]
+
+
+def of_result(host: str, event: dict[str, Any], seconds: float) -> Row:
+    """The row for the core's ``result`` event. ``seconds`` is the time it took as seen from here, with connecting.
+
+    Raises `Failure` (``protocol_mismatch``) for an outcome that is none.
+    """
+    if event.get("outcome") not in OUTCOMES:
+        raise Failure("protocol_mismatch", detail={"outcome": event.get("outcome")})
+    said = {key: value for key, value in event.items() if key != "event"}
+    return {"host": host, **_blank(), **said, "seconds": round(seconds, 3)}
+
+
+def of_failure(host: str, failure: Failure, outcome: str = "failed", seconds: float = 0.0) -> Row:
+    """The row of a host on which the core did not get to say anything."""
+    return {"host": host, **_blank(), "outcome": outcome, "error": failure.to_json(), "seconds": round(seconds, 3)}
+
+
+def skipped(host: str, reason: str) -> Row:
+    """The row of a host that was not contacted."""
+    return {"host": host, **_blank(), "outcome": "skipped", "facts": {"reason": reason}}
+
+
+def succeeded(row: Row) -> bool:
+    """Whether all went well there; a skipped host counts as neither done nor failed, so not."""
+    return row["outcome"] != "skipped" and OUTCOMES.get(row["outcome"], 1) == 0
+
+
+def step(row: Row, name: str) -> dict[str, Any] | None:
+    """The step of that name, if the host got so far."""
+    return next((step for step in row["steps"] if step["step"] == name), None)
+
+
+def _blank() -> Row:
+    blank = Result().to_json()
+    del blank["event"]
+    return blank

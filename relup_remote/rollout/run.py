@@ -1,0 +1,132 @@
+"""Bringing requests to hosts and rows back: one host after the other, or all at once.
+
+Whatever happens on a host becomes its row; nothing a host does keeps the others' rows from being shown.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Protocol
+
+from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout import traces
+from relup_remote.rollout.request import Request
+from relup_remote.rollout.rows import Row, of_failure, of_result, skipped, succeeded
+
+AT_ONCE = 16
+"""Hosts asked at the same time by a command that changes nothing."""
+
+INTERRUPTED = "Interrupted by the operator before the core's result came back."
+
+
+class Session(Protocol):
+    """A connection to one host, as `relup_remote.host.Host` is."""
+
+    def __enter__(self) -> "Session": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None: ...
+
+    def run(self, request: Request, tarball: Path | None, on_event: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Have the core carry out the request; returns its ``result`` event. Raises `Failure`."""
+
+
+Connect = Callable[[HostSettings], Session]
+Watch = Callable[[str, dict[str, Any]], None]
+"""Gets a host's name and each event of its core, as it happens; called from several threads."""
+
+
+def ignore(_host: str, _event: dict[str, Any]) -> None:
+    """A watch that does not look."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request for a host, and the file that it may ask for."""
+
+    host: HostSettings
+    request: Request
+    tarball: Path | None = None
+
+
+class Runner:
+    """Carries out jobs.
+
+    ``connect`` makes a host's session; ``watch`` sees all events; ``traces_folder`` is where unforeseen errors are
+    written down, see `traces`.
+    """
+
+    def __init__(self, connect: Connect, watch: Watch = ignore, traces_folder: Path | None = None) -> None:
+        self._connect = connect
+        self._watch = watch
+        self._traces = traces_folder
+
+    def one(self, job: Job) -> Row:
+        """The row of one job. An interruption passes."""
+        started = time.monotonic()
+        name = job.host.name
+        try:
+            with self._connect(job.host) as session:
+                event = session.run(job.request, job.tarball, lambda event: self._watch(name, event))
+            return of_result(name, event, time.monotonic() - started)
+        except Failure as failure:
+            failure.stage = failure.stage or "connect"
+            return of_failure(name, failure, seconds=time.monotonic() - started)
+        except Exception as error:
+            return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
+
+    def in_turn(self, jobs: Sequence[Job]) -> list[Row]:
+        """The rows of ``jobs``, done in order; the first that does not succeed is the last that is done.
+
+        An interruption ends the host in hand, which gets a row that says so, and skips the others.
+        """
+        rows: list[Row] = []
+        for job in jobs:
+            try:
+                rows.append(self.one(job))
+            except KeyboardInterrupt:
+                rows.append(_interrupted(job))
+            if not succeeded(rows[-1]):
+                break
+        reason = f"{rows[-1]['host']} was not done" if rows else ""
+        return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
+
+    def at_once(self, jobs: Sequence[Job]) -> list[Row]:
+        """The rows of ``jobs``, in order, done `AT_ONCE` at a time, whatever becomes of any of them."""
+        waiting: SimpleQueue[Job] = SimpleQueue()
+        done: SimpleQueue[Row] = SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        for _ in range(min(AT_ONCE, len(jobs))):
+            # Daemons: after an interruption nobody waits for a host that does not answer.
+            threading.Thread(target=self._work, args=(waiting, done), daemon=True).start()
+        rows: dict[str, Row] = {}
+        try:
+            while len(rows) < len(jobs):
+                row = done.get()
+                rows[row["host"]] = row
+        except KeyboardInterrupt:
+            return [rows.get(job.host.name) or _interrupted(job) for job in jobs]
+        return [rows[job.host.name] for job in jobs]
+
+    def _work(self, waiting: "SimpleQueue[Job]", done: "SimpleQueue[Row]") -> None:
+        while True:
+            try:
+                job = waiting.get_nowait()
+            except Empty:
+                return
+            done.put(self.one(job))
+
+    def _unforeseen(self, error: Exception, job: Job) -> Failure:
+        command = job.request["command"]
+        return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
+
+
+def _interrupted(job: Job) -> Row:
+    return of_failure(job.host.name, Failure("connection_lost", INTERRUPTED, stage=job.request["command"]))

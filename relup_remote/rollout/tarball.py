@@ -1,0 +1,87 @@
+"""The operator's tarball: what the hosts are told of it before they get it."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relup_remote.core.protocol import Failure
+
+SIDECAR_BYTES = 4096
+"""A sidecar is a line; of a file that is anything else, this much is read."""
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """A tarball that is there. ``sidecar`` and ``release`` are in the request's own shape."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    sidecar: dict[str, Any]
+    release: dict[str, Any]
+
+    @property
+    def version(self) -> str | None:
+        """The release in it, unless that can't be told."""
+        version = self.release.get("version")
+        return None if version is None else str(version)
+
+    def to_json(self) -> dict[str, Any]:
+        """The request's ``tarball``."""
+        return {
+            "name": self.path.name,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "sidecar": self.sidecar,
+            "release": self.release,
+        }
+
+
+def read(path: Path) -> Tarball:
+    """Read a tarball's size, digest, sidecar and release.
+
+    What is wrong with its contents goes along, for each host to refuse. Raises `Failure`
+    (``target_tarball_not_found``, stage ``stage``) if there is no such file, or none that can be read.
+    """
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            # Both read the whole file, and both do so outside the interpreter's lock most of the time.
+            digest = pool.submit(_sha256, path)
+            size = path.stat().st_size
+            release = _release(path) if path.is_file() else {}
+            return Tarball(path, size, digest.result(), sidecar(path), release)
+    except OSError as error:
+        raise Failure(
+            "target_tarball_not_found", f"{path}: {error.strerror}.", detail={"path": str(path)}, stage="stage"
+        ) from error
+
+
+def sidecar(path: Path) -> dict[str, Any]:
+    """The request's ``sidecar`` for the tarball at ``path``: its `.sha256` file, judged by the host."""
+    beside = path.with_name(f"{path.name}.sha256")
+    try:
+        with beside.open("rb") as file:
+            text = file.read(SIDECAR_BYTES).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return {"status": "missing", "text": ""}
+    except OSError:
+        return {"status": "unreadable", "text": ""}
+    return {"status": "ok", "text": text}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _release(path: Path) -> dict[str, Any]:
+    # Commands without a tarball need no reader of archives.
+    from relup_remote.core.release import read_tarball  # noqa: PLC0415
+
+    try:
+        return dict(read_tarball(str(path)))
+    except Failure as failure:
+        error = {"err_type": failure.err_type, "message": failure.message, "detail": failure.detail}
+        return {"error": error}

@@ -1,0 +1,33 @@
+"""Errors that nobody foresaw: written down for whoever mends them, told to the operator in a sentence."""
+
+import logging
+import os
+import traceback
+from pathlib import Path
+
+from relup_remote.core.protocol import Failure
+
+_log = logging.getLogger("relup_remote")
+
+
+def default_folder() -> Path:
+    """Where tracebacks go: `relup_remote` below $XDG_STATE_HOME, else below `~/.local/state`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "relup_remote"
+
+
+def internal_error(error: Exception, name: str, stage: str, folder: Path | None = None) -> Failure:
+    """The failure ``internal_error`` for ``error``, whose traceback goes to `<folder>/<name>.traceback`.
+
+    It is logged as well, at debug level: Invoke's ``--debug`` shows it.
+    """
+    _log.debug("unforeseen at %s", name, exc_info=error)
+    path = (folder or default_folder()) / f"{name}.traceback"
+    detail = {"error": f"{type(error).__name__}: {error}"}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            traceback.print_exception(error, file=file)
+        detail["traceback"] = str(path)
+    except OSError as problem:
+        detail["traceback"] = f"could not be written: {problem}"
+    return Failure("internal_error", detail=detail, stage=stage)

@@ -1,0 +1,37 @@
+"""The one document that a command prints with ``--json``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relup_remote.core.protocol import exit_status
+from relup_remote.rollout.rows import Row
+from relup_remote.usage import UsageError
+
+
+def rows_document(command: str, run: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """The document of a command that went to hosts."""
+    ok = exit_status(row["outcome"] for row in rows) == 0
+    return {"command": command, "ok": ok, "run": run, "hosts": list(rows)}
+
+
+def usage_document(command: str, error: UsageError) -> dict[str, Any]:
+    """The document of a command that could not begin."""
+    return {
+        "command": command,
+        "ok": False,
+        "run": None,
+        "error": {
+            "stage": "usage",
+            "err_type": error.err_type,
+            "message": error.message,
+            "hint": error.hint,
+            "detail": {},
+        },
+        "hosts": [],
+    }
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The document as it is printed."""
+    return json.dumps(document, indent=2)

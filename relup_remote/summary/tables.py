@@ -1,0 +1,132 @@
+"""Tables of what commands came to: a row a host, or a row an attempt for the history. Text only; nothing is printed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from relup_remote.core.protocol import STEPS
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout.rows import Row, step
+from relup_remote.summary.text import clean, moment, seconds
+
+
+def table(headers: Sequence[str], lines: Iterable[Sequence[object]], keep: Iterable[str] = ()) -> str:
+    """A table, without the columns in which no line says anything; those of ``keep`` stay all the same."""
+    texts = [["" if cell is None else clean(cell) for cell in line] for line in lines]
+    kept = [column for column, header in enumerate(headers) if header in keep or any(line[column] for line in texts)]
+    return tabulate(
+        [[line[column] for column in kept] for line in texts],
+        [headers[column] for column in kept],
+        disable_numparse=True,
+    )
+
+
+def steps_table(rows: Sequence[Row]) -> str:
+    """The table of a command that goes through steps: versions, outcome, each step's time, and the total."""
+    names = _step_names(rows)
+    headers = ["host", "node", "from", "target", "running", "outcome", *names, "total"]
+    lines = [
+        [
+            row["host"],
+            row["node"],
+            row["from"],
+            row["target"],
+            row["running"],
+            row["outcome"],
+            *(_step_cell(row, name) for name in names),
+            seconds(row["seconds"]) if row["seconds"] else "",
+        ]
+        for row in rows
+    ]
+    return table(headers, lines)
+
+
+def hosts_table(hosts: Sequence[HostSettings], rows: Sequence[Row]) -> str:
+    """The inventory, with what was found out about each host."""
+    headers = ["host", "address", "node", "running", "marker", "role", "reachable"]
+    lines = [
+        [
+            host.name,
+            host.address if host.port is None else f"{host.address}:{host.port}",
+            row["node"] or host.node,
+            row["running"],
+            row["facts"].get("marker"),
+            row["facts"].get("role") or host.role,
+            "yes" if is_reachable(row) else "no",
+        ]
+        for host, row in zip(hosts, rows, strict=True)
+    ]
+    return table(headers, lines, keep=("running", "marker"))
+
+
+def is_reachable(row: Row) -> bool:
+    """Whether the core ran there."""
+    return not (row["outcome"] == "skipped" or (row["error"] and row["error"]["stage"] == "connect"))
+
+
+def status_table(rows: Sequence[Row]) -> str:
+    """Where each node stands between two releases."""
+    headers = ["host", "node", "running", "state", "marker", "boots", "OTP", "connections", "cluster", "link"]
+    return table(headers, [_status_line(row) for row in rows], keep=("state",))
+
+
+def _status_line(row: Row) -> list[object]:
+    facts = row["facts"]
+    state = facts.get("state_text") or facts.get("state") or (row["outcome"] if row["error"] else "")
+    nodes = facts.get("nodes")
+    return [
+        row["host"],
+        row["node"],
+        row["running"],
+        state,
+        facts.get("marker"),
+        facts.get("boot_root"),
+        facts.get("otp"),
+        facts.get("connections"),
+        f"{len(nodes)} nodes" if nodes else None,
+        facts.get("link"),
+    ]
+
+
+def history(rows: Sequence[Row], limit: int = 0) -> list[dict[str, Any]]:
+    """The attempts of all hosts, each with its ``host``, oldest first; with a ``limit``, the newest so many."""
+    attempts = [{"host": row["host"], **attempt} for row in rows for attempt in row["facts"].get("history", ())]
+    attempts.sort(key=lambda attempt: attempt["started_at"])
+    return attempts[-limit:] if limit else attempts
+
+
+def history_table(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """A line an attempt."""
+    headers = ["started (UTC)", "host", "from", "target", "result", "seconds", "operator", "run", "source"]
+    return table(headers, [_history_line(attempt) for attempt in attempts])
+
+
+def _history_line(attempt: Mapping[str, Any]) -> list[object]:
+    started, finished = attempt["started_at"], attempt.get("finished_at")
+    return [
+        moment(started),
+        attempt["host"],
+        attempt.get("from_vsn"),
+        attempt.get("target_vsn"),
+        attempt.get("result") or attempt.get("status"),
+        None if finished is None else f"{(finished - started) / 1000:.1f}",
+        attempt.get("operator"),
+        attempt.get("run"),
+        attempt.get("source"),
+    ]
+
+
+def _step_names(rows: Sequence[Row]) -> list[str]:
+    """The steps that any host went through: an upgrade's in their order, then others as they come."""
+    seen = dict.fromkeys(step["step"] for row in rows for step in row["steps"])
+    return [*(name for name in STEPS if name in seen), *(name for name in seen if name not in STEPS)]
+
+
+def _step_cell(row: Row, name: str) -> str:
+    found = step(row, name)
+    if found is None:
+        return ""
+    if found["status"] == "ok":
+        return seconds(found["seconds"])
+    return "FAILED" if found["status"] == "failed" else str(found["status"])

@@ -1,0 +1,97 @@
+"""Small pieces of text for people."""
+
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+WIDTH = 110
+"""Columns that running text is wrapped to."""
+
+
+def seconds(value: float) -> str:
+    """A duration: ``4 ms``, ``0.9 s``, ``215 s``."""
+    if value < 0.1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes: ``71 MB``."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.{1 if count < 10 * factor else 0}f} {unit}"
+    return f"{count} bytes"
+
+
+def moment(milliseconds: int | None) -> str:
+    """A moment in UTC from milliseconds since the epoch; empty for None."""
+    if milliseconds is None:
+        return ""
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def clean(value: object) -> str:
+    """``value`` as text that a terminal can't take for commands: hosts and VMs say what they like."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in str(value))
+
+
+def wrapped(text: object, indent: str = "", first: str = "") -> str:
+    """``text`` in lines of at most `WIDTH`, its own line breaks kept; ``first`` is put before the first line."""
+    lines = clean(text).splitlines() or [""]
+    parts = []
+    for number, line in enumerate(lines):
+        parts += textwrap.wrap(
+            line,
+            WIDTH,
+            initial_indent=indent + (first if number == 0 else " " * len(first)),
+            subsequent_indent=indent + " " * len(first),
+            replace_whitespace=False,
+            break_on_hyphens=False,
+        ) or [""]
+    return "\n".join(parts)
+
+
+def detail(value: Any, indent: str = "  ") -> str:
+    """Facts given as JSON, readable: a line for each, nested ones indented."""
+    return "\n".join(_lines(value, indent))
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, dict | list) and inner and not _is_short(inner):
+                yield f"{indent}{clean(key)}:"
+                yield from _lines(inner, indent + "  ")
+            else:
+                yield wrapped(_plain(inner), indent, f"{clean(key)}: ")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _item(inner, indent)
+    else:
+        yield wrapped(_plain(value), indent)
+
+
+def _item(value: Any, indent: str) -> Iterator[str]:
+    lines = list(_lines(value, indent + "  "))
+    yield f"{indent}- {lines[0].lstrip()}" if lines else f"{indent}-"
+    yield from lines[1:]
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a list can stand on one line."""
+    return (
+        isinstance(value, list)
+        and not any(isinstance(inner, dict | list) for inner in value)
+        and sum(len(str(inner)) + 2 for inner in value) < WIDTH / 2
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_plain(inner) for inner in value) or "none"
+    if isinstance(value, dict):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
