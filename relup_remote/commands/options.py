@@ -29,6 +29,18 @@ HELP: dict[str, str] = {
 }
 """What each option means, by parameter name."""
 
+PLACEHOLDERS: dict[str, str] = {
+    "host": "HOST",
+    "catalogue": "FOLDER",
+    "on_failure": "stop|restart",
+    "target": "VERSION",
+    "limit": "ROWS",
+    "boot_timeout": "SECONDS",
+    "call_timeout": "SECONDS",
+    "hop_timeout": "SECONDS",
+}
+"""What stands for the value of an option that takes one; the others take a file."""
+
 ON_FAILURE = ("stop", "restart")
 
 

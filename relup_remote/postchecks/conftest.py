@@ -1,0 +1,3 @@
+"""Loads the plugin where pytest is given this folder."""
+
+pytest_plugins = ["relup_remote.postchecks.plugin"]

@@ -1,0 +1,138 @@
+"""A node as the checks see it: what is found on its host by SSH, and nothing else."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from testinfra.host import Host
+
+from relup_remote.hops.lexer import tokens
+from relup_remote.inventory import HostSettings
+from relup_remote.postchecks.ssh import Link, connect
+
+ON_HOST = Path(__file__).with_name("on_host.py")
+
+
+@contextmanager
+def look_at(settings: HostSettings, target: str | None) -> "Iterator[Node]":
+    """The node of a host that could be reached. Raises `Failure`, stage ``connect``."""
+    with connect(settings) as link:
+        yield Node(link, settings, target)
+
+
+class Node:
+    """One host's node. Everything is looked up when a check first asks for it.
+
+    What a check needs and does not find is an AssertionError with a sentence.
+    """
+
+    def __init__(self, link: Link, settings: HostSettings, target: str | None) -> None:
+        self._link = link
+        self._settings = settings
+        self._target = target
+
+    @cached_property
+    def vms(self) -> list[dict[str, Any]]:
+        """The VMs that fit the inventory: ``pid``, ``owner``, ``name``, ``root``, ``base``, ``data_dir`` of each."""
+        return [vm for vm in self._seen["vms"] if self._fits(vm)]
+
+    @cached_property
+    def vm(self) -> dict[str, Any]:
+        """The one VM."""
+        assert self.vms, "no VM of this root is running"
+        pids = ", ".join(str(vm["pid"]) for vm in self.vms)
+        assert len(self.vms) == 1, f"{len(self.vms)} VMs fit: {pids}"
+        return self.vms[0]
+
+    @cached_property
+    def host(self) -> Host:
+        """The host, as the user that owns the node where the inventory lets us."""
+        become = self._settings.become
+        if become == "auto":
+            become = self.vm["owner"] if self.vms and self.vm["owner"] != self._seen["user"] else "never"
+        return self._link.host(None if become == "never" else become)
+
+    @cached_property
+    def root(self) -> str:
+        """The base root: authority for data and marker."""
+        return str(self.vm["base"]) if self.vms else self._settings.root_dir or str(self.vm["base"])
+
+    @cached_property
+    def data_dir(self) -> str:
+        """The data folder."""
+        return self._settings.data_dir or str(self.vm["data_dir"])
+
+    @cached_property
+    def marker(self) -> str:
+        """The version that the next restart boots."""
+        file = self.host.file(f"{self.root}/relup/current")
+        assert file.is_file, f"there is no marker {file.path}: a restart boots the base release"
+        return str(file.content_string).strip()
+
+    @cached_property
+    def target(self) -> str:
+        """The version that the node should be on: as asked, else the marker's."""
+        return self._target or self.marker
+
+    @cached_property
+    def tree(self) -> str:
+        """The deployed tree of the target."""
+        return f"{self.root}/relup/{self.target}"
+
+    def eval(self, expression: str) -> str:
+        """What the VM makes of an Erlang expression, as it prints it, asked through the node's own script."""
+        result = self.host.run("%s eval %s", f"{self.root}/bin/emqx", expression)
+        assert result.rc == 0, f"bin/emqx eval ended with {result.rc}: {(result.stderr or result.stdout).strip()[:300]}"
+        return str(result.stdout).strip()
+
+    def release_apps(self) -> dict[str, str]:
+        """The applications of the target's release, from its `emqx.rel`: name and version."""
+        file = self.host.file(f"{self.tree}/releases/{self.target}/emqx.rel")
+        assert file.is_file, f"{file.path} is missing"
+        return applications(file.content_string)
+
+    def attempt(self) -> dict[str, Any] | None:
+        """The last attempt in the host's history: ``run``, ``target_vsn``, ``status``, ``result``."""
+        found: dict[str, Any] | None = self._ask(self.host, "attempt", self.data_dir)
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Files and folders that an upgrade should have taken away."""
+        staging = self._settings.staging_dir or f"{self.data_dir}/relup_remote/staging"
+        found: list[str] = self._ask(self.host, "leftovers", self.root, self.data_dir, staging)
+        return found
+
+    @cached_property
+    def _seen(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(self._link.host(), "vms")
+        return found
+
+    def _fits(self, vm: dict[str, Any]) -> bool:
+        root, name = self._settings.root_dir, self._settings.node
+        return (root is None or root in (vm["base"], vm["root"])) and (
+            name is None or name in (vm["name"], vm["name"].partition("@")[0])
+        )
+
+    def _ask(self, host: Host, *words: str) -> Any:
+        python = self._settings.python or "python3"
+        result = host.run(
+            f"{shlex.quote(python)} -c %s {' '.join(map(shlex.quote, words))}", ON_HOST.read_text("utf-8")
+        )
+        assert result.rc == 0, f"looking at the host failed: {str(result.stderr).strip().splitlines()[-1:]}"
+        return json.loads(result.stdout)
+
+
+def applications(rel: str) -> dict[str, str]:
+    """Name and version of each application in a `.rel` file: its pairs that begin ``{name, "version"``."""
+    found = tokens(rel)
+    windows = zip(found, found[1:], found[2:], found[3:], strict=False)
+    return {
+        name.value: version.value
+        for opening, name, comma, version in windows
+        if opening.is_("{") and name.sort == "atom" and comma.is_(",") and version.sort == "string"
+        if name.value != "erts"
+    }

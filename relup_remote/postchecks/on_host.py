@@ -1,0 +1,90 @@
+"""Run on a host by the postchecks, as text given to its Python (3.6 and up, standard library only).
+
+Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR``. Prints one line of JSON.
+"""
+
+# Python 3.6 knows no newer spellings.
+# ruff: noqa: UP006, UP032, UP035, UP045, B905
+
+import getpass
+import json
+import pwd
+import re
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+
+def vms() -> Dict[str, Any]:
+    """The SSH user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more."""
+    found = [_vm(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return {"user": getpass.getuser(), "vms": [vm for vm in found if vm]}
+
+
+def _vm(folder: Path) -> Optional[Dict[str, Any]]:
+    try:
+        if (folder / "comm").read_text().strip() != "beam.smp":
+            return None
+        words = (folder / "cmdline").read_text(errors="replace").split("\0")[:-1]
+        owner = folder.stat().st_uid
+    except OSError:
+        return None
+    if "-root" not in words or not {"-name", "-sname"} & set(words):
+        return None
+    root = Path(words[words.index("-root") + 1])
+    base = _base(root)
+    return {
+        "pid": int(folder.name),
+        "owner": _user(owner),
+        "name": words[words.index("-name" if "-name" in words else "-sname") + 1],
+        "root": str(root),
+        "base": str(base),
+        "data_dir": str(base / _data_dir(words)),
+    }
+
+
+def _base(root: Path) -> Path:
+    """The first root of a chain of deployed trees."""
+    deployed = re.match(r"(.+)/relup/[^/]+$", str(root))
+    if deployed and Path(deployed.group(1), "releases", "emqx_vars").exists():
+        return _base(Path(deployed.group(1)))
+    return root
+
+
+def _data_dir(words: List[str]) -> str:
+    """The last option of the line; it may hold spaces, which may or may not have split it."""
+    if "-emqx_data_dir" not in words:
+        return "data"
+    last = len(words) - 1 - words[::-1].index("-emqx_data_dir")
+    return " ".join(words[last + 1 :])
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
+    """The last attempt in the host's history; null if there is none."""
+    path = Path(data_dir, "relup_remote", "journal.sqlite3")
+    if not path.exists():
+        return None
+    connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
+    names = ("run", "target_vsn", "status", "result")
+    query = "SELECT run, target_vsn, status, result FROM attempts ORDER BY started_at DESC, id DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    return row and dict(zip(names, row))
+
+
+def leftovers(root: str, data_dir: str, staging_dir: str) -> List[str]:
+    """What an upgrade that ended must not have left: trees half unpacked, work folders, tarballs half staged."""
+    patterns = ((root, "relup/.relup_remote-*"), (data_dir, "relup_remote/work/*"), (staging_dir, "*.part"))
+    return sorted(str(path) for folder, pattern in patterns for path in Path(folder).glob(pattern))
+
+
+if __name__ == "__main__":
+    looks = {"vms": vms, "attempt": attempt, "leftovers": leftovers}  # type: Dict[str, Any]
+    print(json.dumps(looks[sys.argv[1]](*sys.argv[2:])))

@@ -1,0 +1,97 @@
+"""Running the checks without pytest's own output: they come back as rows, a check being a step of its host's."""
+
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
+from relup_remote.postchecks.plugin import HOSTS
+from relup_remote.rollout import rows
+from relup_remote.rollout.rows import Row
+from relup_remote.rollout.run import Watch, ignore
+
+STAGE = "postcheck"
+CHECKS = Path(__file__).with_name("test_node.py")
+
+
+def run(hosts: Sequence[HostSettings], target: str | None = None, watch: Watch = ignore) -> list[Row]:
+    """Check ``hosts``; ``target`` is the version they should be on, by default what each one's marker says.
+
+    ``watch`` gets an event for each check that has ended. A host's row is ``ok`` or ``failed``; one that can't be
+    reached fails as that host. Raises RuntimeError if pytest itself fails.
+    """
+    results = _Results(hosts, watch)
+    # pytest must neither print nor read what the folder it happens to run in says about other tests.
+    arguments = [str(CHECKS), "-c", os.devnull, "--rootdir", str(CHECKS.parent), "-p", "no:terminal"]
+    arguments += ["-p", "no:cacheprovider", "-p", "relup_remote.postchecks.plugin"]
+    if target:
+        arguments.append(f"--relup-target={target}")
+    ended = pytest.main(arguments, plugins=[results])
+    if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+        raise RuntimeError(f"pytest could not run the checks: {ended!r}")
+    return results.rows()
+
+
+class _Results:
+    """A pytest plugin that says which hosts there are, and keeps what became of each check on each."""
+
+    def __init__(self, hosts: Sequence[HostSettings], watch: Watch) -> None:
+        self._hosts = hosts
+        self._watch = watch
+        self._steps: dict[str, list[dict[str, Any]]] = {host.name: [] for host in hosts}
+        self._unreachable: dict[str, Failure] = {}
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[HOSTS] = self._hosts
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Function, call: "pytest.CallInfo[None]"
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.when == "call" or report.failed:
+            self._note(item, call, report)
+        return report
+
+    def _note(self, item: pytest.Function, call: "pytest.CallInfo[None]", report: pytest.TestReport) -> None:
+        settings = item.callspec.params["node"]
+        assert isinstance(settings, HostSettings)
+        host = settings.name
+        error = call.excinfo.value if call.excinfo else None
+        if error is not None and isinstance(error.__cause__, Failure):
+            self._unreachable[host] = error.__cause__
+            return
+        step = {
+            "step": item.originalname.removeprefix("test_"),
+            "status": "ok" if report.passed else "failed",
+            "seconds": round(call.duration, 4),
+            "detail": {} if error is None else {"message": _first_line(error)},
+        }
+        self._steps[host].append(step)
+        self._watch(host, {"event": "step", **step})
+
+    def rows(self) -> list[Row]:
+        """A row for each host, in the order given."""
+        return [self._row(host) for host in self._hosts]
+
+    def _row(self, host: HostSettings) -> Row:
+        if host.name in self._unreachable:
+            return rows.of_failure(host.name, self._unreachable[host.name])
+        steps = self._steps[host.name]
+        failed = {step["step"]: step["detail"]["message"] for step in steps if step["status"] == "failed"}
+        if not steps:
+            row = rows.of_failure(host.name, Failure("connection_lost", "The checks were interrupted.", stage=STAGE))
+        elif failed:
+            row = rows.of_failure(host.name, Failure("verify_failed", detail=failed, stage=STAGE))
+        else:
+            row = {**rows.of_failure(host.name, Failure("verify_failed")), "outcome": "ok", "error": None}
+        return {**row, "node": host.node, "steps": steps, "seconds": round(sum(step["seconds"] for step in steps), 3)}
+
+
+def _first_line(error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return said[0] if isinstance(error, AssertionError) and said else f"{type(error).__name__}: {error}"
