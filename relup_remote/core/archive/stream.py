@@ -68,7 +68,7 @@ def inflate(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     Raises `ArchiveError` bad_tarball, and unsafe_tarball past `limit` bytes.
     """
     engine = zlib.decompressobj(_GZIP)
-    following = False
+    trouble = "it is no gzip file, or a damaged one"
     total = read = 0
     for block in blocks:
         read += len(block)
@@ -79,16 +79,16 @@ def inflate(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
                 if not rest:
                     break
                 engine = zlib.decompressobj(_GZIP)
-                following = True
+                trouble = "trailing garbage, or a damaged part, follows the compressed data"
             try:
                 chunk = engine.decompress(rest, _CHUNK)
             except zlib.error as error:
-                reason = "trailing garbage follows the" if following and not total else "damaged"
-                raise ArchiveError("bad_tarball", "{} compressed data ({})".format(reason, error), byte=read)
+                raise ArchiveError("bad_tarball", "{} ({})".format(trouble, error), byte=read)
             total += len(chunk)
             if total > limit:
                 raise ArchiveError("unsafe_tarball", "it unpacks to more than {} bytes".format(limit), limit=limit)
             if chunk:
+                trouble = "the compressed data is damaged"
                 yield chunk
             rest = engine.unused_data if engine.eof else engine.unconsumed_tail
             more = bool(rest) or (len(chunk) == _CHUNK and not engine.eof)

@@ -83,7 +83,7 @@ def members(stream: Stream) -> Iterator[Member]:
             yield member
         stream.skip_to(end)
     if extended:
-        raise stream.error("bad_tarball", "the member that an extension header announces is missing")
+        raise stream.error("bad_tarball", "the last extension header has no member")
 
 
 def _headers(stream: Stream) -> Iterator[_Header]:
@@ -93,6 +93,7 @@ def _headers(stream: Stream) -> Iterator[_Header]:
         block = stream.read(_SIZE)
     if stream.read(_SIZE) != _ZEROS:
         raise stream.error("bad_tarball", "a single zero block follows it, where two end a tarball")
+    stream.member = None
     for piece in stream.rest():
         if bytes(piece).strip(b"\0"):
             raise stream.error("bad_tarball", "trailing garbage follows the closing zero blocks")
