@@ -1,0 +1,73 @@
+"""The demonstration: the operator's own commands on a lab that is busy."""
+
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lab.clients import Traffic
+from lab.cluster import Lab
+from lab.evidence import Evidence
+from lab.layout import PROJECT
+
+TARGET = "5.10.5-lab"
+
+
+def commands(tarball: Path, inventory: Path) -> list[list[str]]:
+    """What is run, in order, as an operator would type it."""
+    release, hosts = ["--tarball", str(tarball)], ["--inventory", str(inventory)]
+    return [
+        ["plan", *release, *hosts],
+        ["upgrade", *release, *hosts, "--yes"],
+        ["verify", "--target", TARGET, *hosts],
+        ["postcheck", *hosts],
+    ]
+
+
+def run(lab: Lab, clients: int = 30, keep: bool = False) -> bool:
+    """Run the demonstration on ``lab``, fresh; leave it up only if ``keep``.
+
+    Returns whether everything held: every command succeeded, and no client noticed anything.
+    """
+    try:
+        if lab.is_used:
+            lab.reset()
+        else:
+            lab.up()
+        return _show(lab, clients)
+    finally:
+        if not keep:
+            lab.down()
+            print("lab is down")
+
+
+def _show(lab: Lab, clients: int) -> bool:
+    ports = {name: lab.mqtt_port(name) for name in lab.hosts}
+    with Traffic(ports, clients) as traffic:
+        print(f"{clients} MQTT clients publish and subscribe on {len(ports)} nodes", flush=True)
+        started = time.monotonic()
+        succeeded = all(_command(words) for words in commands(_short(lab.tarball(TARGET)), _short(lab.inventory_path)))
+        seconds = time.monotonic() - started
+        evidence = traffic.stop()
+    print(f"\nclients, over {seconds:.0f} s: {evidence}")
+    print(_verdict(succeeded, evidence), flush=True)
+    return succeeded and evidence.held
+
+
+def _command(words: list[str]) -> bool:
+    """Run a command of the tool as its user would; the first that fails is the last."""
+    print(f"\n$ inv {shlex.join(words)}", flush=True)
+    # The one beside this Python, whether or not the environment was activated.
+    program = Path(sys.executable).with_name("inv")
+    return subprocess.run([str(program), *words], cwd=PROJECT, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def _verdict(succeeded: bool, evidence: Evidence) -> str:
+    if not succeeded:
+        return "it did not hold: a command failed"
+    return "it held: nobody noticed" if evidence.held else "it did not hold: clients noticed"
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
