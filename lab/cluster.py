@@ -127,8 +127,8 @@ class Lab:
         Raises `LabError` (``port_in_use``, ``lab_differs``, ``sshd_failed``, ``node_failed``, ``cluster_incomplete``).
         """
         self._check_against_made()
-        tarball = self.tarball(release)
         self._require_ports()
+        tarball = self.tarball(release)
         self._prepare()
         hosts = self.layout.hosts
         for host in hosts:
@@ -302,9 +302,10 @@ def _boots(host: Host) -> str | None:
 
 
 def _each(hosts: Iterable[Host], action: Callable[[Host], T]) -> list[T]:
-    """``action`` for every host, as many at once as there are processors; the first failure is raised at the end."""
+    """``action`` for every host, as many at once as there are processors. A failure is raised once all are through."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        return list(pool.map(action, hosts))
+        running = [pool.submit(action, host) for host in hosts]
+    return [future.result() for future in running]
 
 
 def _save(layout: Layout) -> None:
