@@ -111,7 +111,7 @@ def ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
         except BaseException as error:
             ready.put((b"", error))
 
-    thread = threading.Thread(target=produce, name="inflate", daemon=True)
+    thread = threading.Thread(target=produce, name="read-ahead", daemon=True)
     thread.start()
     try:
         while True:

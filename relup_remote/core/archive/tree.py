@@ -100,7 +100,7 @@ def _sync_file_system(descriptor: int) -> None:
         import ctypes  # noqa: PLC0415 (some builds of Python are without)
 
         syncfs = ctypes.CDLL(None, use_errno=True).syncfs
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, OSError):
         os.sync()
         return
     if syncfs(descriptor) != 0:

@@ -1,5 +1,6 @@
 """What the host, rather than the tarball, can do wrong; each fault is made for real."""
 
+import errno
 import hashlib
 import os
 import resource
@@ -86,7 +87,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     else:
 
         def full(*_arguments: object) -> int:
-            raise OSError(28, os.strerror(28))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(os, "write", full)
         yield path
