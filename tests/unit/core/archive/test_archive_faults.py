@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tarballs import END, entry, symlink, tarball, tree
 
 from relup_remote.core import protocol
 from relup_remote.core.archive import ArchiveError, extract, scan
+
+from .tarballs import END, entry, symlink, tarball, tree
 
 ABSENT = "0" * 64
 

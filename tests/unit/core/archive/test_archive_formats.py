@@ -8,9 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tarballs import END, GNU, V7, Node, directory, entry, hardlink, pax, symlink, tarball, tree
 
 from relup_remote.core.archive import Extracted, extract, scan
+
+from .tarballs import END, GNU, V7, Node, directory, entry, hardlink, pax, symlink, tarball, tree
 
 LONG = "lib/" + "long-folder-name-" * 9 + "/" + "x" * 120
 UNICODE = "lib/größe-Ж"

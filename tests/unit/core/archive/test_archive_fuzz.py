@@ -7,9 +7,10 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tarballs import BLOCK, END, directory, entry, hardlink, pax, symlink, tree
 
 from relup_remote.core.archive import ArchiveError, Extracted, Limits, Scan, extract, scan
+
+from .tarballs import BLOCK, END, directory, entry, hardlink, pax, symlink, tree
 
 PARTS = (b"..", b".", b"/", b"bin", b"lib", b"erts-1", b"data", b"a", b"link", b"\xff", b"\n", b"x" * 90)
 LIMITS = Limits(bytes=1 << 20, members=50, name=300)

@@ -4,9 +4,10 @@ import gzip
 from pathlib import Path
 
 import pytest
-from tarballs import BLOCK, END, directory, entry, hardlink, octal, pax, symlink, tarball, tree
 
 from relup_remote.core.archive import ArchiveError, Limits, extract, scan
+
+from .tarballs import BLOCK, END, directory, entry, hardlink, octal, pax, symlink, tarball, tree
 
 SMALL = Limits(bytes=100_000, members=20, name=100, wanted=10)
 LINK_OUT = symlink(b"lib/out", b"../bin")
