@@ -93,7 +93,7 @@ def locate(given: str | None = None) -> Path:
 def load(folder: Path) -> Catalogue:
     """Read a catalogue. Raises `UsageError` (``no_catalogue``) only if the folder itself can't be read."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in (".relup", ".erl") and path.is_file())
+        paths = sorted(path for path in folder.iterdir() if path.suffix in (".relup", ".erl") and _is_entry(path))
     except OSError as error:
         raise UsageError("no_catalogue", f"no catalogue of hops: {folder}: {error.strerror}") from error
     found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
@@ -101,6 +101,11 @@ def load(folder: Path) -> Catalogue:
         entry = _read(path)
         found[type(entry)].append(entry)
     return Catalogue(folder, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+
+
+def _is_entry(path: Path) -> bool:
+    """Whether it is a file, or a link that should lead to one."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _read(path: Path) -> Hop | Helper | Malformed:

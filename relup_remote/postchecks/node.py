@@ -59,12 +59,12 @@ class Node:
     @cached_property
     def root(self) -> str:
         """The base root: authority for data and marker."""
-        return str(self.vm["base"]) if self.vms else self._settings.root_dir or str(self.vm["base"])
+        return self._shared("base") or self._settings.root_dir or str(self.vm["base"])
 
     @cached_property
     def data_dir(self) -> str:
         """The data folder."""
-        return self._settings.data_dir or str(self.vm["data_dir"])
+        return self._settings.data_dir or self._shared("data_dir") or str(self.vm["data_dir"])
 
     @cached_property
     def marker(self) -> str:
@@ -110,6 +110,11 @@ class Node:
     def _seen(self) -> dict[str, Any]:
         found: dict[str, Any] = self._ask(self._link.host(), "vms")
         return found
+
+    def _shared(self, fact: str) -> str | None:
+        """What all VMs that fit have in common, so that one too many does not hide the rest; None if nothing."""
+        values = {str(vm[fact]) for vm in self.vms}
+        return values.pop() if len(values) == 1 else None
 
     def _fits(self, vm: dict[str, Any]) -> bool:
         root, name = self._settings.root_dir, self._settings.node

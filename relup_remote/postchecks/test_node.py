@@ -22,11 +22,10 @@ def test_tree(node: Node) -> None:
         assert found.stdout.strip(), f"{node.tree}/{name} is missing"
     specs = node.host.run("find %s -path '*/ebin/*.app'", f"{node.tree}/lib").stdout.split("\n")
     apps = node.release_apps()
-    missing = [
-        name for name, version in apps.items() if f"{node.tree}/lib/{name}-{version}/ebin/{name}.app" not in specs
-    ]
+    expected = {f"{node.tree}/lib/{name}-{version}/ebin/{name}.app" for name, version in apps.items()}
+    missing = sorted(expected - set(specs))
     assert apps, "the release names no application"
-    assert not missing, f"applications of the release are missing: {', '.join(missing)}"
+    assert not missing, f"files of the release are missing: {', '.join(missing)}"
 
 
 def test_version(node: Node) -> None:

@@ -23,7 +23,7 @@ def _by_hosts(told: Iterable[tuple[str, str]]) -> str:
     hosts: dict[str, list[str]] = {}
     for host, text in told:
         hosts.setdefault(text, []).append(host)
-    return "\n\n".join(f"{', '.join(names)}: {text}" for text, names in hosts.items())
+    return "\n\n".join(f"{', '.join(names)}: {clean(text)}" for text, names in hosts.items())
 
 
 def _of_host(row: Row) -> Iterator[str]:
@@ -33,7 +33,7 @@ def _of_host(row: Row) -> Iterator[str]:
     for warning in row["warnings"]:
         yield _warning(warning)
     if row["outcome"] == "skipped" and row["facts"].get("reason"):
-        yield f"not contacted, since {clean(row['facts']['reason'])}"
+        yield f"not contacted, since {row['facts']['reason']}"
 
 
 def _error(error: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def _warning(warning: Mapping[str, Any]) -> str:
         key: value for key, value in warning.items() if key not in ("err_type", "message", "hint", "stage", "detail")
     }
     facts = {**rest, **(warning.get("detail") or {})}
-    lines = [f"warning{f', {clean(name)}' if name else ''}", wrapped(message, "  ") if message else ""]
+    lines = [f"warning{f', {name}' if name else ''}", wrapped(message, "  ") if message else ""]
     if facts:
         lines.append(detail(facts, "    "))
     if warning.get("hint"):
@@ -73,7 +73,7 @@ def _hop(hop: Mapping[str, Any]) -> str:
         ]
         for instruction in hop.get("instructions", ())
     ]
-    title = f"hop {clean(hop.get('from'))} -> {clean(hop.get('target'))}, {clean(hop.get('file'))}"
+    title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
     suspended = hop.get("suspended_ms")
     end = f"\nprocesses were suspended for at most {suspended} ms" if suspended is not None else ""
     return f"{title}\n{table(headers, lines)}{end}"

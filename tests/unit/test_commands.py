@@ -1,0 +1,232 @@
+"""The commands as an operator meets them: options, exit statuses, what goes to stdout and what to stderr."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.commands import COMMANDS
+from relup_remote.commands.options import HELP
+from relup_remote.hops.catalogue import Hop
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout.tarball import Tarball
+
+PROJECT = Path(__file__).parents[2]
+INVENTORY = "hosts: {n1: {address: 127.0.0.1, port: 1, connect_timeout: 1}, n2: {address: 127.0.0.1, port: 1}}"
+HOP = '#{from_version => "1.0", target_version => "1.1"}.'
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> str:
+    path = tmp_path / "hosts.yml"
+    path.write_text(INVENTORY)
+    return str(path)
+
+
+def relup(*words: str, program: tuple[str, ...] = ("-m", "relup_remote"), **options: Any) -> Any:
+    """Run a command without a terminal, as a script would."""
+    given = {key: value for key, value in os.environ.items() if not key.startswith(("RELUP_", "INVOKE_"))}
+    options = {"stdin": subprocess.DEVNULL, **options}
+    return subprocess.run(
+        [sys.executable, *program, *words],
+        cwd=PROJECT,
+        env={**given, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        **options,
+    )
+
+
+def wrong(ended: Any) -> str:
+    """What was said on one line of stderr, of a use that was wrong: nothing else anywhere."""
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    lines: list[str] = ended.stderr.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nosuch"], "No idea what 'nosuch' is!"),
+        (["--nosuch"], "No idea what '--nosuch' is!"),
+        (["upgrade", "--nosuch"], "No idea what '--nosuch' is!"),
+        (["upgrade", "--tarball"], "Flag --tarball needed value"),
+        (["--help", "nosuch"], "No idea what 'nosuch' is!"),
+        (["plan"], "plan: --tarball is missing"),
+        (["stage"], "stage: --tarball is missing"),
+        (["upgrade"], "upgrade: --tarball is missing"),
+        (["upgrade", "--tarball", "x", "--on-failure", "pray"], "--on-failure must be stop or restart, not 'pray'"),
+        (
+            ["upgrade", "--tarball", "x", "--hop-timeout", "0"],
+            "--hop-timeout must be a whole number, 1 or more, not '0'",
+        ),
+        (["logs", "--limit", "many"], "--limit must be a whole number, 0 or more, not 'many'"),
+        (["logs", "--limit", "-1"], "--limit must be a whole number, 0 or more, not '-1'"),
+        (["rollback", "--boot-timeout", "1.5"], "--boot-timeout must be a whole number, 1 or more"),
+        (["status", "--inventory", "/none.yml"], "status: /none.yml: can't be read: No such file or directory"),
+        (["paths", "--catalogue", "/none"], "paths: no catalogue of hops: /none is not a folder"),
+        (["plan", "--tarball", "x", "--catalogue", "/none"], "plan: no catalogue of hops"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_status_2(words: list[str], said: str) -> None:
+    assert said in wrong(relup(*words))
+
+
+@pytest.mark.parametrize("command", [task.name.replace("_", "-") for task in COMMANDS])
+def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, inventory: str, tmp_path: Path) -> None:
+    words = [command]
+    if command in ("plan", "stage", "upgrade"):
+        words += ["--tarball", "x"]
+    said = wrong(relup(*words, "--inventory", inventory, "--host", "n3"))
+    assert said.startswith(f"{command}: no host or group fits 'n3'; {inventory} has hosts: n1, n2 (")
+    bad = tmp_path / "bad.yml"
+    bad.write_text("hosts: {n1: {prot: 1}}")
+    assert f"{bad}: hosts.n1: unknown setting 'prot'; did you mean 'port'?" in wrong(
+        relup(*words, "--inventory", str(bad))
+    )
+
+
+@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "relup_remote.cli")])
+def test_there_are_several_ways_to_call_it(program: tuple[str, ...]) -> None:
+    ended = relup("--list", program=program)
+    assert ended.returncode == 0
+    listed = re.findall(r"^  ([a-z-]+)   +\S", ended.stdout, re.MULTILINE)
+    assert sorted(listed) == sorted(task.name.replace("_", "-") for task in COMMANDS)
+
+
+def test_inv_behaves_the_same() -> None:
+    assert "No idea what '--nosuch' is!" in wrong(relup("upgrade", "--nosuch", program=("-m", "invoke")))
+    assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=("-m", "invoke")))
+    listed = relup("--list", program=("-m", "invoke")).stdout
+    assert re.search(r"^  logs-clear +Delete the hosts' history", listed, re.MULTILINE)
+    assert "lab.up" in listed
+
+
+def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
+    for task in COMMANDS:
+        for argument in task.get_arguments():
+            assert argument.nicknames == ()
+            assert HELP[str(argument.attr_name or argument.name)]
+
+
+def test_wrong_use_with_json_is_one_document_and_the_line_still_on_stderr(inventory: str) -> None:
+    ended = relup("status", "--inventory", inventory, "--host", "n3", "--json")
+    document = json.loads(ended.stdout)
+    assert (ended.returncode, document["ok"], document["hosts"]) == (2, False, [])
+    assert document["error"]["err_type"] == "unknown_host"
+    assert document["error"]["message"] in ended.stderr
+
+
+def test_hosts_that_can_not_be_reached_are_rows_and_exit_status_1(inventory: str) -> None:
+    ended = relup("status", "--inventory", inventory, "--json")
+    document = json.loads(ended.stdout)
+    assert ended.returncode == 1
+    assert [(row["host"], row["outcome"], row["error"]["err_type"]) for row in document["hosts"]] == [
+        ("n1", "failed", "host_unreachable"),
+        ("n2", "failed", "host_unreachable"),
+    ]
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_first_host_that_fails_is_the_last_contacted(inventory: str, tmp_path: Path) -> None:
+    tarball = tmp_path / "emqx.tar.gz"
+    tarball.write_bytes(b"no tarball, but a host that can't be reached never gets to know")
+    ended = relup("stage", "--tarball", str(tarball), "--inventory", inventory, "--json")
+    assert ended.returncode == 1
+    assert [row["outcome"] for row in json.loads(ended.stdout)["hosts"]] == ["failed", "skipped"]
+
+
+@pytest.mark.parametrize("command", ["plan", "stage", "upgrade"])
+def test_a_tarball_that_is_not_there_is_refused_by_every_host_and_none_is_contacted(
+    command: str, inventory: str
+) -> None:
+    ended = relup(command, "--tarball", "/none.tar.gz", "--inventory", inventory, "--json")
+    assert ended.returncode == 3
+    for row in json.loads(ended.stdout)["hosts"]:
+        assert (row["outcome"], row["steps"]) == ("refused", [])
+        assert (row["error"]["err_type"], row["error"]["stage"]) == ("target_tarball_not_found", "stage")
+    shown = relup(command, "--tarball", "/none.tar.gz", "--inventory", inventory)
+    assert (shown.returncode, shown.stderr) == (3, "")
+    assert "n1, n2: target_tarball_not_found at stage" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["rollback", "logs-clear"])
+def test_what_asks_does_nothing_without_a_terminal(command: str, inventory: str) -> None:
+    ended = relup(command, "--inventory", inventory)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1] == (f"{command}: there is no terminal to ask on (Give --yes if you are sure.)")
+
+
+def test_rollback_says_in_plain_words_what_it_is_before_it_asks(inventory: str) -> None:
+    operator, terminal = pty.openpty()
+    os.write(operator, b"n\n")
+    ended = relup("rollback", "--purge", "--inventory", inventory, stdin=terminal)
+    os.close(operator)
+    os.close(terminal)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    for words in ("n1, n2", "boot path only", "connection of a node drops", "callbacks", "tree is removed", "[y/N]"):
+        assert words in ended.stderr
+    assert "nothing was done" in ended.stderr
+
+
+def test_yes_to_the_question_goes_on(inventory: str) -> None:
+    operator, terminal = pty.openpty()
+    os.write(operator, b"y\n")
+    ended = relup("logs-clear", "--inventory", inventory, stdin=terminal)
+    os.close(operator)
+    os.close(terminal)
+    assert ended.returncode == 1
+    assert "host_unreachable" in ended.stdout
+
+
+def test_the_intention_of_an_upgrade_names_hosts_hops_and_what_a_failure_leads_to() -> None:
+    from relup_remote.commands.upgrading import intention
+
+    release = Tarball(Path("/t/emqx-1.1.tar.gz"), 71_000_000, "", {}, {"version": "1.1"})
+    hosts = [HostSettings("n1", "n1"), HostSettings("n2", "n2")]
+    said = intention(hosts, release, [Hop("a.relup", "1.0", "1.1", "")], {"on_failure": "restart", "force": True})
+    assert said.splitlines()[0] == "upgrade to 1.1 from emqx-1.1.tar.gz (71 MB)"
+    for words in ("n1, n2", "1.0 -> 1.1 (a.relup)", "restarts into the release", "--force"):
+        assert words in said
+
+
+def test_paths_lists_hops_and_apart_from_them_what_can_not_be_used(tmp_path: Path) -> None:
+    for name, text in {"a": HOP, "b": HOP, "c": "\n#{", "d": HOP.replace("1.1", "1.10-rc.1")}.items():
+        (tmp_path / f"{name}.relup").write_text(text)
+    (tmp_path / "helper.erl").write_text("")
+    ended = relup("paths", "--catalogue", str(tmp_path))
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines() == [
+        "1.0 -> 1.1        a.relup",
+        "1.0 -> 1.1        b.relup",
+        "1.0 -> 1.10-rc.1  d.relup",
+        "",
+        "helper modules: helper.erl",
+        "",
+        "malformed:",
+        "  c.relup: line 2, column 2: '{' is never closed by '}'",
+        "",
+        "ambiguous_hop, keep one of each:",
+        "  1.0 -> 1.1: a.relup, b.relup",
+    ]
+    document = json.loads(relup("paths", "--catalogue", str(tmp_path), "--json").stdout)
+    assert document["hops"][0] == {"file": "a.relup", "from": "1.0", "target": "1.1"}
+    assert document["malformed"][0]["line"] == 2
+    assert document["ambiguous"][0]["files"] == ["a.relup", "b.relup"]
+
+
+def test_malformed_hops_are_told_on_the_way_to_an_upgrade(inventory: str, tmp_path: Path) -> None:
+    (tmp_path / "c.relup").write_text("#{")
+    words = ["plan", "--tarball", "/none", "--inventory", inventory, "--catalogue", str(tmp_path)]
+    assert relup(*words).stderr == "catalogue: c.relup is left out: line 1, column 2: '{' is never closed by '}'\n"
+    assert relup(*words, "--quiet").stderr == ""

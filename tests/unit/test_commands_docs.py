@@ -1,0 +1,27 @@
+"""The pages of `docs/` that come from tables are up to date, and say all that the tables say."""
+
+from pathlib import Path
+
+import pytest
+
+from relup_remote.commands import COMMANDS
+from relup_remote.core.protocol import ERRORS
+from relup_remote.docs import PAGES
+from relup_remote.inventory import SETTINGS
+from relup_remote.usage import USAGE_ERRORS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    assert (DOCS / name).read_text() == PAGES[name](), "run: python -m relup_remote.docs"
+
+
+def test_every_error_command_and_setting_is_there() -> None:
+    for name in (*ERRORS, *USAGE_ERRORS):
+        assert f"| `{name}` |" in PAGES["errors.md"]()
+    for task in COMMANDS:
+        assert f"## {task.name.replace('_', '-')}\n" in PAGES["commands.md"]()
+    for name in SETTINGS:
+        assert f"| `{name}` |" in PAGES["inventory.md"]()

@@ -1,0 +1,117 @@
+"""The catalogue: which hops and helpers a folder holds, and what is said of files that can't be used."""
+
+from pathlib import Path
+
+import pytest
+
+from relup_remote.hops.catalogue import Helper, Malformed, load, locate
+from relup_remote.hops.lexer import LexError
+from relup_remote.hops.script import versions
+from relup_remote.usage import UsageError
+
+HOP = '#{from_version => "1.0", target_version => "1.1", code_changes => []}.\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOP,
+        '%% a comment with "quotes"\n#{target_version => "1" ".1", \'from_version\' => "1"\n ".0"}.',
+        'From = "1.0".\nTo = "1.1".\n#{from_version => From, target_version => To}.',
+        'From = "1.0", Same = From, #{from_version => Same, target_version => "1.1"}.',
+        'Hop = #{from_version => "1.0", target_version => "1.1", n => node()}, Hop.',
+        'Hop = #{from_version => "1.0", target_version => "1.1"}.',
+        'F = fun(X) -> Y = X, {Y, end_of_it} end, #{from_version => "1.0", target_version => "1.1", f => F}.',
+        'F = fun Loop(0) -> ok; Loop(N) -> Loop(N - 1) end, #{from_version => "1.0", target_version => "1.1"}.',
+        'G = fun lists:map/2, #{from_version => "1.0", target_version => "1.1", x => [fun ok/1, G]}.',
+        '#{inner => #{from_version => "9", target_version => "9"}, from_version => "1.0", target_version => "1.1"}.',
+        '#{x => case a of a -> 1, 2; _ -> begin 3 end end, from_version => "1.0", target_version => "1.1"}.',
+        '#{x => {maybe, <<"b", 1:8>>, $}, $"}, from_version => "1.0", target_version => "1.1"}.',
+        'X = maybe ok ?= f(), 1 end, #{from_version => "1.0", target_version => "1.1"}.',
+        '#{from_version => "0", target_version => "0.1"}.\n' + HOP,
+    ],
+)
+def test_versions_are_read_off_literals_and_scripts(text: str) -> None:
+    assert versions(text) == ("1.0", "1.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "message"),
+    [
+        ("", 1, 1, "the file holds no expression"),
+        ("% nothing\n", 1, 1, "the file holds no expression"),
+        (HOP.rstrip(".\n"), 1, 69, "the last expression does not end with a full stop"),
+        ('#{from_version => "1.0"}.', 1, 1, "the map has no target_version"),
+        ('\n#{target_version => "1.0"}.', 2, 1, "the map has no from_version"),
+        ("make_hop().", 1, 1, "the last expression is not a map, so its versions can't be told"),
+        ("A = A.", 1, 5, "the last expression is not a map, so its versions can't be told"),
+        (
+            '#{from_version => f(), target_version => "1"}.',
+            1,
+            19,
+            "from_version is not a literal string, so it can't be told",
+        ),
+        (
+            '#{from_version => X, target_version => "1"}.',
+            1,
+            19,
+            "from_version is not a literal string, so it can't be told",
+        ),
+        ('#{from_version => "", target_version => "1"}.', 1, 19, "from_version is no version: ''"),
+        ('#{from_version => "1 0", target_version => "1"}.', 1, 19, "from_version is no version: '1 0'"),
+        ('#{from_version => "1", target_version => "1"}.', 1, 1, "both versions are 1"),
+        ("#{a => [1}.", 1, 10, "'}' where ']' must close the '[' of line 1"),
+        ("\n#{a => [1].", 2, 11, "a full stop where '}' must close the '{' of line 2"),
+        ("a }.", 1, 3, "'}' closes nothing"),
+        ("end.", 1, 1, "'end' closes nothing"),
+        ("#{a => 1", 1, 2, "'{' is never closed by '}'"),
+        ('#{a => "b}.', 1, 8, "unterminated string"),
+    ],
+)
+def test_malformed_hops_are_named_with_line_column_and_reason(text: str, line: int, column: int, message: str) -> None:
+    with pytest.raises(LexError) as caught:
+        versions(text)
+    assert (caught.value.line, caught.value.column, caught.value.message) == (line, column, message)
+
+
+def test_a_folder_is_read_whole_whatever_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "b.relup").write_text(HOP)
+    (tmp_path / "a.relup").write_text('#{from_version => "1.1", target_version => "1.2"}.')
+    (tmp_path / "bad.relup").write_text("\n#{")
+    (tmp_path / "latin.relup").write_bytes(b"ok\n%\xfc")
+    (tmp_path / "dangling.relup").symlink_to("nowhere")
+    (tmp_path / "folder.relup").mkdir()
+    (tmp_path / "helper.erl").write_text("-module(helper).")
+    (tmp_path / "README.md").write_text("#{")
+    found = load(tmp_path)
+    assert [(hop.file, hop.from_vsn, hop.target) for hop in found.hops] == [
+        ("a.relup", "1.1", "1.2"),
+        ("b.relup", "1.0", "1.1"),
+    ]
+    assert found.hops[1].text == HOP
+    assert found.helpers == (Helper("helper.erl", "-module(helper)."),)
+    assert found.malformed == (
+        Malformed("bad.relup", 2, 2, "'{' is never closed by '}'"),
+        Malformed("dangling.relup", 0, 0, "can't be read: No such file or directory"),
+        Malformed("latin.relup", 2, 2, "not UTF-8 text"),
+    )
+    assert found.ambiguous == {}
+    assert [hop.file for hop in found.to("1.1")] == ["b.relup"]
+
+
+def test_two_files_for_one_pair_are_reported_and_both_kept(tmp_path: Path) -> None:
+    for name in ("x.relup", "y.relup"):
+        (tmp_path / name).write_text(HOP)
+    found = load(tmp_path)
+    assert found.ambiguous == {("1.0", "1.1"): ["x.relup", "y.relup"]}
+    assert len(found.to("1.1")) == 2
+
+
+def test_the_folder_is_the_one_named_and_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELUP_CATALOGUE", str(tmp_path))
+    assert locate() == tmp_path
+    with pytest.raises(UsageError, match="/none is not a folder") as caught:
+        locate(f"{tmp_path}/none")
+    assert caught.value.err_type == "no_catalogue"
+    monkeypatch.delenv("RELUP_CATALOGUE")
+    assert locate() == Path(__file__).parents[2] / "priv" / "relup"

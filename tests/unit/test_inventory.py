@@ -1,0 +1,158 @@
+"""Inventories: what is read, what is refused and how it is said, which hosts are meant."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from relup_remote.inventory import SETTINGS, HostSettings, Inventory, InventoryError, load, locate
+from relup_remote.usage import UsageError
+
+GOOD = """\
+defaults: {user: emqx, key: keys/id, connect_timeout: 3}
+hosts:
+  n1: {address: 127.0.0.1, port: 22201, root_dir: /opt/emqx/, node: emqx1@127.0.0.1, become: never}
+  n2: {user: root, key: /etc/key}
+  edge1:
+groups:
+  cores: [n2, n1]
+  edges: [edge1]
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "hosts.yml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Inventory:
+    return load(written(tmp_path, GOOD))
+
+
+def test_settings_of_a_host_come_before_the_defaults(good: Inventory, tmp_path: Path) -> None:
+    n1, n2, edge1 = good.hosts
+    assert (n1.address, n1.port, n1.node, n1.become) == ("127.0.0.1", 22201, "emqx1@127.0.0.1", "never")
+    assert n1.root_dir == "/opt/emqx"
+    assert (n1.user, n1.key, n1.connect_timeout) == ("emqx", tmp_path / "keys" / "id", 3.0)
+    assert (n2.address, n2.user, n2.key) == ("n2", "root", Path("/etc/key"))
+    assert edge1 == HostSettings("edge1", "edge1", user="emqx", key=tmp_path / "keys" / "id", connect_timeout=3.0)
+
+
+def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    inventory = load(written(tmp_path, "hosts: {n1: {key: ~/.ssh/id, known_hosts: ../known}}"))
+    assert inventory.hosts[0].key == tmp_path / "home" / ".ssh" / "id"
+    assert inventory.hosts[0].known_hosts == tmp_path / ".." / "known"
+
+
+def test_the_table_of_settings_is_the_dataclass() -> None:
+    assert ["name", *SETTINGS] == [field.name for field in fields(HostSettings)]
+    assert all(setting.metadata["description"] for setting in SETTINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("", "", "is empty"),
+        ("- n1", "", "expected a mapping"),
+        ("hosts: {n1: {}}\nhost: {}", "", "unknown section 'host'; did you mean 'hosts'?"),
+        ("hosts: {}", "hosts", "no hosts"),
+        ("defaults: {user: x}", "hosts", "no hosts"),
+        ("hosts: [n1]", "hosts", "expected a mapping"),
+        ("hosts: {n1: {prot: 1}}", "hosts.n1", "unknown setting 'prot'; did you mean 'port'?"),
+        ("hosts: {n1: {zzzzz: 1}}", "hosts.n1", "unknown setting 'zzzzz'; known: address, port,"),
+        ("defaults: {usr: x}\nhosts: {n1: {}}", "defaults", "unknown setting 'usr'; did you mean 'user'?"),
+        ("hosts: {n1: {port: '22'}}", "hosts.n1.port", "expected whole number from 1 to 65535, found '22'"),
+        ("hosts: {n1: {port: 0}}", "hosts.n1.port", "expected whole number"),
+        ("hosts: {n1: {port: true}}", "hosts.n1.port", "expected whole number"),
+        ("hosts: {n1: {port: 65536}}", "hosts.n1.port", "expected whole number"),
+        ("hosts: {n1: {address: -oProxyCommand=x}}", "hosts.n1.address", "expected text without spaces"),
+        ("hosts: {n1: {user: 'a b'}}", "hosts.n1.user", "expected text without spaces"),
+        ("hosts: {n1: {become: null}}", "hosts.n1.become", "expected text"),
+        ("hosts: {n1: {root_dir: opt/emqx}}", "hosts.n1.root_dir", "expected absolute path on the host"),
+        ("hosts: {n1: {key: 3}}", "hosts.n1.key", "expected path on this machine"),
+        ("hosts: {n1: {keepalive: 0}}", "hosts.n1.keepalive", "expected seconds, more than 0"),
+        ("hosts: {n1: {keepalive: .inf}}", "hosts.n1.keepalive", "expected seconds"),
+        ("hosts: {n1: {role: cores}}", "hosts.n1.role", "expected `core` or `replicant`"),
+        ("hosts: {1: {}}", "hosts", "1 is not a name"),
+        ("hosts: {'n*': {}}", "hosts", "'n*' is not a name"),
+        ("hosts: {n1: {}}\ngroups: {g: [n2]}", "groups.g", "there is no host 'n2'; did you mean 'n1'?"),
+        ("hosts: {n1: {}}\ngroups: {g: [[n1]]}", "groups.g", "there is no host ['n1']"),
+        ("hosts: {n1: {}}\ngroups: {g: n1}", "groups.g", "expected a list of hosts"),
+        ("hosts: {n1: {}}\ngroups: {n1: [n1]}", "groups.n1", "a host has this name too"),
+        ("hosts:\n  n1: {}\n  n1: {}", "line 3", "'n1' is given twice"),
+        ("hosts:\n  n1: {port: 1, port: 2}", "line 2", "'port' is given twice"),
+        ("hosts: {n1: {}", "line 1", "expected ',' or '}'"),
+        ("hosts: !!python/object:os.system {}", "line 1", "could not determine a constructor"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, where: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(InventoryError) as caught:
+        load(path)
+    assert caught.value.where == where
+    assert caught.value.path == path
+    assert message in caught.value.message
+    assert caught.value.err_type == "bad_inventory"
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_can_not_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="can't be read: No such file"):
+        load(tmp_path / "none.yml")
+    with pytest.raises(InventoryError, match="can't be read: Is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.yml").write_bytes(b"hosts: {n1: {user: \xfc}}")
+    with pytest.raises(InventoryError, match="is not UTF-8 text: byte 19"):
+        load(tmp_path / "latin.yml")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "meant"),
+    [
+        ([], ["n1", "n2", "edge1"]),
+        (["n2"], ["n2"]),
+        (["edge1,n1"], ["n1", "edge1"]),
+        (["edges", "n2"], ["n2", "edge1"]),
+        (["cores"], ["n1", "n2"]),
+        (["n*"], ["n1", "n2"]),
+        (["*1"], ["n1", "edge1"]),
+        (["cor*"], ["n1", "n2"]),
+        (["n1", "n1,cores"], ["n1", "n2"]),
+    ],
+)
+def test_selected_hosts_come_in_the_order_of_the_file_and_once(
+    good: Inventory, selectors: list[str], meant: list[str]
+) -> None:
+    assert [host.name for host in good.select(selectors)] == meant
+
+
+@pytest.mark.parametrize("selector", ["n3", "N1", "", "n1,", "x*"])
+def test_a_selector_that_means_nothing_is_an_error_that_lists_what_there_is(good: Inventory, selector: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        good.select([selector])
+    assert caught.value.err_type == "unknown_host"
+    assert "hosts: n1, n2, edge1; groups: cores, edges" in caught.value.message
+
+
+def test_the_usual_places_are_looked_at_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RELUP_INVENTORY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventory").mkdir()
+    for name in ("lab.yml", "hosts.yml"):
+        (tmp_path / "inventory" / name).write_text("")
+        assert locate() == tmp_path / "inventory" / name
+        assert capsys.readouterr().err == f"inventory: {tmp_path}/inventory/{name}\n"
+    monkeypatch.setenv("RELUP_INVENTORY", "/from/environment")
+    assert locate() == Path("/from/environment")
+    assert locate("/given") == Path("/given")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_example_is_a_good_inventory() -> None:
+    example = load(Path(__file__).parents[2] / "inventory" / "example.yml")
+    assert [host.name for host in example.select(["cores"])] == ["core1", "core2"]

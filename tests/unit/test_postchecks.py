@@ -1,0 +1,220 @@
+"""The postchecks on a host that is this machine: `ssh` is a script that runs its command here.
+
+The root, its tree, its history and its VM (a process with a VM's name and command line) are made up; what looks at them
+is all real.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.journal import Journal
+from relup_remote.inventory import HostSettings
+from relup_remote.postchecks import on_host
+from relup_remote.postchecks.node import applications
+from relup_remote.postchecks.ssh import ssh_config
+
+PROJECT = Path(__file__).parents[2]
+CHECKS = ["process", "marker", "tree", "version", "history", "leftovers"]
+REL = '{release,{"emqx","1.1"},{erts,"13.1"},\n [{kernel,"8.5"},{emqx,"5.5.8-x",permanent}]}. % {no,"1"}\n'
+
+SSH = """\
+#!/bin/sh
+[ -e "{down}" ] && {{ echo "ssh: connect to host: Connection refused" >&2; exit 255; }}
+case "$*" in *"-O exit"*) exit 0 ;; esac
+for command; do :; done
+exec /bin/sh -c "$command"
+"""
+
+
+class Machine:
+    """A host as an upgrade to 1.1 leaves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "root"
+        self.tree = self.root / "relup" / "1.1"
+        self.work = self.root / "data" / "relup_remote"
+        self.down = folder / "down"
+        self.vms: list[subprocess.Popen[bytes]] = []
+        self._write("root/releases/emqx_vars", "")
+        self._write("root/relup/current", "1.1\n")
+        self._write(
+            "root/bin/emqx", "#!/bin/sh\n[ \"$1 $2\" = 'eval emqx_release:version()' ] && echo '\"1.1\"'\n", 0o755
+        )
+        self._write("root/relup/1.1/bin/emqx", "")
+        self._write("root/relup/1.1/erts-13.1/bin/beam.smp", "")
+        self._write("root/relup/1.1/releases/1.1/emqx.rel", REL)
+        self._write("root/relup/1.1/lib/kernel-8.5/ebin/kernel.app", "")
+        self._write("root/relup/1.1/lib/emqx-5.5.8-x/ebin/emqx.app", "")
+        self._write("path/ssh", SSH.format(down=self.down), 0o755)
+        self.work.mkdir(parents=True)
+        self.attempt("success")
+
+    def _write(self, name: str, text: str, mode: int = 0o644) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+
+    def attempt(self, result: str, target: str = "1.1") -> None:
+        """Write an attempt into the host's history, as the core does."""
+        journal = Journal(str(self.work))
+        journal.finish(journal.begin("run", "alice@desk", "1.0", target, {}), result)
+
+    def start_vm(self, name: str = "emqx@127.0.0.1") -> None:
+        """Start a process that waits, under the name and with the command line of a VM."""
+        program = self.folder / "beam.smp"
+        if not program.exists():
+            shutil.copy("/bin/sh", program)
+        line = ["-root", str(self.root), "-name", name, "-setcookie", "secret", "--", "-emqx_data_dir", "data"]
+        self.vms.append(
+            subprocess.Popen(
+                [program, "-c", "echo up; read _", "emqx", *line], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        )
+        output = self.vms[-1].stdout
+        assert output and output.readline() == b"up\n"
+
+    def run(self, *words: str) -> Any:
+        """Run a Python module against this machine."""
+        inventory = self.folder / "hosts.yml"
+        inventory.write_text(f"hosts: {{n1: {{root_dir: {self.root}}}}}")
+        path = f"{self.folder / 'path'}:{os.environ['PATH']}"
+        return subprocess.run(
+            [sys.executable, "-m", *(word.replace("INVENTORY", str(inventory)) for word in words)],
+            cwd=PROJECT,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def check(self, *words: str) -> tuple[int, dict[str, Any]]:
+        """The exit status and the row of `relup postcheck`."""
+        ended = self.run("relup_remote", "postcheck", "--json", "--inventory", "INVENTORY", *words)
+        [row] = json.loads(ended.stdout)["hosts"]
+        return ended.returncode, row
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    made.start_vm()
+    yield made
+    for vm in made.vms:
+        vm.communicate(b"\n", timeout=10)
+
+
+def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
+    status, row = machine.check("--target", "1.1")
+    assert row["error"] is None
+    assert (status, row["outcome"]) == (0, "ok")
+    assert [(step["step"], step["status"]) for step in row["steps"]] == [(check, "ok") for check in CHECKS]
+
+
+FAULTS: dict[str, tuple[Callable[[Machine], object], str]] = {
+    "process": (lambda machine: machine.start_vm(), "2 VMs fit: "),
+    "marker": (lambda machine: (machine.root / "relup" / "current").write_text("1.0"), "the marker says 1.0, not 1.1"),
+    "tree": (
+        lambda machine: (machine.tree / "lib" / "emqx-5.5.8-x" / "ebin" / "emqx.app").unlink(),
+        "files of the release are missing: ",
+    ),
+    "version": (
+        lambda machine: (machine.root / "bin" / "emqx").write_text("#!/bin/sh\necho '\"1.0\"'"),
+        "1.0 is running, not 1.1",
+    ),
+    "history": (lambda machine: machine.attempt("sha256_mismatch"), "the last attempt: finished, sha256_mismatch"),
+    "leftovers": (lambda machine: (machine.root / "relup" / ".relup_remote-x").mkdir(), "left behind: "),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_check_finds_its_fault_and_says_it(machine: Machine, check: str) -> None:
+    fault, said = FAULTS[check]
+    fault(machine)
+    status, row = machine.check("--target", "1.1")
+    failed = {step["step"]: step["detail"]["message"] for step in row["steps"] if step["status"] == "failed"}
+    assert (status, row["outcome"]) == (1, "failed")
+    assert failed[check].startswith(said)
+    assert set(failed) == {check}
+    assert row["error"]["err_type"] == "verify_failed"
+    assert row["error"]["detail"] == failed
+
+
+def test_without_a_target_the_marker_says_what_should_run(machine: Machine) -> None:
+    assert machine.check()[0] == 0
+    (machine.root / "relup" / "current").unlink()
+    status, row = machine.check()
+    assert status == 1
+    assert "there is no marker" in row["error"]["detail"]["marker"]
+
+
+def test_a_host_that_can_not_be_reached_fails_as_that_host(machine: Machine) -> None:
+    machine.down.touch()
+    status, row = machine.check()
+    assert (status, row["outcome"], row["steps"]) == (1, "failed", [])
+    assert (row["error"]["err_type"], row["error"]["stage"]) == ("host_unreachable", "connect")
+    assert row["error"]["detail"] == {"ssh": "ssh: connect to host: Connection refused"}
+
+
+def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
+    words = ("pytest", "relup_remote/postchecks", "--relup-inventory", "INVENTORY", "-p", "no:cacheprovider")
+    ended = machine.run(*words, "--relup-host", "n1", "--relup-target", "1.1")
+    assert "6 passed" in ended.stdout
+    assert "1 failed, 5 passed" not in ended.stdout
+    machine.attempt("disk_full")
+    ended = machine.run(*words)
+    assert "1 failed, 5 passed" in ended.stdout
+    assert "test_history[n1]" in ended.stdout
+    assert "no host or group fits 'n2'" in machine.run(*words, "--relup-host", "n2").stdout
+
+
+def test_what_is_seen_of_a_vm_does_not_hold_its_cookie(machine: Machine) -> None:
+    seen = machine.run("relup_remote.postchecks.on_host", "vms").stdout
+    [vm] = [vm for vm in json.loads(seen)["vms"] if vm["root"] == str(machine.root)]
+    assert (vm["pid"], vm["name"]) == (machine.vms[0].pid, "emqx@127.0.0.1")
+    assert (vm["base"], vm["data_dir"]) == (str(machine.root), str(machine.root / "data"))
+    assert "secret" not in seen
+
+
+def test_the_base_of_deployed_trees_is_the_first_root(machine: Machine) -> None:
+    assert on_host._base(machine.tree) == machine.root
+    assert on_host._base(machine.root) == machine.root
+
+
+def test_the_history_that_is_not_there_is_none(tmp_path: Path) -> None:
+    assert on_host.attempt(str(tmp_path)) is None
+
+
+def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:
+    for name in ("relup/.relup_remote-1.1", "data/relup_remote/work/x", "staging/emqx.tar.gz.part"):
+        (tmp_path / name).mkdir(parents=True)
+    found = on_host.leftovers(str(tmp_path), str(tmp_path / "data"), str(tmp_path / "staging"))
+    assert [Path(path).name for path in found] == ["x", ".relup_remote-1.1", "emqx.tar.gz.part"]
+
+
+def test_applications_of_a_release() -> None:
+    assert applications(REL) == {"kernel": "8.5", "emqx": "5.5.8-x"}
+
+
+def test_the_inventory_comes_before_the_operators_own_ssh_config_and_keys_are_verified() -> None:
+    config = ssh_config(
+        HostSettings("n1", "alias", port=2222, user="emqx", key=Path("/my keys/100%"), known_hosts=Path("/known"))
+    ).splitlines()
+    assert "StrictHostKeyChecking yes" in config
+    assert "BatchMode yes" in config
+    assert 'IdentityFile "/my keys/100%%"' in config
+    assert 'UserKnownHostsFile "/known"' in config
+    assert config.index("Port 2222") < config.index("User emqx") < config.index("Include ~/.ssh/config")
+    bare = ssh_config(HostSettings("n1", "n1"))
+    assert "IdentityFile" not in bare
+    assert "KnownHosts" not in bare

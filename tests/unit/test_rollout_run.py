@@ -1,0 +1,176 @@
+"""Bringing requests to hosts: order, stopping, skipping, interruption, the cleanup at the end."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_host import Answer, FakeHost, Fleet, result
+
+from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout import rows
+from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.run import Job, Runner
+from relup_remote.rollout.tarball import Tarball
+from relup_remote.rollout.upgrade import upgrade
+
+HOSTS = [HostSettings(name, name) for name in ("n1", "n2", "n3")]
+TARBALL = Tarball(
+    Path("/tarballs/emqx-1.1.tar.gz"), 10, "0" * 64, {"status": "missing", "text": ""}, {"version": "1.1"}
+)
+ALL_BUT_CLEANUP = (("stage", "ok"), ("apply", "ok"), ("cleanup", "skipped"))
+ALL = (("stage", "ok"), ("apply", "ok"), ("cleanup", "ok"))
+
+
+def order(command: str) -> Order:
+    return Order(command, "2026-11-24T08-15-03-k3f9", "alice@desk", tarball=TARBALL.to_json(), target="1.1")
+
+
+def jobs(command: str) -> list[Job]:
+    return [Job(host, request(order(command), host)) for host in HOSTS]
+
+
+def outcomes(found: list[rows.Row]) -> list[tuple[str, str]]:
+    return [(row["host"], row["outcome"]) for row in found]
+
+
+def fleet(command: str, *answers: Answer) -> Fleet:
+    return Fleet({(host.name, command): answer for host, answer in zip(HOSTS, answers, strict=True)})
+
+
+def test_hosts_are_done_one_after_the_other_each_connection_closed_before_the_next() -> None:
+    hosts = fleet("stage", *[result("staged")] * 3)
+    opened: list[list[str]] = []
+    runner = Runner(hosts.connect, lambda _host, _event: opened.append(list(hosts.open)))
+    assert outcomes(runner.in_turn(jobs("stage"))) == [("n1", "staged"), ("n2", "staged"), ("n3", "staged")]
+    assert opened == [["n1"], ["n2"], ["n3"]]
+    assert hosts.open == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (result("failed", (("apply", "failed"),)), "failed"),
+        (result("refused"), "refused"),
+        (Failure("connection_lost"), "failed"),
+    ],
+)
+def test_the_first_that_is_not_done_is_the_last(answer: Answer, outcome: str) -> None:
+    hosts = fleet("upgrade", result("upgraded"), answer, result("upgraded"))
+    found = Runner(hosts.connect).in_turn(jobs("upgrade"))
+    assert outcomes(found) == [("n1", "upgraded"), ("n2", outcome), ("n3", "skipped")]
+    assert found[2]["facts"] == {"reason": "n2 was not done"}
+    assert hosts.commands == [("n1", "upgrade"), ("n2", "upgrade")]
+
+
+def test_a_host_that_can_not_be_reached_is_a_failed_row_of_stage_connect() -> None:
+    hosts = Fleet({("n1", "connect"): Failure("host_key_changed", detail={"found": "SHA256:x"})})
+    row = Runner(hosts.connect).one(jobs("upgrade")[0])
+    assert row["outcome"] == "failed"
+    assert row["error"]["err_type"] == "host_key_changed"
+    assert row["error"]["stage"] == "connect"
+    assert row["error"]["detail"] == {"found": "SHA256:x"}
+    assert row["steps"] == []
+
+
+def test_what_nobody_foresaw_is_a_row_and_its_traceback_a_file(tmp_path: Path) -> None:
+    hosts = fleet("status", result("ok"), ZeroDivisionError("oh"), result("ok"))
+    found = Runner(hosts.connect, traces_folder=tmp_path / "traces").at_once(jobs("status"))
+    assert outcomes(found) == [("n1", "ok"), ("n2", "failed"), ("n3", "ok")]
+    error = found[1]["error"]
+    assert (error["err_type"], error["stage"]) == ("internal_error", "status")
+    assert error["detail"]["error"] == "ZeroDivisionError: oh"
+    written = Path(error["detail"]["traceback"])
+    assert written.parent == tmp_path / "traces"
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert "in run" in written.read_text()
+
+
+def test_an_outcome_that_is_none_is_not_believed() -> None:
+    row = Runner(Fleet({("n1", "status"): {"event": "result", "outcome": "splendid"}}).connect).one(jobs("status")[0])
+    assert (row["outcome"], row["error"]["err_type"]) == ("failed", "protocol_mismatch")
+
+
+def test_an_interruption_is_the_row_of_the_host_in_hand_and_skips_the_rest() -> None:
+    hosts = fleet("upgrade", result("upgraded"), KeyboardInterrupt(), result("upgraded"))
+    found = Runner(hosts.connect).in_turn(jobs("upgrade"))
+    assert outcomes(found) == [("n1", "upgraded"), ("n2", "failed"), ("n3", "skipped")]
+    assert found[1]["error"]["err_type"] == "connection_lost"
+    assert "Interrupted by the operator" in found[1]["error"]["message"]
+    assert hosts.open == []
+
+
+def test_hosts_are_asked_at_once_and_rows_come_in_order() -> None:
+    together = threading.Barrier(len(HOSTS), timeout=10)
+    hosts = fleet("status", result("ok"), Failure("host_unreachable"), result("ok"))
+
+    class Waiting(FakeHost):
+        def __enter__(self) -> FakeHost:
+            together.wait()
+            return super().__enter__()
+
+    found = Runner(lambda settings: Waiting(hosts, settings.name)).at_once(jobs("status"))
+    assert outcomes(found) == [("n1", "ok"), ("n2", "failed"), ("n3", "ok")]
+
+
+def test_no_hosts_are_no_rows() -> None:
+    runner = Runner(Fleet({}).connect)
+    assert runner.in_turn([]) == runner.at_once([]) == []
+
+
+def test_the_request_carries_the_settings_and_the_file() -> None:
+    hosts = Fleet({("n1", "upgrade"): result("upgraded")})
+    host = HostSettings("n1", "10.0.0.1", root_dir="/opt/emqx", node="emqx@a", data_dir="/d", staging_dir="/s")
+    upgrade(Runner(hosts.connect), [host], order("upgrade"), TARBALL)
+    [(_name, asked, file)] = hosts.asked
+    assert file == TARBALL.path
+    assert asked["node"] == {"root_dir": "/opt/emqx", "name": "emqx@a", "data_dir": "/d", "staging_dir": "/s"}
+    assert (asked["command"], asked["operator"], asked["target"]) == ("upgrade", "alice@desk", "1.1")
+
+
+# The end of an upgrade
+
+
+def cleaning(answers: dict[str, Answer], last: tuple[tuple[str, str], ...] = ALL) -> tuple[Fleet, list[rows.Row]]:
+    """An upgrade of all hosts, on the first two of which cleanup had to wait; ``answers`` are to the late cleanup."""
+    hosts = fleet("upgrade", *[result("upgraded", ALL_BUT_CLEANUP)] * 2, result("upgraded", last))
+    hosts.answers.update({(host, "cleanup"): answer for host, answer in answers.items()})
+    return hosts, upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
+
+
+def cleanups(found: list[rows.Row]) -> list[Any]:
+    return [(rows.step(row, "cleanup") or {}).get("status") for row in found]
+
+
+def test_cleanup_that_had_to_wait_is_done_at_the_end_and_becomes_its_rows_step() -> None:
+    done = result("cleaned", (("cleanup", "ok"),))
+    hosts, found = cleaning({"n1": done, "n2": done})
+    assert sorted(hosts.commands[3:]) == [("n1", "cleanup"), ("n2", "cleanup")]
+    assert cleanups(found) == ["ok", "ok", "ok"]
+    assert outcomes(found) == [("n1", "upgraded"), ("n2", "upgraded"), ("n3", "upgraded")]
+    assert [step["step"] for step in found[0]["steps"]] == ["stage", "apply", "cleanup"]
+    late = hosts.asked[3][1]
+    assert late["tarball"]["name"] == "emqx-1.1.tar.gz"
+    assert late["hops"] == late["helpers"] == []
+
+
+def test_no_late_cleanup_while_the_last_host_still_sees_others_on_the_old_release() -> None:
+    hosts, found = cleaning({}, last=ALL_BUT_CLEANUP)
+    assert len(hosts.asked) == 3
+    assert cleanups(found) == ["skipped", "skipped", "skipped"]
+
+
+def test_no_late_cleanup_after_a_failure() -> None:
+    hosts = fleet("upgrade", result("upgraded", ALL_BUT_CLEANUP), result("failed", ALL), result("upgraded", ALL))
+    found = upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
+    assert hosts.commands == [("n1", "upgrade"), ("n2", "upgrade")]
+    assert cleanups(found)[0] == "skipped"
+
+
+def test_a_late_cleanup_that_fails_is_the_rows_failure_and_one_that_is_refused_is_not() -> None:
+    hosts, found = cleaning({"n1": result("failed", (("cleanup", "failed"),)), "n2": result("refused")})
+    assert outcomes(found) == [("n1", "failed"), ("n2", "upgraded"), ("n3", "upgraded")]
+    assert found[0]["error"]["stage"] == "cleanup"
+    assert cleanups(found) == ["failed", "skipped", "ok"]
+    assert hosts.open == []

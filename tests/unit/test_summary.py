@@ -1,0 +1,205 @@
+"""What people and programs get to see of rows."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from fake_host import result
+
+from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout import rows
+from relup_remote.rollout.rows import Row
+from relup_remote.summary import json as documents
+from relup_remote.summary import report, tables, text
+from relup_remote.summary.progress import Progress
+from relup_remote.usage import UsageError
+
+
+def row(host: str, outcome: str = "upgraded", steps: tuple[tuple[str, str], ...] = (), **facts: Any) -> Row:
+    return rows.of_result(host, result(outcome, steps, **facts), 4.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0 ms"), (0.004, "4 ms"), (0.1, "0.1 s"), (0.94, "0.9 s"), (99.9, "99.9 s"), (215.4, "215 s")],
+)
+def test_seconds(value: float, shown: str) -> None:
+    assert text.seconds(value) == shown
+
+
+@pytest.mark.parametrize(("count", "shown"), [(12, "12 bytes"), (1500, "1.5 kB"), (71_000_000, "71 MB")])
+def test_size(count: int, shown: str) -> None:
+    assert text.size(count) == shown
+
+
+def test_the_table_has_a_row_a_host_and_a_column_a_step() -> None:
+    shown = tables.steps_table(
+        [
+            row("n1", steps=(("stage", "ok"), ("checksum", "unchanged"), ("apply", "ok"), ("cleanup", "skipped"))),
+            row("n2", "failed", (("stage", "ok"), ("apply", "failed"))),
+            rows.skipped("n3", "n2 was not done"),
+        ]
+    )
+    lines = [line.split("  ") for line in shown.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert cells[0] == [
+        *("host", "node", "from", "target", "running", "outcome"),
+        *("stage", "checksum", "apply", "cleanup", "total"),
+    ]
+    assert cells[2] == [
+        *("n1", "emqx@127.0.0.1", "1.0", "1.1", "1.1", "upgraded"),
+        *("0.5 s", "unchanged", "0.5 s", "skipped", "4.0 s"),
+    ]
+    assert cells[3] == ["n2", "emqx@127.0.0.1", "1.0", "1.1", "1.1", "failed", "0.5 s", "FAILED", "4.0 s"]
+    assert cells[4] == ["n3", "skipped"]
+
+
+def test_versions_are_shown_as_they_are() -> None:
+    made = {**row("n1"), "from": "5.10", "target": "6.0", "running": "5.1e3"}
+    assert [word in tables.steps_table([made]) for word in ("5.10 ", "6.0 ", "5.1e3")] == [True] * 3
+
+
+def test_hosts_with_what_was_found_out() -> None:
+    hosts = [HostSettings("n1", "10.0.0.1", port=2222, role="core"), HostSettings("n2", "n2", node="emqx@n2")]
+    found = [row("n1", "ok", marker="1.1"), rows.of_failure("n2", Failure("host_unreachable", stage="connect"))]
+    lines = tables.hosts_table(hosts, found).splitlines()
+    assert lines[0].split() == ["host", "address", "node", "running", "marker", "role", "reachable"]
+    assert lines[2].split() == ["n1", "10.0.0.1:2222", "emqx@127.0.0.1", "1.1", "1.1", "core", "yes"]
+    assert lines[3].split() == ["n2", "n2", "emqx@n2", "no"]
+
+
+def test_a_host_whose_node_is_down_can_be_reached() -> None:
+    assert tables.is_reachable(rows.of_failure("n1", Failure("node_not_running", stage="status"), "refused"))
+
+
+def test_status_says_the_state_in_words() -> None:
+    shown = tables.status_table(
+        [row("n1", "ok", state="hot-upgraded", state_text="hot-upgraded to 1.1; pending on restart", nodes=["a", "b"])]
+    )
+    assert "hot-upgraded to 1.1; pending on restart" in shown
+    assert "2 nodes" in shown
+
+
+def attempt(started: int, finished: int | None = None, **more: Any) -> dict[str, Any]:
+    return {"started_at": started, "finished_at": finished, "from_vsn": "1.0", "target_vsn": "1.1", **more}
+
+
+def test_history_of_all_hosts_is_one_table_oldest_first() -> None:
+    found = [
+        row("n1", "ok", history=[attempt(3_000, 4_500, result="success", run="r3", source="journal")]),
+        row(
+            "n2", "ok", history=[attempt(1_000, 2_000, result="sha256_mismatch"), attempt(9_000, status="in-progress")]
+        ),
+        rows.skipped("n3", ""),
+    ]
+    attempts = tables.history(found)
+    assert [(entry["host"], entry["started_at"]) for entry in attempts] == [("n2", 1000), ("n1", 3000), ("n2", 9000)]
+    lines = tables.history_table(attempts).splitlines()[2:]
+    assert lines[0].split() == ["1970-01-01", "00:00:01", "n2", "1.0", "1.1", "sha256_mismatch", "1.0"]
+    assert lines[1].split() == ["1970-01-01", "00:00:03", "n1", "1.0", "1.1", "success", "1.5", "r3", "journal"]
+    assert lines[2].split() == ["1970-01-01", "00:00:09", "n2", "1.0", "1.1", "in-progress"]
+    assert tables.history(found, limit=1) == attempts[-1:]
+    assert tables.history_table([]) == ""
+
+
+def test_errors_are_told_in_full_and_those_of_several_hosts_once() -> None:
+    failure = Failure(
+        "sha256_mismatch", stage="checksum", detail={"expected": "aa", "found": "bb", "hosts": ["x", "y"]}
+    )
+    made = {**rows.of_failure("n1", failure, "refused"), "problems": [failure.to_json()]}
+    other = rows.of_failure("n3", Failure("disk_full", stage="stage", detail={"free": {"/opt": 10}}))
+    assert report.troubles([made, {**made, "host": "n2"}, row("n4"), other]) == (
+        "n1, n2: sha256_mismatch at checksum\n"
+        "  The tarball's SHA-256 is not the one of its .sha256 file.\n"
+        "    expected: aa\n"
+        "    found: bb\n"
+        "    hosts: x, y\n"
+        "  what to do: Fetch both again; do not use this tarball.\n"
+        "\n"
+        "n3: disk_full at stage\n"
+        "  There is not enough space on the host.\n"
+        "    free:\n"
+        "      /opt: 10\n"
+        "  what to do: Free some space; the detail says how much and where."
+    )
+
+
+def test_all_problems_warnings_and_reasons_are_told() -> None:
+    made = row("n1", "refused")
+    made["problems"] = [made["error"], Failure("no_relup_entry", stage="extract").to_json()]
+    made["warnings"] = [{"err_type": "old_code_in_use"}, {"message": "the clock is off", "seconds": 3}]
+    shown = report.troubles([made, rows.skipped("n2", "n1 was not done")])
+    assert shown.count("call_failed") == 1
+    assert "n1: no_relup_entry at extract" in shown
+    assert "n1: warning, old_code_in_use\n  Processes still run the old code" in shown
+    assert "n1: warning\n  the clock is off\n    seconds: 3" in shown
+    assert "n2: not contacted, since n1 was not done" in shown
+
+
+def test_details_are_readable_and_long_ones_wrapped() -> None:
+    shown = text.detail(
+        {"pids": [{"pid": "<0.1.0>", "name": "a"}, {"pid": "<0.2.0>"}], "none": [], "ok": True, "x": None}
+    )
+    assert shown == "  pids:\n    - pid: <0.1.0>\n      name: a\n    - pid: <0.2.0>\n  none: none\n  ok: yes\n  x: -"
+    lines = text.detail({"said": "word " * 60}).splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= text.WIDTH for line in lines)
+    assert lines[1].startswith(" " * 8 + "word")
+
+
+def test_hosts_can_not_command_the_terminal() -> None:
+    made = rows.of_failure(
+        "n1", Failure("call_failed", "\x1b[2Jgone\r", stage="plan\x07", detail={"\x1b]0;t": "\x9b1m"})
+    )
+    shown = report.troubles([made]) + tables.steps_table([{**row("n1"), "node": "a\x1b[31m"}])
+    assert shown.replace("\n", "").isprintable()
+
+
+def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same() -> None:
+    instructions = [
+        {"n": 1, "text": "{load_module,emqx}", "does": "load 1 module", "seconds": 0.01, "status": "done"},
+        {"n": 2, "text": "{apply,m,f,[]}", "does": "call m:f/0", "seconds": None, "status": "planned"},
+    ]
+    hop = {"file": "a.relup", "from": "1.0", "target": "1.1", "instructions": instructions, "suspended_ms": 3}
+    shown = report.hops([row("n1", hop=hop), row("n2", hop=hop), row("n3")])
+    lines = shown.splitlines()
+    assert lines[0] == "n1, n2: hop 1.0 -> 1.1, a.relup"
+    assert lines[3].split() == ["1", "{load_module,emqx}", "load", "1", "module", "done", "10", "ms"]
+    assert lines[4].split() == ["2", "{apply,m,f,[]}", "call", "m:f/0", "planned"]
+    assert lines[-1] == "processes were suspended for at most 3 ms"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "ok"), [(["upgraded", "unchanged"], True), (["upgraded", "refused"], False), (["failed"], False)]
+)
+def test_the_document_has_the_rows_and_says_whether_all_is_well(outcomes: list[str], ok: bool) -> None:
+    made = [row(f"n{number}", outcome) for number, outcome in enumerate(outcomes)]
+    document = json.loads(documents.text(documents.rows_document("upgrade", "run", made)))
+    assert (document["command"], document["ok"], document["run"]) == ("upgrade", ok, "run")
+    assert list(document["hosts"][0]) == [
+        *("host", "node", "outcome", "from", "target", "running", "seconds"),
+        *("steps", "error", "problems", "warnings", "facts"),
+    ]
+
+
+def test_wrong_use_has_a_document_too() -> None:
+    document = documents.usage_document("status", UsageError("unknown_host", "no n9"))
+    assert (document["ok"], document["hosts"], document["error"]["err_type"]) == (False, [], "unknown_host")
+
+
+def test_progress_is_a_line_a_step_and_now_and_then_one_in_a_long_step() -> None:
+    out, now = io.StringIO(), [0.0]
+    progress = Progress(out, clock=lambda: now[0])
+    transfer = {"event": "progress", "step": "stage", "done": 4_000_000, "total": 71_000_000, "unit": "bytes"}
+    progress("n1", {"event": "hello", "pid": 1})
+    progress("n1", {"event": "step", "step": "stage", "status": "start"})
+    progress("n1", transfer)
+    now[0] = 2.5
+    progress("n1", transfer)
+    now[0] = 3.0
+    progress("n1", transfer)
+    progress("n1", {"event": "step", "step": "stage", "status": "ok", "seconds": 3.0, "detail": {}})
+    progress("n2", {"event": "note", "message": "the node\x1b restarts"})
+    assert out.getvalue() == "n1 stage 4.0 MB of 71 MB\nn1 stage ok 3.0 s\nn2 the node? restarts\n"
