@@ -53,7 +53,8 @@ class Node:
         """The host, as the user that owns the node where the inventory lets us."""
         become = self._settings.become
         if become == "auto":
-            become = self.vm["owner"] if self.vms and self.vm["owner"] != self._seen["user"] else "never"
+            become = self._shared("owner") or "never"
+            become = "never" if become == self._seen["user"] else become
         return self._link.host(None if become == "never" else become)
 
     @cached_property
