@@ -5,12 +5,14 @@ import sys
 from relup_remote.usage import Declined, UsageError
 
 
-def confirm(plan: str, question: str, *, yes: bool) -> None:
+def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     """Show on stderr what is going to happen, and go on only if the operator wants it, or said ``--yes``.
 
-    Raises `UsageError` (``no_terminal``) if there is nobody to ask, `Declined` on any answer but yes.
+    With ``yes`` and ``quiet`` it is not even shown. Raises `UsageError` (``no_terminal``) if there is
+    nobody to ask, `Declined` on any answer but yes.
     """
-    print(plan, file=sys.stderr)
+    if not (yes and quiet):
+        print(plan, file=sys.stderr)
     if yes:
         return
     if not sys.stdin.isatty():

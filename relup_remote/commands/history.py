@@ -37,5 +37,5 @@ def logs_clear(
     """Delete the hosts' history of attempts."""
     with Invocation("logs-clear", host, inventory, json, quiet) as call:
         names = ", ".join(host.name for host in call.hosts)
-        confirm(f"the history of attempts is deleted, for good, on: {names}", "delete it?", yes=yes)
+        confirm(f"the history of attempts is deleted, for good, on: {names}", "delete it?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order()))

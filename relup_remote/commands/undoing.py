@@ -39,7 +39,7 @@ def rollback(
     """Put nodes back on the release they booted before, by a restart: the boot path only."""
     with Invocation("rollback", host, inventory, json, quiet) as call:
         chosen = {"purge": purge, **options.numbers(boot_timeout=boot_timeout)}
-        confirm(intention(call.hosts, purge), "roll these hosts back?", yes=yes)
+        confirm(intention(call.hosts, purge), "roll these hosts back?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order(options=chosen)))
 
 

@@ -89,7 +89,7 @@ def upgrade(
         release = call.tarball(path)
         if release:
             parts = _parts(release, hops, chosen)
-            confirm(intention(call.hosts, release, parts["hops"], chosen), "upgrade these hosts?", yes=yes)
+            confirm(intention(call.hosts, release, parts["hops"], chosen), "upgrade these hosts?", yes=yes, quiet=quiet)
             call.show(roll_out(call.runner, call.hosts, call.order(**parts), release), hops=True)
 
 

@@ -87,13 +87,13 @@ class Runner:
         An interruption ends the host in hand, which gets a row that says so, and skips the others.
         """
         rows: list[Row] = []
-        for job in jobs:
-            try:
+        try:
+            for job in jobs:
                 rows.append(self.one(job))
-            except KeyboardInterrupt:
-                rows.append(_interrupted(job))
-            if not succeeded(rows[-1]):
-                break
+                if not succeeded(rows[-1]):
+                    break
+        except KeyboardInterrupt:
+            rows += [_interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
         reason = f"{rows[-1]['host']} was not done" if rows else ""
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
@@ -103,11 +103,11 @@ class Runner:
         done: SimpleQueue[Row] = SimpleQueue()
         for job in jobs:
             waiting.put(job)
-        for _ in range(min(AT_ONCE, len(jobs))):
-            # Daemons: after an interruption nobody waits for a host that does not answer.
-            threading.Thread(target=self._work, args=(waiting, done), daemon=True).start()
         rows: dict[str, Row] = {}
         try:
+            for _ in range(min(AT_ONCE, len(jobs))):
+                # Daemons: after an interruption nobody waits for a host that does not answer.
+                threading.Thread(target=self._work, args=(waiting, done), daemon=True).start()
             while len(rows) < len(jobs):
                 row = done.get()
                 rows[row["host"]] = row

@@ -67,7 +67,7 @@ def is_reachable(row: Row) -> bool:
 
 def status_table(rows: Sequence[Row]) -> str:
     """Where each node stands between two releases."""
-    headers = ["host", "node", "running", "state", "marker", "boots", "OTP", "connections", "cluster", "link"]
+    headers = ["host", "node", "running", "state", "marker", "OTP", "connections", "cluster", "link"]
     return table(headers, [_status_line(row) for row in rows], keep=("state",))
 
 
@@ -81,7 +81,6 @@ def _status_line(row: Row) -> list[object]:
         row["running"],
         state,
         facts.get("marker"),
-        facts.get("boot_root"),
         facts.get("otp"),
         facts.get("connections"),
         f"{len(nodes)} nodes" if nodes else None,

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.exceptions import Exit
 
 from relup_remote.commands import COMMANDS
+from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import HELP
+from relup_remote.commands.upgrading import intention
 from relup_remote.hops.catalogue import Hop
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.tarball import Tarball
@@ -190,8 +193,6 @@ def test_yes_to_the_question_goes_on(inventory: str) -> None:
 
 
 def test_the_intention_of_an_upgrade_names_hosts_hops_and_what_a_failure_leads_to() -> None:
-    from relup_remote.commands.upgrading import intention
-
     release = Tarball(Path("/t/emqx-1.1.tar.gz"), 71_000_000, "", {}, {"version": "1.1"})
     hosts = [HostSettings("n1", "n1"), HostSettings("n2", "n2")]
     said = intention(hosts, release, [Hop("a.relup", "1.0", "1.1", "")], {"on_failure": "restart", "force": True})
@@ -230,3 +231,34 @@ def test_malformed_hops_are_told_on_the_way_to_an_upgrade(inventory: str, tmp_pa
     words = ["plan", "--tarball", "/none", "--inventory", inventory, "--catalogue", str(tmp_path)]
     assert relup(*words).stderr == "catalogue: c.relup is left out: line 1, column 2: '{' is never closed by '}'\n"
     assert relup(*words, "--quiet").stderr == ""
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "relup_remote", "paths"],
+        cwd=PROJECT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_what_nobody_foresaw_is_told_in_a_sentence_and_its_traceback_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(Exit) as caught, Invocation("plan", None, "", json=True, quiet=False):
+        raise ZeroDivisionError("oh")
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert (caught.value.code, document["ok"], document["error"]["err_type"]) == (1, False, "internal_error")
+    assert "ZeroDivisionError: oh" in err
+    assert "Traceback" not in err
+    [kept] = (tmp_path / "relup_remote").iterdir()
+    assert "ZeroDivisionError: oh" in kept.read_text()
+    assert document["error"]["detail"]["traceback"] == str(kept)

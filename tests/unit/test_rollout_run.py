@@ -1,5 +1,6 @@
 """Bringing requests to hosts: order, stopping, skipping, interruption, the cleanup at the end."""
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.run import Job, Runner
+from relup_remote.rollout.run import INTERRUPTED, Job, Runner
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.rollout.upgrade import upgrade
 
@@ -112,6 +113,23 @@ def test_hosts_are_asked_at_once_and_rows_come_in_order() -> None:
 
     found = Runner(lambda settings: Waiting(hosts, settings.name)).at_once(jobs("status"))
     assert outcomes(found) == [("n1", "ok"), ("n2", "failed"), ("n3", "ok")]
+
+
+def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
+    hosts = fleet("status", *[result("ok")] * 3)
+    never = threading.Event()
+
+    class Silent(FakeHost):
+        def __enter__(self) -> FakeHost:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            never.wait(60)
+            return super().__enter__()
+
+    job = jobs("status")[0]
+    [row] = Runner(lambda settings: Silent(hosts, settings.name)).at_once([job])
+    assert (row["host"], row["outcome"], row["error"]["message"]) == ("n1", "failed", INTERRUPTED)
+    assert hosts.asked == []
+    never.set()
 
 
 def test_no_hosts_are_no_rows() -> None:
