@@ -9,7 +9,7 @@
     groups:
       cores: [n1, n2]
 
-The fields of `HostSettings` are the one table of settings: the validator and `docs/inventory.md` come from it.
+The settings themselves are in `relup_remote.settings`.
 """
 
 import difflib
@@ -17,15 +17,18 @@ import fnmatch
 import os
 import re
 import sys
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from relup_remote.checkout import checkout
+from relup_remote.settings import SETTINGS, HostSettings, Kind
 from relup_remote.usage import UsageError
+
+__all__ = ["SETTINGS", "HostSettings", "Inventory", "InventoryError", "load", "locate"]
 
 VARIABLE = "RELUP_INVENTORY"
 SECTIONS = ("defaults", "hosts", "groups")
@@ -39,119 +42,6 @@ class InventoryError(UsageError):
         super().__init__("bad_inventory", f"{path}: {where}: {message}" if where else f"{path}: {message}")
         self.path = path
         self.where = where
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A type of setting: what to call it, and how a YAML value becomes one (ValueError if it can't).
-
-    ``read`` gets the value and the inventory's folder.
-    """
-
-    label: str
-    read: Callable[[Any, Path], Any]
-
-
-def _word(value: Any, _base: Path) -> str:
-    # A leading dash would be an option to ssh or sudo.
-    if not isinstance(value, str) or not value or value.startswith("-") or re.search(r"[\s\x00-\x1f\x7f]", value):
-        raise ValueError
-    return value
-
-
-def _port(value: Any, _base: Path) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 65536:
-        raise ValueError
-    return value
-
-
-def _seconds(value: Any, _base: Path) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise ValueError
-    return float(value)
-
-
-def _local_path(value: Any, base: Path) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError
-    try:
-        return base / Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError from error
-
-
-def _remote_path(value: Any, _base: Path) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or re.search(r"[\x00-\x1f\x7f]", value):
-        raise ValueError
-    return value.rstrip("/") or "/"
-
-
-def _role(value: Any, _base: Path) -> str:
-    if value not in ("core", "replicant"):
-        raise ValueError
-    return str(value)
-
-
-WORD = Kind("text without spaces", _word)
-PORT = Kind("whole number from 1 to 65535", _port)
-SECONDS = Kind("seconds, more than 0", _seconds)
-LOCAL_PATH = Kind("path on this machine", _local_path)
-REMOTE_PATH = Kind("absolute path on the host", _remote_path)
-ROLE = Kind("`core` or `replicant`", _role)
-
-
-def _about(kind: Kind, description: str) -> dict[str, Any]:
-    return {"kind": kind, "description": description}
-
-
-@dataclass(frozen=True)
-class HostSettings:
-    """One host: its name in the inventory, and all that is set for it. None means: found out, or ssh_config's."""
-
-    name: str
-    address: str = field(
-        default="",
-        metadata=_about(WORD, "what to connect to: a name, an address, or an alias of ssh_config (the host's name)"),
-    )
-    port: int | None = field(default=None, metadata=_about(PORT, "port of the SSH server (ssh_config's, else 22)"))
-    user: str | None = field(default=None, metadata=_about(WORD, "SSH user (ssh_config's, else yours)"))
-    key: Path | None = field(
-        default=None,
-        metadata=_about(LOCAL_PATH, "private key, relative to the inventory's folder (ssh_config's and the agent's)"),
-    )
-    known_hosts: Path | None = field(
-        default=None,
-        metadata=_about(
-            LOCAL_PATH, "known host keys, relative to the inventory's folder (ssh_config's, else ~/.ssh/known_hosts)"
-        ),
-    )
-    become: str = field(
-        default="auto",
-        metadata=_about(WORD, "user to run as, by sudo; `auto` is the user that owns the node, `never` means no sudo"),
-    )
-    python: str | None = field(
-        default=None, metadata=_about(WORD, "the host's python3, 3.6 or newer (the one on its PATH)")
-    )
-    connect_timeout: float = field(default=10.0, metadata=_about(SECONDS, "time for the connection to stand"))
-    command_timeout: float = field(
-        default=60.0, metadata=_about(SECONDS, "time in which a working host must say something")
-    )
-    keepalive: float = field(default=15.0, metadata=_about(SECONDS, "time between signs of life on an idle connection"))
-    root_dir: str | None = field(
-        default=None, metadata=_about(REMOTE_PATH, "root of the node (that of the one node that runs)")
-    )
-    node: str | None = field(default=None, metadata=_about(WORD, "name of the node (that of the one node that runs)"))
-    data_dir: str | None = field(
-        default=None, metadata=_about(REMOTE_PATH, "data folder of the node (from its command line)")
-    )
-    staging_dir: str | None = field(
-        default=None, metadata=_about(REMOTE_PATH, "where tarballs are staged (below the data folder)")
-    )
-    role: str | None = field(default=None, metadata=_about(ROLE, "what the node is in its cluster (not known)"))
-
-
-SETTINGS: dict[str, Field[Any]] = {setting.name: setting for setting in fields(HostSettings) if setting.metadata}
-"""The settings a host can have, by name. A description ends with what holds where the setting is absent."""
 
 
 @dataclass(frozen=True)

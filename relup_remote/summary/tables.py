@@ -23,8 +23,12 @@ def table(headers: Sequence[str], lines: Iterable[Sequence[object]], keep: Itera
 
 
 def steps_table(rows: Sequence[Row]) -> str:
-    """The table of a command that goes through steps: versions, outcome, each step's time, and the total."""
+    """The table of a command that goes through steps: versions, outcome, each step's time, and the total.
+
+    What is running is left out where it is the target on every host.
+    """
     names = _step_names(rows)
+    is_off = any(row["running"] != row["target"] for row in rows)
     headers = ["host", "node", "from", "target", "running", "outcome", *names, "total"]
     lines = [
         [
@@ -32,7 +36,7 @@ def steps_table(rows: Sequence[Row]) -> str:
             row["node"],
             row["from"],
             row["target"],
-            row["running"],
+            row["running"] if is_off else None,
             row["outcome"],
             *(_step_cell(row, name) for name in names),
             seconds(row["seconds"]) if row["seconds"] else "",

@@ -38,7 +38,7 @@ def test_the_table_has_a_row_a_host_and_a_column_a_step() -> None:
     shown = tables.steps_table(
         [
             row("n1", steps=(("stage", "ok"), ("checksum", "unchanged"), ("apply", "ok"), ("cleanup", "skipped"))),
-            row("n2", "failed", (("stage", "ok"), ("apply", "failed"))),
+            {**row("n2", "failed", (("stage", "ok"), ("apply", "failed"))), "running": "1.0"},
             rows.skipped("n3", "n2 was not done"),
         ]
     )
@@ -52,8 +52,13 @@ def test_the_table_has_a_row_a_host_and_a_column_a_step() -> None:
         *("n1", "emqx@127.0.0.1", "1.0", "1.1", "1.1", "upgraded"),
         *("0.5 s", "unchanged", "0.5 s", "skipped", "4.0 s"),
     ]
-    assert cells[3] == ["n2", "emqx@127.0.0.1", "1.0", "1.1", "1.1", "failed", "0.5 s", "FAILED", "4.0 s"]
+    assert cells[3] == ["n2", "emqx@127.0.0.1", "1.0", "1.1", "1.0", "failed", "0.5 s", "FAILED", "4.0 s"]
     assert cells[4] == ["n3", "skipped"]
+
+
+def test_what_is_running_is_shown_only_where_it_is_not_the_target() -> None:
+    assert "running" not in tables.steps_table([row("n1"), row("n2")])
+    assert "running" in tables.steps_table([row("n1"), {**row("n2"), "running": None}])
 
 
 def test_versions_are_shown_as_they_are() -> None:
