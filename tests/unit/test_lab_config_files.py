@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import relup_remote.inventory
 from lab import config_files, sshd
 from lab.layout import DEFAULT_STATE, PROJECT, STATE_VARIABLE, Layout, Ports, state_dir
 
@@ -82,6 +83,17 @@ def test_the_inventory() -> None:
         },
         "groups": {"lab": ["n1", "n2"]},
     }
+
+
+def test_the_tool_accepts_the_inventory(tmp_path: Path) -> None:
+    path = tmp_path / "inventory.yml"
+    path.write_text(config_files.inventory(LAYOUT, "alice"))
+    loaded = relup_remote.inventory.load(path)
+    assert loaded.groups == {"lab": ("n1", "n2")}
+    assert [(host.name, host.port, host.node, host.key) for host in loaded.hosts] == [
+        ("n1", 22201, "emqx1@127.0.0.1", LAYOUT.client_key),
+        ("n2", 22202, "emqx2@127.0.0.1", LAYOUT.client_key),
+    ]
 
 
 def test_known_hosts_has_each_key_under_address_and_name() -> None:
