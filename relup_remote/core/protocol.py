@@ -19,7 +19,8 @@ Request::
      "options": {<see OPTIONS>}}
 
 ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
-version. ``release`` is what `release.read_tarball` says; it holds for exactly the bytes with that SHA-256. ``helpers`` are the catalogue's helper modules, as source.
+version. ``release`` is what `release.read_tarball` says; it holds for exactly the bytes with that SHA-256.
+``helpers`` are the catalogue's helper modules, as source.
 
 Events, each with a key ``event``:
 
@@ -327,6 +328,9 @@ ERRORS: Dict[str, ErrorSpec] = {
     "hop_timeout": ErrorSpec(
         "The hop did not end in time; it goes on in the VM.",
         "See inv status; the time allowed is hop_timeout.",
+    ),
+    "interrupted": ErrorSpec(
+        "The core ended before the hop began; the node was not changed.", "Run the same command again."
     ),
     "hop_lost": ErrorSpec(
         "The hop ended without an outcome: the VM or the agent in it died.",

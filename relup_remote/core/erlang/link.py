@@ -1,0 +1,240 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): calling functions of a running node.
+
+Two ways, one interface: over the distribution protocol (well under a millisecond a call), or, where that can't be had,
+through the node's wrapper (``bin/emqx eval``, a second or more a call).
+"""
+
+import base64
+import os
+import re
+import socket
+import struct
+import subprocess
+from typing import Any, Callable, Dict, List, Optional
+
+from ..protocol import Failure
+from . import term
+from .distribution import Address, BadRpc, Connection, DistributionError, NotInTime
+from .options import client_context
+from .term import Atom
+
+FIXED_PORT_BASE = 4370
+_EPMD_PORT = 4369
+
+
+class CallFailed(Failure):
+    """A call that ended in an exception in the VM; `reason` is the Erlang term."""
+
+    def __init__(self, what: str, reason: Any) -> None:
+        super().__init__("call_failed", "{} failed in the VM.".format(what), detail={"reason": show(reason)})
+        self.reason = reason
+
+
+class Link:
+    """Calls functions of a node; `kind` is ``distribution`` or ``wrapper``."""
+
+    kind = ""
+
+    def call(self, module: str, function: str, args: List[Any], timeout: float = 30.0) -> Any:
+        """What the function returns. Raises `CallFailed`, or `Failure` (call_timeout, node_unreachable)."""
+        raise NotImplementedError
+
+    def attempt(self, module: str, function: str, args: List[Any], default: Any = None) -> Any:
+        """As `call`, but `default` where the node has no such function or it fails."""
+        try:
+            return self.call(module, function, args)
+        except CallFailed:
+            return default
+
+    def close(self) -> None:
+        """Leaves the node; nothing of us stays in it."""
+
+
+class DistributionLink(Link):
+    """A link over the distribution protocol."""
+
+    kind = "distribution"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.name = connection.name
+
+    def call(self, module: str, function: str, args: List[Any], timeout: float = 30.0) -> Any:
+        what = "{}:{}/{}".format(module, function, len(args))
+        try:
+            return self._connection.call(module, function, args, timeout)
+        except BadRpc as error:
+            raise CallFailed(what, error.reason)
+        except NotInTime:
+            raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
+        except DistributionError as error:
+            raise Failure("node_unreachable", "The connection to the node broke: {}.".format(error))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class WrapperLink(Link):
+    """A link through ``bin/emqx eval``: arguments and value travel as base64 of the term format."""
+
+    kind = "wrapper"
+
+    def __init__(self, wrapper: str) -> None:
+        """`wrapper` is the path of the node's ``bin/emqx``."""
+        self._wrapper = wrapper
+
+    def call(self, module: str, function: str, args: List[Any], timeout: float = 30.0) -> Any:
+        packed = base64.b64encode(term.encode((Atom(module), Atom(function), args))).decode("ascii")
+        expression = (
+            '(fun() -> {{M, F, A}} = binary_to_term(base64:decode(<<"{}">>)), '
+            "base64:encode(term_to_binary(try {{ok, apply(M, F, A)}} "
+            "catch C:R -> {{failed, {{C, R}}}} end)) end)()"
+        ).format(packed)
+        what = "{}:{}/{}".format(module, function, len(args))
+        try:
+            done = subprocess.run(
+                [self._wrapper, "eval", expression],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=timeout + 15,
+            )
+        except subprocess.TimeoutExpired:
+            raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
+        except OSError as error:
+            raise Failure("node_unreachable", "The wrapper can't be run: {}.".format(error))
+        found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(done.stdout))
+        if done.returncode != 0 or found is None:
+            raise Failure("node_unreachable", "The wrapper's eval gave no value.", detail={"status": done.returncode})
+        outcome, value = term.decode(base64.b64decode(found.group(1)))
+        if outcome == "failed":
+            raise CallFailed(what, value)
+        return value
+
+
+def _joined(printed: bytes) -> bytes:
+    # ~p breaks a long binary into lines: <<"abc"\n  "def">>.
+    return re.sub(rb'"\s+"', b"", printed)
+
+
+def show(value: Any, limit: int = 2000) -> str:
+    """An Erlang term for the eye, cut at `limit` characters."""
+    shown = _show(value)
+    return shown if len(shown) <= limit else shown[:limit] + "…"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Atom):
+        return value if re.match(r"^[a-z][\w@]*$", value) else "'{}'".format(value)
+    if isinstance(value, bytes):
+        return '<<"{}">>'.format(value.decode("utf-8", "replace"))
+    if isinstance(value, list):
+        if value and all(isinstance(item, int) and 32 <= item < 127 for item in value):
+            return '"{}"'.format("".join(map(chr, value)))
+        return "[{}]".format(",".join(map(_show, value)))
+    if isinstance(value, dict):
+        return "#{{{}}}".format(",".join("{}=>{}".format(_show(k), _show(v)) for k, v in value.items()))
+    if isinstance(value, term.Opaque):
+        return "<{}>".format(value.kind)
+    if type(value) is tuple:
+        return "{{{}}}".format(",".join(map(_show, value)))
+    return str(value)
+
+
+class Peer:
+    """How a node can be reached, as its VM's command line tells; `running_node` fills it in.
+
+    `name` its full name, `cookie`, `protocol` (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS,
+    `uses_epmd`, `port_base` of the fixed port, `listening` gives the ports on which its process listens, `wrapper` the
+    path of ``bin/emqx``.
+    """
+
+    def __init__(self, name: str, cookie: str, wrapper: str, listening: Callable[[], List[int]]) -> None:
+        self.name = name
+        self.cookie = cookie
+        self.wrapper = wrapper
+        self.listening = listening
+        self.protocol = "inet_tcp"
+        self.options_file: Optional[str] = None
+        self.uses_epmd = True
+        self.epmd_port = _EPMD_PORT
+        self.port_base = FIXED_PORT_BASE
+
+    def __repr__(self) -> str:
+        return "Peer({})".format(self.name)
+
+
+def connect(peer: Peer, timeout: float = 10.0) -> Link:
+    """A link to `peer`: directly, else by its wrapper.
+
+    Raises `Failure` node_unreachable with what was tried.
+    """
+    tried: List[Dict[str, Any]] = []
+    try:
+        context = client_context(peer.options_file or "") if peer.protocol.endswith("_tls") else None
+        for port in _ports(peer):
+            try:
+                address = Address(_host(peer.name), port, context)
+                return DistributionLink(Connection(peer.name, peer.cookie, address, timeout))
+            except DistributionError as error:
+                tried.append({"port": port, "reason": str(error)})
+                if error.refused:
+                    break
+    except (OSError, ValueError) as error:
+        tried.append({"options_file": peer.options_file, "reason": str(error)})
+    if os.access(peer.wrapper, os.X_OK):
+        link = WrapperLink(peer.wrapper)
+        try:
+            link.call("erlang", "node", [])
+            return link
+        except Failure as failure:
+            tried.append({"wrapper": peer.wrapper, "reason": failure.message})
+    raise Failure("node_unreachable", detail={"node": peer.name, "tried": tried})
+
+
+def _host(name: str) -> str:
+    host = name.partition("@")[2]
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return "127.0.0.1"
+    return host
+
+
+def fixed_port(name: str, base: int = FIXED_PORT_BASE) -> int:
+    """The port of a node without epmd: `base` plus the digits that end its short name (taken mod 60000)."""
+    digits = re.search(r"(\d*)$", name.partition("@")[0])
+    offset = int(digits.group(1) or 0) if digits else 0
+    return base + offset % 60000
+
+
+def _ports(peer: Peer) -> List[int]:
+    """The ports to try, likeliest first: by the node's own rule, then whatever its process listens on."""
+    if peer.uses_epmd:
+        found = epmd_port(peer.name.partition("@")[0], peer.epmd_port)
+        first = [] if found is None else [found]
+    else:
+        first = [fixed_port(peer.name, peer.port_base)]
+    return first + [port for port in peer.listening() if port not in first]
+
+
+def epmd_port(short_name: str, port: int = _EPMD_PORT, timeout: float = 5.0) -> Optional[int]:
+    """The port that epmd on this host knows for the node, or None.
+
+    Source: the "Distribution Protocol" chapter, PORT_PLEASE2_REQ.
+    """
+    request = b"z" + short_name.encode("utf-8")
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as epmd:
+            epmd.sendall(struct.pack(">H", len(request)) + request)
+            answer = b""
+            while len(answer) < 4:
+                chunk = epmd.recv(512)
+                if not chunk:
+                    break
+                answer += chunk
+    except OSError:
+        return None
+    if len(answer) < 4 or answer[0] != 119 or answer[1] != 0:
+        return None
+    return int(struct.unpack_from(">H", answer, 2)[0])
