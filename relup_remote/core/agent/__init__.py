@@ -1,0 +1,167 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): putting the agent into a VM, and asking it."""
+
+import os
+import pkgutil
+import re
+from typing import Any, Callable, Dict, List, Optional
+
+from ..erlang.link import DistributionLink, Link, show
+from ..erlang.term import Atom, Opaque, text
+from ..protocol import ERRORS, Failure
+
+Event = Dict[str, Any]
+
+_POLL_MS = 4000
+
+# Runs in erl_eval, so that no code of ours is running when ours is purged. It waits for our connection to end, then for
+# the hop, if one is under way; both may come long after this process on the host has gone.
+_REAPER = """
+case Node of none -> ok; _ -> erlang:monitor_node(Node, true) end,
+receive {nodedown, _} -> ok after Limit -> ok end,
+Ref = erlang:monitor(process, relup_remote_agent),
+receive {'DOWN', Ref, _, _, _} -> ok end,
+code:purge(Module), code:delete(Module), code:purge(Module).
+"""
+
+
+class Agent:
+    """The agent, loaded into the VM of `link` under a name that nothing else has there.
+
+    A context manager: on leaving, module and processes are gone from the VM, unless a hop is still under way; then they
+    go after it.
+    """
+
+    def __init__(self, link: Link, work: str) -> None:
+        """`work` is a folder of ours that the VM can read."""
+        self._link = link
+        self._work = work
+        self._module = ""
+        self._reaper: Optional[Opaque] = None
+        self._follows = False
+
+    def __enter__(self) -> "Agent":
+        self._module = self._free_name()
+        path = os.path.join(self._work, self._module + ".erl")
+        with open(path, "wb") as file:
+            file.write(source(self._module))
+        compiled = self._link.call("compile", "file", [path, [Atom("binary"), Atom("return_errors")]])
+        if not isinstance(compiled, tuple) or compiled[0] != "ok":
+            raise Failure("internal_error", "The agent does not compile in this VM.", detail={"errors": show(compiled)})
+        self._start_reaper()
+        loaded = self._link.call("code", "load_binary", [Atom(self._module), path, compiled[2]])
+        if loaded[0] != "module":
+            raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        try:
+            if not self._follows or self._link.call(self._module, "release", []) == "ok":
+                for function in ("purge", "delete", "purge"):
+                    self._link.call("code", function, [Atom(self._module)])
+                if self._reaper is not None:
+                    self._link.call("erlang", "exit", [self._reaper, Atom("kill")])
+        except Failure:
+            # The VM is gone or out of reach: the reaper does it, or there is nothing left to do it to.
+            pass
+
+    def _free_name(self) -> str:
+        while True:
+            name = "relup_agent_" + os.urandom(6).hex()
+            if self._link.call("code", "which", [Atom(name)]) == "non_existing":
+                return name
+
+    def _start_reaper(self) -> None:
+        direct = isinstance(self._link, DistributionLink)
+        tokens = self._link.call("erl_scan", "string", [_REAPER])
+        parsed = self._link.call("erl_parse", "parse_exprs", [tokens[1]])
+        # Through the wrapper each call is a connection of its own, whose end says nothing; then a long time must do.
+        bindings = sorted(
+            {
+                "Node": Atom(self._link.name) if isinstance(self._link, DistributionLink) else Atom("none"),
+                "Limit": Atom("infinity") if direct else 3600 * 1000,
+                "Module": Atom(self._module),
+            }.items()
+        )
+        self._reaper = self._link.call(
+            "erlang",
+            "spawn",
+            [Atom("erl_eval"), Atom("exprs"), [parsed[1], [(Atom(name), value) for name, value in bindings]]],
+        )
+
+    def preflight(self, request: Dict[Atom, Any], timeout: float) -> Dict[str, Any]:
+        """All that stands in the way of a hop: {"problems": [Failure], "warnings": [{}], "instructions": [{}]}.
+
+        ``modules`` in it are the names of those that the hop takes from the target.
+        """
+        report = self._link.call(self._module, "preflight", [request], timeout)
+        return {
+            "problems": [_failure(problem) for problem in report["problems"]],
+            "warnings": [_plain(warning) for warning in report["warnings"]],
+            "instructions": [_plain(instruction) for instruction in report["instructions"]],
+            "modules": sorted(_plain(name) for name in report["modules"]),
+        }
+
+    def start(self, request: Dict[Atom, Any]) -> None:
+        """Begins a hop. Raises `Failure` upgrade_in_progress while another one runs in the VM."""
+        answer = self._link.call(self._module, "start", [request])
+        if answer == "busy":
+            raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
+        if answer != "started":
+            raise Failure("internal_error", "The hop did not start.", detail={"reason": show(answer)})
+
+    def wait(self, on_event: Callable[[Event], None], clock: Callable[[], bool]) -> Optional[Dict[str, Any]]:
+        """Follows the hop in the VM to its end; None when there is none. `clock` says whether to wait on."""
+        self._follows = True
+        seen = 0
+        while clock():
+            answer = self._link.call(self._module, "await", [seen, _POLL_MS], _POLL_MS / 1000 + 30)
+            if answer == "gone":
+                return None
+            events, seen, outcome = answer
+            for event in events:
+                on_event(_plain(event))
+            if outcome != "running":
+                return outcome_of(outcome)
+        raise Failure("hop_timeout", changed=True)
+
+    def verify(self, tree: Optional[str], modules: List[str], timeout: float) -> Dict[str, Any]:
+        """What the VM says of modules and processes; see ``verify/1`` of the agent."""
+        request = {Atom("tree"): tree, Atom("modules"): [name.encode("utf-8") for name in modules]}
+        found = _plain(self._link.call(self._module, "verify", [request], timeout))
+        return dict(found)
+
+
+def source(module: str) -> bytes:
+    """The agent's source, as the module of that name."""
+    original = pkgutil.get_data(__name__, "relup_agent.erl") or b""
+    return re.sub(rb"-module\(relup_agent\)", b"-module(" + module.encode("ascii") + b")", original, count=1)
+
+
+def outcome_of(term: Any) -> Dict[str, Any]:
+    """The outcome of a hop as plain data: result, message, instructions, suspended_ms, seconds, undone …"""
+    return dict(_plain(term))
+
+
+def _failure(problem: Dict[Any, Any]) -> Failure:
+    plain = _plain(problem)
+    err_type = plain["err_type"] if plain["err_type"] in ERRORS else "preflight_failed"
+    detail = dict(plain["detail"], instruction=plain["n"]) if plain["n"] else dict(plain["detail"])
+    message = "Instruction {}: {}".format(plain["n"], plain["message"]) if plain["n"] else plain["message"]
+    return Failure(err_type, message, detail=detail)
+
+
+def _plain(value: Any) -> Any:
+    """Terms of the agent's reports as JSON has them: its text is binaries, its keys are atoms."""
+    if isinstance(value, Atom):
+        return {"true": True, "false": False, "undefined": None}.get(value, str(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        if value and all(isinstance(item, (int, bytes)) for item in value) and any(isinstance(i, bytes) for i in value):
+            return text(value)
+        return [_plain(item) for item in value]
+    if isinstance(value, (int, float)):
+        return value
+    return show(value)
