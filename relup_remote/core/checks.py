@@ -1,0 +1,171 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): all that can be refused before any change.
+
+Each check looks at one thing, changes nothing, and raises the `Failure` that refuses. They run in the order of the
+steps they belong to, all of them, so that the operator sees all that stands in the way at once.
+"""
+
+import os
+import re
+from typing import Any, Callable, List
+
+from . import release
+from .context import Context
+from .files import free_bytes, may_write
+from .protocol import Failure
+
+Check = Callable[[Context], None]
+
+_SPARE_BYTES = 64 << 20
+"""What a host's disk should still have free after all is written."""
+
+
+def refusals(context: Context) -> List[Failure]:
+    """Everything that stands in the way of an upgrade, in order."""
+    found: List[Failure] = []
+    for stage, check in _CHECKS:
+        try:
+            check(context)
+        except Failure as failure:
+            failure.stage = failure.stage or stage
+            # What can't be known once the tarball can't be read is said once, not by every check that needs it.
+            if failure.err_type not in [earlier.err_type for earlier in found]:
+                found.append(failure)
+    return found
+
+
+def digest_of_sidecar(context: Context) -> str:
+    """The digest that the sidecar names. Raises `Failure` as the plugin does."""
+    sidecar = context.tarball["sidecar"]
+    if sidecar["status"] == "missing":
+        raise Failure("missing_sha256_sidecar", "There is no {}.sha256.".format(context.tarball["name"]))
+    if sidecar["status"] != "ok":
+        raise Failure("cannot_read_sha256_sidecar", "{}.sha256 can't be read.".format(context.tarball["name"]))
+    found = re.match(r"\s*\\?([0-9A-Fa-f]{64})(?![0-9A-Fa-f])", sidecar["text"])
+    if found is None:
+        raise Failure("invalid_sha256_sidecar")
+    return found.group(1).lower()
+
+
+def compare_digest(context: Context, actual: str) -> None:
+    """Raises `Failure` sha256_mismatch unless `actual` is the sidecar's digest."""
+    expected = digest_of_sidecar(context)
+    if actual != expected:
+        raise Failure("sha256_mismatch", detail={"expected": expected, "actual": actual})
+
+
+def _ready(context: Context) -> None:
+    if not context.view.is_ready():
+        raise Failure("node_not_ready")
+
+
+def _readable(context: Context) -> None:
+    context.target  # noqa: B018
+
+
+def _staging(context: Context) -> None:
+    missing = context.tarball["bytes"]
+    if os.path.isfile(context.staged):
+        missing = max(0, missing - os.path.getsize(context.staged))
+    _space(context.site.staging, missing)
+    _writable(context.site.staging)
+
+
+def _sidecar(context: Context) -> None:
+    compare_digest(context, context.tarball["sha256"])
+
+
+def patches(context: Context) -> None:
+    """Refuses while the node has patches, unless forced."""
+    folder = os.path.join(context.site.data_dir, "patches")
+    names = patch_names(context.site.data_dir)
+    if names and not context.option("force"):
+        detail = {"folder": folder, "patches": names[:20], "count": len(names)}
+        raise Failure("patches_dir_not_empty", "{} holds {} patches.".format(folder, len(names)), detail=detail)
+
+
+def patch_names(data_dir: str) -> List[str]:
+    """The patches in a data folder."""
+    return sorted(name for name in _names(os.path.join(data_dir, "patches")) if name.endswith(".beam"))
+
+
+def _not_there_yet(context: Context) -> None:
+    running, target = context.result.running, context.target
+    if running != target or context.unfinished:
+        return
+    booted = context.site.node is not None and context.site.node.root == context.tree
+    if release.marker(context.site.base) == target and not booted:
+        raise Failure("duplicate_pending_target", "{} is deployed and waits for the node's restart.".format(target))
+    raise Failure("already_upgraded_to_target_vsn", "The node runs {} already.".format(target))
+
+
+def _permission(context: Context) -> None:
+    _writable(os.path.join(context.site.base, "relup"))
+
+
+def _compatible(context: Context) -> None:
+    assert context.site.node is not None
+    ours = release.read_tree(context.site.node.root)
+    facts = context.tarball["release"]
+    theirs = release.TreeFacts(context.target, facts["build_info"], facts["mnesia_hook"])
+    running_otp = context.view.otp_major()
+    if theirs.otp_major() != running_otp:
+        detail = {"running": running_otp, "target": theirs.otp_major()}
+        message = "The node runs OTP {}, the target was built for OTP {}.".format(running_otp, theirs.otp_major())
+        raise Failure("otp_major_vsn_mismatch", message, detail=detail)
+    if ours.fork != theirs.fork:
+        detail_fork = {"running_is_fork": ours.fork, "target_is_fork": theirs.fork}
+        raise Failure("otp_compatible_mismatch", detail=detail_fork)
+    for key in ("os", "arch"):
+        if ours.build_info.get(key) != theirs.build_info.get(key):
+            pair = {"running": ours.build_info.get(key), "target": theirs.build_info.get(key)}
+            message = "The node's {} is {running}, the target's {target}.".format(key, **pair)
+            raise Failure("os_arch_mismatch", message, detail=dict(pair, what=key))
+
+
+def _room(context: Context) -> None:
+    if not os.path.isdir(context.tree):
+        _space(context.site.base, context.tarball["release"].get("bytes", 0))
+
+
+def _hop(context: Context) -> None:
+    if context.result.running != context.target or context.unfinished:
+        context.hop()
+
+
+_CHECKS = (
+    ("stage", _ready),
+    ("stage", _readable),
+    ("stage", _staging),
+    ("checksum", _sidecar),
+    ("patches", patches),
+    ("extract", _not_there_yet),
+    ("extract", _permission),
+    ("extract", _compatible),
+    ("extract", _room),
+    ("extract", _hop),
+)
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Failure("no_write_permission", "{} can't be read: {}.".format(folder, error.strerror))
+
+
+def _space(folder: str, needed: int) -> None:
+    free = free_bytes(folder)
+    if free < needed + _SPARE_BYTES:
+        detail: Any = {"folder": folder, "free_bytes": free, "needed_bytes": needed + _SPARE_BYTES}
+        raise Failure(
+            "disk_full",
+            "{} has room for {} MB, {} MB are needed.".format(folder, free >> 20, (needed + _SPARE_BYTES) >> 20),
+            detail=detail,
+        )
+
+
+def _writable(folder: str) -> None:
+    if not may_write(folder):
+        raise Failure("no_write_permission", "{} may not be written.".format(folder), detail={"path": folder})

@@ -1,0 +1,239 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
+
+import time
+from typing import Any, Callable, Dict, List, Tuple
+
+from . import checks, recovery, release
+from .context import Context
+from .lock import Lock, held, holder
+from .protocol import COMMANDS, Failure, Step
+from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
+
+_STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
+    "stage": stage.run,
+    "checksum": checksum.run,
+    "patches": patches.run,
+    "extract": extract.run,
+    "apply": apply.run,
+    "verify": verify.run,
+    "cleanup": cleanup.run,
+    "rollback": rollback.run,
+}
+
+
+def run(context: Context) -> None:
+    """Carries out the request's command; the context's result says how it went. Raises `Failure`."""
+    command = context.request["command"]
+    if command not in ("logs", "logs-clear") and context.site.node is not None:
+        context.result.node = context.site.node.name
+        context.result.running = context.result.from_vsn = context.view.version()
+    _COMMANDS[command](context)
+
+
+def _steps(context: Context, names: Any) -> None:
+    for name in names:
+        context.emit({"event": "step", "step": name, "status": "start"})
+        started = time.monotonic()
+        try:
+            status, detail = _STEPS[name](context)
+        except Failure as failure:
+            failure.stage = failure.stage or name
+            _done(context, Step(name, "failed", time.monotonic() - started, {"err_type": failure.err_type}))
+            raise
+        _done(context, Step(name, status, time.monotonic() - started, detail))
+
+
+def _done(context: Context, step: Step) -> None:
+    context.result.steps.append(step)
+    context.emit(dict(step.to_json(), event="step"))
+
+
+def _locked(context: Context) -> Lock:
+    context.site.make_ours()
+    owner = {key: context.request[key] for key in ("command", "operator", "run")}
+    return Lock(context.site.ours, owner)
+
+
+# ------------------------------------------------------------------------------------------------ upgrade and its like
+
+
+def _upgrade(context: Context) -> None:
+    with _locked(context) as lock:
+        if lock.taken_over is not None:
+            text = "The lock of {operator} (run {run}) was taken over: its owner is dead."
+            context.emit(
+                {"event": "note", "message": text.format(**dict({"operator": "?", "run": "?"}, **lock.taken_over))}
+            )
+        recovery.finish_rows(context, wait=True)
+        context.result.running = context.result.from_vsn = context.view.version()
+        recovery.note_unfinished(context)
+        facts = context.tarball["release"]
+        context.result.target = facts.get("version")
+        context.row = context.journal.begin(
+            context.request["run"],
+            context.request["operator"],
+            context.result.from_vsn,
+            context.result.target,
+            {"tarball": context.tarball["name"], "force": context.option("force")},
+        )
+        try:
+            _refuse(context)
+            _steps(context, COMMANDS["upgrade"])
+        except Failure as failure:
+            context.note(changed=context.changed)
+            context.journal.finish(context.row, failure.err_type, failure.stage, failure.message)
+            raise
+        except BaseException:
+            context.journal.finish(context.row, "internal_error")
+            raise
+        finally:
+            if context.changed:
+                context.result.running = _version_now(context)
+        context.journal.finish(context.row, "success")
+    context.result.outcome = "upgraded"
+
+
+def _version_now(context: Context) -> Any:
+    try:
+        return context.view.version()
+    except Failure:
+        return None
+
+
+def _refuse(context: Context) -> None:
+    """Raises the first of all the reasons there are not to begin."""
+    problems = checks.refusals(context)
+    if not problems:
+        for problem in apply.preflight(context, None):
+            problem.stage = "apply"
+            problems.append(problem)
+    context.result.problems = problems
+    if problems:
+        raise problems[0]
+
+
+def _plan(context: Context) -> None:
+    by = holder(context.site.ours)
+    if by is not None:
+        raise held(by)
+    context.result.target = context.tarball["release"].get("version")
+    recovery.note_unfinished(context)
+    _refuse(context)
+    context.result.outcome = "ready"
+
+
+def _stage(context: Context) -> None:
+    context.result.target = context.tarball["release"].get("version")
+    with _locked(context):
+        _steps(context, COMMANDS["stage"])
+    context.result.outcome = "unchanged" if context.result.steps[0].status == "unchanged" else "staged"
+
+
+def _cleanup(context: Context) -> None:
+    with _locked(context):
+        _steps(context, COMMANDS["cleanup"])
+    status = context.result.steps[-1].status
+    context.result.outcome = {"ok": "cleaned", "unchanged": "unchanged", "skipped": "skipped"}[status]
+
+
+def _rollback(context: Context) -> None:
+    with _locked(context):
+        if recovery.hop_under_way(context):
+            raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
+        context.result.target = release.read_tree(context.site.base).version
+        _steps(context, COMMANDS["rollback"])
+    context.result.outcome = "rolled back"
+
+
+# ------------------------------------------------------------------------------------------------ looking
+
+
+def _verify(context: Context) -> None:
+    _finish_rows(context)
+    context.result.target = context.request.get("target")
+    _steps(context, COMMANDS["verify"])
+    context.result.outcome = "verified"
+
+
+def _finish_rows(context: Context) -> None:
+    """Where a dead core left a row, finishes it; while another one works, leaves all to that."""
+    if any(row["status"] == "in-progress" for row in context.journal.rows()):
+        try:
+            with _locked(context):
+                recovery.finish_rows(context, wait=False)
+        except Failure as failure:
+            if failure.err_type != "upgrade_in_progress":
+                raise
+
+
+def _status(context: Context) -> None:
+    facts = context.result.facts
+    site = context.site
+    facts.update(
+        base_root=site.base,
+        data_dir=site.data_dir,
+        marker=release.marker(site.base),
+        boot_root=site.booted_by_marker(),
+        partial_trees=site.partial_trees(),
+        patches=len(checks.patch_names(site.data_dir)),
+    )
+    by = holder(site.ours)
+    if site.node is not None:
+        _finish_rows(context)
+        facts.update(
+            running_root=site.node.root,
+            os_pid=site.node.os_pid,
+            otp=context.view.otp_major(),
+            ready=context.view.is_ready(),
+            nodes=context.view.nodes(),
+            connections=context.view.connections(),
+        )
+    context.result.target = facts["marker"]
+    history = context.journal.rows(limit=1)
+    facts["history"] = history
+    facts["state"], facts["state_text"] = _state(context, by, history)
+    if site.node is None:
+        raise Failure("node_not_running", "No node runs from {}.".format(site.base))
+
+
+def _state(context: Context, by: Any, history: List[Dict[str, Any]]) -> Tuple[str, str]:
+    facts, running = context.result.facts, context.result.running
+    if by is not None:
+        return "in-progress", held(by).message
+    if context.site.node is None:
+        return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
+    if recovery.hop_under_way(context):
+        return "in-progress", "a hop is under way in the VM"
+    last = history[-1] if history else None
+    if last is not None and last["extra"].get("changed") and last["result"] != "success":
+        broken = running == last["target_vsn"] and facts["marker"] != running
+        if broken:
+            text = "half-way to {}: {}; run the upgrade again to finish it".format(running, last["result"])
+            return "half-done", text
+    if facts["marker"] is None:
+        return "idle", "idle"
+    if facts["running_root"] == facts["boot_root"]:
+        return "idle", "idle; booted into {}".format(facts["marker"])
+    return "hot-upgraded", "hot-upgraded to {}; pending on restart".format(facts["marker"])
+
+
+def _logs(context: Context) -> None:
+    context.result.facts["history"] = context.journal.rows(context.option("limit"))
+
+
+def _logs_clear(context: Context) -> None:
+    context.result.facts["removed"] = context.journal.clear()
+    context.result.outcome = "cleaned" if context.result.facts["removed"] else "unchanged"
+
+
+_COMMANDS: Dict[str, Callable[[Context], None]] = {
+    "status": _status,
+    "plan": _plan,
+    "stage": _stage,
+    "upgrade": _upgrade,
+    "verify": _verify,
+    "cleanup": _cleanup,
+    "rollback": _rollback,
+    "logs": _logs,
+    "logs-clear": _logs_clear,
+}

@@ -1,0 +1,154 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): what the steps of one request share."""
+
+import os
+from typing import Any, BinaryIO, Callable, Dict, Optional
+
+from . import release
+from .erlang.link import Link
+from .erlang.term import Atom
+from .files import private_dir, remove_tree, write_whole
+from .journal import Journal
+from .protocol import OPTIONS, Failure, Result
+from .site import NodeView, Site, connect_node
+
+Emit = Callable[[Dict[str, Any]], None]
+
+
+class Context:
+    """One request on its way: `request` as sent, `site`, `journal`, `result` so far, the `link` to the VM when needed.
+
+    `changed` is set by a step as soon as it has changed the node or what it boots. `unfinished` says that an earlier
+    attempt at the same hop got into the VM and no further than to its callbacks (`resume`) or not even there.
+    `deployed` says that the target's tree is there because of this request.
+    """
+
+    def __init__(self, request: Dict[str, Any], site: Site, emit: Emit, stdin: BinaryIO) -> None:
+        self.request = request
+        self.site = site
+        self.emit = emit
+        self.stdin = stdin
+        self.journal = Journal(site.ours)
+        self.result = Result()
+        self.changed = False
+        self.unfinished = False
+        self.resume = False
+        self.deployed = False
+        self.extra: Dict[str, Any] = {}
+        self.row: Optional[int] = None
+        self._link: Optional[Link] = None
+        self._work: Optional[str] = None
+
+    def option(self, name: str) -> Any:
+        """An option of the request, or its default."""
+        return self.request.get("options", {}).get(name, OPTIONS[name][0])
+
+    @property
+    def link(self) -> Link:
+        """The link to the VM, made at the first use. Raises `Failure` node_not_running, node_unreachable."""
+        if self._link is None:
+            self._link = connect_node(self.site)
+            self.result.facts["link"] = self._link.kind
+        return self._link
+
+    @property
+    def view(self) -> NodeView:
+        """The running node, to be asked."""
+        return NodeView(self.link)
+
+    @property
+    def tarball(self) -> Dict[str, Any]:
+        """The request's tarball. Raises `Failure` bad_request where there is none."""
+        found = self.request.get("tarball")
+        if not isinstance(found, dict):
+            raise Failure("bad_request", "The command needs a tarball.")
+        return found
+
+    @property
+    def target(self) -> str:
+        """The version to upgrade to. Raises the `Failure` met in reading the tarball."""
+        facts = self.tarball["release"]
+        if "error" in facts:
+            error = facts["error"]
+            stage = "extract" if error["err_type"] in ("rel_vsn_not_found", "cannot_read_emqx_vars") else "stage"
+            raise Failure(error["err_type"], error["message"], detail=error.get("detail"), stage=stage)
+        return str(facts["version"])
+
+    @property
+    def tree(self) -> str:
+        """Where the target's tree is, or will be, deployed."""
+        return release.tree_of(self.site.base, self.target)
+
+    @property
+    def staged(self) -> str:
+        """Where the tarball is, or will be, staged."""
+        return os.path.join(self.site.staging, os.path.basename(self.tarball["name"]))
+
+    def hop(self) -> Dict[str, Any]:
+        """The hop from the running version to the target. Raises `Failure` no_relup_entry, ambiguous_hop."""
+        source = self.result.from_vsn
+        hops = self.request.get("hops", [])
+        found = [hop for hop in hops if hop["from"] == source and hop["target"] == self.target]
+        if not found:
+            detail = {"supported": ["{} -> {}".format(hop["from"], hop["target"]) for hop in hops]}
+            message = "The catalogue has no hop {} -> {}.".format(source, self.target)
+            raise Failure("no_relup_entry", message, detail=detail)
+        if len(found) > 1:
+            raise Failure("ambiguous_hop", detail={"files": [hop["file"] for hop in found]})
+        return dict(found[0])
+
+    def hop_request(self, tree: Optional[str]) -> Dict[Atom, Any]:
+        """The agent's request for the hop (see relup_agent.erl); its files are put where the VM can read them."""
+        hop, facts, work = self.hop(), self.tarball["release"], self.work()
+        hop_file = os.path.join(work, "hop.relup")
+        write_whole(hop_file, hop["text"].encode("utf-8"))
+        helpers = []
+        for helper in self.request.get("helpers", []):
+            path = os.path.join(work, os.path.basename(helper["file"]))
+            write_whole(path, helper["text"].encode("utf-8"))
+            helpers.append(path)
+        fields = {
+            "run": self.request["run"].encode("utf-8"),
+            "hop": hop_file,
+            "from": self.result.from_vsn or "",
+            "target": self.target,
+            "tree": tree,
+            "modules": [name.encode("utf-8") for name in facts.get("modules", [])],
+            "apps": [name.encode("utf-8") for name in facts.get("apps", [])],
+            "helpers": helpers,
+            "marker": os.path.join(self.site.base, release.MARKER),
+            "outcome": self.site.outcome,
+            "on_failure": Atom(self.option("on_failure")),
+            "resume": self.resume,
+        }
+        return {Atom(name): value for name, value in fields.items()}
+
+    def note(self, **facts: Any) -> None:
+        """Puts facts into the history's row of this attempt."""
+        self.extra.update(facts)
+        if self.row is not None:
+            self.journal.note(self.row, self.extra)
+
+    def work(self) -> str:
+        """A folder of this request alone, which the VM can read; removed by `close`."""
+        if self._work is None:
+            self.site.make_ours("work")
+            self._work = private_dir(os.path.join(self.site.work, "{}-{}".format(self.request["run"], os.getpid())))
+        return self._work
+
+    def close(self) -> None:
+        """Leaves the VM, and removes what only this request needed, empty folders of ours included."""
+        if self._link is not None:
+            self._link.close()
+        if self._work is not None:
+            remove_tree(self._work)
+            for folder in (self.site.work, self.site.ours):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    break
+
+    def restart_link(self) -> None:
+        """Forgets the link, after the node has been restarted."""
+        if self._link is not None:
+            self._link.close()
+        self._link = None

@@ -1,0 +1,127 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): folders of ours, files that appear whole."""
+
+import errno
+import os
+import shutil
+import stat
+from typing import Any, Dict, Optional
+
+from .protocol import Failure
+
+
+def private_dir(path: str) -> str:
+    """Makes the folder `path`, 0700, or checks the one there: ours, no link, closed to others. Its parent must exist.
+
+    Raises `Failure` untrusted_dir, cannot_create_dir.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise writing_failure(error, path, "cannot_create_dir")
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        detail = {"path": path, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
+        raise Failure("untrusted_dir", "{} is not a folder of ours alone.".format(path), detail=detail)
+    return path
+
+
+def writing_failure(error: OSError, path: str, err_type: str = "cannot_write_file") -> Failure:
+    """The `Failure` for an `OSError` met in writing `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure("disk_full", "No space is left for {}.".format(path), detail={"path": path})
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Failure("no_write_permission", "{} may not be written.".format(path), detail={"path": path})
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return Failure(err_type, "{}: {}.".format(path, reason), detail={"path": path})
+
+
+def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file that appears whole or not at all: temporary, fsync, rename, fsync of the folder.
+
+    Raises `Failure` disk_full, no_write_permission, cannot_write_file.
+    """
+    temporary = path + ".tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(temporary, path)
+        sync_dir(os.path.dirname(path))
+    except OSError as error:
+        raise writing_failure(error, path)
+
+
+def sync_dir(path: str) -> None:
+    """Makes the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_small(path: str, limit: int = 1 << 20) -> Optional[bytes]:
+    """The content of a small file, or None where there is none that can be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit)
+    except OSError:
+        return None
+
+
+def free_bytes(path: str) -> int:
+    """How much may still be written to the file system of `path`, or of its nearest folder that exists."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def may_write(path: str) -> bool:
+    """Whether we may make files in the folder `path`, or, where it is not there yet, make it."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a folder and all in it. Raises `Failure`; that there is none is fine."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise writing_failure(error, path)
+
+
+def remove_file(path: str) -> bool:
+    """Removes a file; says whether there was one. Raises `Failure`."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise writing_failure(error, path)
+    return True
+
+
+def tree_size(root: str, leave_out: str = "") -> Dict[str, Any]:
+    """{"files", "bytes"} of the regular files below `root`, but for the folder or file `leave_out` directly in it."""
+    files = size = 0
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if folder == root and entry.name in leave_out.split("/"):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+    return {"files": files, "bytes": size}

@@ -1,0 +1,117 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): one request in, events and a result out."""
+
+import getpass
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any, BinaryIO, Dict
+
+from . import commands
+from .context import Context
+from .protocol import COMMANDS, PROTOCOL_VERSION, Failure, Result, encode, exit_status
+from .site import check_user, locate
+
+_ALIVE_EVERY = 5.0
+_MAX_REQUEST = 64 << 20
+
+
+class Output:
+    """Writes events, one line each, from any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def emit(self, event: Dict[str, Any]) -> None:
+        """Writes an event. That nobody reads any more does not stop the work."""
+        with self._lock:
+            try:
+                self._stream.write(encode(event))
+                self._stream.flush()
+            except (BrokenPipeError, ValueError):
+                pass
+
+
+def main() -> int:
+    """Serves the request on standard input; the exit status follows the result, as that of the commands does."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)
+    output = Output(sys.stdout.buffer)
+    finished = threading.Event()
+    threading.Thread(target=_keep_alive, args=(output, finished), daemon=True).start()
+    try:
+        result = serve(sys.stdin.buffer, output)
+    finally:
+        finished.set()
+    output.emit(result.to_json())
+    return exit_status([result.outcome])
+
+
+def _keep_alive(output: Output, finished: threading.Event) -> None:
+    while not finished.wait(_ALIVE_EVERY):
+        output.emit({"event": "alive"})
+
+
+def serve(stdin: BinaryIO, output: Output) -> Result:
+    """The result of the request that `stdin` begins with; no exception passes."""
+    started = time.monotonic()
+    result = Result()
+    command = "connect"
+    context = None
+    try:
+        request = _request(stdin)
+        command = request["command"]
+        output.emit(
+            {"event": "hello", "pid": os.getpid(), "python": platform.python_version(), "user": getpass.getuser()}
+        )
+        site = locate(request["node"])
+        check_user(site)
+        context = Context(request, site, output.emit, stdin)
+        result = context.result
+        commands.run(context)
+    except Failure as failure:
+        _fail(result, failure, command, context)
+    except Exception as error:
+        unforeseen = Failure("internal_error", "{}: {}".format(type(error).__name__, error), changed=True)
+        unforeseen.detail["traceback"] = traceback.format_exc().splitlines()[-12:]
+        _fail(result, unforeseen, command, context)
+    finally:
+        if context is not None:
+            try:
+                context.close()
+            except Failure as failure:
+                output.emit({"event": "note", "message": failure.message})
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
+    failure.stage = failure.stage or command
+    result.error = failure
+    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup")
+    # A step that does work and breaks has failed, even where it left nothing behind.
+    broke = any(step.status == "failed" and step.step in ("stage", "checksum", "extract") for step in result.steps)
+    changed = failure.changed or (context is not None and context.changed)
+    result.outcome = "refused" if refusing and not changed and not broke else "failed"
+
+
+def _request(stdin: BinaryIO) -> Dict[str, Any]:
+    line = stdin.readline(_MAX_REQUEST)
+    try:
+        request = json.loads(line.decode("utf-8"))
+    except ValueError:
+        raise Failure("bad_request", "The request is not a line of JSON.")
+    if not isinstance(request, dict) or request.get("protocol") != PROTOCOL_VERSION:
+        spoken = request.get("protocol") if isinstance(request, dict) else None
+        detail = {"core": PROTOCOL_VERSION, "controller": spoken}
+        raise Failure("protocol_mismatch", detail=detail)
+    missing = [key for key in ("command", "run", "operator", "node") if key not in request]
+    if missing or request["command"] not in COMMANDS:
+        raise Failure("bad_request", detail={"missing": missing, "command": request.get("command")})
+    return dict(request)

@@ -1,0 +1,157 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): reading a release, deployed or in its tarball.
+
+The files are those of section "releases/" of an EMQX install: emqx_vars, BUILD_INFO and the .rel file.
+"""
+
+import fnmatch
+import os
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import archive
+from .files import read_small
+from .protocol import Failure
+
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}")
+"""What may stand as a version in a path: no separators, no leading dot."""
+
+MARKER = os.path.join("relup", "current")
+FORK_BEAM = "lib/mnesia-*/ebin/mnesia_hook.beam"
+_BEAM = "lib/*/ebin/*.beam"
+_APP = "lib/*/ebin/*.app"
+
+
+class TreeFacts(NamedTuple):
+    """What tells whether two releases go together: `version`, `build_info`, and whether it is on the `fork` of OTP."""
+
+    version: str
+    build_info: Dict[str, str]
+    fork: bool
+
+    def otp_major(self) -> str:
+        """The major version of OTP, as ``27``; empty where it is not known."""
+        return self.build_info.get("erlang", "").partition(".")[0]
+
+
+def parse_pairs(text: str, separator: str) -> Dict[str, str]:
+    """The lines ``key<separator>value`` of emqx_vars (``=``) and BUILD_INFO (``:``), quotes around values removed."""
+    pairs = {}
+    for line in text.splitlines():
+        key, found, value = line.partition(separator)
+        key, value = key.strip(), value.strip()
+        if found and re.match(r"^\w+$", key):
+            pairs[key] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+    return pairs
+
+
+def version_in(emqx_vars: Optional[bytes], where: str) -> str:
+    """REL_VSN of an emqx_vars file. Raises `Failure` cannot_read_emqx_vars, rel_vsn_not_found."""
+    if emqx_vars is None:
+        raise Failure("cannot_read_emqx_vars", "{} has no readable releases/emqx_vars.".format(where))
+    version = parse_pairs(emqx_vars.decode("utf-8", "replace"), "=").get("REL_VSN", "")
+    if not VERSION.fullmatch(version):
+        raise Failure("rel_vsn_not_found", "releases/emqx_vars of {} names no REL_VSN.".format(where))
+    return version
+
+
+def read_tree(root: str) -> TreeFacts:
+    """The facts of a release on disk. Raises `Failure` as `version_in`, and cannot_read_build_info."""
+    version = version_in(read_small(os.path.join(root, "releases", "emqx_vars")), root)
+    build_info = read_small(os.path.join(root, "releases", version, "BUILD_INFO"))
+    if build_info is None:
+        raise Failure("cannot_read_build_info", "{} has no readable BUILD_INFO.".format(root))
+    return TreeFacts(version, parse_pairs(build_info.decode("utf-8", "replace"), ":"), _is_fork(root))
+
+
+def _is_fork(root: str) -> bool:
+    try:
+        libs = os.listdir(os.path.join(root, "lib"))
+    except OSError:
+        return False
+    return any(
+        os.path.exists(os.path.join(root, "lib", lib, "ebin", "mnesia_hook.beam"))
+        for lib in libs
+        if lib.startswith("mnesia-")
+    )
+
+
+def read_tarball(path: str) -> Dict[str, Any]:
+    """What the request's ``tarball.release`` says of a tarball, in one pass without unpacking.
+
+    ``{"version", "build_info", "mnesia_hook", "files", "bytes", "modules", "apps"}``. Raises `Failure` as `read_tree`,
+    and those of `archive.scan`.
+    """
+    wanted = re.compile(r"releases/(emqx_vars|[^/]+/BUILD_INFO)").fullmatch
+    code = re.compile("|".join(fnmatch.translate(pattern) for pattern in (_BEAM, _APP))).match
+    scan = archive.scan(path, lambda name: wanted(name) is not None, lambda name: code(name) is not None)
+    version = version_in(scan.contents.get("releases/emqx_vars"), "the tarball")
+    build_info = scan.contents.get("releases/{}/BUILD_INFO".format(version))
+    if build_info is None:
+        raise Failure("cannot_read_build_info", "The tarball has no releases/{}/BUILD_INFO.".format(version))
+    stems = [os.path.splitext(os.path.basename(name)) for name in scan.matches]
+    return {
+        "version": version,
+        "build_info": parse_pairs(build_info.decode("utf-8", "replace"), ":"),
+        "mnesia_hook": any(fnmatch.fnmatch(name, FORK_BEAM) for name in scan.matches),
+        "files": scan.files,
+        "bytes": scan.bytes,
+        "modules": sorted(stem for stem, kind in stems if kind == ".beam"),
+        "apps": sorted(stem for stem, kind in stems if kind == ".app"),
+    }
+
+
+def marker(base: str) -> Optional[str]:
+    """The version that the marker of a root names, or None. What can't be a version counts as none."""
+    content = read_small(os.path.join(base, MARKER), 1024)
+    if content is None:
+        return None
+    text = content.decode("utf-8", "replace").strip()
+    return text if VERSION.fullmatch(text) else None
+
+
+def tree_of(base: str, version: str) -> str:
+    """Where the tree of a version is deployed."""
+    return os.path.join(base, "relup", version)
+
+
+def boot_chain(base: str) -> List[str]:
+    """The roots that the wrapper goes through at the next boot, from `base` to the one it boots."""
+    chain = [base]
+    while len(chain) < 64:
+        version = marker(chain[-1])
+        if version is None or not os.path.isdir(tree_of(chain[-1], version)):
+            break
+        chain.append(tree_of(chain[-1], version))
+    return chain
+
+
+def missing_in(root: str) -> List[str]:
+    """What a deployed tree lacks to be whole, as relative paths: by its own .rel and .app files. Empty when whole."""
+    try:
+        facts = read_tree(root)
+    except Failure as failure:
+        return [failure.message]
+    rel_dir = os.path.join("releases", facts.version)
+    rel = read_small(os.path.join(root, rel_dir, "emqx.rel"))
+    if rel is None:
+        return [os.path.join(rel_dir, "emqx.rel")]
+    text = rel.decode("utf-8", "replace")
+    erts = re.search(r'\{\s*erts\s*,\s*"([^"]+)"\s*\}', text)
+    wanted = [os.path.join("bin", "emqx")]
+    if erts is not None:
+        wanted.append(os.path.join("erts-" + erts.group(1), "bin", "beam.smp"))
+    for app, version in re.findall(r"\{\s*'?([\w@]+)'?\s*,\s*\"([^\"]+)\"", text):
+        if app not in ("erts", "release"):
+            wanted += _app_files(root, app, version)
+    return [path for path in wanted if not os.path.exists(os.path.join(root, path))]
+
+
+def _app_files(root: str, app: str, version: str) -> List[str]:
+    ebin = os.path.join("lib", "{}-{}".format(app, version), "ebin")
+    spec = os.path.join(ebin, app + ".app")
+    content = read_small(os.path.join(root, spec))
+    if content is None:
+        return [spec]
+    listed = re.search(r"\{\s*modules\s*,\s*\[(.*?)\]", content.decode("utf-8", "replace"), re.DOTALL)
+    modules = re.findall(r"'([^']+)'|([\w@]+)", listed.group(1)) if listed else []
+    return [os.path.join(ebin, (quoted or plain) + ".beam") for quoted, plain in modules]

@@ -1,0 +1,187 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): finding the VM of a node on this host.
+
+A VM's command line, in /proc, carries all that is needed to reach it. Its first word is the short node name; that the
+process is a VM shows from its executable, ``beam.smp``.
+"""
+
+import os
+import pwd
+from typing import Dict, List, NamedTuple, Optional
+
+from .erlang.link import Peer
+from .protocol import Failure
+
+
+class RunningNode(NamedTuple):
+    """A VM: `os_pid`, the `uid` it runs as, its full `name`, the `root` whose tree it runs, the `base` that is the
+    authority for data, etc and log, its `data_dir`, and the `peer` to connect to."""
+
+    os_pid: int
+    uid: int
+    name: str
+    root: str
+    base: str
+    data_dir: str
+    peer: Peer
+
+
+def find(root_dir: Optional[str], name: Optional[str], proc: str = "/proc") -> Optional[RunningNode]:
+    """The one running node that has the root (base or running) and the name, where given; None if there is none.
+
+    Raises `Failure` ambiguous_node with those that fit.
+    """
+    fitting = [node for node in all_nodes(proc) if _fits(node, root_dir, name)]
+    if len(fitting) > 1:
+        raise Failure(
+            "ambiguous_node",
+            "{} running nodes fit.".format(len(fitting)),
+            detail={"nodes": [{"name": node.name, "root": node.root, "pid": node.os_pid} for node in fitting]},
+        )
+    return fitting[0] if fitting else None
+
+
+def all_nodes(proc: str = "/proc") -> List[RunningNode]:
+    """Every VM with a node name on this host."""
+    found = []
+    for entry in os.listdir(proc):
+        if entry.isdigit():
+            node = _read(os.path.join(proc, entry), int(entry))
+            if node is not None:
+                found.append(node)
+    return found
+
+
+def _fits(node: RunningNode, root_dir: Optional[str], name: Optional[str]) -> bool:
+    if name is not None and name not in (node.name, node.name.partition("@")[0]):
+        return False
+    return root_dir is None or os.path.realpath(root_dir) in (os.path.realpath(node.base), os.path.realpath(node.root))
+
+
+def _read(folder: str, os_pid: int) -> Optional[RunningNode]:
+    try:
+        with open(os.path.join(folder, "comm"), "rb") as file:
+            if file.read().strip() != b"beam.smp":
+                return None
+        with open(os.path.join(folder, "cmdline"), "rb") as file:
+            words = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+        uid = os.stat(folder).st_uid
+    except OSError:
+        return None
+    line = CommandLine(words)
+    root, name = line.value("-root"), line.value("-name") or line.value("-sname")
+    if root is None or name is None:
+        return None
+    base = base_of(root)
+    data_dir = line.rest("-emqx_data_dir") or os.path.join(base, "data")
+    return RunningNode(
+        os_pid=os_pid,
+        uid=uid,
+        name=_full_name(name, folder),
+        root=root,
+        base=base,
+        data_dir=os.path.join(base, data_dir),
+        peer=_peer(line, _full_name(name, folder), base, folder, uid),
+    )
+
+
+class CommandLine:
+    """The words of a VM's command line, options and their values."""
+
+    def __init__(self, words: List[str]) -> None:
+        self.words = words
+
+    def value(self, option: str) -> Optional[str]:
+        """The value of the option's last occurrence."""
+        found = None
+        for at, word in enumerate(self.words[:-1]):
+            if word == option:
+                found = self.words[at + 1]
+        return found
+
+    def rest(self, option: str) -> Optional[str]:
+        """All that follows the option, as one value (it is the last on the line and may hold spaces)."""
+        if option not in self.words:
+            return None
+        return " ".join(self.words[self.words.index(option) + 1 :]) or None
+
+    def kernel(self, key: str) -> Optional[str]:
+        """The value of a parameter of the application kernel."""
+        for at, word in enumerate(self.words[:-2]):
+            if word == "-kernel" and key in self.words[at + 1 :]:
+                pairs = self.words[at + 1 :]
+                for name, value in zip(pairs[::2], pairs[1::2]):
+                    if name.startswith("-"):
+                        break
+                    if name == key:
+                        return value
+        return None
+
+
+def base_of(root: str) -> str:
+    """The first root of the chain: ``<base>/relup/<version>`` again and again leads to ``<base>``."""
+    while os.path.basename(os.path.dirname(root)) == "relup":
+        root = os.path.dirname(os.path.dirname(root))
+    return root
+
+
+def wrapper_of(base: str) -> str:
+    """The node's wrapper script: in the root, or where packages put it."""
+    own = os.path.join(base, "bin", "emqx")
+    return own if os.path.exists(own) else "/usr/bin/emqx"
+
+
+def _full_name(name: str, folder: str) -> str:
+    return name if "@" in name else "{}@{}".format(name, os.uname().nodename.partition(".")[0])
+
+
+def _peer(line: CommandLine, name: str, base: str, folder: str, uid: int) -> Peer:
+    peer = Peer(name, line.value("-setcookie") or _home_cookie(uid), wrapper_of(base), lambda: listening_ports(folder))
+    protocol = line.value("-ekka_proto_dist") or line.value("-proto_dist") or "inet_tcp"
+    peer.protocol = "inet_tcp" if protocol == "ekka" else protocol
+    peer.options_file = line.value("-ssl_dist_optfile")
+    peer.uses_epmd = line.value("-epmd_module") is None
+    peer.epmd_port = _number(_environment(folder).get("ERL_EPMD_PORT"), peer.epmd_port)
+    peer.port_base = _number(line.kernel("inet_dist_base_port"), peer.port_base)
+    return peer
+
+
+def _number(text: Optional[str], default: int) -> int:
+    return int(text) if text is not None and text.isdigit() else default
+
+
+def _environment(folder: str) -> Dict[str, str]:
+    try:
+        with open(os.path.join(folder, "environ"), "rb") as file:
+            pairs = [os.fsdecode(item).partition("=") for item in file.read().split(b"\0")]
+    except OSError:
+        return {}
+    return {name: value for name, _, value in pairs}
+
+
+def _home_cookie(uid: int) -> str:
+    try:
+        with open(os.path.join(pwd.getpwuid(uid).pw_dir, ".erlang.cookie")) as file:
+            return file.read().strip()
+    except (OSError, KeyError, UnicodeDecodeError):
+        return ""
+
+
+def listening_ports(folder: str) -> List[int]:
+    """The TCP ports on which the process of the /proc folder listens; none where that can't be seen."""
+    inodes = set()
+    try:
+        for entry in os.listdir(os.path.join(folder, "fd")):
+            target = os.readlink(os.path.join(folder, "fd", entry))
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    except OSError:
+        return []
+    ports = []
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(os.path.join(folder, "net", table)) as file:
+                rows = [row.split() for row in file.readlines()[1:]]
+        except OSError:
+            continue
+        ports += [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes]
+    return sorted(set(ports))

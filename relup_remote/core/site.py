@@ -1,0 +1,171 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the node of a request, and its places."""
+
+import os
+import pwd
+import time
+from typing import Any, Dict, List, Optional
+
+from . import release, running_node
+from .erlang.link import CallFailed, Link, connect
+from .erlang.term import Atom, text
+from .files import private_dir
+from .protocol import Failure
+from .running_node import RunningNode
+
+OURS = "relup_remote"
+"""The folder of ours below the data folder: history, lock, staging and work."""
+
+PARTIAL = ".relup_remote-"
+"""How the names of trees begin that are not whole yet, beside those that are."""
+
+
+class Site:
+    """A root on this host, with the node that runs from it, or without one.
+
+    `base` is the first root of the chain, `data_dir` the node's data folder, `node` the VM or None.
+    """
+
+    def __init__(self, base: str, data_dir: str, staging: Optional[str], node: Optional[RunningNode]) -> None:
+        self.base = base
+        self.data_dir = data_dir
+        self.node = node
+        self.ours = os.path.join(data_dir, OURS)
+        self.staging = staging or os.path.join(self.ours, "staging")
+        self.work = os.path.join(self.ours, "work")
+        self.outcome = os.path.join(self.ours, "outcome")
+
+    def owner(self) -> int:
+        """The uid that the core has to run as: the VM's, or the data folder's while there is no VM."""
+        return os.stat(self.data_dir).st_uid if self.node is None else self.node.uid
+
+    def make_ours(self, *names: str) -> str:
+        """Makes our folder below the data folder, and folders in it; returns the last. Raises `Failure`."""
+        path = private_dir(self.ours)
+        for name in names:
+            path = private_dir(os.path.join(path, name))
+        return path
+
+    def wrapper(self) -> str:
+        """The node's ``bin/emqx``."""
+        return running_node.wrapper_of(self.base)
+
+    def booted_by_marker(self) -> str:
+        """The root that the next boot runs."""
+        return release.boot_chain(self.base)[-1]
+
+    def partial_trees(self) -> List[str]:
+        """Trees that an extraction left unfinished."""
+        folder = os.path.join(self.base, "relup")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        return sorted(os.path.join(folder, name) for name in names if name.startswith(PARTIAL))
+
+
+def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
+    """The site of a request's ``node``. Raises `Failure` root_dir_not_found, ambiguous_node, node_not_running.
+
+    Without a running node the root_dir must be given, for there is nothing else to go by.
+    """
+    root_dir = settings.get("root_dir")
+    if root_dir is not None and not os.path.isfile(os.path.join(root_dir, "releases", "emqx_vars")):
+        raise Failure(
+            "root_dir_not_found", "{} is not an EMQX release.".format(root_dir), detail={"root_dir": root_dir}
+        )
+    node = running_node.find(root_dir, settings.get("name"), proc)
+    if node is None and root_dir is None:
+        raise Failure("node_not_running", detail={"node": settings.get("name")})
+    base = running_node.base_of(os.path.realpath(root_dir or "")) if node is None else node.base
+    found = os.path.join(base, "data") if node is None else node.data_dir
+    return Site(base, settings.get("data_dir") or found, settings.get("staging_dir"), node)
+
+
+def check_user(site: Site) -> None:
+    """Raises `Failure` wrong_user unless this process runs as the node's user."""
+    owner = site.owner()
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    raise Failure("wrong_user", "The node belongs to {}.".format(name), detail={"owner": name})
+
+
+class NodeView:
+    """What the running node says of itself; what it does not know is None (see `Link.attempt`)."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def version(self) -> Optional[str]:
+        """The version the node reports."""
+        found = self.link.attempt("emqx_release", "version", [])
+        return text(found) if isinstance(found, (list, bytes)) else None
+
+    def otp_major(self) -> str:
+        """The VM's major version of OTP."""
+        return text(self.link.call("erlang", "system_info", [Atom("otp_release")]))
+
+    def is_ready(self) -> bool:
+        """Whether the broker runs; a node that can't tell is taken at its word."""
+        return bool(self.link.attempt("emqx", "is_running", [], Atom("true")) == "true")
+
+    def nodes(self) -> Optional[List[str]]:
+        """The running nodes of the cluster, this one included."""
+        found = self.link.attempt("emqx", "running_nodes", [])
+        return [str(name) for name in found] if isinstance(found, list) else None
+
+    def versions(self) -> Dict[str, Optional[str]]:
+        """The version that each running node of the cluster reports."""
+        versions: Dict[str, Optional[str]] = {}
+        for name in self.nodes() or []:
+            try:
+                found = self.link.call("rpc", "call", [Atom(name), Atom("emqx_release"), Atom("version"), [], 5000])
+            except CallFailed:
+                found = None
+            versions[name] = text(found) if isinstance(found, (list, bytes)) else None
+        return versions
+
+    def connections(self) -> Optional[int]:
+        """How many clients are connected."""
+        for name in ("live_connections.count", "connections.count"):
+            found = self.link.attempt("emqx_stats", "getstat", [Atom(name)])
+            if isinstance(found, int):
+                return found
+        return None
+
+
+def connect_node(site: Site) -> Link:
+    """A link to the site's node. Raises `Failure` node_not_running, node_unreachable."""
+    if site.node is None:
+        raise Failure("node_not_running", "No node runs from {}.".format(site.base), detail={"root_dir": site.base})
+    return connect(site.node.peer)
+
+
+def await_node(settings: Dict[str, Any], timeout: float, settle: float) -> Site:
+    """Waits until the node is up, and for `settle` seconds of answering on end. Raises `Failure` node_not_back.
+
+    A boot sends no event that could be awaited from outside, so the node is asked again and again.
+    """
+    deadline = time.monotonic() + timeout
+    steady: Optional[float] = None
+    reason = "it did not answer"
+    while time.monotonic() < deadline + (settle if steady is not None else 0):
+        try:
+            site = locate(settings)
+            link = connect_node(site)
+            try:
+                ready = NodeView(link).is_ready()
+            finally:
+                link.close()
+            if ready:
+                now = time.monotonic()
+                steady = now if steady is None else steady
+                if now - steady >= settle:
+                    return site
+            else:
+                steady, reason = None, "the broker in it is not running"
+        except Failure as failure:
+            reason = failure.message if steady is None else "it went away again: {}".format(failure.message)
+            steady = None
+        time.sleep(0.2)
+    raise Failure("node_not_back", "The node was not back within {:g} s: {}".format(timeout, reason), changed=True)

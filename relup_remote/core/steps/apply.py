@@ -1,0 +1,103 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that runs the hop in the VM."""
+
+import os
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..agent import Agent, outcome_of
+from ..context import Context
+from ..erlang import term
+from ..files import read_small, remove_file, remove_tree, sync_dir
+from ..protocol import ERRORS, Failure
+from ..site import Site
+
+
+def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
+    """What the VM finds in the way of the hop; fills in the result's hop. `tree` None: it is not deployed yet."""
+    with Agent(context.link, context.work()) as agent:
+        return _preflight(context, agent, context.hop_request(tree))
+
+
+def run(context: Context) -> Tuple[str, Dict[str, Any]]:
+    """Checks the hop against the tree, runs it, and waits for its outcome; the VM writes the marker as the last act.
+
+    Raises the `Failure` of the first problem (all are in the result), or of the instruction that failed.
+    """
+    request = context.hop_request(context.tree)
+    with Agent(context.link, context.work()) as agent:
+        problems = _preflight(context, agent, request)
+        if problems:
+            if context.deployed and not context.unfinished:
+                remove_tree(context.tree)
+            context.result.problems = problems
+            raise problems[0]
+        remove_file(context.site.outcome)
+        context.changed = True
+        context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
+        agent.start(request)
+        outcome = follow(context, agent, context.option("hop_timeout"))
+    return finish(context, outcome)
+
+
+def follow(context: Context, agent: Agent, timeout: float) -> Optional[Dict[str, Any]]:
+    """Waits for the hop under way in the VM; its outcome, also where it ended before we came. None: none is known."""
+    deadline = time.monotonic() + timeout
+
+    def show(event: Dict[str, Any]) -> None:
+        text = "{} {}: {}".format(event.get("n"), event.get("text"), event.get("does"))
+        context.emit(
+            {"event": "progress", "step": "apply", "unit": "instructions", "done": event.get("n"), "text": text}
+        )
+
+    outcome = agent.wait(show, lambda: time.monotonic() < deadline)
+    return outcome or read_outcome(context.site)
+
+
+def read_outcome(site: Site, run: Optional[str] = None) -> Optional[Dict[str, Any]]:
+    """The outcome that the VM wrote down, of the `run` where given; None where there is none."""
+    content = read_small(site.outcome, 64 << 20)
+    if content is None:
+        return None
+    try:
+        outcome = outcome_of(term.decode(content))
+    except (term.TermError, TypeError, ValueError):
+        return None
+    return outcome if run in (None, outcome.get("run")) else None
+
+
+def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Dict[str, Any]]:
+    """Turns an outcome into the step's, the hop's report into the result. Raises `Failure` but for a success."""
+    if outcome is None:
+        raise Failure("hop_lost", changed=True)
+    hop = context.result.facts.setdefault("hop", {})
+    hop["instructions"] = outcome.get("instructions", hop.get("instructions", []))
+    hop.update({key: outcome[key] for key in ("suspended_ms", "seconds", "undone", "old_code") if key in outcome})
+    if outcome["result"] == "success":
+        sync_dir(os.path.join(context.site.base, "relup"))
+        detail = {key: hop[key] for key in ("seconds", "suspended_ms") if key in hop}
+        return "ok", dict(detail, instructions=len(hop["instructions"]))
+    err_type = outcome["result"] if outcome["result"] in ERRORS else "internal_error"
+    undone = bool(outcome.get("undone"))
+    place = "Instruction {}: ".format(outcome["n"]) if outcome.get("n") else ""
+    after = (
+        "All was taken back; the node is as it was before." if undone else "What was done before it was not taken back."
+    )
+    detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
+    context.changed = not undone
+    raise Failure(
+        err_type, "{}{} {}".format(place, outcome.get("message", ""), after), detail=detail, changed=not undone
+    )
+
+
+def _preflight(context: Context, agent: Agent, request: Dict[Any, Any]) -> List[Failure]:
+    report = agent.preflight(request, context.option("call_timeout"))
+    hop = context.hop()
+    context.result.facts["hop"] = {
+        "file": hop["file"],
+        "from": hop["from"],
+        "target": hop["target"],
+        "instructions": report["instructions"],
+        "modules": report["modules"],
+    }
+    context.result.warnings = report["warnings"]
+    return list(report["problems"])

@@ -1,0 +1,103 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that deploys the target's tree."""
+
+import json
+import os
+from typing import Any, Dict, Tuple
+
+from .. import archive, release
+from ..context import Context
+from ..files import read_small, remove_tree, sync_dir, tree_size, write_whole, writing_failure
+from ..protocol import Failure
+from ..site import PARTIAL
+
+STAMP = ".relup_remote.json"
+"""In the root of a tree of ours: the digest of its tarball, and how many files and bytes make it whole."""
+
+
+def run(context: Context) -> Tuple[str, Dict[str, Any]]:
+    """Unpacks bin, lib, releases and erts-* beside the final place and renames: the tree is there whole or not at all.
+
+    A tree that is there already, whole and from the same tarball, is left as it is; one that is not is replaced, unless
+    the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, disk_full, no_write_permission.
+    """
+    for path in context.site.partial_trees():
+        remove_tree(path)
+    if _is_ours_and_whole(context.tree, context.tarball["sha256"]):
+        return "unchanged", {"tree": context.tree}
+    parent = os.path.dirname(context.tree)
+    temporary = os.path.join(parent, "{}{}-{}".format(PARTIAL, context.target, os.urandom(6).hex()))
+    try:
+        if not os.path.isdir(parent):
+            os.mkdir(parent, 0o755)
+        os.mkdir(temporary, 0o700)
+    except OSError as error:
+        raise writing_failure(error, parent, "cannot_create_dir")
+    try:
+        done = archive.extract(context.staged, temporary, on_progress=_progress(context))
+        found = release.read_tree(temporary).version
+        if found != context.target:
+            raise Failure("bad_tarball", "The tree says it is {}, not {}.".format(found, context.target))
+        stamp = dict(tree_size(temporary), sha256=context.tarball["sha256"], version=found)
+        write_whole(os.path.join(temporary, STAMP), json.dumps(stamp, sort_keys=True).encode("utf-8"), 0o644)
+        # As open as any release: what runs from it may be another user's command line tool.
+        os.chmod(temporary, 0o755)  # noqa: S103
+        _put_in_place(context, temporary)
+    except OSError as error:
+        remove_tree(temporary)
+        raise writing_failure(error, context.tree)
+    except BaseException:
+        remove_tree(temporary)
+        raise
+    context.deployed = True
+    return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes}
+
+
+def _put_in_place(context: Context, temporary: str) -> None:
+    old = None
+    if os.path.lexists(context.tree):
+        if context.site.node is not None and context.site.node.root == context.tree:
+            raise Failure("cannot_write_file", "The node runs from {}.".format(context.tree))
+        old = temporary + "-old"
+        os.rename(context.tree, old)
+    os.rename(temporary, context.tree)
+    sync_dir(os.path.dirname(context.tree))
+    if old is not None:
+        remove_tree(old)
+
+
+def _progress(context: Context) -> Any:
+    shown = [0]
+
+    def show(done: int, total: int) -> None:
+        if done - shown[0] >= 8 << 20 or done == total:
+            shown[0] = done
+            context.emit({"event": "progress", "step": "extract", "done": done, "total": total, "unit": "bytes"})
+
+    return show
+
+
+def stamp_of(tree: str) -> Dict[str, Any]:
+    """The stamp of a tree of ours; empty for any other."""
+    try:
+        found = json.loads((read_small(os.path.join(tree, STAMP)) or b"{}").decode("utf-8"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def lacks(tree: str) -> Any:
+    """What keeps a deployed tree from being whole, as a list of words; empty when it is."""
+    if not os.path.isdir(tree):
+        return ["the tree is not there"]
+    missing = release.missing_in(tree)
+    stamp = stamp_of(tree)
+    if stamp and not missing:
+        size = tree_size(tree, leave_out="{}/relup".format(STAMP))
+        missing = [
+            "{} {}, not {}".format(size[key], key, stamp.get(key)) for key in size if size[key] != stamp.get(key)
+        ]
+    return missing
+
+
+def _is_ours_and_whole(tree: str, sha256: str) -> bool:
+    return stamp_of(tree).get("sha256") == sha256 and not lacks(tree)

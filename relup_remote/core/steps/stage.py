@@ -1,0 +1,102 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that brings the tarball."""
+
+import hashlib
+import os
+from typing import Any, Dict, Tuple
+
+from ..context import Context
+from ..files import private_dir, remove_file, sync_dir, write_whole, writing_failure
+from ..protocol import Failure
+
+_CHUNK = 1 << 20
+_PROGRESS_EVERY = 8 << 20
+
+Outcome = Tuple[str, Dict[str, Any]]
+
+
+def run(context: Context) -> Outcome:
+    """Streams tarball and sidecar into the staging folder, unless they are there already.
+
+    What an interrupted run has left is gone on from. The file gets its name only when all of it is on disk and has the
+    digest that the controller named. Raises `Failure` disk_full, cannot_write_file, untrusted_dir, connection_lost.
+    """
+    context.site.make_ours()
+    private_dir(context.site.staging)
+    size, digest = context.tarball["bytes"], context.tarball["sha256"]
+    whole = os.path.isfile(context.staged) and os.path.getsize(context.staged) == size
+    received = 0
+    if not whole or sha256_of(context.staged) != digest:
+        received = _receive(context, size, digest)
+    sidecar = context.tarball["sidecar"]
+    if sidecar["status"] == "ok":
+        write_whole(context.staged + ".sha256", sidecar["text"].encode("utf-8"))
+    return ("ok" if received else "unchanged"), {"bytes": size, "received": received, "path": context.staged}
+
+
+def _receive(context: Context, size: int, digest: str) -> int:
+    part = context.staged + ".part"
+    # Bytes of another file under this name would show in the digest only at the end: then once more, from the start.
+    for offset in sorted({_usable(part, size), 0}, reverse=True):
+        if _stream(context, part, offset, size) == digest:
+            try:
+                os.rename(part, context.staged)
+                sync_dir(context.site.staging)
+            except OSError as error:
+                raise writing_failure(error, context.staged)
+            return size - offset
+        remove_file(part)
+    raise Failure("sha256_mismatch", "The tarball changed while it was sent.", detail={"expected": digest})
+
+
+def _usable(part: str, size: int) -> int:
+    try:
+        have = os.path.getsize(part)
+    except OSError:
+        return 0
+    return have if have < size else 0
+
+
+def _stream(context: Context, part: str, offset: int, size: int) -> str:
+    """Appends what the controller sends to `part`; returns the digest of it all."""
+    hasher = hashlib.sha256()
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if offset else os.O_TRUNC)
+    try:
+        with os.fdopen(os.open(part, flags, 0o600), "r+b", buffering=0) as file:
+            for _ in range(offset // _CHUNK):
+                hasher.update(file.read(_CHUNK) or b"")
+            hasher.update(file.read(offset % _CHUNK) or b"")
+            context.emit({"event": "want", "file": "tarball", "offset": offset, "bytes": size - offset})
+            done = shown = offset
+            while done < size:
+                got = context.stdin.readinto(view[: min(_CHUNK, size - done)])  # type: ignore[attr-defined]
+                if not got:
+                    raise Failure(
+                        "connection_lost", "The controller stopped sending at {} of {} bytes.".format(done, size)
+                    )
+                hasher.update(view[:got])
+                rest = view[:got]
+                while rest:
+                    rest = rest[file.write(rest) :]
+                done += got
+                if done - shown >= _PROGRESS_EVERY or done == size:
+                    shown = done
+                    progress = {"event": "progress", "step": "stage", "done": done, "total": size, "unit": "bytes"}
+                    context.emit(progress)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise writing_failure(error, part)
+    return hasher.hexdigest()
+
+
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a file, in hex. Raises `Failure` cannot_write_file where it can't be read."""
+    hasher = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            for chunk in iter(lambda: file.read(_CHUNK), b""):
+                hasher.update(chunk)
+    except OSError as error:
+        raise Failure("target_tarball_not_found", "{}: {}.".format(path, error.strerror), detail={"path": path})
+    return hasher.hexdigest()

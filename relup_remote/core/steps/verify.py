@@ -1,0 +1,81 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that judges the node after a hop."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from .. import release
+from ..agent import Agent
+from ..context import Context
+from ..protocol import Failure
+from .extract import lacks
+
+
+def run(context: Context) -> Tuple[str, Dict[str, Any]]:
+    """Asks the node itself, and looks at the disk. Raises `Failure` verify_failed, naming every signal that is off."""
+    target = _target(context)
+    signals = _signals(context, target)
+    off = {name: what for name, what in signals.items() if what is not None}
+    if off:
+        message = "; ".join("{}: {}".format(name, what) for name, what in off.items())
+        raise Failure("verify_failed", message + ".", detail={"signals": signals})
+    return "ok", {"signals": sorted(signals)}
+
+
+def _target(context: Context) -> str:
+    wanted = context.request.get("target")
+    if wanted is None and context.request.get("tarball"):
+        wanted = context.target
+    return str(wanted or release.marker(context.site.base) or context.result.running or "")
+
+
+def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
+    """Every signal with None where it is right, else with what is off. An unmarked node boots and runs its base."""
+    base = context.site.base
+    marker, booted = release.marker(base), context.site.booted_by_marker()
+    tree = release.tree_of(base, target) if marker is not None else base
+    missing = lacks(tree) if marker is not None else release.missing_in(base)
+    signals: Dict[str, Optional[str]] = {
+        "broker running": None if context.view.is_ready() else "it is not",
+        "running version": _differs(context.view.version(), target),
+        "marker": None if marker is None and _version_of(base) == target else _differs(marker, target),
+        "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
+        "boot chain": None if booted == tree else "the next boot is of {}".format(booted),
+    }
+    row = _last_row(context)
+    if row is not None and row["id"] != context.row:
+        signals["history"] = (
+            None if row["result"] == "success" else "the last attempt ended in {}".format(row["result"])
+        )
+    modules: List[str] = []
+    if row is not None and row["target_vsn"] == target:
+        modules = row["extra"].get("modules", [])
+    with Agent(context.link, context.work()) as agent:
+        found = agent.verify(tree, modules, context.option("call_timeout"))
+    signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than the tree's")
+    signals["old code"] = _counted(found, "old_code", "{} modules have processes in old code")
+    signals["suspended"] = _counted(found, "suspended", "{} processes are suspended")
+    context.result.facts["modules_checked"] = len(modules)
+    return signals
+
+
+def _version_of(root: str) -> Optional[str]:
+    try:
+        return release.read_tree(root).version
+    except Failure:
+        return None
+
+
+def _differs(found: Optional[str], wanted: str) -> Optional[str]:
+    return None if found == wanted else "{}, not {}".format(found or "none", wanted)
+
+
+def _counted(found: Dict[str, Any], what: str, sentence: str) -> Optional[str]:
+    count = found[what + "_count"]
+    if not count:
+        return None
+    names = [item if isinstance(item, str) else item.get("name") or item.get("pid") for item in found[what]]
+    return "{}: {}".format(sentence.format(count), ", ".join(names))
+
+
+def _last_row(context: Context) -> Optional[Dict[str, Any]]:
+    changing = [row for row in context.journal.rows() if row["extra"].get("changed")]
+    return changing[-1] if changing else None
