@@ -1,0 +1,14 @@
+"""One host, as the controller sees it: connect by SSH, ship the core, run a request, stream a tarball.
+
+::
+
+    Host ── connection   who the host is (known_hosts), who we are (identities), one transport for everything
+     │   └─ payload      the core as a zipapp, named by its digest
+     └─ session          one run of the core: launcher, bootstrap, then the request, events and the tarball's bytes
+
+Everything that the network or the host does wrong is a `relup_remote.core.protocol.Failure`.
+"""
+
+from relup_remote.host.host import Host
+
+__all__ = ["Host"]

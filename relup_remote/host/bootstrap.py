@@ -1,0 +1,220 @@
+# ruff: noqa: PLC0415, PTH102, PTH104, PTH108, PTH111, PTH112, PTH118, PTH208, UP006, UP035, UP036, UP045
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): runs first there, and brings the core to life.
+
+It is called with the core's digest, its size in bytes, and the user to become or nothing. It says one line::
+
+    {"event": "core", "have": true}          the core is here
+    {"event": "core", "have": false}         send it: exactly that many bytes
+    {"event": "core", "error": {…}}          it can't be run: `err_type` and `detail`; perhaps after `have`
+
+and then is the core, whose input and output are the rest of both streams.
+
+The core is kept in `~/.cache/relup_remote` as `<digest>.<kind of Python>.<digest of this file>.pyz`, with its modules
+compiled. It is run from the descriptor it was checked through: whoever replaces or removes the file meanwhile does not
+disturb the run. Where nothing can be kept, the core lives in a file without a name.
+"""
+
+import hashlib
+import io
+import json
+import os
+import stat
+import sys
+from typing import Any, Dict, List, Optional
+
+SUFFIX = ".pyz"
+PART = ".part"
+FORGOTTEN = 86400
+"""Seconds after which an unfinished file is nobody's."""
+
+
+class Refused(Exception):
+    """The core can't be run here: `err_type` and `detail` as in the protocol."""
+
+    def __init__(self, err_type: str, detail: Dict[str, Any]) -> None:
+        super().__init__(err_type)
+        self.err_type = err_type
+        self.detail = detail
+
+
+def launch(digest: str, size: int, user: str) -> int:
+    """Run the core; returns its exit status."""
+    try:
+        if user:
+            become(user)
+        core = obtain(digest, size)
+    except Refused as refused:
+        say(error={"err_type": refused.err_type, "detail": refused.detail})
+        return 1
+    sys.path.insert(0, f"/proc/self/fd/{core}")
+    from relup_remote.core.main import main
+
+    status: int = main()
+    return status
+
+
+def say(**facts: Any) -> None:
+    """Write the event ``core``."""
+    sys.stdout.write(json.dumps(dict(event="core", **facts)) + "\n")
+    sys.stdout.flush()
+
+
+def become(user: str) -> None:
+    """Turn into `user`, if we are root, and be at home. Raises `Refused` become_failed."""
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+        if os.geteuid() == 0 and entry.pw_uid != 0:
+            os.initgroups(user, entry.pw_gid)
+            os.setgid(entry.pw_gid)
+            os.setuid(entry.pw_uid)
+    except (KeyError, OSError) as error:
+        said = "there is no such user" if isinstance(error, KeyError) else error.strerror
+        raise Refused("become_failed", {"user": user, "error": said}) from error
+    os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
+    try:
+        os.chdir(entry.pw_dir)
+    except OSError:
+        os.chdir("/")
+
+
+def obtain(digest: str, size: int) -> int:
+    """A descriptor of the core, kept from an earlier run or received. Raises `Refused`."""
+    folder = cache_folder()
+    kept = find(folder, digest) if folder else None
+    say(have=kept is not None)
+    return kept if kept is not None else receive(folder, digest, size)
+
+
+def cache_folder() -> Optional[str]:
+    """Our folder, or None where there can't be one. Raises `Refused` untrusted_dir."""
+    parent = os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.join(parent, "relup_remote")
+    try:
+        for path in (parent, folder):
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o700)
+    except FileExistsError:
+        # Another controller was faster, or it is something else; the check below tells.
+        pass
+    except OSError:
+        return None
+    found = os.lstat(folder)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        detail = {"path": folder, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
+        raise Refused("untrusted_dir", detail)
+    return folder if os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def find(folder: str, digest: str) -> Optional[int]:
+    """A descriptor of a kept core that is whole, or None."""
+    for name in sorted(os.listdir(folder)):
+        if name.startswith(stem(digest)) and name.endswith(SUFFIX):
+            own_digest = name[len(stem(digest)) : -len(SUFFIX)]
+            try:
+                descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            with open(descriptor, "rb", closefd=False) as file:
+                if hashlib.sha256(file.read()).hexdigest() == own_digest:
+                    return descriptor
+            os.close(descriptor)
+    return None
+
+
+def stem(digest: str) -> str:
+    """How the names of kept cores begin: what runs in one Python may not run in another."""
+    return f"{digest}.{sys.implementation.cache_tag}."
+
+
+def receive(folder: Optional[str], digest: str, size: int) -> int:
+    """A descriptor of the core that the controller sends, kept for the next time if that can be. Raises `Refused`."""
+    import tempfile
+
+    # A buffer of one byte: nothing is read ahead of what comes next on the same stream, which is the core's.
+    content = io.BufferedReader(io.FileIO(0, closefd=False), 1).read(size)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise Refused("core_failed", {"error": "the core arrived damaged", "bytes": len(content)})
+    content = compiled(content)
+    if folder:
+        try:
+            return keep(folder, digest, content)
+        except OSError:
+            # A full quota, say: that is no reason not to run.
+            pass
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise Refused("core_failed", {"error": f"no room for the core: {error.strerror}"}) from error
+
+
+def compiled(content: bytes) -> bytes:
+    """The core with each module compiled beside its source, which saves this at every start.
+
+    The format is PEP 552's, "unchecked hash-based pycs"; Python 3.6 has none of them.
+    """
+    if sys.version_info < (3, 7):
+        return content
+    import importlib.util
+    import marshal
+    import zipfile
+
+    unchecked = (1).to_bytes(4, "little")
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(out, "w") as target:
+        for name in source.namelist():
+            text = source.read(name)
+            target.writestr(name, text)
+            if name.endswith(".py"):
+                header = importlib.util.MAGIC_NUMBER + unchecked + importlib.util.source_hash(text)
+                code = compile(text, name, "exec", dont_inherit=True)
+                target.writestr(name + "c", header + marshal.dumps(code))
+    return out.getvalue()
+
+
+def keep(folder: str, digest: str, content: bytes) -> int:
+    """Put `content` into the cache in place of all that is older; returns a descriptor of it. Raises OSError."""
+    import tempfile
+
+    name = stem(digest) + hashlib.sha256(content).hexdigest() + SUFFIX
+    descriptor, temporary = tempfile.mkstemp(suffix=PART, dir=folder)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.fsync(descriptor)
+        os.rename(temporary, os.path.join(folder, name))
+    except OSError:
+        os.close(descriptor)
+        os.unlink(temporary)
+        raise
+    tidy(folder, digest, name)
+    return descriptor
+
+
+def tidy(folder: str, digest: str, kept: str) -> None:
+    """Remove the cores of other versions, and what was left unfinished."""
+    import time
+
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        try:
+            older = name.endswith(SUFFIX) and (name.startswith(stem(digest)) or not name.startswith(digest))
+            if name != kept and (older or os.lstat(path).st_mtime < time.time() - FORGOTTEN):
+                os.unlink(path)
+        except OSError:
+            # Another controller's bootstrap tidies up too.
+            continue
+
+
+def run(arguments: List[str]) -> int:
+    """`launch` with the words of a command line."""
+    digest, size, user = arguments
+    return launch(digest, int(size), user)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

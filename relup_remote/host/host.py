@@ -1,0 +1,113 @@
+"""A host: one connection for all requests, and the right user for each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relup_remote.core.protocol import Failure
+from relup_remote.host import session
+from relup_remote.host.connection import Connection
+from relup_remote.host.payload import Payload, payload
+
+if TYPE_CHECKING:
+    from relup_remote.inventory import HostSettings
+
+Event = dict[str, Any]
+
+
+class Host:
+    """A host of the inventory. It is connected to when it is first needed, and until `close`.
+
+    ``core`` is what is run there; ``ssh_config`` a file to read in place of the user's and the system's.
+    """
+
+    def __init__(self, settings: "HostSettings", core: Payload | None = None, ssh_config: Path | None = None) -> None:
+        self._settings = settings
+        self._core = core or payload()
+        self._ssh_config = ssh_config
+        self._connection: Connection | None = None
+        self._user = None if settings.become in ("auto", "never") else settings.become
+
+    def __enter__(self) -> "Host":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(
+        self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None]
+    ) -> dict[str, Any]:
+        """Have the core carry out ``request``; returns its ``result`` event.
+
+        ``on_event`` gets the events before it, as they come; ``tarball`` is the file that the core may want. With
+        ``become: auto`` a core that finds the node to be another user's runs once more, as that user; of the first
+        attempt nothing is told. Raises `Failure`, stage ``connect``, for all that goes wrong between here and the core.
+        """
+        if self._user is not None or self._settings.become == "never":
+            return self._attempt(request, tarball, on_event)
+        held = _Held(on_event)
+        result = self._attempt(request, tarball, held)
+        owner = _owner(result)
+        if owner is None:
+            held.release()
+            return result
+        self._user = owner
+        return self._attempt(request, tarball, on_event)
+
+    def _attempt(
+        self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None]
+    ) -> dict[str, Any]:
+        if self._connection is None or not self._connection.transport.is_active():
+            self.close()
+            self._connection = Connection(self._settings, self._ssh_config)
+        errand = session.Errand(
+            request=request,
+            tarball=tarball,
+            on_event=on_event,
+            payload=self._core,
+            python=self._settings.python,
+            user=self._user,
+            timeout=self._settings.command_timeout,
+        )
+        return session.run(self._connection.transport, errand)
+
+
+@dataclass
+class _Held:
+    """Passes events on once it is certain that there will be no second attempt: when the core has got somewhere."""
+
+    on_event: Callable[[Event], None]
+    events: list[Event] = field(default_factory=list)
+    free: bool = False
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        if self.free or event["event"] not in ("hello", "step") or event.get("status") in ("ok", "unchanged"):
+            self.release()
+
+    def release(self) -> None:
+        """Pass on what was held, and from now on all."""
+        self.free = True
+        for event in self.events:
+            self.on_event(event)
+        self.events.clear()
+
+
+def _owner(result: Event) -> str | None:
+    """The user that the core should have run as, if that is what kept it from its work."""
+    error = result.get("error") or {}
+    if error.get("err_type") != "wrong_user":
+        return None
+    owner = error.get("detail", {}).get("owner")
+    if owner is None:
+        return None
+    if not isinstance(owner, str) or not owner or owner.startswith("-"):
+        raise Failure("become_failed", detail={"owner": owner}, stage="connect")
+    return owner

@@ -1,0 +1,106 @@
+"""Host keys that are known: reading `known_hosts` files, and judging a key that a server shows.
+
+The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": hashed names, patterns with ``*``, ``?`` and ``!``, and
+``@revoked``. Certificate authorities (``@cert-authority``) are not supported: their lines are passed over, so that a
+host known by nothing else is unknown.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A key that a file gives for a host. ``where`` is ``<file>:<line>``."""
+
+    key_type: str
+    blob: bytes
+    revoked: bool
+    where: str
+
+
+class Verdict(Enum):
+    """What the files say about a key."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    CHANGED = "changed"
+    REVOKED = "revoked"
+
+
+def host_name(host: str, port: int, alias: str | None = None) -> str:
+    """The name under which a host's keys are filed; ``alias`` is ssh_config's ``HostKeyAlias``."""
+    name = (alias or host).lower()
+    return name if alias or port == 22 else f"[{name}]:{port}"
+
+
+def find(files: Iterable[Path], name: str) -> list[Entry]:
+    """The entries for a host of that name. A file that is not there or can't be read has none."""
+    return [entry for file in files for entry in _read(file, name)]
+
+
+def judge(entries: Iterable[Entry], blob: bytes) -> Verdict:
+    """What ``entries`` say about the key with the public half ``blob``.
+
+    A host that shows a key of another type than those known for it has changed: it was asked for the known types first.
+    """
+    entries = list(entries)
+    if any(entry.revoked and entry.blob == blob for entry in entries):
+        return Verdict.REVOKED
+    valid = [entry.blob for entry in entries if not entry.revoked]
+    if blob in valid:
+        return Verdict.KNOWN
+    return Verdict.CHANGED if valid else Verdict.UNKNOWN
+
+
+def fingerprint(blob: bytes) -> str:
+    """A key's fingerprint as OpenSSH shows it: ``SHA256:…``."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def _read(file: Path, name: str) -> Iterator[Entry]:
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#") or marker not in ("", "@revoked"):
+            continue
+        patterns, key_type, encoded = words[:3]
+        if _fits(patterns, name):
+            try:
+                blob = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                continue
+            yield Entry(key_type, blob, marker == "@revoked", f"{file}:{number}")
+
+
+def _fits(patterns: str, name: str) -> bool:
+    if patterns.startswith("|1|"):
+        return _fits_hash(patterns, name)
+    words = patterns.lower().split(",")
+    refused = any(_like(word[1:], name) for word in words if word.startswith("!"))
+    return not refused and any(_like(word, name) for word in words)
+
+
+def _like(pattern: str, name: str) -> bool:
+    """Brackets are part of names here, so this is not `fnmatch`."""
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, name) is not None
+
+
+def _fits_hash(hashed: str, name: str) -> bool:
+    try:
+        salt, digest = (base64.b64decode(part) for part in hashed.split("|")[2:])
+    except ValueError:
+        return False
+    # SHA-1 is what the format prescribes.
+    return hmac.compare_digest(hmac.new(salt, name.encode(), hashlib.sha1).digest(), digest)

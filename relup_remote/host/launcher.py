@@ -1,0 +1,48 @@
+"""The command that starts the core on a host: find a Python, become the right user, read the bootstrap from stdin.
+
+Nothing secret is in it, and nothing of it depends on the login shell of the SSH user: it is one line for `sh`.
+"""
+
+import json
+import shlex
+from collections.abc import Sequence
+
+PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(13, 5, -1)))
+"""Where to look for a Python if the inventory names none."""
+
+NO_PYTHON = {"event": "core", "error": {"err_type": "python_missing"}}
+"""What the host says when none of them will do."""
+
+# Its arguments: the user to become or nothing, what to say without a Python, Python code, that code's two arguments,
+# then the names to try. As root the bootstrap itself changes the user.
+SCRIPT = """
+user=$1 missing=$2 code=$3 digest=$4 size=$5; shift 5;
+for name do
+  python=$(command -v "$name") || continue;
+  "$python" -I -S -c "import sys; sys.exit(sys.version_info < (3, 6))" 2>/dev/null || continue;
+  if [ -z "$user" ] || [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$user" ]; then
+    exec "$python" -I -S -c "$code" "$digest" "$size" "$user";
+  fi;
+  exec sudo -n -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
+done;
+printf "%s\\n" "$missing"
+"""
+
+
+def pythons(named: str | None) -> Sequence[str]:
+    """The names under which to look for a Python: the one of the inventory alone, else the usual ones."""
+    return (named,) if named else PYTHONS
+
+
+def command(python: str | None, user: str | None, bootstrap: int, digest: str, size: int) -> str:
+    """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
+
+    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once.
+    """
+    # Exactly so many bytes: what comes after is for others to read.
+    code = f"import io; exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read({bootstrap}))"
+    # A login shell of the csh kind takes no line ends within quotes.
+    script = " ".join(line.strip() for line in SCRIPT.splitlines()).strip()
+    missing = json.dumps(NO_PYTHON)
+    words = ["sh", "-c", script, "relup", user or "", missing, code, digest, str(size), *pythons(python)]
+    return "exec " + shlex.join(words)

@@ -1,0 +1,302 @@
+"""One run of the core over a connection that stands: start it, send the request, hear events, send what it wants."""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeGuard, cast
+
+from paramiko import Channel, SSHException, Transport
+
+from relup_remote.core.protocol import ERRORS, Failure, encode
+from relup_remote.host import launcher
+from relup_remote.host.payload import Payload
+
+Event = dict[str, Any]
+
+CHUNK = 1 << 20
+"""Bytes of a tarball handed to paramiko at once; between two of them events are looked at."""
+
+NOISE = 100
+"""Lines that a login shell's start-up files may print before the core is heard."""
+
+LONGEST_LINE = 64 << 20
+TAIL = 4096
+"""Bytes kept of what the core says on standard error."""
+
+GRACE = 5.0
+"""Seconds to wait for the exit status once the core has closed its output."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What to have done on the host.
+
+    ``user`` is the one to become, None the SSH user; ``timeout`` the seconds in which a host must say something.
+    """
+
+    request: Mapping[str, Any]
+    tarball: Path | None
+    on_event: Callable[[Event], None]
+    payload: Payload
+    python: str | None
+    user: str | None
+    timeout: float
+
+
+def run(transport: Transport, errand: Errand) -> Event:
+    """Run the core once; returns its ``result`` event, and gives every event before it to ``on_event``.
+
+    Raises `Failure`, stage ``connect``: ``python_missing``, ``become_failed``, ``untrusted_dir``, ``core_failed``,
+    ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
+    """
+    try:
+        with _Core(transport, errand) as core:
+            return core.result()
+    except Failure as failure:
+        failure.stage = failure.stage or "connect"
+        raise
+    except TimeoutError:
+        message = f"The host said nothing for {errand.timeout:g} s."
+        raise Failure("ssh_timeout", message, stage="connect") from None
+    except (OSError, EOFError, SSHException) as error:
+        raise Failure("connection_lost", detail={"error": str(error)}, stage="connect") from None
+
+
+class _Core:
+    """The core as it runs on a host. Leaving the context closes its input and output."""
+
+    def __init__(self, transport: Transport, errand: Errand) -> None:
+        self._errand = errand
+        self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
+        digest, size = errand.payload.digest, len(errand.payload.content)
+        command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size)
+        self._channel = _start(transport, command, errand.timeout)
+        self._lines = _Lines(self._channel)
+        self._stderr = _Tail(self._channel)
+        self._stderr.start()
+
+    def __enter__(self) -> "_Core":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._channel.close()
+
+    def result(self) -> Event:
+        """Carry out the errand."""
+        self._send(self._bootstrap)
+        if not self._greeting().get("have"):
+            self._send(self._errand.payload.content)
+        self._send(encode(dict(self._errand.request)))
+        while True:
+            event = self._event()
+            if event["event"] == "result":
+                return event
+            self._tell(event)
+            if event["event"] == "want":
+                self._send_file(event)
+
+    def _tell(self, event: Event) -> None:
+        """Pass an event on, unless it is a mere sign of life."""
+        if event["event"] not in ("core", "alive"):
+            self._errand.on_event(event)
+
+    def _greeting(self) -> Event:
+        """The bootstrap's first word, after whatever the login shell had to say."""
+        noise: list[bytes] = []
+        while len(noise) < NOISE:
+            line = self._lines.next()
+            if line is None:
+                raise self._ended("become_failed" if self._errand.user else "core_failed")
+            event = _parsed(line)
+            if event and event["event"] == "core":
+                return self._checked(event)
+            noise.append(line)
+        raise self._garbage("The host says something else than the core would.", noise[0])
+
+    def _event(self) -> Event:
+        line = self._lines.next()
+        if line is None:
+            raise self._ended("core_failed")
+        event = _parsed(line)
+        if event is None:
+            raise self._garbage("The core said something that is no event.", line)
+        return self._checked(event)
+
+    def _checked(self, event: Event) -> Event:
+        """The event, unless it is the bootstrap's refusal."""
+        if event["event"] != "core" or "error" not in event:
+            return event
+        error = event["error"]
+        name = error.get("err_type") if isinstance(error, dict) else None
+        if name == "python_missing":
+            raise Failure(name, detail={"looked_for": list(launcher.pythons(self._errand.python))})
+        if name not in ERRORS:
+            raise Failure("core_failed", detail={"error": error})
+        raise Failure(name, detail=error.get("detail"))
+
+    def _send_file(self, want: Event) -> None:
+        """Send a part of the tarball, until the core has had enough; what it says meanwhile is passed on."""
+        for part in _parts(self._errand.tarball, want):
+            self._send(part)
+            for line in self._lines.arrived():
+                event = _parsed(line)
+                if event is None or event["event"] in ("result", "want", "core"):
+                    self._lines.put_back(line)
+                    return
+                self._tell(event)
+
+    def _send(self, data: bytes | memoryview) -> None:
+        """Send unless the core is gone; why it went is then to be read."""
+        try:
+            # paramiko sends any buffer, its stubs know of two.
+            self._channel.sendall(cast("bytes", data))
+        except TimeoutError:
+            raise
+        except OSError:
+            if not self._channel.eof_received:
+                raise
+
+    def _ended(self, err_type: str) -> Failure:
+        """The failure for a core that says no more."""
+        if not self._channel.eof_received:
+            return Failure("connection_lost")
+        self._channel.status_event.wait(GRACE)
+        self._stderr.join(GRACE)
+        status = self._channel.exit_status
+        said = self._stderr.text()
+        how = f"exit status {status}" if status >= 0 else "a signal, or its output was closed"
+        return Failure(err_type, detail={"ended_by": how, "stderr": said})
+
+    def _garbage(self, message: str, line: bytes) -> Failure:
+        said = line[:200].decode("utf-8", errors="replace")
+        return Failure("core_failed", message, detail={"said": said, "stderr": self._stderr.text()})
+
+
+class _Lines:
+    """The lines that a channel brings."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._whole: deque[bytes] = deque()
+        self._begun = bytearray()
+
+    def next(self) -> bytes | None:
+        """The next line, or None if there will be none. Raises TimeoutError."""
+        while not self._whole:
+            if not self._receive():
+                return None
+        return self._whole.popleft()
+
+    def arrived(self) -> Iterator[bytes]:
+        """The lines that are here already."""
+        while self._channel.recv_ready() and self._receive():
+            pass
+        while self._whole:
+            yield self._whole.popleft()
+
+    def put_back(self, line: bytes) -> None:
+        """Let ``line`` be the next one again."""
+        self._whole.appendleft(line)
+
+    def _receive(self) -> bool:
+        data = self._channel.recv(1 << 16)
+        *whole, rest = data.split(b"\n")
+        if whole:
+            whole[0] = bytes(self._begun) + whole[0]
+            self._begun.clear()
+        self._whole.extend(whole)
+        self._begun += rest
+        if len(self._begun) > LONGEST_LINE:
+            raise Failure("core_failed", "The core said a line without an end.")
+        return bool(data)
+
+
+class _Tail(threading.Thread):
+    """Reads a channel's standard error to its end, so that it never fills up, and keeps the last of it."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(daemon=True)
+        self._channel = channel
+        self._last = b""
+
+    def run(self) -> None:
+        """Read until the channel is closed."""
+        while True:
+            try:
+                data = self._channel.recv_stderr(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            self._last = (self._last + data)[-TAIL:]
+
+    def text(self) -> str:
+        """What has been kept."""
+        return self._last.decode("utf-8", errors="replace").strip()
+
+
+def _start(transport: Transport, command: str, timeout: float) -> Channel:
+    """A channel on which ``command`` runs, and on which nothing waits for longer than ``timeout``."""
+    started = time.monotonic()
+    with _closed_after(transport, timeout):
+        try:
+            channel = transport.open_session(timeout=timeout)
+            channel.settimeout(timeout)
+            channel.exec_command(command)
+            return channel
+        except SSHException as error:
+            if time.monotonic() - started >= timeout:
+                raise TimeoutError from error
+            raise
+
+
+@contextmanager
+def _closed_after(transport: Transport, seconds: float) -> Iterator[None]:
+    """Close the transport if the context takes longer: paramiko would wait for ever for an answer to ``exec``."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _parsed(line: bytes) -> Event | None:
+    """The event in a line, or None if there is none in it."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
+    """What the core wants of the tarball. Raises `Failure`: ``core_failed`` if it wants something else."""
+    offset, left = want.get("offset"), want.get("bytes")
+    if tarball is None or want.get("file") != "tarball" or not (_is_size(offset) and _is_size(left)):
+        raise Failure("core_failed", "The core wants a file that it was not told of.", detail={"want": want})
+    buffer = memoryview(bytearray(CHUNK))
+    try:
+        with tarball.open("rb", buffering=0) as file:
+            file.seek(offset)
+            while left:
+                got = file.readinto(buffer[:left])
+                if not got:
+                    raise Failure("bad_tarball", f"{tarball} became shorter while it was sent.", stage="stage")
+                left -= got
+                yield buffer[:got]
+    except OSError as error:
+        raise Failure("target_tarball_not_found", f"{tarball}: {error.strerror}.", stage="stage") from error
+
+
+def _is_size(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and value >= 0
