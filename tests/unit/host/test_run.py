@@ -1,0 +1,200 @@
+"""A request's way to a host and back, over a real SSH server."""
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Server
+
+from relup_remote.core.protocol import Failure
+from relup_remote.host import Host
+from relup_remote.host.payload import Payload
+
+Events = list[dict[str, Any]]
+
+
+def nothing(_event: dict[str, Any]) -> None:
+    """For tests that do not look at events."""
+
+
+def test_request_goes_there_and_result_comes_back(server: Server, core: Payload) -> None:
+    events: Events = []
+    with Host(server.settings(), core) as host:
+        result = host.run({"act": "echo", "text": "Grüße ' \" $HOME"}, None, events.append)
+    assert result["event"] == "result"
+    assert result["facts"]["request"] == {"act": "echo", "text": "Grüße ' \" $HOME"}
+    assert result["facts"]["home"] == str(server.host.home)
+    assert [event["event"] for event in events] == ["hello"]
+
+
+def test_nothing_of_the_request_is_in_the_command_line(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host:
+        result = host.run({"act": "echo", "text": "mark"}, None, nothing)
+    assert result["facts"]["argv"] == ["-c", core.digest, str(len(core.content)), ""]
+
+
+def test_core_gets_exactly_the_bytes_it_wants(server: Server, core: Payload, tmp_path: Path) -> None:
+    tarball = tmp_path / "release.tar.gz"
+    content = os.urandom(5_000_000)
+    tarball.write_bytes(content)
+    events: Events = []
+    with Host(server.settings(), core) as host:
+        request = {"act": "want", "offset": 1_000_001, "bytes": 3_999_000}
+        result = host.run(request, tarball, events.append)
+    assert result["facts"]["sha256"] == hashlib.sha256(content[1_000_001 : 1_000_001 + 3_999_000]).hexdigest()
+    kinds = [event["event"] for event in events]
+    assert kinds[:3] == ["hello", "step", "want"]
+    assert kinds[3:] == ["progress"] * 4
+    assert events[-1]["done"] == 3_999_000
+
+
+def test_core_that_has_had_enough_is_believed(server: Server, core: Payload, tmp_path: Path) -> None:
+    tarball = tmp_path / "release.tar.gz"
+    with tarball.open("wb") as file:
+        file.truncate(200_000_000)
+    with Host(server.settings(), core) as host:
+        result = host.run({"act": "refuse_midway", "bytes": 200_000_000}, tarball, nothing)
+    assert result["error"]["err_type"] == "disk_full"
+
+
+@pytest.mark.parametrize("file", ["tarball", "/etc/shadow"])
+def test_core_gets_no_other_file(server: Server, core: Payload, tmp_path: Path, file: str) -> None:
+    tarball = None if file == "tarball" else tmp_path / "release.tar.gz"
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "want", "file": file, "offset": 0, "bytes": 1}, tarball, nothing)
+    assert caught.value.err_type == "core_failed"
+
+
+@pytest.mark.parametrize(("size", "err_type"), [(None, "target_tarball_not_found"), (10, "bad_tarball")])
+def test_tarball_that_goes_away(server: Server, core: Payload, tmp_path: Path, size: int | None, err_type: str) -> None:
+    tarball = tmp_path / "release.tar.gz"
+    if size is not None:
+        tarball.write_bytes(bytes(size))
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "want", "offset": 0, "bytes": 100}, tarball, nothing)
+    assert (caught.value.err_type, caught.value.stage) == (err_type, "stage")
+
+
+def test_one_connection_serves_all_runs(server: Server, core: Payload) -> None:
+    parents: list[int] = []
+    with Host(server.settings(), core) as host:
+        for _ in range(3):
+            host.run({"act": "echo"}, None, lambda event: parents.append(event["parent"]))
+    assert len(set(parents)) == 1
+
+
+def test_host_can_be_used_again_after_its_connection_was_lost(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host:
+        with pytest.raises(Failure):
+            host.run({"act": "stop"}, None, kill_server_of)
+        assert host.run({"act": "echo"}, None, nothing)["outcome"] == "ok"
+
+
+def test_core_that_dies(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "die"}, None, nothing)
+    failure = caught.value
+    assert (failure.err_type, failure.stage) == ("core_failed", "connect")
+    assert failure.detail["ended_by"] == "exit status 7"
+    assert failure.detail["stderr"].endswith("the last words")
+    assert len(failure.detail["stderr"]) <= 4096
+
+
+def test_core_that_is_killed(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "stop"}, None, kill_core_of)
+    assert caught.value.err_type == "core_failed"
+    assert "signal" in caught.value.detail["ended_by"]
+
+
+def test_core_that_says_what_is_no_event(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "babble"}, None, nothing)
+    assert caught.value.err_type == "core_failed"
+    assert caught.value.detail["said"] == "not an event"
+
+
+def test_connection_that_is_cut(server: Server, core: Payload) -> None:
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "stop"}, None, kill_server_of)
+    assert (caught.value.err_type, caught.value.stage) == ("connection_lost", "connect")
+
+
+def test_core_that_says_nothing_for_too_long(server: Server, core: Payload) -> None:
+    with Host(server.settings(command_timeout=1.0), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "stop"}, None, nothing)
+    assert (caught.value.err_type, caught.value.stage) == ("ssh_timeout", "connect")
+
+
+def test_any_event_is_a_sign_of_life(server: Server, core: Payload) -> None:
+    with Host(server.settings(command_timeout=1.0), core) as host:
+        assert host.run({"act": "tick", "ticks": 4, "pause": 0.4}, None, nothing)["outcome"] == "ok"
+
+
+def test_server_that_freezes_once_connected(server: Server, core: Payload) -> None:
+    sessions: list[int] = []
+    with Host(server.settings(command_timeout=1.0), core) as host:
+        host.run({"act": "echo"}, None, lambda event: sessions.append(event["parent"]))
+        os.kill(sessions[0], signal.SIGSTOP)
+        try:
+            with pytest.raises(Failure) as caught:
+                host.run({"act": "echo"}, None, nothing)
+        finally:
+            os.kill(sessions[0], signal.SIGCONT)
+    assert caught.value.err_type == "ssh_timeout"
+
+
+def test_what_login_shells_print_is_passed_over(server: Server, core: Payload) -> None:
+    session = server.host.ssh_dir / "session"
+    session.write_text(session.read_text().replace("cd ", 'echo "Welcome to this host"\ncd ', 1))
+    with Host(server.settings(), core) as host:
+        assert host.run({"act": "echo"}, None, nothing)["outcome"] == "ok"
+
+
+def test_host_that_only_prints(server: Server, core: Payload) -> None:
+    (server.host.ssh_dir / "session").write_text("#!/bin/sh\nexec yes mind the gap\n")
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "echo"}, None, nothing)
+    assert caught.value.err_type == "core_failed"
+    assert caught.value.detail["said"] == "mind the gap"
+
+
+def test_interruption_leaves_nothing_behind(server: Server, core: Payload) -> None:
+    cores: list[int] = []
+
+    def interrupt(event: dict[str, Any]) -> None:
+        cores.append(event.get("pid", 0))
+        if event["event"] == "step":
+            raise KeyboardInterrupt
+
+    with Host(server.settings(), core) as host:
+        with pytest.raises(KeyboardInterrupt):
+            host.run({"act": "stop"}, None, interrupt)
+        core_process = os.pidfd_open(cores[0])
+        # Readable once it has ended, which it does at the end of its input.
+        assert ended(core_process)
+
+
+def kill_server_of(event: dict[str, Any]) -> None:
+    """End the server's process for this connection, as if the network had."""
+    if event["event"] == "hello":
+        os.kill(event["parent"], signal.SIGKILL)
+
+
+def kill_core_of(event: dict[str, Any]) -> None:
+    """End the core."""
+    if event["event"] == "hello":
+        os.kill(event["pid"], signal.SIGKILL)
+
+
+def ended(process: int) -> bool:
+    """Whether a process, given by its pidfd, has ended or does so soon."""
+    import select
+
+    try:
+        return bool(select.select([process], [], [], 5)[0])
+    finally:
+        os.close(process)
