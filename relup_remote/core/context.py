@@ -4,6 +4,7 @@ import os
 from typing import Any, BinaryIO, Callable, Dict, Optional
 
 from . import release
+from .agent import Agent
 from .erlang.link import Link
 from .erlang.term import Atom
 from .files import private_dir, remove_tree, write_whole
@@ -37,6 +38,7 @@ class Context:
         self.row: Optional[int] = None
         self._link: Optional[Link] = None
         self._work: Optional[str] = None
+        self._agent: Optional[Agent] = None
 
     def option(self, name: str) -> Any:
         """An option of the request, or its default."""
@@ -54,6 +56,15 @@ class Context:
     def view(self) -> NodeView:
         """The running node, to be asked."""
         return NodeView(self.link)
+
+    @property
+    def agent(self) -> Agent:
+        """The agent in the VM, loaded at the first use. Raises `Failure`."""
+        if self._agent is None:
+            agent = Agent(self.link, self.work())
+            agent.load()
+            self._agent = agent
+        return self._agent
 
     @property
     def tarball(self) -> Dict[str, Any]:
@@ -137,8 +148,7 @@ class Context:
 
     def close(self) -> None:
         """Leaves the VM, and removes what only this request needed, empty folders of ours included."""
-        if self._link is not None:
-            self._link.close()
+        self.leave_vm()
         if self._work is not None:
             remove_tree(self._work)
             for folder in (self.site.work, self.site.ours):
@@ -147,8 +157,10 @@ class Context:
                 except OSError:
                     break
 
-    def restart_link(self) -> None:
-        """Forgets the link, after the node has been restarted."""
+    def leave_vm(self) -> None:
+        """Takes all that is ours out of the VM and closes the link; the next use makes a new one."""
+        if self._agent is not None:
+            self._agent.unload()
         if self._link is not None:
             self._link.close()
-        self._link = None
+        self._agent = self._link = None

@@ -18,7 +18,6 @@ import os
 from typing import Any, Dict, Optional
 
 from . import release
-from .agent import Agent
 from .context import Context
 from .erlang.term import Atom
 from .files import remove_file, remove_tree
@@ -50,8 +49,7 @@ def finish_rows(context: Context, wait: bool) -> Optional[Dict[str, Any]]:
         context.emit(
             {"event": "note", "message": "A hop begun by run {} is under way; waiting for it.".format(row["run"])}
         )
-        with Agent(context.link, context.work()) as agent:
-            follow(context, agent, context.option("hop_timeout"))
+        follow(context)
     for each in pending:
         result, stage, details = _ending(context, each)
         context.journal.finish(each["id"], result, stage, details)

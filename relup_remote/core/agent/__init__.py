@@ -27,8 +27,8 @@ code:purge(Module), code:delete(Module), code:purge(Module).
 class Agent:
     """The agent, loaded into the VM of `link` under a name that nothing else has there.
 
-    A context manager: on leaving, module and processes are gone from the VM, unless a hop is still under way; then they
-    go after it.
+    After `unload` module and processes are gone from the VM, unless a hop is still under way; then they go after it.
+    The same happens when the link breaks.
     """
 
     def __init__(self, link: Link, work: str) -> None:
@@ -39,7 +39,8 @@ class Agent:
         self._reaper: Optional[Opaque] = None
         self._follows = False
 
-    def __enter__(self) -> "Agent":
+    def load(self) -> None:
+        """Compiles and loads the module. Raises `Failure`."""
         self._module = self._free_name()
         path = os.path.join(self._work, self._module + ".erl")
         with open(path, "wb") as file:
@@ -51,9 +52,9 @@ class Agent:
         loaded = self._link.call("code", "load_binary", [Atom(self._module), path, compiled[2]])
         if loaded[0] != "module":
             raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
-        return self
 
-    def __exit__(self, *_: Any) -> None:
+    def unload(self) -> None:
+        """Removes the module, and the processes of a hop that has ended and been followed."""
         try:
             if not self._follows or self._link.call(self._module, "release", []) == "ok":
                 for function in ("purge", "delete", "purge"):

@@ -27,6 +27,7 @@
 -define(NAME, relup_remote_agent).
 -define(SCRIPT_TIMEOUT, 15000).
 -define(SYS_TIMEOUT, 15000).
+-define(MODULES_TIMEOUT, 500).
 %% How long an outcome that nobody fetches is kept in memory; the file stays.
 -define(LINGER, 30000).
 
@@ -399,14 +400,13 @@ is_supervisor(Pid) ->
 initial_call({_, _, _} = Call) -> Call;
 initial_call(_) -> {none, none, 0}.
 
+%% Event managers answer this with their handlers; for others it is a message like any other, to which they owe nothing.
 get_modules(Pid) ->
-    Ref = monitor(process, Pid),
-    Pid ! {get_modules, {self(), Ref}},
-    receive
-        {Ref, Mods} when is_list(Mods) -> demonitor(Ref, [flush]), Mods;
-        {Ref, _} -> demonitor(Ref, [flush]), [];
-        {'DOWN', Ref, process, _, _} -> []
-    after ?SYS_TIMEOUT -> demonitor(Ref, [flush]), []
+    try gen:call(Pid, self(), get_modules, ?MODULES_TIMEOUT) of
+        {ok, Mods} when is_list(Mods) -> Mods;
+        _ -> []
+    catch
+        exit:_ -> []
     end.
 
 %% ------------------------------------------------------------------------------------------------- the hop

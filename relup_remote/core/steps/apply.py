@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..agent import Agent, outcome_of
+from ..agent import outcome_of
 from ..context import Context
 from ..erlang import term
 from ..files import read_small, remove_file, remove_tree, sync_dir
@@ -14,8 +14,7 @@ from ..site import Site
 
 def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
     """What the VM finds in the way of the hop; fills in the result's hop. `tree` None: it is not deployed yet."""
-    with Agent(context.link, context.work()) as agent:
-        return _preflight(context, agent, context.hop_request(tree))
+    return _preflight(context, context.hop_request(tree))
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
@@ -24,24 +23,22 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     Raises the `Failure` of the first problem (all are in the result), or of the instruction that failed.
     """
     request = context.hop_request(context.tree)
-    with Agent(context.link, context.work()) as agent:
-        problems = _preflight(context, agent, request)
-        if problems:
-            if context.deployed and not context.unfinished:
-                remove_tree(context.tree)
-            context.result.problems = problems
-            raise problems[0]
-        remove_file(context.site.outcome)
-        context.changed = True
-        context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
-        agent.start(request)
-        outcome = follow(context, agent, context.option("hop_timeout"))
-    return finish(context, outcome)
+    problems = _preflight(context, request)
+    if problems:
+        if context.deployed and not context.unfinished:
+            remove_tree(context.tree)
+        context.result.problems = problems
+        raise problems[0]
+    remove_file(context.site.outcome)
+    context.changed = True
+    context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
+    context.agent.start(request)
+    return finish(context, follow(context))
 
 
-def follow(context: Context, agent: Agent, timeout: float) -> Optional[Dict[str, Any]]:
+def follow(context: Context) -> Optional[Dict[str, Any]]:
     """Waits for the hop under way in the VM; its outcome, also where it ended before we came. None: none is known."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + context.option("hop_timeout")
 
     def show(event: Dict[str, Any]) -> None:
         text = "{} {}: {}".format(event.get("n"), event.get("text"), event.get("does"))
@@ -49,7 +46,7 @@ def follow(context: Context, agent: Agent, timeout: float) -> Optional[Dict[str,
             {"event": "progress", "step": "apply", "unit": "instructions", "done": event.get("n"), "text": text}
         )
 
-    outcome = agent.wait(show, lambda: time.monotonic() < deadline)
+    outcome = context.agent.wait(show, lambda: time.monotonic() < deadline)
     return outcome or read_outcome(context.site)
 
 
@@ -89,8 +86,8 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     )
 
 
-def _preflight(context: Context, agent: Agent, request: Dict[Any, Any]) -> List[Failure]:
-    report = agent.preflight(request, context.option("call_timeout"))
+def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
+    report = context.agent.preflight(request, context.option("call_timeout"))
     hop = context.hop()
     context.result.facts["hop"] = {
         "file": hop["file"],

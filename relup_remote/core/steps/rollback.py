@@ -26,7 +26,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     context.changed = True
     remove_file(os.path.join(base, release.MARKER))
     sync_dir(os.path.join(base, "relup"))
-    context.restart_link()
+    context.leave_vm()
     _wrapper(context, "restart" if context.site.node is not None else "start")
     context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
     wanted = release.read_tree(base).version

@@ -3,7 +3,6 @@
 from typing import Any, Dict, List, Optional, Tuple
 
 from .. import release
-from ..agent import Agent
 from ..context import Context
 from ..protocol import Failure
 from .extract import lacks
@@ -48,8 +47,7 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     modules: List[str] = []
     if row is not None and row["target_vsn"] == target:
         modules = row["extra"].get("modules", [])
-    with Agent(context.link, context.work()) as agent:
-        found = agent.verify(tree, modules, context.option("call_timeout"))
+    found = context.agent.verify(tree, modules, context.option("call_timeout"))
     signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than the tree's")
     signals["old code"] = _counted(found, "old_code", "{} modules have processes in old code")
     signals["suspended"] = _counted(found, "suspended", "{} processes are suspended")
