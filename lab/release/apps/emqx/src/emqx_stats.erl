@@ -1,0 +1,11 @@
+%% @doc How much of what this node has now.
+-module(emqx_stats).
+-export([getstat/1, getstats/0]).
+
+-spec getstat(Name :: atom()) -> non_neg_integer() | undefined.
+getstat('connections.count') -> emqx_connection_sup:count();
+getstat('live_connections.count') -> emqx_clients:count();
+getstat(_) -> undefined.
+
+-spec getstats() -> [{Name :: atom(), non_neg_integer()}].
+getstats() -> [{Name, getstat(Name)} || Name <- ['connections.count', 'live_connections.count']].
