@@ -9,6 +9,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,24 @@ class Connection:
         """Close the connection, and those of the jump hosts under it. Safe to repeat."""
         for connection in self._chain:
             connection.client.close()
+
+
+class _Prompt(socket.socket):
+    """A TCP connection, taken over from another socket, on which neither side waits for the other's acknowledgements.
+
+    What we have to say is said at once. What the server says is acknowledged at once: it holds a small packet back
+    until then, for 40 ms if we take our time. Linux forgets that option, so it is set for every packet.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(fileno=sock.detach())
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """As of any socket."""
+        with suppress(OSError, AttributeError):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return super().recv(size, flags)
 
 
 class _Policy(MissingHostKeyPolicy):
@@ -155,9 +174,7 @@ def _transport_factory(known_types: Sequence[str]) -> Any:
     """What makes paramiko's transports: without Nagle's delay, with fast ciphers, asking for the known key first."""
 
     def make(sock: Any, **options: Any) -> Transport:
-        if isinstance(sock, socket.socket):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = Transport(sock, **options)
+        transport = Transport(_Prompt(sock) if isinstance(sock, socket.socket) else sock, **options)
         security = transport.get_security_options()
         security.ciphers = _first(FAST_CIPHERS, security.ciphers)
         signatures = [name for known in known_types for name in (RSA_SIGNATURES if known == "ssh-rsa" else (known,))]
