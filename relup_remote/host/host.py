@@ -81,20 +81,18 @@ class Host:
 
 @dataclass
 class _Held:
-    """Passes events on once it is certain that there will be no second attempt: when the core has got somewhere."""
+    """Passes events on once it is certain that there will be no second attempt: a core looks at its user first."""
 
     on_event: Callable[[Event], None]
     events: list[Event] = field(default_factory=list)
-    free: bool = False
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
-        if self.free or event["event"] not in ("hello", "step") or event.get("status") in ("ok", "unchanged"):
+        if event["event"] != "hello":
             self.release()
 
     def release(self) -> None:
-        """Pass on what was held, and from now on all."""
-        self.free = True
+        """Pass on what is held."""
         for event in self.events:
             self.on_event(event)
         self.events.clear()

@@ -252,7 +252,7 @@ def _start(transport: Transport, command: str, timeout: float) -> Channel:
             channel.settimeout(timeout)
             channel.exec_command(command)
             return channel
-        except SSHException as error:
+        except (SSHException, EOFError, OSError) as error:
             if time.monotonic() - started >= timeout:
                 raise TimeoutError from error
             raise

@@ -1,68 +1,22 @@
-"""A real OpenSSH server on loopback for each test, and a small core to run there."""
+"""A real OpenSSH server for each test, and a small core to run there."""
 
-import pwd
-import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
-from os import getuid
 from pathlib import Path
-from typing import Any
 
 import pytest
-from lab import config_files, layout, sshd
 
 from relup_remote.host.payload import Payload, build
-from relup_remote.inventory import HostSettings
+
+from . import ssh_server
 
 FAKE_CORE = Path(__file__).parent / "fake_core"
 
 
-@dataclass(frozen=True)
-class Server:
-    """A host that can be connected to."""
-
-    host: layout.Host
-    key: Path
-    known_hosts: Path
-
-    @property
-    def cache(self) -> Path:
-        """Where cores are kept on it."""
-        return self.host.home / ".cache" / "relup_remote"
-
-    def settings(self, **changes: Any) -> HostSettings:
-        """The host as an inventory would have it."""
-        settings: dict[str, Any] = {
-            "name": self.host.name,
-            "address": layout.LOOPBACK,
-            "port": self.host.ssh_port,
-            "user": pwd.getpwuid(getuid()).pw_name,
-            "key": self.key,
-            "known_hosts": self.known_hosts,
-            "become": "never",
-            "connect_timeout": 5.0,
-            "command_timeout": 10.0,
-        }
-        return HostSettings(**{**settings, **changes})
-
-    def with_path(self, folder: Path) -> None:
-        """Let commands on the host be looked for in ``folder`` first."""
-        session = self.host.ssh_dir / "session"
-        session.write_text(session.read_text().replace("cd ", f"PATH={folder}:$PATH\ncd ", 1))
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of its own, with an empty home."""
-    host = layout.Host(0, tmp_path / "host", layout.Ports(ssh=free_port()))
-    key = tmp_path / "client_key"
-    user = pwd.getpwuid(getuid()).pw_name
-    host_key = sshd.prepare(host, user, sshd.make_key(key, "test"))
-    known_hosts = tmp_path / "known_hosts"
-    known_hosts.write_text(config_files.known_hosts([host], {host.name: host_key}))
-    sshd.start(host)
-    yield Server(host, key, known_hosts)
-    sshd.stop(host)
+def server(tmp_path: Path) -> Iterator[ssh_server.Server]:
+    """A server of its own."""
+    with ssh_server.running(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +25,11 @@ def core() -> Payload:
     return build(FAKE_CORE)
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((layout.LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def other_core(tmp_path: Path) -> Payload:
+    """Another version of it."""
+    folder = tmp_path / "other_core"
+    folder.mkdir()
+    for file in FAKE_CORE.glob("*.py"):
+        (folder / file.name).write_text(file.read_text() + "\nVERSION = 2\n")
+    return build(folder)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 
 from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
+
+from .ssh_server import Server
 
 Events = list[dict[str, Any]]
 
@@ -129,9 +130,12 @@ def test_core_that_says_nothing_for_too_long(server: Server, core: Payload) -> N
     assert (caught.value.err_type, caught.value.stage) == ("ssh_timeout", "connect")
 
 
-def test_any_event_is_a_sign_of_life(server: Server, core: Payload) -> None:
+def test_sign_of_life_is_enough_and_not_told(server: Server, core: Payload) -> None:
+    events: Events = []
     with Host(server.settings(command_timeout=1.0), core) as host:
-        assert host.run({"act": "tick", "ticks": 4, "pause": 0.4}, None, nothing)["outcome"] == "ok"
+        result = host.run({"act": "tick", "kind": "alive", "ticks": 4, "pause": 0.4}, None, events.append)
+    assert result["outcome"] == "ok"
+    assert [event["event"] for event in events] == ["hello"]
 
 
 def test_server_that_freezes_once_connected(server: Server, core: Payload) -> None:

@@ -6,37 +6,42 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+from typing import Any, BinaryIO, Dict  # noqa: UP035
+
+Request = Dict[str, Any]  # noqa: UP006
 
 
-def main():
+def main() -> int:
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline().decode("utf-8"))
     say("hello", pid=os.getpid(), parent=os.getppid(), user=getpass.getuser())
-    return ACTS[request["act"]](request, stdin)
+    act = ACTS[request["act"]]
+    return act(request, stdin)
 
 
-def say(kind, **facts):
+def say(kind: str, **facts: Any) -> None:
     sys.stdout.write(json.dumps(dict(event=kind, **facts)) + "\n")
     sys.stdout.flush()
 
 
-def echo(request, _stdin):
-    loaded = sys.modules["relup_remote.core.main"]
+def echo(request: Request, _stdin: BinaryIO) -> int:
+    loaded: Any = sys.modules[__name__]
     facts = {
         "request": request,
-        "home": os.path.expanduser("~"),
+        "home": str(Path.home()),
+        "python": sys.version,
         "uid": os.getuid(),
         "groups": os.getgroups(),
-        "cwd": os.getcwd(),
-        "compiled": (loaded.__spec__.cached or loaded.__loader__.get_filename(loaded.__name__)).endswith(".pyc"),
-        "source": "def echo" in loaded.__loader__.get_source(loaded.__name__),
+        "compiled": loaded.__file__.endswith(".pyc"),
+        "source": "def echo" in loaded.__loader__.get_source(__name__),
         "argv": sys.argv,
     }
     say("result", outcome="ok", error=None, facts=facts)
     return 0
 
 
-def want(request, stdin):
+def want(request: Request, stdin: BinaryIO) -> int:
     say("step", step="stage", status="start")
     say("want", file=request.get("file", "tarball"), offset=request["offset"], bytes=request["bytes"])
     digest, left = hashlib.sha256(), request["bytes"]
@@ -45,48 +50,50 @@ def want(request, stdin):
         digest.update(part)
         left -= len(part)
         say("progress", step="stage", done=request["bytes"] - left, total=request["bytes"], unit="bytes")
-    say("result", outcome="staged", error=None, facts={"sha256": digest.hexdigest()})
+    from .late import WORDS
+
+    say("result", outcome="staged", error=None, facts={"sha256": digest.hexdigest(), "late": WORDS})
     return 0
 
 
-def refuse_midway(request, stdin):
+def refuse_midway(request: Request, stdin: BinaryIO) -> int:
     say("want", file="tarball", offset=0, bytes=request["bytes"])
     stdin.read(1 << 20)
     say("result", outcome="failed", error={"err_type": "disk_full"}, facts={})
     return 1
 
 
-def die(_request, _stdin):
+def die(_request: Request, _stdin: BinaryIO) -> int:
     sys.stderr.write("noise\n" * 100000 + "the last words\n")
     sys.stderr.flush()
     return 7
 
 
-def babble(_request, _stdin):
+def babble(_request: Request, _stdin: BinaryIO) -> int:
     sys.stdout.write("not an event\n")
     sys.stdout.flush()
     return 0
 
 
-def stop(request, stdin):
+def stop(_request: Request, stdin: BinaryIO) -> int:
     say("step", step="apply", status="start")
     stdin.read()
     return 0
 
 
-def tick(request, _stdin):
+def tick(request: Request, _stdin: BinaryIO) -> int:
     for _ in range(request["ticks"]):
         time.sleep(request["pause"])
-        say("tick")
+        say(request["kind"])
     say("result", outcome="ok", error=None, facts={})
     return 0
 
 
-def owned(request, stdin):
-    say("step", step="plan", status="start")
+def owned(request: Request, stdin: BinaryIO) -> int:
     if getpass.getuser() == request["owner"]:
         return echo(request, stdin)
     error = {"err_type": "wrong_user", "detail": {"owner": request["owner"]}}
+    say("alive")
     say("result", outcome="refused", error=error, facts={})
     return 3
 

@@ -1,0 +1,72 @@
+"""Real OpenSSH servers on loopback, as hosts to connect to."""
+
+import pwd
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import getuid
+from pathlib import Path
+from typing import Any
+
+from lab import config_files, layout, sshd
+from relup_remote.inventory import HostSettings
+
+ME = pwd.getpwuid(getuid()).pw_name
+
+
+@dataclass(frozen=True)
+class Server:
+    """A host that can be connected to."""
+
+    host: layout.Host
+    key: Path
+    known_hosts: Path
+
+    @property
+    def cache(self) -> Path:
+        """Where cores are kept on it."""
+        return self.host.home / ".cache" / "relup_remote"
+
+    def settings(self, **changes: Any) -> HostSettings:
+        """The host as an inventory would have it."""
+        settings: dict[str, Any] = {
+            "name": self.host.name,
+            "address": layout.LOOPBACK,
+            "port": self.host.ssh_port,
+            "user": ME,
+            "key": self.key,
+            "known_hosts": self.known_hosts,
+            "become": "never",
+            "connect_timeout": 5.0,
+            "command_timeout": 10.0,
+        }
+        return HostSettings(**{**settings, **changes})
+
+    def with_path(self, folder: Path) -> None:
+        """Let commands on the host be looked for in ``folder`` first."""
+        session = self.host.ssh_dir / "session"
+        session.write_text(session.read_text().replace("cd ", f"PATH={folder}:$PATH\ncd ", 1))
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """A server whose files are in ``folder``, with an empty home."""
+    host = layout.Host(0, folder / "host", layout.Ports(ssh=free_port()))
+    key = folder / "client_key"
+    host_key = sshd.prepare(host, ME, sshd.make_key(key, "test"))
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(config_files.known_hosts([host], {host.name: host_key}))
+    sshd.start(host)
+    try:
+        yield Server(host, key, known_hosts)
+    finally:
+        sshd.stop(host)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((layout.LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

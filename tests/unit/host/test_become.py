@@ -1,0 +1,129 @@
+"""Running the core as another user than the SSH user."""
+
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.protocol import Failure
+from relup_remote.host import Host
+from relup_remote.host.payload import Payload
+
+from .ssh_server import Server
+
+Events = list[dict[str, Any]]
+
+OTHER = "nobody"
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def run(server: Server, core: Payload, become: str, events: Events, owner: str = OTHER) -> dict[str, Any]:
+    """The result of a core whose node belongs to ``owner``."""
+    with Host(server.settings(become=become), core) as host:
+        return host.run({"act": "owned", "owner": owner}, None, events.append)
+
+
+@as_root
+@pytest.mark.parametrize("become", ["auto", OTHER])
+def test_root_becomes_the_owner(server: Server, core: Payload, become: str) -> None:
+    events: Events = []
+    result = run(server, core, become, events)
+    entry = pwd.getpwnam(OTHER)
+    assert result["outcome"] == "ok"
+    assert result["facts"]["uid"] == entry.pw_uid
+    assert result["facts"]["home"] == entry.pw_dir
+    assert os.getgid() not in result["facts"]["groups"]
+    # Of the attempt as the wrong user nothing is told.
+    assert [(event["event"], event.get("user")) for event in events] == [("hello", OTHER)]
+
+
+@as_root
+def test_owner_is_remembered(server: Server, core: Payload) -> None:
+    events: Events = []
+    with Host(server.settings(become="auto"), core) as host:
+        first = host.run({"act": "owned", "owner": OTHER}, None, events.append)
+        second = host.run({"act": "echo"}, None, events.append)
+    assert first["facts"]["uid"] == second["facts"]["uid"] == pwd.getpwnam(OTHER).pw_uid
+
+
+def test_never_means_that_the_refusal_stands(server: Server, core: Payload) -> None:
+    events: Events = []
+    result = run(server, core, "never", events)
+    assert result["error"] == {"err_type": "wrong_user", "detail": {"owner": OTHER}}
+    assert [event["event"] for event in events] == ["hello"]
+
+
+def test_right_user_at_once_is_run_once(server: Server, core: Payload) -> None:
+    events: Events = []
+    result = run(server, core, "auto", events, owner=pwd.getpwuid(os.getuid()).pw_name)
+    assert result["outcome"] == "ok"
+    assert [event["event"] for event in events] == ["hello"]
+
+
+def test_events_are_told_while_the_core_works(server: Server, core: Payload) -> None:
+    seen: Events = []
+
+    def interrupt(event: dict[str, Any]) -> None:
+        seen.append(event)
+        if event["event"] == "note":
+            raise KeyboardInterrupt
+
+    with Host(server.settings(become="auto"), core) as host, pytest.raises(KeyboardInterrupt):
+        host.run({"act": "tick", "kind": "note", "ticks": 1000, "pause": 0.1}, None, interrupt)
+    assert [event["event"] for event in seen] == ["hello", "note"]
+
+
+def test_user_that_does_not_exist(server: Server, core: Payload) -> None:
+    fake_sudo(server, SUDO)
+    with pytest.raises(Failure) as caught:
+        run(server, core, "no-such-user", [])
+    assert caught.value.err_type == "become_failed"
+    assert "no such user" in caught.value.detail["error"]
+
+
+@pytest.mark.parametrize("owner", ["-s", "", 7, ["root"]])
+def test_owner_that_is_no_user(server: Server, core: Payload, owner: Any) -> None:
+    with pytest.raises(Failure) as caught:
+        run(server, core, "auto", [], owner)
+    assert caught.value.err_type == "become_failed"
+
+
+SUDO = """\
+#!/bin/sh
+# Stands in for sudo: no question may be asked, and the user is named.
+[ "$1 $2 $4" = "-n -u --" ] || exit 99
+echo "$3" >"$(dirname "$0")/asked_for"
+shift 4
+exec "$@"
+"""
+
+
+def fake_sudo(server: Server, script: str) -> Path:
+    """Give the host a `sudo`, and an `id` that says we are not root; the folder they are in."""
+    folder: Path = server.host.dir / "bin"
+    folder.mkdir()
+    for name, text in (("sudo", script), ("id", '#!/bin/sh\n[ "$1" = -u ] && echo 1234 || echo alice\n')):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    server.with_path(folder)
+    return folder
+
+
+def test_others_become_the_owner_by_sudo(server: Server, core: Payload) -> None:
+    folder = fake_sudo(server, SUDO)
+    me = pwd.getpwuid(os.getuid()).pw_name
+    events: Events = []
+    assert run(server, core, me, events, owner=me)["outcome"] == "ok"
+    assert (folder / "asked_for").read_text().strip() == me
+    assert events[0]["user"] == me
+
+
+def test_sudo_that_refuses(server: Server, core: Payload) -> None:
+    fake_sudo(server, "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    with pytest.raises(Failure) as caught:
+        run(server, core, "daemon", [])
+    failure = caught.value
+    assert (failure.err_type, failure.stage) == ("become_failed", "connect")
+    assert failure.detail == {"ended_by": "exit status 1", "stderr": "sudo: a password is required"}

@@ -1,0 +1,323 @@
+"""Connecting: who the host is, who we are, and all that can keep the two apart."""
+
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import layout, sshd
+from relup_remote.core.protocol import Failure
+from relup_remote.host.connection import Connection
+from relup_remote.inventory import HostSettings
+
+from .ssh_server import Server, free_port
+
+
+def failure(settings: HostSettings, ssh_config: Path | None = None) -> Failure:
+    """The failure that connecting ends in."""
+    with pytest.raises(Failure) as caught:
+        Connection(settings, ssh_config).close()
+    assert caught.value.stage == "connect"
+    return caught.value
+
+
+def connects(settings: HostSettings, ssh_config: Path | None = None) -> bool:
+    """Whether connecting succeeds."""
+    connection = Connection(settings, ssh_config)
+    try:
+        return connection.transport.is_authenticated()
+    finally:
+        connection.close()
+
+
+def fingerprint(server: Server) -> str:
+    """The fingerprint of the server's host key, as OpenSSH says it."""
+    command = ["ssh-keygen", "-lf", str(server.host.ssh_dir / "host_key.pub")]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
+
+
+# Who the host is
+
+
+def test_known_host(server: Server) -> None:
+    assert connects(server.settings())
+
+
+def test_unknown_host(server: Server) -> None:
+    server.known_hosts.write_text("")
+    found = failure(server.settings())
+    assert found.err_type == "host_key_unknown"
+    assert fingerprint(server) in found.message
+    assert found.detail["files"] == [str(server.known_hosts)]
+    assert "ssh-keyscan" in found.hint
+
+
+def test_changed_host(server: Server, tmp_path: Path) -> None:
+    other = sshd.make_key(tmp_path / "other", "other").split()
+    server.known_hosts.write_text(f"[{layout.LOOPBACK}]:{server.host.ssh_port} {other[0]} {other[1]}\n")
+    found = failure(server.settings())
+    assert found.err_type == "host_key_changed"
+    assert fingerprint(server) in found.message
+    assert found.detail["keys_known"][0].endswith(f"({server.known_hosts}:1)")
+
+
+def test_revoked_host(server: Server) -> None:
+    server.known_hosts.write_text(server.known_hosts.read_text() + "@revoked * " + public_half(server))
+    found = failure(server.settings())
+    assert found.err_type == "host_key_changed"
+    assert "revoked" in found.message
+
+
+def test_no_setting_of_ssh_config_lets_an_unknown_host_in(server: Server, tmp_path: Path) -> None:
+    server.known_hosts.write_text("")
+    config = tmp_path / "config"
+    config.write_text("Host *\n StrictHostKeyChecking no\n")
+    assert failure(server.settings(), config).err_type == "host_key_unknown"
+
+
+def public_half(server: Server) -> str:
+    """The server's host key as in a known_hosts file, without the host."""
+    return " ".join((server.host.ssh_dir / "host_key.pub").read_text().split()[:2]) + "\n"
+
+
+# Who we are
+
+
+def test_key_that_is_refused(server: Server, tmp_path: Path) -> None:
+    sshd.make_key(tmp_path / "other", "other")
+    found = failure(server.settings(key=tmp_path / "other"))
+    assert found.err_type == "auth_failed"
+    assert len(found.detail["keys_refused"]) == 1
+
+
+def test_user_that_is_refused(server: Server) -> None:
+    assert failure(server.settings(user="nobody")).err_type == "auth_failed"
+
+
+@pytest.mark.parametrize("content", [None, "no key at all", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"])
+def test_key_that_is_unusable(server: Server, tmp_path: Path, content: str | None) -> None:
+    key = tmp_path / "bad key"
+    if content is not None:
+        key.write_text(content)
+    found = failure(server.settings(key=key))
+    assert found.err_type == "key_unusable"
+    assert str(key) in found.message
+
+
+def test_key_with_a_passphrase(server: Server) -> None:
+    protect(server.key)
+    found = failure(server.settings())
+    assert found.err_type == "key_unusable"
+    assert "passphrase" in found.message
+    assert "secret" not in str(found.to_json())
+
+
+def test_key_with_a_passphrase_is_taken_from_the_agent_and_no_other(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(server.key.read_bytes())
+    plain.chmod(0o600)
+    others = [tmp_path / f"other{number}" for number in range(8)]
+    for other in others:
+        sshd.make_key(other, "other")
+    protect(server.key)
+    with agent(tmp_path / "agent", [*others, plain]) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        # The server hangs up after six keys.
+        assert connects(server.settings())
+
+
+def test_keys_of_the_agent(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with agent(tmp_path / "agent", [server.key]) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        assert connects(server.settings(key=None))
+
+
+def test_no_key_to_offer(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    found = failure(server.settings(key=None))
+    assert found.err_type == "auth_failed"
+    assert "no key to offer" in found.message
+
+
+def protect(key: Path) -> None:
+    """Give a key a passphrase."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True, capture_output=True
+    )
+
+
+@contextmanager
+def agent(path: Path, keys: list[Path]) -> Iterator[Path]:
+    """An SSH agent that holds ``keys``; its socket."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        # It says where its socket is once there is one.
+        process.stdout.readline()
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
+        yield path
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+# Getting there
+
+
+def test_closed_port(server: Server) -> None:
+    found = failure(server.settings(port=free_port()))
+    assert found.err_type == "host_unreachable"
+    assert "refused" in found.detail["error"]
+
+
+def test_name_that_does_not_exist(server: Server) -> None:
+    assert failure(server.settings(address="no-such-host.invalid")).err_type == "host_unreachable"
+
+
+@pytest.mark.parametrize("says", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"], ids=["nothing", "banner"])
+def test_server_that_falls_silent(server: Server, says: bytes) -> None:
+    with speaking(says) as port:
+        started = time.monotonic()
+        found = failure(server.settings(port=port, connect_timeout=0.7))
+        assert found.err_type == "ssh_timeout"
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-1.5-old\r\n"])
+def test_server_of_another_kind(server: Server, says: bytes) -> None:
+    with speaking(says, then_close=True) as port:
+        assert failure(server.settings(port=port)).err_type == "host_unreachable"
+
+
+@contextmanager
+def speaking(words: bytes, then_close: bool = False) -> Iterator[int]:
+    """A server that says ``words`` to the first who connects, and then nothing; its port."""
+    with socket.create_server((layout.LOOPBACK, 0)) as listener:
+        accepted: list[socket.socket] = []
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            client.sendall(words)
+            if then_close:
+                client.close()
+            accepted.append(client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+        accepted[0].close()
+
+
+# The user's ssh_config
+
+
+def config_for(server: Server, tmp_path: Path, **more: Any) -> Path:
+    """An ssh_config with the server as ``alias``."""
+    options = {
+        "HostName": layout.LOOPBACK,
+        "Port": server.host.ssh_port,
+        "User": server.settings().user,
+        "IdentityFile": server.key,
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": server.known_hosts,
+        "GlobalKnownHostsFile": "none",
+        **more,
+    }
+    config = tmp_path / "config"
+    config.write_text("Host alias\n" + "".join(f"  {name} {value}\n" for name, value in options.items()))
+    return config
+
+
+ALIAS = HostSettings("n1", address="alias", connect_timeout=5.0)
+
+
+def test_alias_with_all_it_says(server: Server, tmp_path: Path) -> None:
+    assert connects(ALIAS, config_for(server, tmp_path))
+
+
+def test_inventory_wins_over_ssh_config(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, Port=1, User="nobody", IdentityFile="/none", UserKnownHostsFile="/none")
+    assert connects(server.settings(address="alias"), config)
+
+
+def test_host_key_alias(server: Server, tmp_path: Path) -> None:
+    server.known_hosts.write_text("the-cluster " + public_half(server))
+    assert failure(ALIAS, config_for(server, tmp_path)).err_type == "host_key_unknown"
+    assert connects(ALIAS, config_for(server, tmp_path, HostKeyAlias="The-Cluster"))
+
+
+def test_timeout_of_ssh_config_gives_way(server: Server, tmp_path: Path) -> None:
+    assert connects(ALIAS, config_for(server, tmp_path, ConnectTimeout=99))
+
+
+def test_proxy_command(server: Server, tmp_path: Path) -> None:
+    relay = tmp_path / "relay.py"
+    relay.write_text(RELAY)
+    config = config_for(server, tmp_path, Port=server.host.ssh_port, ProxyCommand=f"python3 {relay} %h %p")
+    assert connects(ALIAS, config)
+
+
+RELAY = """\
+import os, socket, sys, threading
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def up():
+    while True:
+        data = os.read(0, 65536)
+        if not data:
+            os._exit(0)
+        peer.sendall(data)
+threading.Thread(target=up, daemon=True).start()
+while True:
+    data = peer.recv(65536)
+    if not data:
+        break
+    os.write(1, data)
+"""
+
+
+def jump(server: Server, tmp_path: Path, known_hosts: str) -> Path:
+    """An ssh_config in which the way to ``alias`` leads over the same server, called ``jump``."""
+    (tmp_path / "jump_known_hosts").write_text(known_hosts)
+    config = config_for(server, tmp_path, ProxyJump="jump")
+    config.write_text(
+        config.read_text()
+        + config.read_text()
+        .replace("Host alias", "Host jump")
+        .replace("  ProxyJump jump\n", "")
+        .replace(str(server.known_hosts), str(tmp_path / "jump_known_hosts"))
+    )
+    return config
+
+
+def test_proxy_jump(server: Server, tmp_path: Path) -> None:
+    assert connects(ALIAS, jump(server, tmp_path, server.known_hosts.read_text()))
+
+
+def test_jump_host_that_is_unknown(server: Server, tmp_path: Path) -> None:
+    assert failure(ALIAS, jump(server, tmp_path, "")).err_type == "host_key_unknown"
+
+
+def test_no_jump(server: Server, tmp_path: Path) -> None:
+    assert connects(ALIAS, config_for(server, tmp_path, ProxyJump="none"))
+
+
+def test_ssh_config_that_can_not_be_read(server: Server, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host alias\n  !!!\n")
+    found = failure(ALIAS, config)
+    assert found.err_type == "host_unreachable"
+    assert re.search("ssh_config", found.message)
