@@ -42,7 +42,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 PROTOCOL_VERSION = 1
 
 STEPS = ("stage", "checksum", "patches", "extract", "apply", "verify", "cleanup")
-"""The steps of an upgrade, in order. A failure's stage may also be ``connect``, ``plan`` or a command of its own."""
+"""The steps of an upgrade, in order. A failure's stage may also be ``connect``, ``postcheck`` or a command."""
 
 COMMANDS: Dict[str, Tuple[str, ...]] = {
     "status": (),
@@ -346,6 +346,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
 }
 """Every ``err_type`` there is. The plugin's own words are used where it has one."""
+
+
+NOTHING_LEFT = ("already_upgraded_to_target_vsn", "duplicate_pending_target", "nothing_to_roll_back")
+"""Refusals of a host that is where it was to go already: they keep no other host from going there."""
 
 
 class Failure(Exception):

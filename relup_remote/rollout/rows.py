@@ -12,7 +12,7 @@ the core's     the core said how it ended
 
 from typing import Any
 
-from relup_remote.core.protocol import OUTCOMES, Failure, Result
+from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES, Failure, Result
 
 Row = dict[str, Any]
 
@@ -41,6 +41,11 @@ def skipped(host: str, reason: str) -> Row:
 def succeeded(row: Row) -> bool:
     """Whether all went well there; a skipped host counts as neither done nor failed, so not."""
     return row["outcome"] != "skipped" and OUTCOMES.get(row["outcome"], 1) == 0
+
+
+def lets_others_go_on(row: Row) -> bool:
+    """Whether the next host may be done: all went well here, or there was nothing left to do."""
+    return succeeded(row) or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
 
 
 def step(row: Row, name: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import traces
 from relup_remote.rollout.request import Request
-from relup_remote.rollout.rows import Row, of_failure, of_result, skipped, succeeded
+from relup_remote.rollout.rows import Row, lets_others_go_on, of_failure, of_result, skipped
 
 AT_ONCE = 16
 """Hosts asked at the same time by a command that changes nothing."""
@@ -82,7 +82,7 @@ class Runner:
             return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
 
     def in_turn(self, jobs: Sequence[Job]) -> list[Row]:
-        """The rows of ``jobs``, done in order; the first that does not succeed is the last that is done.
+        """The rows of ``jobs``, done in order; the first that keeps others from going on is the last that is done.
 
         An interruption ends the host in hand, which gets a row that says so, and skips the others.
         """
@@ -90,7 +90,7 @@ class Runner:
         try:
             for job in jobs:
                 rows.append(self.one(job))
-                if not succeeded(rows[-1]):
+                if not lets_others_go_on(rows[-1]):
                     break
         except KeyboardInterrupt:
             rows += [_interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.rows import Row, step, succeeded
+from relup_remote.rollout.rows import Row, lets_others_go_on, step, succeeded
 from relup_remote.rollout.run import Job, Runner
 from relup_remote.rollout.tarball import Tarball
 
@@ -25,7 +25,7 @@ def upgrade(runner: Runner, hosts: Sequence[HostSettings], order: Order, tarball
 
 def _cluster_is_whole(rows: Sequence[Row]) -> bool:
     """Whether the earlier hosts can clean up now: as the last one saw it, all nodes are on the target."""
-    return bool(rows) and all(succeeded(row) for row in rows) and not _has_waiting_cleanup(rows[-1])
+    return bool(rows) and all(lets_others_go_on(row) for row in rows) and not _has_waiting_cleanup(rows[-1])
 
 
 def _has_waiting_cleanup(row: Row) -> bool:
