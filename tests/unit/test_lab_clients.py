@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from small_broker import Broker
 
 from lab.clients import Traffic
 from lab.errors import LabError
 from lab.evidence import Evidence
+from tests.unit.small_broker import Broker
 
 SECONDS = 0.6
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_host import Answer, FakeHost, Fleet, result
 
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
@@ -15,6 +14,7 @@ from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.run import INTERRUPTED, Job, Runner
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.rollout.upgrade import upgrade
+from tests.unit.fake_host import Answer, FakeHost, Fleet, result
 
 HOSTS = [HostSettings(name, name) for name in ("n1", "n2", "n3")]
 TARBALL = Tarball(

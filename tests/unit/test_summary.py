@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from fake_host import result
 
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
@@ -15,6 +14,7 @@ from relup_remote.summary import json as documents
 from relup_remote.summary import report, tables, text
 from relup_remote.summary.progress import Progress
 from relup_remote.usage import UsageError
+from tests.unit.fake_host import result
 
 
 def row(host: str, outcome: str = "upgraded", steps: tuple[tuple[str, str], ...] = (), **facts: Any) -> Row:
