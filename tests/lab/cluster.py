@@ -1,0 +1,181 @@
+"""What the lab's tests share: the tool as a user runs it, and looking at a node from outside."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.cluster import Lab
+from lab.layout import PROJECT
+
+BASE, FIRST, SECOND = "5.10.4-lab", "5.10.5-lab", "5.10.6-lab"
+
+GATE = """
+-module(lab_gate).
+-export([wait/1]).
+
+wait(Path) ->
+    ok = file:write_file(Path ++ ".reached", <<>>),
+    until(Path).
+
+until(Path) ->
+    case filelib:is_file(Path) of
+        true -> ok;
+        false -> timer:sleep(20), until(Path)
+    end.
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document that stdout has to be."""
+        return dict(json.loads(self.stdout))
+
+    def row(self, host: str = "n1") -> dict[str, Any]:
+        """The row of a host in the document."""
+        return dict(next(row for row in self.document["hosts"] if row["host"] == host))
+
+    def error(self, host: str = "n1") -> dict[str, Any]:
+        """The error of a host's row."""
+        return dict(self.row(host)["error"])
+
+
+class Tool:
+    """Runs `relup` on an inventory, `--json` unless told otherwise."""
+
+    def __init__(self, inventory: Path) -> None:
+        self.inventory = inventory
+
+    def words(self, command: str, *options: str, json: bool = True) -> list[str]:
+        """The command line."""
+        common = ["--inventory", str(self.inventory), *(["--json"] if json else [])]
+        return [sys.executable, "-m", "relup_remote", command, *common, *options]
+
+    def run(self, command: str, *options: str, json: bool = True, timeout: float = 240) -> Ran:
+        """Run a command to its end."""
+        done = subprocess.run(
+            self.words(command, *options, json=json),
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, command: str, *options: str) -> "subprocess.Popen[str]":
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            self.words(command, *options),
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def ended(process: "subprocess.Popen[str]", timeout: float = 120) -> Ran:
+    """What a started command came to."""
+    out, err = process.communicate(timeout=timeout)
+    return Ran(process.returncode, out, err)
+
+
+def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
+    """Wait for something in another process that announces itself by no event we could wait for."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout:g} s: {what}")
+
+
+def ours(lab: Lab, host: str) -> Path:
+    """The tool's folder below a node's data folder."""
+    return lab.root(host) / "data" / "relup_remote"
+
+
+def lock(lab: Lab, host: str) -> dict[str, Any] | None:
+    """Who holds a node's lock, as its file says."""
+    try:
+        return dict(json.loads((ours(lab, host) / "lock").read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def code_of(lab: Lab, host: str) -> str:
+    """A digest of every module loaded in a node, of the paths it looks them up in, and of all registered names."""
+    return lab.eval(
+        host,
+        "erlang:phash2({lists:sort([{M, M:module_info(md5)} || {M, _} <- code:all_loaded()]),"
+        " lists:sort(code:get_path()), lists:sort(registered())}, 1 bsl 32)",
+    )
+
+
+def foreign(lab: Lab, host: str) -> str:
+    """What of the tool's is in a node: modules, registered names, hidden nodes other than the one that asks, paths."""
+    return lab.eval(
+        host,
+        '{[M || {M, _} <- code:all_loaded(), string:prefix(atom_to_list(M), "relup_") =/= nomatch],'
+        ' [N || N <- registered(), string:prefix(atom_to_list(N), "relup_") =/= nomatch],'
+        " length(nodes(hidden)) - 1,"
+        ' [P || P <- code:get_path(), string:find(P, "relup_remote") =/= nomatch],'
+        " [P || P <- processes(), {current_function, {erl_eval, _, _}} <- [process_info(P, current_function)],"
+        "  {dictionary, D} <- [process_info(P, dictionary)], D =:= []]}",
+    )
+
+
+NOTHING = "{[],[],0,[],[]}"
+
+
+def disk_of(lab: Lab, host: str) -> str:
+    """A digest of the names, sizes and modes of all below a node's root but its logs and what the database writes."""
+    root = lab.root(host)
+    seen = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        inner = path.relative_to(root)
+        if inner.parts[0] == "log" or inner.parts[:2] in (("data", "mnesia"), ("data", "relup_remote")):
+            continue
+        found = path.lstat()
+        size = found.st_size if path.is_file() else 0
+        seen.update(f"{inner} {found.st_mode:o} {size}\n".encode())
+    return seen.hexdigest()
+
+
+def put_back(lab: Lab, host: str) -> None:
+    """A host's node as it was first: running the base release, with nothing deployed, staged, patched or recorded."""
+    lab.stop_node(host)
+    root = lab.root(host)
+    for path in (root / "relup", root / "data" / "patches", ours(lab, host)):
+        shutil.rmtree(path, ignore_errors=True)
+    lab.start_node(host)
+
+
+def gated(folder: Path, gate: Path, source: str = BASE, target: str = FIRST) -> Path:
+    """A catalogue whose hop waits at its first instruction until the file `gate` is there."""
+    original = PROJECT / "priv" / "relup" / f"{source}-to-{target}.relup"
+    text = original.read_text()
+    first = f'code_changes => [{{load_module, lab_gate}}, {{apply, lab_gate, wait, ["{gate}"]}},'
+    changed = text.replace("code_changes => [", first, 1)
+    assert changed != text
+    shutil.copytree(original.parent, folder)
+    (folder / original.name).write_text(changed)
+    (folder / "lab_gate.erl").write_text(GATE)
+    return folder

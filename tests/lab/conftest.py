@@ -1,0 +1,54 @@
+"""One lab for all of these tests, beside any other: a state folder and ports of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Lab
+from lab.layout import Ports
+from tests.lab.cluster import Tool, put_back
+
+PORT_OFFSET = 1500
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three nodes of the first release."""
+    made = Lab(tmp_path_factory.mktemp("lab"), nodes=3, ports=Ports().shifted(PORT_OFFSET))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="session")
+def relup(lab: Lab) -> Tool:
+    """The tool, on the lab's inventory."""
+    return Tool(lab.inventory_path)
+
+
+@pytest.fixture
+def spare(lab: Lab) -> Iterator[str]:
+    """A host that a test may do anything to; put back afterwards."""
+    yield "n1"
+    lab.start_sshd("n1")
+    put_back(lab, "n1")
+
+
+@pytest.fixture(scope="session")
+def base_tarball(lab: Lab) -> Path:
+    return lab.tarball("5.10.4-lab")
+
+
+@pytest.fixture(scope="session")
+def tarball(lab: Lab) -> Path:
+    """The first target."""
+    return lab.tarball("5.10.5-lab")
+
+
+@pytest.fixture(scope="session")
+def second_tarball(lab: Lab) -> Path:
+    """The second target."""
+    return lab.tarball("5.10.6-lab")

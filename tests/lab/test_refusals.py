@@ -1,0 +1,214 @@
+"""Everything that is refused is refused by its own name, before anything of the node has changed."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import variants
+from lab.cluster import Lab
+from lab.layout import PROJECT
+from tests.lab.cluster import BASE, NOTHING, Tool, code_of, disk_of, foreign
+
+HOST = "n2"
+
+
+@pytest.fixture
+def untouched(lab: Lab) -> Iterator[None]:
+    """Fails the test if the node's code, its files, or what is in its VM differ afterwards."""
+    before = code_of(lab, HOST), disk_of(lab, HOST)
+    yield
+    assert (code_of(lab, HOST), disk_of(lab, HOST)) == before
+    assert foreign(lab, HOST) == NOTHING
+
+
+def refused(relup: Tool, err_type: str, stage: str, *options: str) -> None:
+    """Both plan and upgrade refuse, with exit status 3, and name what is wrong."""
+    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
+        ran = relup.run(command, "--host", HOST, *options, *yes)
+        assert ran.document["hosts"], ran.stderr
+        error = ran.error(HOST)
+        assert (error["err_type"], error["stage"]) == (err_type, stage), error
+        assert error["message"]
+        assert error["hint"]
+        assert ran.row(HOST)["outcome"] == "refused"
+        assert ran.status == 3
+
+
+VARIANTS: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
+    "without emqx_vars": (variants.without_emqx_vars, "cannot_read_emqx_vars", "extract"),
+    "without REL_VSN": (variants.without_rel_vsn, "rel_vsn_not_found", "extract"),
+    "another OTP": (variants.other_otp_major, "otp_major_vsn_mismatch", "extract"),
+    "the fork of OTP": (variants.otp_fork, "otp_compatible_mismatch", "extract"),
+    "another system": (variants.other_os, "os_arch_mismatch", "extract"),
+    "another processor": (variants.other_arch, "os_arch_mismatch", "extract"),
+}
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("what", VARIANTS)
+def test_tarballs_that_do_not_fit(what: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    make, err_type, stage = VARIANTS[what]
+    made = make(tarball, tmp_path / tarball.name)
+    refused(relup, err_type, stage, "--tarball", str(made))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_no_tarball(relup: Tool, tmp_path: Path) -> None:
+    refused(relup, "target_tarball_not_found", "stage", "--tarball", str(tmp_path / "none.tar.gz"))
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("content", "err_type"),
+    [
+        (None, "missing_sha256_sidecar"),
+        ("", "invalid_sha256_sidecar"),
+        ("0123456789abcdef\n", "invalid_sha256_sidecar"),
+        ("0" * 64 + "\n", "sha256_mismatch"),
+    ],
+)
+def test_sidecars(content: str | None, err_type: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tarball.name
+    copy.symlink_to(tarball)
+    if content is not None:
+        copy.with_name(copy.name + ".sha256").write_text(content)
+    refused(relup, err_type, "checksum", "--tarball", str(copy))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_sidecar_that_is_no_file(relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tarball.name
+    copy.symlink_to(tarball)
+    copy.with_name(copy.name + ".sha256").mkdir()
+    refused(relup, "cannot_read_sha256_sidecar", "checksum", "--tarball", str(copy))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_tarball_cut_short(relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    short = tmp_path / tarball.name
+    short.write_bytes(tarball.read_bytes()[:1_000_000])
+    subprocess.run(f"sha256sum {short.name} > {short.name}.sha256", shell=True, cwd=tmp_path, check=True)
+    refused(relup, "bad_tarball", "stage", "--tarball", str(short))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_tarball_that_climbs_out(relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    made = variants.variant(tarball, tmp_path / tarball.name, add={"lib/../../escaped": b"x"})
+    refused(relup, "unsafe_tarball", "stage", "--tarball", str(made))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_patches(lab: Lab, relup: Tool, tarball: Path) -> None:
+    patches = lab.root(HOST) / "data" / "patches"
+    had = patches.is_dir()
+    patches.mkdir(exist_ok=True)
+    patch = patches / "emqx_stats.beam"
+    patch.write_bytes(b"")
+    try:
+        refused(relup, "patches_dir_not_empty", "patches", "--tarball", str(tarball))
+        assert relup.run("plan", "--host", HOST, "--tarball", str(tarball), "--force").row(HOST)["outcome"] == "ready"
+    finally:
+        patch.unlink()
+        if not had:
+            patches.rmdir()
+
+
+@pytest.mark.usefixtures("untouched")
+def test_version_that_runs_already(relup: Tool, base_tarball: Path) -> None:
+    refused(relup, "already_upgraded_to_target_vsn", "extract", "--tarball", str(base_tarball))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_no_hop(relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    ran = relup.run("plan", "--host", HOST, "--tarball", str(tarball), "--catalogue", str(tmp_path))
+    assert ran.error(HOST)["err_type"] == "no_relup_entry"
+    refused(relup, "no_relup_entry", "extract", "--tarball", str(tarball), "--catalogue", str(tmp_path))
+
+
+@pytest.mark.usefixtures("untouched")
+def test_no_write_permission(lab: Lab, relup: Tool, tarball: Path) -> None:
+    # Root may write anywhere but where nobody may: into a read-only mount over the place.
+    if os.geteuid() == 0:
+        place = lab.root(HOST) / "relup"
+        place.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(place)], check=True)
+        try:
+            refused(relup, "no_write_permission", "extract", "--tarball", str(tarball))
+        finally:
+            subprocess.run(["umount", str(place)], check=True)
+            place.rmdir()
+        return
+    lab.root(HOST).chmod(0o500)
+    try:
+        refused(relup, "no_write_permission", "extract", "--tarball", str(tarball))
+    finally:
+        lab.root(HOST).chmod(0o755)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_no_room(lab: Lab, tarball: Path, relup: Tool, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        # Without the right to mount a small file system: an inventory whose staging folder is on a full one.
+        small = Path("/dev/full").parent
+    else:
+        small = tmp_path / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    try:
+        inventory = tmp_path / "inventory.yml"
+        text = lab.inventory_path.read_text()
+        inventory.write_text(text.replace("defaults:", f"defaults:\n  staging_dir: {small}/staging", 1))
+        refused(Tool(inventory), "disk_full", "stage", "--tarball", str(tarball))
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["umount", str(small)], check=True)
+
+
+# What the VM itself finds in the hop.
+
+DEFECTS: dict[str, tuple[str, str, str]] = {
+    "an unknown instruction": ("code_changes => [", "code_changes => [{reload, emqx},", "invalid_instr"),
+    "a module that is nowhere": (
+        "code_changes => [",
+        "code_changes => [{load_module, emqx_nowhere},",
+        "module_not_found",
+    ),
+    "an application that is nowhere": (
+        "code_changes => [",
+        "code_changes => [{restart_application, nowhere},",
+        "app_not_found",
+    ),
+    "a wrong arity": ("code_changes => [", "code_changes => [{apply, emqx, is_running, [1]},", "function_not_exported"),
+    "the kernel restarted": (
+        "code_changes => [",
+        "code_changes => [{restart_application, kernel},",
+        "app_not_restartable",
+    ),
+    "no list of changes": ("code_changes => [", "no_changes => [", "malformed_hop"),
+    "no Erlang": ("code_changes => [", "code_changes => ][", "malformed_hop"),
+}
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_hops_that_can_not_run(defect: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
+    old, new, err_type = DEFECTS[defect]
+    catalogue = tmp_path / "catalogue"
+    shutil.copytree(PROJECT / "priv" / "relup", catalogue)
+    hop = catalogue / f"{BASE}-to-5.10.5-lab.relup"
+    text = hop.read_text()
+    assert old in text
+    hop.write_text(text.replace(old, new, 1))
+    refused_by_vm(relup, err_type, "--tarball", str(tarball), "--catalogue", str(catalogue))
+
+
+def refused_by_vm(relup: Tool, err_type: str, *options: str) -> None:
+    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
+        ran = relup.run(command, "--host", HOST, *options, *yes)
+        found = [problem["err_type"] for problem in ran.row(HOST)["problems"]] + [ran.error(HOST)["err_type"]]
+        assert err_type in found
+        assert ran.status == 3
