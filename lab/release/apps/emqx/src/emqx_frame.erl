@@ -31,11 +31,12 @@
 parse(<<Type:4, Flags:4, Sized/binary>>) ->
     case size_of_body(Sized, 0, 0) of
         {Size, _} when Size > ?MAX_SIZE -> {error, too_large};
-        {Size, <<Body:Size/binary, Rest/binary>>} ->
+        {Size, Bytes} when Size > byte_size(Bytes) -> more;
+        {Size, Bytes} ->
+            <<Body:Size/binary, Rest/binary>> = Bytes,
             try {ok, packet(Type, Flags, Body), Rest}
             catch error:_ -> {error, malformed}
             end;
-        {_, _} -> more;
         Other -> Other
     end;
 parse(<<>>) -> more.
