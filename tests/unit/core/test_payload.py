@@ -155,7 +155,7 @@ from relup_remote.core.erlang import term
 found = archive.scan(sys.argv[2], lambda name: name == "releases/emqx_vars")
 assert found.contents == {"releases/emqx_vars": b'REL_VSN="5.10.5"'}, found
 
-for value in (0, -1, 2 ** 70, 1.5, b"binary", term.Atom("ok"), [], [1, 2], (1, "text"), {1: [2]}):
+for value in (0, -1, 2 ** 70, 1.5, b"binary", term.Atom("ok"), [], [1, 2], (1, b"text"), {1: [2]}):
     assert term.decode(term.encode(value)) == value, value
 
 line = protocol.encode({"event": "note", "message": "Gr\\u00fc\\u00dfe"})
