@@ -19,7 +19,10 @@ SCRIPT = """
 user=$1 missing=$2 code=$3 digest=$4 size=$5; shift 5;
 for name do
   python=$(command -v "$name") || continue;
-  "$python" -I -S -c "import sys; sys.exit(sys.version_info < (3, 6))" 2>/dev/null || continue;
+  case $("$python" --version 2>&1) in
+    "Python 3."[6-9]* | "Python 3."[1-9][0-9]*) ;;
+    *) continue ;;
+  esac;
   if [ -z "$user" ] || [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$user" ]; then
     exec "$python" -I -S -c "$code" "$digest" "$size" "$user";
   fi;
