@@ -10,5 +10,5 @@ getstat('uptime.seconds') -> emqx_uptime:seconds();
 getstat(_) -> undefined.
 
 -spec getstats() -> [{Name :: atom(), non_neg_integer()}].
-getstats() -> [{Name, getstat(Name)} || Name <- ['connections.count', 'live_connections.count', 'topics.count',
-                                          'uptime.seconds']].
+getstats() ->
+    [{Name, getstat(Name)} || Name <- ['connections.count', 'live_connections.count', 'topics.count', 'uptime.seconds']].
