@@ -28,17 +28,17 @@ OURS, BASELINE, AGAIN = "ours", "Connection.put", "ours, unchanged"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table; 0 if ours is `TARGET` times as fast, and `TARGET_AGAIN` seconds suffice where nothing is new."""
+    """Prints the table; 0 if ours is `TARGET` times as fast, and takes less than `TARGET_AGAIN` s if nothing is new."""
     parser = argparse.ArgumentParser(prog="bench staging", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default 5)")
     parser.add_argument("--hosts", type=int, nargs="+", default=[1, 4], help="numbers of hosts (default 1 4)")
     parser.add_argument("--bytes", type=int, default=70_000_000, help="size of the tarball (default 70,000,000)")
     options = parser.parse_args(arguments)
     rows, missed = [], []
-    with tempfile.TemporaryDirectory(prefix="bench-staging-") as name:
-        tarball = Path(name) / "release.tar.gz"
+    with tempfile.TemporaryDirectory(prefix="bench-staging-") as folder:
+        tarball = Path(folder) / "release.tar.gz"
         tarball.write_bytes(os.urandom(options.bytes))
-        with _hosts.hosts(Path(name), max(options.hosts)) as hosts:
+        with _hosts.hosts(Path(folder), max(options.hosts)) as hosts:
             for count in options.hosts:
                 seconds = measure(tarball, hosts[:count], options.rounds)
                 medians = {name: statistics.median(runs) for name, runs in seconds.items()}
