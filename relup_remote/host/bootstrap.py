@@ -130,8 +130,6 @@ def stem(digest: str) -> str:
 
 def receive(folder: Optional[str], digest: str, size: int) -> int:
     """A descriptor of the core that the controller sends, kept for the next time if that can be. Raises `Refused`."""
-    import tempfile
-
     # A buffer of one byte: nothing is read ahead of what comes next on the same stream, which is the core's.
     content = io.BufferedReader(io.FileIO(0, closefd=False), 1).read(size)
     if hashlib.sha256(content).hexdigest() != digest:
@@ -143,6 +141,8 @@ def receive(folder: Optional[str], digest: str, size: int) -> int:
         except OSError:
             # A full quota, say: that is no reason not to run.
             pass
+    import tempfile
+
     try:
         with tempfile.TemporaryFile() as file:
             file.write(content)
@@ -178,14 +178,13 @@ def compiled(content: bytes) -> bytes:
 
 def keep(folder: str, digest: str, content: bytes) -> int:
     """Put `content` into the cache in place of all that is older; returns a descriptor of it. Raises OSError."""
-    import tempfile
-
     name = stem(digest) + hashlib.sha256(content).hexdigest() + SUFFIX
-    descriptor, temporary = tempfile.mkstemp(suffix=PART, dir=folder)
+    temporary = os.path.join(folder, str(os.getpid()) + PART)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        # Not forced to disk: whoever finds it compares it with its name.
         with open(descriptor, "wb", closefd=False) as file:
             file.write(content)
-        os.fsync(descriptor)
         os.rename(temporary, os.path.join(folder, name))
     except OSError:
         os.close(descriptor)
