@@ -124,7 +124,7 @@ def encode(term: Any) -> bytes:
     out: List[bytes] = [bytes([VERSION])]
     try:
         _encode(term, out.append)
-    except (struct.error, RecursionError) as error:
+    except (struct.error, RecursionError, UnicodeEncodeError) as error:
         raise TermError("no Erlang term: {}".format(error))
     return b"".join(out)
 
@@ -240,7 +240,8 @@ def decode_from(data: bytes, start: int) -> Tuple[Any, int]:
 def _decode_compressed(data: bytes, at: int) -> Tuple[Any, int]:
     (size,) = struct.unpack_from(">I", data, at)
     inflate = zlib.decompressobj()
-    inner = inflate.decompress(data[at + 4 :], size)
+    # At least 1, since 0 would mean no limit.
+    inner = inflate.decompress(data[at + 4 :], max(size, 1))
     if len(inner) != size or not inflate.eof:
         raise TermError("a compressed term is not of the size it names")
     reader = _Reader(inner, 0)
