@@ -1,0 +1,30 @@
+"""What the tests of the payload share: real VMs."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from relup_remote.core.erlang.distribution import Connection
+
+from .vm import Vm, running_epmd, running_vm
+
+
+@pytest.fixture(scope="session")
+def epmd() -> Iterator[int]:
+    """The port of an epmd for the tests' VMs."""
+    with running_epmd() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def vm(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
+    """A VM that the tests share; none of them changes it for good."""
+    with running_vm(epmd, tmp_path_factory.mktemp("home")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def connection(vm: Vm) -> Iterator[Connection]:
+    """A connection to the shared VM."""
+    with vm.connected() as found:
+        yield found
