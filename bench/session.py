@@ -10,7 +10,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -76,7 +76,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(core: Payload, folder: Path, hosts: Sequence[HostSettings], rounds: int) -> dict[str, list[float]]:
     """Seconds of every run, by contestant."""
-    contestants = {FIRST: partial(ours, core), KEPT: partial(ours, core), BASELINE: baseline}
+    contestants: dict[str, Callable[[HostSettings], None]] = {
+        FIRST: partial(ours, core),
+        KEPT: partial(ours, core),
+        BASELINE: baseline,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for host in hosts:
