@@ -9,6 +9,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import archive
+from .erlang.consult import read_terms
 from .files import read_small
 from .protocol import Failure
 
@@ -131,27 +132,31 @@ def missing_in(root: str) -> List[str]:
         facts = read_tree(root)
     except Failure as failure:
         return [failure.message]
-    rel_dir = os.path.join("releases", facts.version)
-    rel = read_small(os.path.join(root, rel_dir, "emqx.rel"))
-    if rel is None:
-        return [os.path.join(rel_dir, "emqx.rel")]
-    text = rel.decode("utf-8", "replace")
-    erts = re.search(r'\{\s*erts\s*,\s*"([^"]+)"\s*\}', text)
-    wanted = [os.path.join("bin", "emqx")]
-    if erts is not None:
-        wanted.append(os.path.join("erts-" + erts.group(1), "bin", "beam.smp"))
-    for app, version in re.findall(r"\{\s*'?([\w@]+)'?\s*,\s*\"([^\"]+)\"", text):
-        if app not in ("erts", "release"):
-            wanted += _app_files(root, app, version)
+    rel_file = os.path.join("releases", facts.version, "emqx.rel")
+    rel = _consult(os.path.join(root, rel_file))
+    if not isinstance(rel, tuple) or len(rel) < 4 or rel[0] != "release":
+        return [rel_file]
+    wanted = [os.path.join("bin", "emqx"), os.path.join("erts-{}".format(rel[2][1]), "bin", "beam.smp")]
+    for app in rel[3]:
+        wanted += _app_files(root, app[0], app[1])
     return [path for path in wanted if not os.path.exists(os.path.join(root, path))]
 
 
 def _app_files(root: str, app: str, version: str) -> List[str]:
     ebin = os.path.join("lib", "{}-{}".format(app, version), "ebin")
-    spec = os.path.join(ebin, app + ".app")
-    content = read_small(os.path.join(root, spec))
-    if content is None:
-        return [spec]
-    listed = re.search(r"\{\s*modules\s*,\s*\[(.*?)\]", content.decode("utf-8", "replace"), re.DOTALL)
-    modules = re.findall(r"'([^']+)'|([\w@]+)", listed.group(1)) if listed else []
-    return [os.path.join(ebin, (quoted or plain) + ".beam") for quoted, plain in modules]
+    spec_file = os.path.join(ebin, app + ".app")
+    spec = _consult(os.path.join(root, spec_file))
+    if not isinstance(spec, tuple) or len(spec) != 3 or spec[0] != "application":
+        return [spec_file]
+    modules: List[str] = next((item[1] for item in spec[2] if item[0] == "modules"), [])
+    return [spec_file] + [os.path.join(ebin, module + ".beam") for module in modules]
+
+
+def _consult(path: str) -> Any:
+    """The one term of a file, or None where it can't be read."""
+    content = read_small(path)
+    try:
+        terms = read_terms((content or b"").decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return terms[0] if len(terms) == 1 else None

@@ -4,6 +4,7 @@ A VM's command line, in /proc, carries all that is needed to reach it. Its first
 process is a VM shows from its executable, ``beam.smp``.
 """
 
+import itertools
 import os
 import pwd
 from typing import Dict, List, NamedTuple, Optional
@@ -99,10 +100,11 @@ class CommandLine:
         return found
 
     def rest(self, option: str) -> Optional[str]:
-        """All that follows the option, as one value (it is the last on the line and may hold spaces)."""
+        """All words between the option's last occurrence and the next option, as one value that may hold spaces."""
         if option not in self.words:
             return None
-        return " ".join(self.words[self.words.index(option) + 1 :]) or None
+        after = self.words[len(self.words) - self.words[::-1].index(option) :]
+        return " ".join(itertools.takewhile(lambda word: not word.startswith("-"), after)) or None
 
     def kernel(self, key: str) -> Optional[str]:
         """The value of a parameter of the application kernel."""

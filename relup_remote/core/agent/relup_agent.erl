@@ -236,7 +236,10 @@ prepare(Mod, #{path := Path, code := Code}) ->
 
 describe(#{code_changes := Changes, post_upgrade_callbacks := Callbacks}) ->
     [#{n => N, text => short(Instr)} || {N, Instr} <- numbered(Changes)] ++
-        [#{n => N, text => [<<"callback ">>, short(C)]} || {N, C} <- numbered(Callbacks, length(Changes))].
+        [#{n => N, text => label({callback, C})} || {N, C} <- numbered(Callbacks, length(Changes))].
+
+label({callback, Callback}) -> <<"callback ", (short(Callback))/binary>>;
+label(Instr) -> short(Instr).
 
 %% ------------------------------------------------------------------------------------------------- beams and apps
 
@@ -516,7 +519,7 @@ run(Req, Notify) ->
              end,
     Empty = #{undo => [], firm => false, helpers => [], report => [], suspended => 0, started => Started, ctx => Ctx},
     Stages = [{code_changes, Groups}, {paths, [{switch_paths, none}]},
-              {callbacks, numbered(Callbacks, length(Changes))}, {marker, [{marker, none}]}],
+              {callbacks, numbered([{callback, C} || C <- Callbacks], length(Changes))}, {marker, [{marker, none}]}],
     run_stages(Stages, Empty).
 
 run_stages([], State) ->
@@ -558,7 +561,7 @@ failure_of(_, {_, {update, _, _}}) -> code_change_failed;
 failure_of(_, _) -> failed_to_load.
 
 report({N, Instr}, Status, Does, Seconds, #{report := Report, ctx := #{notify := Notify}} = State) when is_integer(N) ->
-    Entry = #{n => N, text => short(Instr), does => to_binary(Does), seconds => Seconds, status => Status},
+    Entry = #{n => N, text => label(Instr), does => to_binary(Does), seconds => Seconds, status => Status},
     Notify(Entry),
     State#{report := [Entry | Report]};
 report({loads, Items}, Status, Does, Seconds, State) ->
@@ -585,7 +588,7 @@ execute(code_changes, {_, {apply, Mod, Fun, Args}}, State) ->
         ok -> {ok, Ready, <<"ok">>};
         Other -> {failed, {apply_failed, text("~p:~p/~b returned ~0tP, not ok.", [Mod, Fun, length(Args), Other, 12])}, Ready}
     end;
-execute(callbacks, {_, Callback}, #{ctx := Ctx} = State) ->
+execute(callbacks, {_, {callback, Callback}}, #{ctx := Ctx} = State) ->
     {Fun, Args} = callback(Callback),
     Mod = callback_module(Ctx),
     Ready = load_helper(Mod, State#{firm := true}),
