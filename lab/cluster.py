@@ -143,6 +143,7 @@ class Lab:
 
     def reset(self, release: str = FIRST_RELEASE) -> None:
         """Back to the first release, homes empty, nodes running; SSH servers stay up. Raises as `up`."""
+        self.tarball(release)
         _each(self.layout.hosts, lambda host: self.stop_node(host.name))
         for host in self.layout.hosts:
             for directory in (host.root, host.home):

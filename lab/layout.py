@@ -35,7 +35,7 @@ DEFAULT_DIST_BASE = 4370
 
 def state_dir(given: str | os.PathLike[str] | None = None) -> Path:
     """The state folder to use: the one given, else that of ``RELUP_LAB_DIR``, else `.lab` in the project."""
-    return Path(given or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE).absolute()
+    return Path(given or os.environ.get(STATE_VARIABLE) or DEFAULT_STATE).resolve()
 
 
 @dataclass(frozen=True)
