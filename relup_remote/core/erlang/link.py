@@ -104,9 +104,12 @@ class WrapperLink(Link):
         except OSError as error:
             raise Failure("node_unreachable", "The wrapper can't be run: {}.".format(error))
         found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(done.stdout))
-        if done.returncode != 0 or found is None:
+        try:
+            if done.returncode != 0 or found is None:
+                raise ValueError
+            outcome, value = term.decode(base64.b64decode(found.group(1)))
+        except (ValueError, TypeError):
             raise Failure("node_unreachable", "The wrapper's eval gave no value.", detail={"status": done.returncode})
-        outcome, value = term.decode(base64.b64decode(found.group(1)))
         if outcome == "failed":
             raise CallFailed(what, value)
         return value
