@@ -1,0 +1,186 @@
+"""The distribution protocol against real VMs: who is let in, what calls give, and what breaks them."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.erlang.distribution import (
+    Address,
+    BadRpc,
+    Connection,
+    DistributionError,
+    NotInTime,
+)
+from relup_remote.core.erlang.term import Atom
+
+from .vm import Vm, eventually, free_port, running_vm
+
+
+def refusal(name: str, cookie: str, port: int, timeout: float = 10.0) -> DistributionError:
+    """Why no connection came about; it never tells the cookie."""
+    with pytest.raises(DistributionError) as caught:
+        Connection(name, cookie, Address("127.0.0.1", port), timeout)
+    assert cookie not in str(caught.value)
+    return caught.value
+
+
+def hidden(connection: Connection) -> set[str]:
+    """The hidden nodes that a VM is connected to."""
+    return set(connection.call("erlang", "nodes", [Atom("hidden")]))
+
+
+# ------------------------------------------------------------------------------------------------- who is let in
+
+
+def test_a_wrong_cookie_is_refused(vm: Vm) -> None:
+    assert refusal(vm.name, "not-the-cookie", vm.port).refused
+
+
+def test_another_name_than_the_nodes_is_refused_by_us(vm: Vm) -> None:
+    error = refusal("other@127.0.0.1", vm.cookie, vm.port)
+    assert vm.name in str(error)
+    assert not error.refused
+
+
+def test_a_node_that_allows_others_only_says_so(epmd: int, tmp_path: Path) -> None:
+    with running_vm(epmd, tmp_path) as vm:
+        with vm.connected() as connection:
+            connection.call("net_kernel", "allow", [[Atom("friend@127.0.0.1")]])
+        error = refusal(vm.name, vm.cookie, vm.port)
+        assert error.refused
+        assert "not_allowed" in str(error)
+
+
+def test_a_closed_port() -> None:
+    port = free_port()
+    error = refusal("a@127.0.0.1", "cookie-value", port)
+    assert str(port) in str(error)
+    assert not error.refused
+
+
+@pytest.fixture(params=[b"", b"\0", b"\0\3sok", b"\0\3xok", b"\0\3sok\0\2nn", b"\0\3sok\0\2N1", b"SSH-2.0-x\r\n"])
+def stranger(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A port where something else answers: with some bytes, and then the end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.sendall(request.param)
+                peer.shutdown(socket.SHUT_WR)
+                while peer.recv(1024):
+                    pass
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
+def test_what_is_no_node(stranger: int) -> None:
+    assert not refusal("a@127.0.0.1", "cookie-value", stranger).refused
+
+
+def test_a_port_that_takes_connections_and_stays_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not refusal("a@127.0.0.1", "cookie-value", server.getsockname()[1], 0.2).refused
+
+
+# ------------------------------------------------------------------------------------------------- calls
+
+
+def test_calls_and_their_errors(connection: Connection) -> None:
+    assert connection.call("lists", "seq", [1, 5]) == [1, 2, 3, 4, 5]
+    for function, args, reason in (
+        ("error", [Atom("broken")], "broken"),
+        ("exit", [Atom("gone")], "gone"),
+        ("no_such_function", [], "undef"),
+    ):
+        with pytest.raises(BadRpc) as caught:
+            connection.call("erlang", function, args)
+        assert reason in repr(caught.value.reason)
+    assert connection.call("erlang", "node", []) == connection.node
+
+
+def test_a_value_that_is_thrown_comes_back_as_a_value(connection: Connection) -> None:
+    assert connection.call("erlang", "throw", [Atom("ball")]) == "ball"
+
+
+def test_what_a_call_prints_goes_to_the_node(connection: Connection) -> None:
+    assert connection.call("erlang", "group_leader", []) == connection.call("erlang", "whereis", [Atom("user")])
+
+
+def test_a_call_that_takes_too_long_spoils_no_other(connection: Connection) -> None:
+    with pytest.raises(NotInTime):
+        connection.call("timer", "sleep", [500], 0.05)
+    assert connection.call("erlang", "hd", [[1]]) == 1
+    # The late answer comes in the middle of this one, and is dropped.
+    assert connection.call("timer", "sleep", [700]) == "ok"
+
+
+@pytest.mark.parametrize("size", [0, 65_536, 10_000_000])
+def test_large_messages_come_whole_both_ways(connection: Connection, size: int) -> None:
+    value = bytes(range(256)) * (size // 256)
+    assert connection.call("erlang", "hd", [[value]]) == value
+
+
+def test_many_calls_at_once_over_connections_of_their_own(vm: Vm) -> None:
+    with vm.connected() as first, vm.connected() as second:
+        assert first.name != second.name
+        assert {first.name, second.name} <= hidden(first)
+        for number in range(50):
+            assert first.call("erlang", "hd", [[number]]) == number
+            assert second.call("erlang", "hd", [[-number]]) == -number
+
+
+# ------------------------------------------------------------------------------------------------- coming and going
+
+
+def test_nothing_of_us_stays_in_the_node(vm: Vm) -> None:
+    with vm.connected() as watcher:
+        with vm.connected() as passing:
+            assert re.fullmatch(r"remsh\d+@127\.0\.0\.1", passing.name)
+            assert passing.name in hidden(watcher)
+            assert watcher.call("erlang", "nodes", []) == []
+        assert eventually(lambda: passing.name not in hidden(watcher))
+        with pytest.raises(DistributionError):
+            passing.call("erlang", "node", [])
+
+
+def test_a_node_that_dies_in_a_call(epmd: int, tmp_path: Path) -> None:
+    with running_vm(epmd, tmp_path) as vm, vm.connected() as connection:
+        with pytest.raises(DistributionError) as caught:
+            connection.call("erlang", "halt", [1])
+        assert not isinstance(caught.value, NotInTime)
+        assert vm.process.wait() == 1
+        with pytest.raises(DistributionError):
+            connection.call("erlang", "node", [])
+
+
+def test_a_call_may_be_longer_than_a_node_waits_for_a_silent_peer(
+    epmd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without our ticks the VM cuts us off after four seconds at least and six at most."""
+    monkeypatch.setattr("relup_remote.core.erlang.distribution._TICK_INTERVAL", 1.0)
+    with running_vm(epmd, tmp_path, "-kernel", "net_ticktime", "4") as vm, vm.connected() as connection:
+        assert connection.call("timer", "sleep", [8_000]) == "ok"
+
+
+def test_it_is_the_ticks_that_keep_a_connection(epmd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.core.erlang.distribution._TICK_INTERVAL", 60.0)
+    short = ("-kernel", "net_ticktime", "2")
+    with running_vm(epmd, tmp_path, *short) as vm, vm.connected() as connection, pytest.raises(DistributionError):
+        connection.call("timer", "sleep", [8_000])
+
+
+def test_two_threads_may_not_mix_up_a_connection_that_ticks(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.core.erlang.distribution._TICK_INTERVAL", 0.0005)
+    with vm.connected() as connection:
+        value: Any = b"x" * 200_000
+        for _ in range(100):
+            assert connection.call("erlang", "hd", [[value]]) == value
