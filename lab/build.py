@@ -1,0 +1,231 @@
+"""Builds the lab's releases: tarballs shaped as EMQX's, with real OTP libraries and a broker of our own.
+
+    python -m lab.build [VERSION…] [--out DIR]
+
+A tarball is built again only when something it is made of has changed. The same inputs give the same bytes.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.layout import DEFAULT_STATE, Layout
+from lab.release import otp, sources
+from lab.release.otp import Otp
+from lab.release.sources import App
+from lab.release.tarball import File, sidecar, write, write_sidecar
+
+OUT_DIR = Layout(DEFAULT_STATE).releases
+VERSIONS = tuple(sources.CHANGES)
+EMPTY_DIRECTORIES = ("data", "log", "plugins")
+FILES = sources.HERE / "files"
+
+
+def build_release(version: str, out_dir: Path = OUT_DIR) -> Path:
+    """The tarball of one release, built if need be. Raises as `build`."""
+    return build([version], out_dir)[version]
+
+
+def build_all(out_dir: Path = OUT_DIR) -> dict[str, Path]:
+    """The tarballs of all releases by version, built if need be. Raises as `build`."""
+    return build(VERSIONS, out_dir)
+
+
+def build(versions: Iterable[str], out_dir: Path) -> dict[str, Path]:
+    """The tarballs of some releases by version, in ``out_dir``, each with its sidecar; built if need be.
+
+    Several processes may build into one folder: they take turns, and the second finds what the first built.
+
+    Raises `LabError` (``unknown_release``, ``erlang_missing``, ``otp_incomplete``, ``build_failed``).
+    """
+    wanted = {version: out_dir / f"emqx-{version}.tar.gz" for version in versions}
+    for version in wanted:
+        if version not in VERSIONS:
+            raise LabError("unknown_release", f"There is no release {version}.", f"There are {', '.join(VERSIONS)}.")
+    installed = otp.find()
+    inputs = digest_of_inputs(installed)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with _turn(out_dir):
+        stale = {version: path for version, path in wanted.items() if not _is_current(path, inputs)}
+        if stale:
+            with tempfile.TemporaryDirectory(prefix=".build-", dir=out_dir) as work:
+                _build(stale, installed, Path(work))
+            for path in stale.values():
+                _stamp(path).write_text(inputs)
+    return wanted
+
+
+def digest_of_inputs(installed: Otp) -> str:
+    """A digest of all that a release is made of."""
+    beam = installed.beam.stat()
+    digest = hashlib.sha256(repr((installed, otp.os_name(), beam.st_size, beam.st_mtime_ns)).encode())
+    for path in sorted([Path(__file__), *sources.HERE.rglob("*")]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.name} {path.stat().st_mode}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_current(tarball: Path, inputs: str) -> bool:
+    stamp = _stamp(tarball)
+    return tarball.is_file() and sidecar(tarball).is_file() and stamp.is_file() and stamp.read_text() == inputs
+
+
+def _stamp(tarball: Path) -> Path:
+    return tarball.with_name(f".{tarball.name}.inputs")
+
+
+@contextmanager
+def _turn(out_dir: Path) -> Iterator[None]:
+    with (out_dir / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in out_dir.glob(".build-*"):
+            shutil.rmtree(left)
+        yield
+
+
+def _build(tarballs: dict[str, Path], installed: Otp, work: Path) -> None:
+    releases = {version: sources.apps(version) for version in tarballs}
+    beams = _compile(releases, installed, work)
+    common = installed.tree() | {
+        str(path.relative_to(FILES)): File(path, executable=os.access(path, os.X_OK))
+        for path in FILES.rglob("*")
+        if path.is_file()
+    }
+
+    def pack(version: str) -> None:
+        made = work / tarballs[version].name
+        own = _own_files(version, releases[version], beams, installed)
+        boot = {f"releases/{version}/start.boot": File(_boot_dir(work, version) / "start.boot")}
+        write(made, {**common, **own, **boot}, EMPTY_DIRECTORIES)
+        write_sidecar(made)
+        _stamp(tarballs[version]).unlink(missing_ok=True)
+        for part in (made, sidecar(made)):
+            part.rename(tarballs[version].with_name(part.name))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(pack, tarballs))
+
+
+def _compile(releases: dict[str, list[App]], installed: Otp, work: Path) -> dict[str, Path]:
+    """Compile each different source once, and make the boot files; the beams by source."""
+    beams: dict[str, Path] = {}
+    steps = []
+    for version, apps in releases.items():
+        for module, source in ((module, source) for app in apps for module, source in app.modules.items()):
+            if source not in beams:
+                directory = work / "modules" / hashlib.sha256(source.encode()).hexdigest()
+                directory.mkdir(parents=True)
+                (directory / f"{module}.erl").write_text(source)
+                beams[source] = directory / f"{module}.beam"
+                steps.append(_term("compile", directory / f"{module}.erl", directory))
+        boot_dir = _boot_dir(work, version)
+        _prepare_boot(version, apps, installed, boot_dir)
+        steps.append(_term("boot", boot_dir / "emqx", boot_dir / "lib", boot_dir))
+    plan = work / "plan"
+    plan.write_text("".join(steps))
+    escript = installed.root / "bin" / "escript"
+    done = subprocess.run([escript, sources.HERE / "make.escript", plan], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError("build_failed", "The release could not be built.", (done.stderr or done.stdout).strip())
+    return beams
+
+
+def _prepare_boot(version: str, apps: Sequence[App], installed: Otp, boot_dir: Path) -> None:
+    """A `lib` with all applications of a release, as far as the boot file's maker looks, and the `.rel` file."""
+    lib = boot_dir / "lib"
+    lib.mkdir(parents=True)
+    for app in otp.STARTED + otp.LOADED:
+        directory = installed.app_dir(app)
+        (lib / directory.name).symlink_to(directory)
+    for app in apps:
+        ebin = boot_dir / app.directory / "ebin"
+        ebin.mkdir(parents=True)
+        (ebin / f"{app.name}.app").write_text(app.spec)
+    (boot_dir / "emqx.rel").write_text(_rel(version, apps, installed))
+
+
+def _boot_dir(work: Path, version: str) -> Path:
+    return work / "boot" / version
+
+
+def _own_files(version: str, apps: Sequence[App], beams: dict[str, Path], installed: Otp) -> dict[str, File]:
+    ours = {
+        "releases/emqx_vars": _emqx_vars(version, installed),
+        "releases/start_erl.data": f"{installed.erts} {version}\n",
+        f"releases/{version}/emqx.rel": _rel(version, apps, installed),
+        f"releases/{version}/BUILD_INFO": _build_info(installed),
+    }
+    tree = {name: File(text.encode()) for name, text in ours.items()}
+    for app in apps:
+        ebin = f"{app.directory}/ebin"
+        tree[f"{ebin}/{app.name}.app"] = File(app.spec.encode())
+        tree.update({f"{ebin}/{module}.beam": File(beams[source]) for module, source in app.modules.items()})
+    return tree
+
+
+def _emqx_vars(version: str, installed: Otp) -> str:
+    return f"""\
+REL_VSN="{version}"
+ERTS_VSN="{installed.erts}"
+REL_NAME="emqx"
+RUNNER_USER=""
+IS_ENTERPRISE="no"
+RUNNER_LIB_DIR="$RUNNER_ROOT_DIR/lib"
+EMQX_ETC_DIR="$BASE_RUNNER_ROOT_DIR/etc"
+EMQX_LOG_DIR="$BASE_RUNNER_ROOT_DIR/log"
+"""
+
+
+def _rel(version: str, apps: Sequence[App], installed: Otp) -> str:
+    members = [f'{{{app}, "{installed.app_version(app)}"}}' for app in otp.STARTED]
+    members += [f'{{{app}, "{installed.app_version(app)}", load}}' for app in otp.LOADED]
+    members += [f'{{{app.name}, "{app.version}"}}' for app in apps]
+    listed = ",\n  ".join(members)
+    return f'{{release, {{"emqx", "{version}"}}, {{erts, "{installed.erts}"}},\n [{listed}]}}.\n'
+
+
+def _build_info(installed: Otp) -> str:
+    facts = {
+        "arch": installed.arch,
+        "wordsize": installed.wordsize,
+        "os": otp.os_name(),
+        "erlang": installed.version,
+        "elixir": "none",
+        "relform": "tgz",
+    }
+    return "".join(f'{key}: "{value}"\n' for key, value in facts.items())
+
+
+def _term(name: str, *paths: Path) -> str:
+    # A string is written alike in JSON and in Erlang.
+    return f"{{{name}, {', '.join(json.dumps(str(path), ensure_ascii=False) for path in paths)}}}.\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build the releases that ``arguments`` name, by default all, and print their paths; the exit status."""
+    parser = argparse.ArgumentParser(prog="lab.build", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("versions", metavar="VERSION", nargs="*", help=f"one of {', '.join(VERSIONS)}; default: all")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=OUT_DIR, help="folder of the tarballs")
+    options = parser.parse_args(arguments)
+    try:
+        for path in build(options.versions or VERSIONS, options.out.absolute()).values():
+            print(path)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

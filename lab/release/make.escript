@@ -1,0 +1,38 @@
+#!/usr/bin/env escript
+%% -*- erlang -*-
+%%! -noinput
+%% Compiles modules and makes boot files, in one VM: make.escript PLAN
+%% PLAN is a file of terms:
+%%     {compile, SourceFile, OutDir}.
+%%     {boot, RelFileWithoutExtension, LibDir, OutDir}.    LibDir becomes the boot variable RELEASE_LIB
+-mode(compile).
+
+main([Plan]) ->
+    {ok, Steps} = file:consult(Plan),
+    Workers = erlang:system_info(schedulers_online),
+    Shares = [share(Steps, Worker, Workers) || Worker <- lists:seq(1, Workers)],
+    Running = [spawn_monitor(fun() -> exit(lists:flatmap(fun make/1, Share)) end) || Share <- Shares],
+    Failures = lists:append([receive {'DOWN', Ref, process, Pid, Failed} -> failures(Failed) end || {Pid, Ref} <- Running]),
+    [io:format(standard_error, "~ts~n", [Failure]) || Failure <- Failures],
+    halt(length(Failures)).
+
+share(Steps, Worker, Workers) ->
+    [Step || {Number, Step} <- lists:zip(lists:seq(1, length(Steps)), Steps), Number rem Workers + 1 =:= Worker].
+
+failures(Failed) when is_list(Failed) -> Failed;
+failures(Reason) -> [io_lib:format("~tp", [Reason])].
+
+make({compile, Source, OutDir}) ->
+    case compile:file(Source, [deterministic, debug_info, warnings_as_errors, return, {outdir, OutDir}]) of
+        {ok, _Module, _Warnings} -> [];
+        {error, Errors, Warnings} ->
+            [io_lib:format("~ts:~p: ~ts", [filename:basename(File), Place, Module:format_error(Reason)])
+             || {File, Found} <- Errors ++ Warnings, {Place, Module, Reason} <- Found]
+    end;
+make({boot, Rel, LibDir, OutDir}) ->
+    Options = [{path, [filename:join([LibDir, "*", "ebin"])]}, {variables, [{"RELEASE_LIB", LibDir}]},
+               {outdir, OutDir}, {script_name, "start"}, no_module_tests, no_dot_erlang, no_warn_sasl, silent],
+    case systools:make_script(Rel, Options) of
+        {ok, _Module, _Warnings} -> [];
+        {error, Module, Reason} -> [Module:format_error(Reason)]
+    end.
