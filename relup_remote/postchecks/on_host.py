@@ -12,6 +12,7 @@ import pwd
 import re
 import sqlite3
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -53,11 +54,11 @@ def _base(root: Path) -> Path:
 
 
 def _data_dir(words: List[str]) -> str:
-    """The last option of the line; it may hold spaces, which may or may not have split it."""
+    """All words up to the next option; it may hold spaces, which may or may not have split it."""
     if "-emqx_data_dir" not in words:
         return "data"
     last = len(words) - 1 - words[::-1].index("-emqx_data_dir")
-    return " ".join(words[last + 1 :])
+    return " ".join(takewhile(lambda word: not word.startswith("-"), words[last + 1 :]))
 
 
 def _user(uid: int) -> str:

@@ -172,8 +172,8 @@ def gated(folder: Path, gate: Path, source: str = BASE, target: str = FIRST) -> 
     """A catalogue whose hop waits at its first instruction until the file `gate` is there."""
     original = PROJECT / "priv" / "relup" / f"{source}-to-{target}.relup"
     text = original.read_text()
-    first = f'code_changes => [{{load_module, lab_gate}}, {{apply, lab_gate, wait, ["{gate}"]}},'
-    changed = text.replace("code_changes => [", first, 1)
+    first = f'code_changes => [{{load_module, lab_gate}}, {{apply, lab_gate, wait, ["{gate}"]}}] ++'
+    changed = text.replace("code_changes =>", first, 1)
     assert changed != text
     shutil.copytree(original.parent, folder)
     (folder / original.name).write_text(changed)

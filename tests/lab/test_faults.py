@@ -66,7 +66,7 @@ def test_failing_hop_is_taken_back(lab: Lab, relup: Tool, tarball: Path, tmp_pat
     catalogue = gated(tmp_path / "catalogue", tmp_path / "gate")
     hop = catalogue / f"{BASE}-to-{FIRST}.relup"
     # The swap before it has been made when the second instruction fails: a beam that no VM can load.
-    text = hop.read_text().split("code_changes => [")[0]
+    text = hop.read_text().split("code_changes =>")[0]
     hop.write_text(
         text
         + "code_changes => [{load_module, emqx_release}, {load_module, lab_gate}, {apply, lab_gate, wait, [1]}]}.\n"

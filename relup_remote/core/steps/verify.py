@@ -41,9 +41,9 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     }
     row = _last_row(context)
     if row is not None and row["id"] != context.row:
-        signals["history"] = (
-            None if row["result"] == "success" else "the last attempt ended in {}".format(row["result"])
-        )
+        # A verification that failed then is what is being done again now.
+        fine = row["result"] in ("success", "verify_failed")
+        signals["history"] = None if fine else "the last attempt ended in {}".format(row["result"])
     modules: List[str] = []
     if row is not None and row["target_vsn"] == target:
         modules = row["extra"].get("modules", [])
