@@ -218,5 +218,6 @@ def run(arguments: List[str]) -> int:
 if __name__ == "__main__":
     status = run(sys.argv[1:])
     sys.stdout.flush()
+    sys.stderr.flush()
     # All is said and done; an interpreter that takes itself apart first costs a sixth of a short run.
     os._exit(status)
