@@ -73,7 +73,7 @@ class Lab:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         directory = state_dir(state)
-        self._made = _load(directory)
+        self._made = load(directory)
         known = self._made or Layout(directory)
         self.layout = Layout(
             directory,
@@ -235,14 +235,15 @@ class Lab:
 
     def _prepare(self) -> None:
         layout = self.layout
-        layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.state.mkdir(parents=True, exist_ok=True)
+        layout.state.chmod(0o700)
         client_key = sshd.make_key(layout.client_key, "lab")
         public_keys = {host.name: sshd.prepare(host, self.user, client_key) for host in layout.hosts}
         layout.known_hosts.write_text(config_files.known_hosts(layout.hosts, public_keys))
         layout.ssh_config.write_text(config_files.ssh_config(layout, self.user))
         layout.inventory.parent.mkdir(exist_ok=True)
         layout.inventory.write_text(config_files.inventory(layout, self.user))
-        _save(layout)
+        save(layout)
         self._made = layout
 
     def _unpack(self, host: Host, tarball: Path) -> None:
@@ -309,12 +310,14 @@ def _each(hosts: Iterable[Host], action: Callable[[Host], T]) -> list[T]:
     return [future.result() for future in running]
 
 
-def _save(layout: Layout) -> None:
+def save(layout: Layout) -> None:
+    """Note how a lab was made, in its state folder."""
     settings = {"nodes": layout.nodes, "ports": asdict(layout.ports), "epmd": layout.epmd}
     layout.settings.write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _load(state: Path) -> Layout | None:
+def load(state: Path) -> Layout | None:
+    """How the lab in a state folder was made, None if there is none."""
     path = Layout(state).settings
     if not path.exists():
         return None

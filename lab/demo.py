@@ -51,7 +51,7 @@ def _show(lab: Lab, clients: int) -> bool:
         seconds = time.monotonic() - started
         evidence = traffic.stop()
     print(f"\nclients, over {seconds:.0f} s: {evidence}")
-    print(_verdict(succeeded, evidence), flush=True)
+    print(verdict(succeeded, evidence), flush=True)
     return succeeded and evidence.held
 
 
@@ -63,7 +63,8 @@ def _command(words: list[str]) -> bool:
     return subprocess.run([str(program), *words], cwd=PROJECT, stdin=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def _verdict(succeeded: bool, evidence: Evidence) -> str:
+def verdict(succeeded: bool, evidence: Evidence) -> str:
+    """The last line of the demonstration."""
     if not succeeded:
         return "it did not hold: a command failed"
     return "it held: nobody noticed" if evidence.held else "it did not hold: clients noticed"
