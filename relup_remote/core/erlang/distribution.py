@@ -31,6 +31,7 @@ _SEND = 2
 _PASS_THROUGH = 112
 _TICK_INTERVAL = 10.0
 _MAX_PACKET = 1 << 30
+_MAX_HANDSHAKE = 1 << 16
 _STALLED = 60.0
 
 
@@ -72,6 +73,8 @@ class Connection:
         """Connects and shakes hands within `timeout` seconds. Raises `DistributionError`."""
         self.node = node
         self.name = "remsh{}@{}".format(int.from_bytes(os.urandom(3), "big"), node.partition("@")[2])
+        # Over TLS the node has two bytes more before the messages of the handshake.
+        self._length = ">H" if address.context is None else ">I"
         self._creation = int.from_bytes(os.urandom(4), "big") | 4
         self._calls = 0
         self._lock = threading.Lock()
@@ -169,7 +172,9 @@ class Connection:
                     raise NotInTime("no answer in time")
                 raise DistributionError("the connection stalled within a message")
             try:
-                chunk = self._socket.recv(min(missing, 1 << 20))
+                # A TLS socket can't be read and written at the same time.
+                with self._lock:
+                    chunk = self._socket.recv(min(missing, 1 << 20))
             except OSError as error:
                 raise DistributionError("the connection broke: {}".format(error))
             if not chunk:
@@ -211,11 +216,13 @@ class Connection:
             raise DistributionError("the node does not know the cookie", refused=True)
 
     def _put(self, message: bytes) -> None:
-        self._socket.sendall(struct.pack(">H", len(message)) + message)
+        self._socket.sendall(struct.pack(self._length, len(message)) + message)
 
     def _get(self) -> bytes:
         deadline = time.monotonic() + (self._socket.gettimeout() or 10.0)
-        (size,) = struct.unpack(">H", self._read(2, deadline))
+        (size,) = struct.unpack(self._length, self._read(struct.calcsize(self._length), deadline))
+        if size > _MAX_HANDSHAKE:
+            raise DistributionError("no message of the handshake came")
         return self._read(size, deadline)
 
 
