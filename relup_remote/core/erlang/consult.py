@@ -8,7 +8,7 @@ import re
 from typing import Any, List
 
 _TOKEN = re.compile(
-    r"""\s+ | %[^\n]* | (?P<string>"(?:[^"\\]|\\.)*") | '(?P<quoted>(?:[^'\\]|\\.)*)' | (?P<number>-?\d+)
+    r"""\s+ | %[^\n]* | (?P<string>"(?:[^"\\]|\\.)*") | '(?P<quoted>(?:[^'\\]|\\.)*)' | (?P<number>-?\d+)(?![\d\#]|\.\d)
     | (?P<word>[a-z][\w@]*) | (?P<mark>[][{},.]|<<|>>)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -23,7 +23,7 @@ def read_terms(source: str) -> List[Any]:
     terms: List[Any] = []
     while tokens:
         terms.append(_term(tokens))
-        if not tokens or tokens.pop(0) != ".":
+        if not tokens or not _is_mark(tokens.pop(0), "."):
             raise ValueError("a term does not end with a full stop")
     return terms
 
@@ -65,16 +65,21 @@ def _term(tokens: List[Any]) -> Any:
     if not tokens:
         raise ValueError("the file ends within a term")
     token = tokens.pop(0)
-    if token not in ("[", "{") or isinstance(token, (Word, _Text)):
-        if isinstance(token, (Word, _Text, int)):
-            return token
+    if isinstance(token, (Word, _Text, int)):
+        return token
+    if token not in ("[", "{"):
         raise ValueError("{!r} where a term should begin".format(token))
     close, items = {"[": "]", "{": "}"}[token], []
-    while tokens and tokens[0] != close:
+    while tokens and not _is_mark(tokens[0], close):
         items.append(_term(tokens))
-        if tokens and tokens[0] == ",":
+        if tokens and _is_mark(tokens[0], ","):
             tokens.pop(0)
     if not tokens:
         raise ValueError("the file ends within a term")
     tokens.pop(0)
     return items if close == "]" else tuple(items)
+
+
+def _is_mark(token: Any, mark: str) -> bool:
+    # An atom or a string may look just like one.
+    return type(token) is str and token == mark

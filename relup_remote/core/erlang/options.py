@@ -17,6 +17,8 @@ def client_context(path: str) -> ssl.SSLContext:
     """
     with open(path, encoding="utf-8") as file:
         terms = read_terms(file.read())
+    if len(terms) != 1 or not isinstance(terms[0], list):
+        raise ValueError("the option file is not one list")
     sections = {item[0]: item[1] for item in terms[0] if isinstance(item, tuple) and len(item) == 2}
     client, server = _options(sections.get("client")), _options(sections.get("server"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
