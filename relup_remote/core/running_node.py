@@ -170,14 +170,19 @@ def _home_cookie(uid: int) -> str:
 
 def listening_ports(folder: str) -> List[int]:
     """The TCP ports on which the process of the /proc folder listens; none where that can't be seen."""
-    inodes = set()
     try:
-        for entry in os.listdir(os.path.join(folder, "fd")):
-            target = os.readlink(os.path.join(folder, "fd", entry))
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+        entries = os.listdir(os.path.join(folder, "fd"))
     except OSError:
         return []
+    inodes = set()
+    for entry in entries:
+        try:
+            target = os.readlink(os.path.join(folder, "fd", entry))
+        except OSError:
+            # Closed meanwhile.
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
     ports = []
     for table in ("tcp", "tcp6"):
         try:
