@@ -1,0 +1,265 @@
+"""Finding VMs: by /proc folders as EMQX's VMs have them, and a real one in the real /proc."""
+
+import os
+import pwd
+import socket
+from pathlib import Path
+
+import pytest
+
+from relup_remote.core.erlang.link import connect
+from relup_remote.core.protocol import Failure
+from relup_remote.core.running_node import RunningNode, all_nodes, base_of, find, listening_ports
+
+from .vm import Vm
+
+HEAD = (
+    "emqx -Bd -spp true -A 4 -- -root {root} -bindir {root}/erts-15.2/bin -progname {root}/bin/emqx -- -home /home/x --"
+)
+BODY = (
+    "-boot {root}/releases/5.10.4/start -boot_var RELEASE_LIB {root}/lib -mode embedded -name {name}"
+    " -mnesia dump_log_write_threshold 5000 -kernel net_ticktime 60 inet_dist_base_port 5370 -setcookie s3cret"
+    " -start_epmd false -epmd_module ekka_epmd -proto_dist ekka"
+)
+TAIL = "-- -noshell -noinput -ekka_proto_dist inet_tcp -emqx_data_dir"
+
+
+class Proc:
+    """A folder made to look like /proc."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "self").mkdir()
+        self.add(1, ["init"], comm="init")
+
+    def add(self, pid: int, words: list[str], comm: str = "beam.smp", environ: str = "") -> None:
+        process = self.folder / str(pid)
+        process.mkdir()
+        (process / "comm").write_text(comm + "\n")
+        (process / "cmdline").write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
+        (process / "environ").write_text(environ)
+
+    def emqx(self, pid: int, root: str = "/opt/emqx", name: str = "emqx@10.0.0.1", data: str = "data") -> None:
+        """An EMQX node as its wrapper starts it."""
+        words = f"{HEAD} {BODY} {TAIL}".format(root=root, name=name).split(" ")
+        self.add(pid, [*words, data])
+
+    def node(self, *words: str, environ: str = "") -> RunningNode:
+        """The node of the one VM with these options."""
+        self.add(4711, ["n", "--", "-root", "/opt/emqx", *words], environ=environ)
+        found = self.find()
+        assert found is not None
+        return found
+
+    def find(self, root_dir: str | None = None, name: str | None = None) -> RunningNode | None:
+        return find(root_dir, name, str(self.folder))
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Proc:
+    return Proc(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------- one node
+
+
+def test_all_that_an_emqx_command_line_tells(proc: Proc) -> None:
+    proc.emqx(4711)
+    node = proc.find()
+    assert node is not None
+    assert node[:6] == (4711, os.geteuid(), "emqx@10.0.0.1", "/opt/emqx", "/opt/emqx", "/opt/emqx/data")
+    peer = node.peer
+    assert (peer.name, peer.cookie, peer.protocol) == ("emqx@10.0.0.1", "s3cret", "inet_tcp")
+    assert (peer.uses_epmd, peer.port_base, peer.options_file) == (False, 5370, None)
+    assert peer.wrapper in ("/opt/emqx/bin/emqx", "/usr/bin/emqx")
+    assert "s3cret" not in repr(node)
+
+
+def test_nothing_runs(proc: Proc) -> None:
+    assert all_nodes(str(proc.folder)) == []
+    assert proc.find() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "comm"),
+    [
+        (["n", "-root", "/r", "-name", "a@h"], "emqx"),
+        (["n", "-root", "/r"], "beam.smp"),
+        (["n", "-name", "a@h"], "beam.smp"),
+        (["n", "-root", "/r", "-name"], "beam.smp"),
+        ([], "beam.smp"),
+    ],
+    ids=["another program", "no name", "no root", "no value", "a zombie"],
+)
+def test_processes_that_are_no_nodes(proc: Proc, words: list[str], comm: str) -> None:
+    proc.add(7, words, comm)
+    assert proc.find() is None
+
+
+def test_a_process_that_ends_while_it_is_looked_at(proc: Proc) -> None:
+    (proc.folder / "77").mkdir()
+    assert proc.find() is None
+
+
+def test_the_last_of_repeated_options_counts(proc: Proc) -> None:
+    node = proc.node("-name", "old@h", "-setcookie", "old", "--", "-name", "new@h", "-setcookie", "new")
+    assert (node.name, node.peer.cookie) == ("new@h", "new")
+
+
+@pytest.mark.parametrize(
+    ("words", "data_dir"),
+    [
+        (["-emqx_data_dir", "data"], "/opt/emqx/data"),
+        (["-emqx_data_dir", "/var/lib/emqx"], "/var/lib/emqx"),
+        (["-emqx_data_dir", "/srv/my data/a  b"], "/srv/my data/a  b"),
+        (["-emqx_data_dir", "/srv/my", "data"], "/srv/my data"),
+        ([], "/opt/emqx/data"),
+        (["-emqx_data_dir", ""], "/opt/emqx/data"),
+    ],
+)
+def test_the_data_folder(proc: Proc, words: list[str], data_dir: str) -> None:
+    assert proc.node("-name", "a@h", *words).data_dir == data_dir
+
+
+def test_a_short_name_gets_the_hosts(proc: Proc) -> None:
+    assert proc.node("-sname", "emqx").name == "emqx@" + socket.gethostname().partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "protocol", "options_file"),
+    [
+        ([], "inet_tcp", None),
+        (["-proto_dist", "inet6_tcp"], "inet6_tcp", None),
+        (["-proto_dist", "ekka"], "inet_tcp", None),
+        (["-proto_dist", "ekka", "-ekka_proto_dist", "inet_tls", "-ssl_dist_optfile", "/o"], "inet_tls", "/o"),
+    ],
+)
+def test_the_protocol(proc: Proc, words: list[str], protocol: str, options_file: str | None) -> None:
+    peer = proc.node("-name", "a@h", *words).peer
+    assert (peer.protocol, peer.options_file) == (protocol, options_file)
+
+
+@pytest.mark.parametrize(
+    ("words", "base"),
+    [
+        ([], 4370),
+        (["-kernel", "inet_dist_base_port", "5000"], 5000),
+        (["-kernel", "net_ticktime", "60", "inet_dist_base_port", "5000"], 5000),
+        (["-kernel", "net_ticktime", "60", "-kernel", "inet_dist_base_port", "5000", "-setcookie", "c"], 5000),
+        (["-kernel", "inet_dist_base_port", "many"], 4370),
+        (["-stdlib", "inet_dist_base_port", "5000"], 4370),
+        (["-kernel", "net_ticktime", "60", "-stdlib", "inet_dist_base_port", "5000"], 4370),
+        (["-kernel", "inet_dist_base_port"], 4370),
+    ],
+)
+def test_the_base_of_the_fixed_port(proc: Proc, words: list[str], base: int) -> None:
+    assert proc.node("-name", "a@h", *words).peer.port_base == base
+
+
+@pytest.mark.parametrize(
+    ("environ", "port"), [("", 4369), ("A=1\0ERL_EPMD_PORT=4400\0B=2\0", 4400), ("ERL_EPMD_PORT=x\0", 4369)]
+)
+def test_a_plain_node_is_looked_up_in_its_epmd(proc: Proc, environ: str, port: int) -> None:
+    peer = proc.node("-name", "a@h", environ=environ).peer
+    assert peer.uses_epmd
+    assert peer.epmd_port == port
+
+
+@pytest.mark.parametrize(("content", "cookie"), [("HOMECOOKIE\n", "HOMECOOKIE"), (None, "")])
+def test_a_cookie_that_is_not_on_the_command_line(
+    proc: Proc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None, cookie: str
+) -> None:
+    if content is not None:
+        (tmp_path / ".erlang.cookie").write_text(content)
+    found = list(pwd.getpwuid(os.geteuid()))
+    found[5] = str(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd(found))
+    assert proc.node("-name", "a@h").peer.cookie == cookie
+
+
+# ------------------------------------------------------------------------------------------------- which node
+
+
+@pytest.mark.parametrize(
+    ("root", "base"),
+    [
+        ("/opt/emqx", "/opt/emqx"),
+        ("/opt/emqx/relup/5.10.5", "/opt/emqx"),
+        ("/opt/emqx/relup/5.10.5/relup/5.10.6", "/opt/emqx"),
+        ("/opt/relup", "/opt/relup"),
+        ("/relup", "/relup"),
+        ("/", "/"),
+    ],
+)
+def test_the_base_of_a_chain(root: str, base: str) -> None:
+    assert base_of(root) == base
+
+
+def test_a_node_in_a_chain_is_found_by_its_base_and_by_its_own_root(proc: Proc, tmp_path: Path) -> None:
+    root = "/opt/emqx/relup/5.10.5/relup/5.10.6"
+    proc.emqx(5, root)
+    for root_dir in (None, "/opt/emqx", "/opt/emqx/", root):
+        node = proc.find(root_dir)
+        assert node is not None
+        assert (node.root, node.base, node.data_dir) == (root, "/opt/emqx", "/opt/emqx/data")
+    assert proc.find("/opt/emqx/relup/5.10.5") is None
+
+
+def test_a_root_may_be_given_by_a_link_to_it(proc: Proc, tmp_path: Path) -> None:
+    real, link = tmp_path / "emqx-5.10.4", tmp_path / "emqx"
+    real.mkdir()
+    link.symlink_to(real)
+    proc.emqx(5, str(real))
+    assert proc.find(str(link)) is not None
+
+
+def test_several_nodes(proc: Proc) -> None:
+    proc.emqx(5, "/opt/a", "emqx1@10.0.0.1")
+    proc.emqx(6, "/opt/b", "emqx2@10.0.0.1")
+    proc.emqx(7, "/opt/b", "emqx3@10.0.0.1")
+    for root_dir, name, pid in (
+        ("/opt/a", None, 5),
+        (None, "emqx2@10.0.0.1", 6),
+        (None, "emqx3", 7),
+        ("/opt/b", "emqx3@10.0.0.1", 7),
+    ):
+        node = proc.find(root_dir, name)
+        assert node is not None
+        assert node.os_pid == pid
+    assert proc.find("/opt/a", "emqx2") is None
+    assert proc.find(None, "emqx") is None
+    for root_dir, pids in ((None, {5, 6, 7}), ("/opt/b", {6, 7})):
+        with pytest.raises(Failure) as caught:
+            proc.find(root_dir)
+        assert caught.value.err_type == "ambiguous_node"
+        assert {node["pid"] for node in caught.value.detail["nodes"]} == pids
+        assert "s3cret" not in f"{caught.value} {caught.value.to_json()}"
+
+
+# ------------------------------------------------------------------------------------------------- a real one
+
+
+def test_a_real_vm_is_found_and_reached(vm: Vm) -> None:
+    node = find(None, vm.name)
+    assert node is not None
+    assert (node.os_pid, node.uid, node.name) == (vm.process.pid, os.geteuid(), vm.name)
+    assert node.peer.epmd_port == vm.epmd
+    link = connect(node.peer)
+    assert link.kind == "distribution"
+    assert bytes(link.call("code", "root_dir", [])).decode() == node.root
+    link.close()
+
+
+def test_the_ports_on_which_a_real_vm_listens(vm: Vm) -> None:
+    assert vm.port in listening_ports(f"/proc/{vm.process.pid}")
+    assert listening_ports("/nonexistent") == []
+
+
+def test_the_ports_on_which_we_listen() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as four,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+    ):
+        expected = {four.getsockname()[1], six.getsockname()[1]}
+        assert expected <= set(listening_ports("/proc/self"))
+    assert not expected & set(listening_ports("/proc/self"))
