@@ -348,7 +348,10 @@ describe_process(Pid) ->
     #{pid => to_binary(pid_to_list(Pid)), name => Name, initial_call => short(proc_lib:translate_initial_call(Pid))}.
 
 %% The supervised processes whose child specification lists Mod, or that answer get_modules with it.
-processes_of(Mod) ->
+processes_of(Mod) -> [Pid || {_, Pid} <- supervised(Mod)].
+
+%% The same as {Supervisor, Pid}.
+supervised(Mod) ->
     lists:append([under(Sup, Mod) || {App, _, _} <- application:which_applications(), Sup <- top_supervisor(App)]).
 
 top_supervisor(App) ->
@@ -363,15 +366,15 @@ top_supervisor(App) ->
 
 under(Sup, Mod) ->
     lists:append([case Child of
-                      {_, Pid, supervisor, _} when is_pid(Pid) -> own(Child, Mod) ++ under(Pid, Mod);
-                      _ -> own(Child, Mod)
+                      {_, Pid, supervisor, _} when is_pid(Pid) -> own(Sup, Child, Mod) ++ under(Pid, Mod);
+                      _ -> own(Sup, Child, Mod)
                   end || Child <- children(Sup)]).
 
-own({_, Pid, worker, dynamic}, Mod) when is_pid(Pid) ->
-    [Pid || Mods <- [get_modules(Pid)], lists:member(Mod, Mods)];
-own({_, Pid, _, Mods}, Mod) when is_pid(Pid), is_list(Mods) ->
-    [Pid || lists:member(Mod, Mods)];
-own(_, _) -> [].
+own(Sup, {_, Pid, worker, dynamic}, Mod) when is_pid(Pid) ->
+    [{Sup, Pid} || Mods <- [get_modules(Pid)], lists:member(Mod, Mods)];
+own(Sup, {_, Pid, _, Mods}, Mod) when is_pid(Pid), is_list(Mods) ->
+    [{Sup, Pid} || lists:member(Mod, Mods)];
+own(_, _, _) -> [].
 
 children(Sup) ->
     Suspended = case process_info(Sup, current_function) of
@@ -608,7 +611,9 @@ load(Mods, #{ctx := Ctx, undo := Undo, helpers := Helpers} = State) ->
     Beams = [{Mod, wanted_beam(Mod, Ctx)} || Mod <- Mods],
     Changed = lists:ukeysort(1, [Each || {Mod, Beam} = Each <- Beams, not unchanged(Mod, Beam)]),
     Taken = [how_to_undo(Mod) || {Mod, _} <- Changed],
-    swap(Changed),
+    try swap(Changed)
+    catch throw:{Type, Format, Args} -> failed(Type, Format, Args, State#{undo := Taken ++ Undo})
+    end,
     Own = [Mod || {Mod, _} <- Changed, is_helper(Mod, Ctx)],
     Does = maps:from_list([{Mod, case lists:keymember(Mod, 1, Changed) of
                                      true -> <<"loaded">>;
@@ -688,15 +693,21 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
         false ->
             prepare(Mod, Beam),
             How = how_to_undo(Mod),
-            Pids = processes_of(Mod),
+            Found = supervised(Mod),
             purge(Mod),
             Start = now_us(),
-            Suspended = suspend(Pids),
+            %% A child that started after the look would keep an old state: its supervisor stands still as well.
+            Sups = suspend(lists:usort([Sup || {Sup, _} <- Found])),
+            Pids = lists:usort([Pid || {_, Pid} <- Found]),
+            Suspended = try suspend(Pids ++ (late_children(Sups, Mod) -- Pids))
+                        catch throw:Unsuspended -> ask_all(Sups, resume), throw(Unsuspended)
+                        end,
             try swap([{Mod, Beam}])
-            catch throw:Reason -> ask_all(Suspended, resume), throw(Reason)
+            catch throw:Reason -> ask_all(Suspended ++ Sups, resume), throw(Reason)
             end,
             Change = {change_code, Mod, From, Extra},
             {Changed, Failed} = change(Suspended, Change),
+            ask_all(Sups, resume),
             Window = now_us() - Start,
             Next = State#{undo := [How | Undo], suspended := Before + Window, firm := maps:get(firm, State) orelse Changed > 0},
             case Failed of
@@ -706,7 +717,7 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
                     Restored = undo(How),
                     ask_all(Suspended, resume),
                     Left = case Restored of
-                               ok -> State#{suspended := Before + Window};
+                               true -> State#{suspended := Before + Window};
                                _ -> Next
                            end,
                     {failed, {code_change_failed, text("~p of ~p: ~0tP", [Pid, Mod, Why, 20])}, Left};
@@ -717,6 +728,11 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
                                                        [length(Failed), length(Suspended), Mod, Pid, Why, 20])}, Next}
             end
     end.
+
+%% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
+late_children(Sups, Mod) ->
+    [Pid || Sup <- Sups, {links, Links} <- [process_info(Sup, links)], Pid <- Links, is_pid(Pid),
+            element(1, proc_lib:translate_initial_call(Pid)) =:= Mod].
 
 %% Suspends all at once; returns those that are alive and suspended.
 suspend(Pids) ->
@@ -838,7 +854,7 @@ taken_back(Stage, {Item, {Type, Message}}, #{firm := Firm, undo := Undo} = State
     unload_helpers(State),
     Reversible = Stage =:= code_changes andalso not Firm,
     Left = case Reversible of
-               true -> [U || U <- Undo, undo(U) =/= ok];
+               true -> [U || U <- Undo, undo(U) =/= true];
                false -> Undo
            end,
     Undone = Reversible andalso Left =:= [],
@@ -849,12 +865,21 @@ taken_back(Stage, {Item, {Type, Message}}, #{firm := Firm, undo := Undo} = State
         restart => Stage =:= code_changes andalso not Undone}.
 
 undo({reload, Mod, Path}) ->
-    case code:soft_purge(Mod) andalso read_beam(Mod, Path) of
-        {ok, Beam} -> try swap([{Mod, Beam}]), _ = code:soft_purge(Mod), ok catch throw:Why -> Why end;
+    case read_beam(Mod, Path) of
+        {ok, Beam} -> unchanged(Mod, Beam) orelse put_back(Mod, Beam);
         Other -> Other
     end;
-undo({remove, Mod}) -> case unload(Mod) of true -> ok; false -> in_use end;
+undo({remove, Mod}) -> (not erlang:module_loaded(Mod)) orelse unload(Mod);
 undo({lost, _}) -> lost.
+
+put_back(Mod, Beam) ->
+    try
+        swap([{Mod, Beam}]),
+        code:soft_purge(Mod),
+        true
+    catch
+        throw:Why -> Why
+    end.
 
 %% ------------------------------------------------------------------------------------------------- verify
 

@@ -76,14 +76,13 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     err_type = outcome["result"] if outcome["result"] in ERRORS else "internal_error"
     undone = bool(outcome.get("undone"))
     place = "Instruction {}: ".format(outcome["n"]) if outcome.get("n") else ""
+    said = str(outcome.get("message", "")).rstrip(".")
     after = (
         "All was taken back; the node is as it was before." if undone else "What was done before it was not taken back."
     )
     detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
     context.changed = not undone
-    raise Failure(
-        err_type, "{}{} {}".format(place, outcome.get("message", ""), after), detail=detail, changed=not undone
-    )
+    raise Failure(err_type, "{}{}. {}".format(place, said, after), detail=detail, changed=not undone)
 
 
 def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
