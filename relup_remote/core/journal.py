@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import time
+from contextlib import closing
 from typing import Any, Dict, List, Optional
 
 from .protocol import Failure
@@ -81,9 +82,9 @@ class Journal:
             return []
         query = "SELECT {} FROM attempts ORDER BY id DESC LIMIT ?".format(", ".join(_COLUMNS))  # noqa: S608
         try:
-            with self._open() as connection:
+            with closing(self._open()) as connection:
                 found = connection.execute(query, (limit if limit > 0 else -1,)).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise self._failure(error)
         return [_row(values) for values in reversed(found)]
 
@@ -97,8 +98,7 @@ class Journal:
 
     def _execute(self, statement: str, values: Any) -> int:
         try:
-            with self._open() as connection:
-                connection.execute(_SCHEMA)
+            with closing(self._open()) as connection, connection:
                 return connection.execute(statement, values).lastrowid or 0
         except (sqlite3.Error, OSError) as error:
             raise self._failure(error)
@@ -106,6 +106,8 @@ class Journal:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=10)
         connection.execute("PRAGMA synchronous = FULL")
+        # Whoever made the file may have ended before it held a table.
+        connection.execute(_SCHEMA)
         return connection
 
     def _failure(self, error: Exception) -> Failure:
