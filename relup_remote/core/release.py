@@ -127,29 +127,36 @@ def boot_chain(base: str) -> List[str]:
 
 
 def missing_in(root: str) -> List[str]:
-    """What a deployed tree lacks to be whole, as relative paths: by its own .rel and .app files. Empty when whole."""
+    """What a deployed tree lacks to be whole, as relative paths: by its own .rel and .app files. Empty when whole.
+
+    One of these two that can't be understood counts as missing.
+    """
     try:
         facts = read_tree(root)
     except Failure as failure:
         return [failure.message]
     rel_file = os.path.join("releases", facts.version, "emqx.rel")
-    rel = _consult(os.path.join(root, rel_file))
-    if not isinstance(rel, tuple) or len(rel) < 4 or rel[0] != "release":
+    try:
+        _, _, (_, erts), apps = _consult(os.path.join(root, rel_file))
+        versions = [(app[0], app[1]) for app in apps]
+    except (TypeError, ValueError, IndexError):
         return [rel_file]
-    wanted = [os.path.join("bin", "emqx"), os.path.join("erts-{}".format(rel[2][1]), "bin", "beam.smp")]
-    for app in rel[3]:
-        wanted += _app_files(root, app[0], app[1])
-    return [path for path in wanted if not os.path.exists(os.path.join(root, path))]
+    wanted = [os.path.join("bin", "emqx"), os.path.join("erts-{}".format(erts), "bin", "beam.smp")]
+    missing = [path for path in wanted if not os.path.exists(os.path.join(root, path))]
+    for app, version in versions:
+        missing += _missing_of_app(root, app, version)
+    return missing
 
 
-def _app_files(root: str, app: str, version: str) -> List[str]:
+def _missing_of_app(root: str, app: str, version: str) -> List[str]:
     ebin = os.path.join("lib", "{}-{}".format(app, version), "ebin")
     spec_file = os.path.join(ebin, app + ".app")
     spec = _consult(os.path.join(root, spec_file))
     if not isinstance(spec, tuple) or len(spec) != 3 or spec[0] != "application":
         return [spec_file]
     modules: List[str] = next((item[1] for item in spec[2] if item[0] == "modules"), [])
-    return [spec_file] + [os.path.join(ebin, module + ".beam") for module in modules]
+    beams = [os.path.join(ebin, module + ".beam") for module in modules]
+    return [path for path in beams if not os.path.exists(os.path.join(root, path))]
 
 
 def _consult(path: str) -> Any:
