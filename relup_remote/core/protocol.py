@@ -293,9 +293,6 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The hop does not reload emqx_release, so the node would go on reporting the old version.",
         "Add {load_module, emqx_release} to the hop.",
     ),
-    "version_not_reported": ErrorSpec(
-        "After the hop the node does not report the target version.", "Compare emqx_release in the target."
-    ),
     "sticky_module": ErrorSpec(
         "A module of the hop lies in a sticky directory.", "Such a module can't be replaced hot."
     ),
