@@ -1,4 +1,4 @@
-# ruff: noqa: PLC0415, PTH102, PTH104, PTH108, PTH111, PTH112, PTH118, PTH208, UP006, UP035, UP036, UP045
+# ruff: noqa: PLC0415, PTH102, PTH104, PTH108, PTH111, PTH112, PTH118, PTH208, UP036
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): runs first there, and brings the core to life.
 
 It is called with the core's digest, its size in bytes, and the user to become or nothing. It says one line::

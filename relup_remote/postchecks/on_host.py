@@ -4,7 +4,7 @@ Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR``.
 """
 
 # Python 3.6 knows no newer spellings.
-# ruff: noqa: UP006, UP032, UP035, UP045, B905
+# ruff: noqa: UP032
 
 import getpass
 import json

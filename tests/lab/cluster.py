@@ -137,7 +137,8 @@ def foreign(lab: Lab, host: str) -> str:
         ' [N || N <- registered(), string:prefix(atom_to_list(N), "relup_") =/= nomatch],'
         " length(nodes(hidden)) - 1,"
         ' [P || P <- code:get_path(), string:find(P, "relup_remote") =/= nomatch],'
-        " [P || P <- processes(), {current_function, {erl_eval, _, _}} <- [process_info(P, current_function)],"
+        " [P || P <- processes(), P =/= self(),"
+        "  {current_function, {erl_eval, _, _}} <- [process_info(P, current_function)],"
         "  {dictionary, D} <- [process_info(P, dictionary)], D =:= []]}",
     )
 
