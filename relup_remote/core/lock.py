@@ -14,6 +14,9 @@ from .protocol import Failure
 
 FILE = "lock"
 
+_LOOK = 0.2
+"""Seconds within which whoever only looks who holds a lock (see `holder`) has let go of it."""
+
 
 class Lock:
     """A context manager that holds the lock of a folder. Entering raises `Failure` upgrade_in_progress.
@@ -33,9 +36,7 @@ class Lock:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise writing_failure(error, self._path)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._take():
             holder = holder_of(self._descriptor) or {}
             os.close(self._descriptor)
             raise held(holder)
@@ -44,6 +45,17 @@ class Lock:
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(content, sort_keys=True).encode("utf-8"), 0)
         return self
+
+    def _take(self) -> bool:
+        deadline = time.monotonic() + _LOOK
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                if time.monotonic() > deadline:
+                    return False
+            time.sleep(0.005)
 
     def __exit__(self, *_: Any) -> None:
         os.ftruncate(self._descriptor, 0)
