@@ -1,10 +1,12 @@
 """One upgrade at a time: real processes hold the lock, let go of it, and are killed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,16 @@ def test_the_lock_of_a_killed_process_is_taken_over_and_told(tmp_path: Path) -> 
             found = holder(str(tmp_path))
             assert found is not None
             assert found["operator"] == "bob"
+
+
+def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    with (tmp_path / FILE).open("wb") as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        done = threading.Timer(0.05, fcntl.flock, (looker, fcntl.LOCK_UN))
+        done.start()
+        with Lock(str(tmp_path), OWNER) as lock:
+            assert lock.taken_over is None
+        done.join()
 
 
 def test_an_error_within_lets_go(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ RAISING = {"Failure", "ArchiveError", "Refused", "error"}
 """What takes an err_type as its first argument."""
 
 IN_AGENT = re.compile(
-    r"(?:problem\(\w+, |throw\(\{|\{error, |\bfailed\(|\{failed, \{|^failure_of\(.*\) -> |result => )([a-z]\w+)(?=[,;.])",
+    r"(?:problem\(\w+, |throw\(\{(?!failed)|\{error, |\bfailed\(|\{failed, \{|^failure_of\(.*\) -> |result => )"
+    r"([a-z]\w+)(?=[,;.])",
     re.MULTILINE,
 )
 
