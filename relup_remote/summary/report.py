@@ -75,5 +75,5 @@ def _hop(hop: Mapping[str, Any]) -> str:
     ]
     title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
     suspended = hop.get("suspended_ms")
-    end = f"\nprocesses were suspended for at most {suspended} ms" if suspended is not None else ""
+    end = f"\nprocesses were suspended for {suspended:.1f} ms in all" if suspended is not None else ""
     return f"{title}\n{table(headers, lines)}{end}"

@@ -193,7 +193,7 @@ DEFECTS: dict[str, tuple[str, str, str]] = {
         "app_not_restartable",
     ),
     "no list of changes": ("code_changes =>", "no_changes =>", "malformed_hop"),
-    "no Erlang": ("code_changes =>", "code_changes => ][", "malformed_hop"),
+    "no Erlang": ("code_changes =>", "code_changes => a b ++", "malformed_hop"),
 }
 
 

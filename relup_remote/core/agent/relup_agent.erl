@@ -107,7 +107,7 @@ check_module(N, Mod, Seen, Ctx) ->
     Sticky = [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod)],
     case target_beam(Mod, Ctx) of
         {ok, Beam} ->
-            Lingering = [problem(N, old_code_in_use, "~b processes run old code of ~p.", [length(Users), Mod],
+            Lingering = [problem(N, old_code_in_use, "~ts in old code of ~p.", [count(length(Users), "process is", "processes are"), Mod],
                                  #{processes => [describe_process(P) || P <- lists:sublist(Users, 20)]})
                          || not unchanged(Mod, Beam), Users <- [old_code_users(Mod)], Users =/= []],
             {Sticky ++ Lingering, Seen#{Mod => maps:get(exports, Beam)}};
@@ -711,7 +711,7 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
             Window = now_us() - Start,
             Next = State#{undo := [How | Undo], suspended := Before + Window, firm := maps:get(firm, State) orelse Changed > 0},
             case Failed of
-                [] -> {ok, Next, text("~b processes, suspended for ~.1f ms", [Changed, Window / 1000])};
+                [] -> {ok, Next, text("~ts, suspended for ~.1f ms", [count(Changed, "process", "processes"), Window / 1000])};
                 [{Pid, Why} | _] when Changed =:= 0 ->
                     %% No state has changed: with the old module back the processes go on as if nothing had been.
                     Restored = undo(How),
@@ -933,6 +933,9 @@ within(Ms, Fun) ->
         exit(Pid, kill),
         receive {'DOWN', Ref, process, Pid, _} -> {error, timeout} end
     end.
+
+count(1, One, _) -> ["1 ", One];
+count(N, _, Many) -> [integer_to_list(N), $\s, Many].
 
 now_us() -> erlang:monotonic_time(microsecond).
 
