@@ -145,8 +145,8 @@ def _prepare_boot(version: str, apps: Sequence[App], installed: Otp, boot_dir: P
     """A `lib` with all applications of a release, as far as the boot file's maker looks, and the `.rel` file."""
     lib = boot_dir / "lib"
     lib.mkdir(parents=True)
-    for app in otp.STARTED + otp.LOADED:
-        directory = installed.app_dir(app)
+    for name in otp.STARTED + otp.LOADED:
+        directory = installed.app_dir(name)
         (lib / directory.name).symlink_to(directory)
     for app in apps:
         ebin = boot_dir / app.directory / "ebin"

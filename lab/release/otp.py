@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.release.tarball import File, Tree
+from lab.release.tarball import File
 
 STARTED = ("kernel", "stdlib", "sasl", "compiler", "crypto", "asn1", "public_key", "ssl", "runtime_tools", "mnesia")
 """The applications of OTP that a node starts, in this order."""
@@ -25,7 +25,8 @@ BOOT_FILES = ("no_dot_erlang.boot", "start_clean.boot")
 _ASK = """
 io:format("~ts~n~ts~n~ts~n~p~n", [code:root_dir(), erlang:system_info(version),
     erlang:system_info(system_architecture), erlang:system_info(wordsize) * 8]),
-{ok, Version} = file:read_file(filename:join([code:root_dir(), "releases", erlang:system_info(otp_release), "OTP_VERSION"])),
+Place = [code:root_dir(), "releases", erlang:system_info(otp_release), "OTP_VERSION"],
+{ok, Version} = file:read_file(filename:join(Place)),
 io:format("~ts", [Version]),
 halt().
 """
@@ -61,7 +62,7 @@ class Otp:
         """The version of an application."""
         return self.app_dir(app).name.removeprefix(f"{app}-")
 
-    def tree(self) -> Tree:
+    def tree(self) -> dict[str, File]:
         """What a release takes over: the VM, the applications, the boot files of the tools."""
         erts = self.root / f"erts-{self.erts}"
         tree = dict(_files(erts, erts.name))

@@ -54,7 +54,8 @@ def _app(name: str, release: str) -> App:
     }
     version = re.search(r'{vsn, "([^"]+)"}', source)
     assert version, f"{name}.app.src has no vsn"
-    return App(name, version[1], source.replace("{modules, []}", f"{{modules, [{', '.join(sorted(modules))}]}}"), modules)
+    spec = source.replace("{modules, []}", f"{{modules, [{', '.join(sorted(modules))}]}}")
+    return App(name, version[1], spec, modules)
 
 
 def _modules(file: str, content: str) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ def writing(path: Path, level: int) -> Iterator[tarfile.TarFile]:
 
 
 def write(path: Path, tree: Tree, directories: Iterable[str] = (), level: int = 6) -> None:
-    """Write a tarball of the files and of the folders they lie in, plus empty ``directories``; sorted, owned by root."""
+    """Write a tarball of the files, the folders they lie in, and the empty ``directories``; sorted, owned by root."""
     folders = {str(parent) for name in tree for parent in Path(name).parents} | set(directories)
     with writing(path, level) as tar:
         for name in sorted(folders - {"."} | tree.keys()):
