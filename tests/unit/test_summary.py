@@ -173,7 +173,7 @@ def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same
     assert lines[0] == "n1, n2: hop 1.0 -> 1.1, a.relup"
     assert lines[3].split() == ["1", "{load_module,emqx}", "load", "1", "module", "done", "10", "ms"]
     assert lines[4].split() == ["2", "{apply,m,f,[]}", "call", "m:f/0", "planned"]
-    assert lines[-1] == "processes were suspended for at most 3 ms"
+    assert lines[-1] == "processes were suspended for 3.0 ms in all"
 
 
 @pytest.mark.parametrize(
