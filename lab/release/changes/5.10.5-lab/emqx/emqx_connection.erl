@@ -8,7 +8,7 @@
 
 -record(connection, {socket :: gen_tcp:socket(),
                      seen :: integer(),                         % monotonic ms of the last bytes
-                     patience = ?CONNECT_TIMEOUT :: timeout(),  % ms without a byte before the client counts as gone
+                     patience = infinity :: timeout(),          % ms without a byte before the client counts as gone
                      buffer = <<>> :: binary(),
                      client_id :: binary() | undefined,         % undefined until CONNECT
                      will :: emqx_frame:message() | undefined,
@@ -29,7 +29,7 @@ activate(Pid) -> gen_server:cast(Pid, activate).
 info(Pid) -> gen_server:call(Pid, info).
 
 init(Socket) ->
-    erlang:send_after(?CONNECT_TIMEOUT, self(), check_alive),
+    erlang:send_after(?CONNECT_TIMEOUT, self(), connect_timeout),
     {ok, #connection{socket = Socket, seen = now_ms(), connected_at = erlang:system_time(millisecond)}}.
 
 handle_call(info, _From, #connection{client_id = Id, subscriptions = Subscriptions, in_flight = InFlight} = C) ->
@@ -42,6 +42,10 @@ handle_info({tcp, Socket, Data}, #connection{socket = Socket, buffer = Buffer} =
     packets(<<Buffer/binary, Data/binary>>, C#connection{seen = now_ms()});
 handle_info({deliver, Message}, C) ->
     deliver(Message, C);
+handle_info(connect_timeout, #connection{client_id = undefined} = C) ->
+    {stop, {shutdown, connect_timeout}, C};
+handle_info(connect_timeout, C) ->
+    {noreply, C};
 handle_info(check_alive, #connection{patience = infinity} = C) ->
     {noreply, C};
 handle_info(check_alive, #connection{seen = Seen, patience = Patience} = C) ->
@@ -129,6 +133,7 @@ connect(#{client_id := Given, keepalive := Seconds, will := Will}, C) ->
                    _ -> Given
                end,
     emqx_clients:take_over(ClientId),
+    self() ! check_alive,
     send({connack, 0}, C#connection{client_id = ClientId, will = Will, patience = patience(Seconds)}).
 
 patience(0) -> infinity;
