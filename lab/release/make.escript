@@ -14,7 +14,7 @@ main([Plan]) ->
     Running = [spawn_monitor(fun() -> exit(lists:flatmap(fun make/1, Share)) end) || Share <- Shares],
     Failures = lists:append([receive {'DOWN', Ref, process, Pid, Failed} -> failures(Failed) end || {Pid, Ref} <- Running]),
     [io:format(standard_error, "~ts~n", [Failure]) || Failure <- Failures],
-    halt(length(Failures)).
+    halt(min(length(Failures), 1)).
 
 share(Steps, Worker, Workers) ->
     [Step || {Number, Step} <- lists:zip(lists:seq(1, length(Steps)), Steps), Number rem Workers + 1 =:= Worker].
