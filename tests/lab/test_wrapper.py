@@ -1,0 +1,112 @@
+"""The wrapper of the lab's release: it finds its tree, keeps data at the base, and says what went wrong."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import build
+from lab.cluster import Lab
+from lab.layout import LOOPBACK, Ports
+
+PORTS = Ports().shifted(2100)
+NODE = f"emqx5@{LOOPBACK}"
+COOKIE = "a cookie with 'quotes'"
+Wrapper = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A release unpacked where quoting matters, and configured."""
+    root = tmp_path / 'it\'s a "root"'
+    unpack("5.10.4-lab", root)
+    (root / "etc" / "emqx.conf").write_text(
+        f"node.name = {NODE}\nnode.cookie = {COOKIE}\nnode.data_dir = my data\n"
+        f"node.dist_base_port = {PORTS.dist}\ncluster.static.seeds = {NODE}\n"
+        f"listeners.tcp.default.bind = {LOOPBACK}:{PORTS.mqtt}\n"
+    )
+    return root
+
+
+@pytest.fixture
+def emqx(root: Path) -> Iterator[Wrapper]:
+    """Runs the wrapper; the node is stopped in the end."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(root / "bin" / "emqx"), *arguments]
+        return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False, timeout=120)
+
+    yield run
+    run("stop")
+    assert run("pid").returncode == 1
+
+
+def unpack(version: str, directory: Path) -> None:
+    tarball = build.build_release(version, Lab().releases)
+    shutil.unpack_archive(tarball, directory)
+
+
+def deploy(version: str, tree: Path) -> Path:
+    """Put a release in front of a tree, as a hot upgrade does."""
+    deployed = tree / "relup" / version
+    unpack(version, deployed)
+    for kept_at_base in ("data", "etc", "log", "plugins"):
+        shutil.rmtree(deployed / kept_at_base)
+    (tree / "relup" / "current").write_text(version)
+    return deployed
+
+
+def test_node_from_start_to_stop(emqx: Wrapper, root: Path) -> None:
+    assert emqx("ping").returncode == 1
+    assert "not running" in emqx("stop").stderr
+    started = emqx("start")
+    assert started.returncode == 0, started.stderr
+    assert emqx("ping").stdout == "pong\n"
+    again = emqx("start")
+    assert again.returncode == 1
+    assert "running already" in again.stderr
+    assert emqx("ctl", "status").stdout == f"Node '{NODE}' 5.10.4-lab is started\n"
+    assert emqx("ctl", "nonsense").returncode == 1
+    assert emqx("eval", "emqx:data_dir()").stdout == '"my data"\n'
+    assert "boom" in emqx("eval", "error(boom)").stderr
+    assert "syntax error" in emqx("eval", "1 +").stderr
+    pid = int(emqx("pid").stdout)
+    assert Path(f"/proc/{pid}/cwd").readlink() == root
+    assert Path(f"/proc/{pid}/comm").read_text() == "beam.smp\n"
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"emqx5\0")
+    assert [path.stat().st_mode & 0o777 for path in (root / "my data" / "configs").glob("vm.*.args")] == [0o600]
+    assert emqx("stop").returncode == 0
+    assert emqx("ping").returncode == 1
+
+
+def test_deployed_trees_chain_and_data_stays_at_the_base(emqx: Wrapper, root: Path) -> None:
+    assert emqx("start").returncode == 0
+    tree = root
+    for version in ("5.10.5-lab", "5.10.6-lab"):
+        tree = deploy(version, tree)
+        begun = emqx("restart")
+        assert begun.returncode == 0, begun.stderr
+        assert emqx("eval", "emqx_release:version()").stdout == f'"{version}"\n'
+        assert emqx("root_dir").stdout == f"{tree}\n"
+        assert Path(f"/proc/{int(emqx('pid').stdout)}/cwd").readlink() == root
+    assert (root / "my data" / "mnesia" / NODE / "schema.DAT").is_file()
+    assert not list((root / "relup").rglob("my data")) + list((root / "relup").rglob("emqx.log"))
+
+
+def test_marker_that_leads_nowhere_is_named(emqx: Wrapper, root: Path) -> None:
+    (root / "relup").mkdir()
+    marker = root / "relup" / "current"
+    marker.write_text("9.9.9")
+    refused = emqx("start")
+    assert refused.returncode == 1
+    assert f"{marker} leads to" in refused.stderr
+    marker.unlink()
+
+
+def test_node_that_can_not_start_is_an_error(emqx: Wrapper, root: Path) -> None:
+    (root / "releases" / "5.10.4-lab" / "start.boot").unlink()
+    refused = emqx("start")
+    assert refused.returncode == 1
+    assert f"See {root / 'log' / 'start.log'}" in refused.stderr
