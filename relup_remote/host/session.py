@@ -22,14 +22,14 @@ Event = dict[str, Any]
 CHUNK = 1 << 20
 """Bytes of a tarball handed to paramiko at once; between two of them events are looked at."""
 
-UNDER_WAY = 1 << 20
-"""Bytes that may be on their way to a near host, or wait there for the core.
+UNDER_WAY = 256 << 10
+"""Bytes that may at least be on their way to a host, or wait there for the core.
 
 OpenSSH would let us send 2 MB ahead, in a buffer that it copies whenever it grows: for the first file that is slower.
 """
 
-NEAR = 0.02
-"""A host that answers in so many seconds is near. To a far one, a line needs more under way to be full."""
+LINE = 256 << 20
+"""Bytes a second that a line may carry and still be full: the longer a host takes to answer, the more is under way."""
 
 NOISE = 100
 """Lines that a login shell's start-up files may print before the core is heard."""
@@ -261,8 +261,7 @@ def _start(transport: Transport, command: str, timeout: float) -> Channel:
             channel.settimeout(timeout)
             asked = time.monotonic()
             channel.exec_command(command)
-            if time.monotonic() - asked < NEAR:
-                _limit(channel)
+            _limit(channel, max(UNDER_WAY, int(LINE * (time.monotonic() - asked))))
             return channel
         except (SSHException, EOFError, OSError) as error:
             if time.monotonic() - started >= timeout:
@@ -270,10 +269,10 @@ def _start(transport: Transport, command: str, timeout: float) -> Channel:
             raise
 
 
-def _limit(channel: Channel) -> None:
-    """Let no more than `UNDER_WAY` bytes be under way: the window is how many more the other side allows us to send."""
+def _limit(channel: Channel, size: int) -> None:
+    """Let no more than so many bytes be under way: the window is how many more the other side allows us to send."""
     with channel.lock:
-        channel.out_window_size = min(channel.out_window_size, UNDER_WAY)
+        channel.out_window_size = min(channel.out_window_size, size)
 
 
 @contextmanager
