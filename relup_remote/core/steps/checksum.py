@@ -9,8 +9,8 @@ from ..context import Context
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Compares the SHA-256 of the staged file with the sidecar's, before anything is unpacked.
 
-    The digest is the one that the step before took of these very bytes, under the same lock: as it wrote them, or of the
-    whole file where that was there already. Raises `Failure` missing_sha256_sidecar, cannot_read_sha256_sidecar,
+    The digest is the one that the step before took of these very bytes, under the same lock: as it wrote them, or of
+    the whole file where that was there already. Raises `Failure` missing_sha256_sidecar, cannot_read_sha256_sidecar,
     invalid_sha256_sidecar, sha256_mismatch.
     """
     (stage,) = (step for step in context.result.steps if step.step == "stage")

@@ -21,8 +21,8 @@ def run(context: Context) -> Outcome:
     """Streams tarball and sidecar into the staging folder, unless they are there already.
 
     What an interrupted run has left is gone on from. The file gets its name only when all of it is on disk and has the
-    digest that the controller named; the step's `sha256` is that of the bytes as they were written, or are there. Raises
-    `Failure` disk_full, cannot_write_file, untrusted_dir, connection_lost.
+    digest that the controller named; the step's `sha256` is that of the bytes as they were written, or are there.
+    Raises `Failure` disk_full, cannot_write_file, untrusted_dir, connection_lost.
     """
     context.site.make_ours()
     private_dir(context.site.staging)
