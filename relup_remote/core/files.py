@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import stat
 from typing import Any, Dict, Optional
 
@@ -90,6 +89,9 @@ def may_write(path: str) -> bool:
 
 def remove_tree(path: str) -> None:
     """Removes a folder and all in it. Raises `Failure`; that there is none is fine."""
+    # Late, for it is slow to import, and most requests remove no tree.
+    import shutil  # noqa: PLC0415
+
     try:
         shutil.rmtree(path)
     except FileNotFoundError:

@@ -6,10 +6,9 @@ can be read with the node down, and outlives trees and tarballs.
 
 import json
 import os
-import sqlite3
 import time
-from contextlib import closing
-from typing import Any, Dict, List, Optional
+from contextlib import closing, contextmanager
+from typing import Any, Dict, Iterator, List, Optional
 
 from .protocol import Failure
 
@@ -81,11 +80,8 @@ class Journal:
         if not os.path.exists(self.path):
             return []
         query = "SELECT {} FROM attempts ORDER BY id DESC LIMIT ?".format(", ".join(_COLUMNS))  # noqa: S608
-        try:
-            with closing(self._open()) as connection:
-                found = connection.execute(query, (limit if limit > 0 else -1,)).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            raise self._failure(error)
+        with self._connection() as connection:
+            found = connection.execute(query, (limit if limit > 0 else -1,)).fetchall()
         return [_row(values) for values in reversed(found)]
 
     def clear(self) -> int:
@@ -97,21 +93,22 @@ class Journal:
         return before - len(self.rows())
 
     def _execute(self, statement: str, values: Any) -> int:
+        with self._connection() as connection, connection:
+            return int(connection.execute(statement, values).lastrowid or 0)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        # Late, for requests that leave the history alone.
+        import sqlite3  # noqa: PLC0415
+
         try:
-            with closing(self._open()) as connection, connection:
-                return connection.execute(statement, values).lastrowid or 0
+            with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                # Whoever made the file may have ended before it held a table.
+                connection.execute(_SCHEMA)
+                yield connection
         except (sqlite3.Error, OSError) as error:
-            raise self._failure(error)
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=10)
-        connection.execute("PRAGMA synchronous = FULL")
-        # Whoever made the file may have ended before it held a table.
-        connection.execute(_SCHEMA)
-        return connection
-
-    def _failure(self, error: Exception) -> Failure:
-        return Failure("journal_unusable", "{}: {}.".format(self.path, error), detail={"path": self.path})
+            raise Failure("journal_unusable", "{}: {}.".format(self.path, error), detail={"path": self.path})
 
 
 def _row(values: Any) -> Dict[str, Any]:

@@ -9,14 +9,17 @@ import hmac
 import os
 import select
 import socket
-import ssl
 import struct
 import threading
 import time
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
 from . import term
 from .term import Atom
+
+if TYPE_CHECKING:
+    # Slow to import; only a node with TLS distribution needs it.
+    import ssl
 
 # EXTENDED_REFERENCES, FUN_TAGS, NEW_FUN_TAGS, EXTENDED_PIDS_PORTS, EXPORT_PTR_TAG, BIT_BINARIES, NEW_FLOATS,
 # UTF8_ATOMS, MAP_TAG, BIG_CREATION, HANDSHAKE_23, UNLINK_ID, V4_NC, MANDATORY_25_DIGEST.
@@ -60,7 +63,7 @@ class Address(NamedTuple):
 
     host: str
     port: int
-    context: Optional[ssl.SSLContext] = None
+    context: Optional["ssl.SSLContext"] = None
 
 
 class Connection:
@@ -185,7 +188,9 @@ class Connection:
 
     def _readable(self, seconds: float) -> bool:
         # The socket stays a blocking one, since the ticking thread writes to it with the same time-out.
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+        # Only a TLS socket has it.
+        pending = getattr(self._socket, "pending", None)
+        if pending is not None and pending():
             return True
         return bool(select.select([self._socket], [], [], max(seconds, 0))[0])
 

@@ -9,14 +9,15 @@ import os
 import re
 import socket
 import struct
-import subprocess
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
 
 from ..protocol import Failure
 from . import term
 from .distribution import Address, BadRpc, Connection, DistributionError, NotInTime
-from .options import client_context
 from .term import Atom
+
+if TYPE_CHECKING:
+    import ssl
 
 FIXED_PORT_BASE = 4370
 _EPMD_PORT = 4369
@@ -91,6 +92,9 @@ class WrapperLink(Link):
             "catch C:R -> {{failed, {{C, R}}}} end)) end)()"
         ).format(packed)
         what = "{}:{}/{}".format(module, function, len(args))
+        # Late, for it is slow to import, and most nodes are spoken to directly.
+        import subprocess  # noqa: PLC0415
+
         try:
             done = subprocess.run(
                 [self._wrapper, "eval", expression],
@@ -174,7 +178,7 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
     """
     tried: List[Dict[str, Any]] = []
     try:
-        context = client_context(peer.options_file or "") if peer.protocol.endswith("_tls") else None
+        context = _tls_context(peer) if peer.protocol.endswith("_tls") else None
         for port in _ports(peer):
             try:
                 address = Address(_host(peer.name), port, context)
@@ -193,6 +197,13 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
         except Failure as failure:
             tried.append({"wrapper": peer.wrapper, "reason": failure.message})
     raise Failure("node_unreachable", detail={"node": peer.name, "tried": tried})
+
+
+def _tls_context(peer: Peer) -> "ssl.SSLContext":
+    # Late, for ssl is slow to import, and most nodes are without it.
+    from .options import client_context  # noqa: PLC0415
+
+    return client_context(peer.options_file or "")
 
 
 def _host(name: str) -> str:
