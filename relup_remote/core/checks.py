@@ -6,7 +6,7 @@ steps they belong to, all of them, so that the operator sees all that stands in 
 
 import os
 import re
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional, Tuple
 
 from . import release
 from .context import Context
@@ -19,10 +19,10 @@ _SPARE_BYTES = 64 << 20
 """What a host's disk should still have free after all is written."""
 
 
-def refusals(context: Context) -> List[Failure]:
-    """Everything that stands in the way of an upgrade, in order."""
+def refusals(context: Context, wanted: Optional[Tuple[Tuple[str, Check], ...]] = None) -> List[Failure]:
+    """Everything that stands in the way of an upgrade, or of what is `wanted` of it, in order."""
     found: List[Failure] = []
-    for stage, check in _CHECKS:
+    for stage, check in _CHECKS if wanted is None else wanted:
         try:
             check(context)
         except Failure as failure:
@@ -92,8 +92,8 @@ def _not_there_yet(context: Context) -> None:
     running, target = context.result.running, context.target
     if running != target or context.unfinished:
         return
-    booted = context.site.node is not None and context.site.node.root == context.tree
-    if release.marker(context.site.base) == target and not booted:
+    booted = context.site.node is not None and context.site.node.root == context.site.booted_by_marker()
+    if release.marked_version(context.site.base) == target and not booted:
         raise Failure("duplicate_pending_target", "{} is deployed and waits for the node's restart.".format(target))
     raise Failure("already_upgraded_to_target_vsn", "The node runs {} already.".format(target))
 
@@ -124,7 +124,7 @@ def _compatible(context: Context) -> None:
 
 def _room(context: Context) -> None:
     if not os.path.isdir(context.tree):
-        _space(context.site.base, context.tarball["release"].get("bytes", 0))
+        _space(os.path.join(context.site.base, "relup"), context.tarball["release"].get("bytes", 0))
 
 
 def _hop(context: Context) -> None:
@@ -132,11 +132,12 @@ def _hop(context: Context) -> None:
         context.hop()
 
 
+OF_STAGING = (("stage", _readable), ("stage", _staging), ("checksum", _sidecar))
+"""What has to be right for a tarball to be staged; no node is needed for it."""
+
 _CHECKS = (
     ("stage", _ready),
-    ("stage", _readable),
-    ("stage", _staging),
-    ("checksum", _sidecar),
+    *OF_STAGING,
     ("patches", patches),
     ("extract", _not_there_yet),
     ("extract", _permission),

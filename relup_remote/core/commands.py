@@ -1,10 +1,11 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import checks, recovery, release
 from .context import Context
+from .history import half_done, last_change
 from .lock import Lock, held, holder
 from .protocol import COMMANDS, Failure, Step
 from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
@@ -26,7 +27,12 @@ def run(context: Context) -> None:
     command = context.request["command"]
     if command not in ("logs", "logs-clear") and context.site.node is not None:
         context.result.node = context.site.node.name
-        context.result.running = context.result.from_vsn = context.view.version()
+        try:
+            context.result.running = context.result.from_vsn = context.view.version()
+        except Failure:
+            # A node that no longer answers is what a rollback may be needed for.
+            if command != "rollback":
+                raise
     _COMMANDS[command](context)
 
 
@@ -65,6 +71,8 @@ def _upgrade(context: Context) -> None:
                 {"event": "note", "message": text.format(**dict({"operator": "?", "run": "?"}, **lock.taken_over))}
             )
         recovery.finish_rows(context, wait=True)
+        if recovery.hop_under_way(context):
+            raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
         context.result.running = context.result.from_vsn = context.view.version()
         recovery.note_unfinished(context)
         facts = context.tarball["release"]
@@ -80,11 +88,10 @@ def _upgrade(context: Context) -> None:
             _refuse(context)
             _steps(context, COMMANDS["upgrade"])
         except Failure as failure:
-            context.note(changed=context.changed)
-            context.journal.finish(context.row, failure.err_type, failure.stage, failure.message)
+            _finish(context, failure.err_type, failure.stage, failure.message)
             raise
         except BaseException:
-            context.journal.finish(context.row, "internal_error")
+            _finish(context, "internal_error")
             raise
         finally:
             if context.changed:
@@ -93,11 +100,25 @@ def _upgrade(context: Context) -> None:
     context.result.outcome = "upgraded"
 
 
+def _finish(context: Context, result: str, stage: Optional[str] = None, details: Optional[str] = None) -> None:
+    # While the hop goes on in the VM its row stays open: whoever comes next finishes it by the outcome.
+    if not context.hop_runs and context.row is not None:
+        context.note(changed=context.changed)
+        context.journal.finish(context.row, result, stage, details)
+
+
 def _version_now(context: Context) -> Any:
     try:
         return context.view.version()
     except Failure:
         return None
+
+
+def _refuse_for_tarball(context: Context) -> None:
+    """Raises the first of what keeps a tarball from being staged, before a byte of it is sent."""
+    context.result.problems = checks.refusals(context, checks.OF_STAGING)
+    if context.result.problems:
+        raise context.result.problems[0]
 
 
 def _refuse(context: Context) -> None:
@@ -116,6 +137,9 @@ def _plan(context: Context) -> None:
     by = holder(context.site.ours)
     if by is not None:
         raise held(by)
+    context.link  # noqa: B018 - without a node there is nothing to plan for
+    if recovery.hop_under_way(context):
+        raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
     context.result.target = context.tarball["release"].get("version")
     recovery.note_unfinished(context)
     _refuse(context)
@@ -124,6 +148,7 @@ def _plan(context: Context) -> None:
 
 def _stage(context: Context) -> None:
     context.result.target = context.tarball["release"].get("version")
+    _refuse_for_tarball(context)
     with _locked(context):
         _steps(context, COMMANDS["stage"])
     context.result.outcome = "unchanged" if context.result.steps[0].status == "unchanged" else "staged"
@@ -138,10 +163,18 @@ def _cleanup(context: Context) -> None:
 
 def _rollback(context: Context) -> None:
     with _locked(context):
-        if recovery.hop_under_way(context):
+        if context.result.running is not None and recovery.hop_under_way(context):
             raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
         context.result.target = release.read_tree(context.site.base).version
-        _steps(context, COMMANDS["rollback"])
+        options = {"rollback": True, "purge": context.option("purge")}
+        request, result = context.request, context.result
+        row = context.journal.begin(request["run"], request["operator"], result.running, result.target, options)
+        try:
+            _steps(context, COMMANDS["rollback"])
+        except Failure as failure:
+            context.journal.finish(row, failure.err_type, failure.stage, failure.message)
+            raise
+        context.journal.finish(row, "success")
     context.result.outcome = "rolled back"
 
 
@@ -172,7 +205,7 @@ def _status(context: Context) -> None:
     facts.update(
         base_root=site.base,
         data_dir=site.data_dir,
-        marker=release.marker(site.base),
+        marker=release.marked_version(site.base),
         boot_root=site.booted_by_marker(),
         partial_trees=site.partial_trees(),
         patches=len(checks.patch_names(site.data_dir)),
@@ -191,25 +224,23 @@ def _status(context: Context) -> None:
     context.result.target = facts["marker"]
     history = context.journal.rows(limit=1)
     facts["history"] = history
-    facts["state"], facts["state_text"] = _state(context, by, history)
+    facts["state"], facts["state_text"] = _state(context, by)
     if site.node is None:
         raise Failure("node_not_running", "No node runs from {}.".format(site.base))
 
 
-def _state(context: Context, by: Any, history: List[Dict[str, Any]]) -> Tuple[str, str]:
-    facts, running = context.result.facts, context.result.running
+def _state(context: Context, by: Any) -> Tuple[str, str]:
+    facts = context.result.facts
     if by is not None:
         return "in-progress", held(by).message
     if context.site.node is None:
         return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
     if recovery.hop_under_way(context):
         return "in-progress", "a hop is under way in the VM"
-    last = history[-1] if history else None
-    if last is not None and last["extra"].get("changed") and last["result"] != "success":
-        broken = running == last["target_vsn"] and facts["marker"] != running
-        if broken:
-            text = "half-way to {}: {}; run the upgrade again to finish it".format(running, last["result"])
-            return "half-done", text
+    if half_done(context):
+        last = last_change(context) or {}
+        text = "half-way to {target_vsn}: {result}; run the upgrade again to finish it".format(**last)
+        return "half-done", text
     if facts["marker"] is None:
         return "idle", "idle"
     if facts["running_root"] == facts["boot_root"]:

@@ -20,7 +20,8 @@ class Context:
 
     `changed` is set by a step as soon as it has changed the node or what it boots. `unfinished` says that an earlier
     attempt at the same hop got into the VM and no further than to its callbacks (`resume`) or not even there.
-    `deployed` says that the target's tree is there because of this request.
+    `deployed` says that the target's tree is there because of this request, `hop_started` that its hop began in the VM,
+    and `hop_runs` that its outcome is not known yet.
     """
 
     def __init__(self, request: Dict[str, Any], site: Site, emit: Emit, stdin: BinaryIO) -> None:
@@ -34,6 +35,8 @@ class Context:
         self.unfinished = False
         self.resume = False
         self.deployed = False
+        self.hop_runs = False
+        self.hop_started = False
         self.extra: Dict[str, Any] = {}
         self.row: Optional[int] = None
         self._link: Optional[Link] = None
@@ -128,7 +131,6 @@ class Context:
             "helpers": helpers,
             "marker": os.path.join(self.site.base, release.MARKER),
             "outcome": self.site.outcome,
-            "on_failure": Atom(self.option("on_failure")),
             "resume": self.resume,
         }
         return {Atom(name): value for name, value in fields.items()}

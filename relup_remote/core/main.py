@@ -1,14 +1,12 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): one request in, events and a result out."""
 
-import getpass
 import json
 import os
-import platform
+import pwd
 import signal
 import sys
 import threading
 import time
-import traceback
 from typing import Any, BinaryIO, Dict
 
 from . import commands
@@ -67,9 +65,7 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
     try:
         request = _request(stdin)
         command = request["command"]
-        output.emit(
-            {"event": "hello", "pid": os.getpid(), "python": platform.python_version(), "user": getpass.getuser()}
-        )
+        output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user()})
         site = locate(request["node"])
         check_user(site)
         context = Context(request, site, output.emit, stdin)
@@ -78,6 +74,9 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
     except Failure as failure:
         _fail(result, failure, command, context)
     except Exception as error:
+        # Late, for it is slow to import.
+        import traceback  # noqa: PLC0415
+
         unforeseen = Failure("internal_error", "{}: {}".format(type(error).__name__, error), changed=True)
         unforeseen.detail["traceback"] = traceback.format_exc().splitlines()[-12:]
         _fail(result, unforeseen, command, context)
@@ -91,13 +90,27 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
     return result
 
 
+def _python() -> str:
+    """This Python's version."""
+    return "{}.{}.{}".format(*sys.version_info)
+
+
+def _user() -> str:
+    """The name of the user that we run as, or the uid of one without a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     failure.stage = failure.stage or command
     result.error = failure
     refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup")
     # A step that does work and breaks has failed, even where it left nothing behind.
     broke = any(step.status == "failed" and step.step in ("stage", "checksum", "extract") for step in result.steps)
-    changed = failure.changed or (context is not None and context.changed)
+    # So has a hop that began, also where all of it could be taken back.
+    changed = failure.changed or (context is not None and (context.changed or context.hop_started))
     result.outcome = "refused" if refusing and not changed and not broke else "failed"
 
 

@@ -280,6 +280,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "A beam file can't be loaded into this VM.", "Check that the tarball is made for this version of OTP."
     ),
     "helper_not_compiled": ErrorSpec("A helper module of the catalogue does not compile.", "Correct the helper."),
+    "helper_name_taken": ErrorSpec(
+        "A helper of the catalogue has the name of a module that the node runs already.",
+        "Rename the helper; loading and removing it would take the node's own module away.",
+    ),
     "app_not_found": ErrorSpec("The target has no such application.", "Correct the hop."),
     "app_not_restartable": ErrorSpec("kernel, stdlib and compiler can't be restarted in a hop.", "Correct the hop."),
     "app_dependency_missing": ErrorSpec(

@@ -21,6 +21,7 @@ from . import release
 from .context import Context
 from .erlang.term import Atom
 from .files import remove_file, remove_tree
+from .history import last_change, succeeded
 from .steps.apply import follow, read_outcome
 
 UNFINISHED_CALLBACKS = ("post_upgrade_failed", "post_upgrade_module_not_loaded", "marker_failed")
@@ -30,6 +31,7 @@ def hop_under_way(context: Context) -> bool:
     """Whether the VM is in the middle of a hop."""
     if context.site.node is None:
         return False
+    # An agent that has ended stays only while it could not write its outcome down.
     return bool(context.link.call("erlang", "whereis", [Atom("relup_remote_agent")]) != "undefined")
 
 
@@ -50,8 +52,10 @@ def finish_rows(context: Context, wait: bool) -> Optional[Dict[str, Any]]:
             {"event": "note", "message": "A hop begun by run {} is under way; waiting for it.".format(row["run"])}
         )
         follow(context)
+        context.agent.release()
     for each in pending:
-        result, stage, details = _ending(context, each)
+        result, stage, details, changed = _ending(context, each)
+        context.journal.note(each["id"], dict(each["extra"], changed=changed))
         context.journal.finish(each["id"], result, stage, details)
         message = "The attempt of run {} was left unfinished; its row now says {}.".format(each["run"], result)
         context.emit({"event": "note", "message": message})
@@ -63,24 +67,23 @@ def finish_rows(context: Context, wait: bool) -> Optional[Dict[str, Any]]:
 def _ending(context: Context, row: Dict[str, Any]) -> Any:
     outcome = read_outcome(context.site, row["run"])
     if outcome is not None:
-        return outcome["result"], "apply", outcome.get("message")
+        return outcome["result"], "apply", outcome.get("message"), not outcome.get("undone")
     if not row["extra"].get("changed"):
-        return "interrupted", None, None
+        return "interrupted", None, None, False
     reported = context.view.version() if context.site.node is not None else None
-    if release.marker(context.site.base) == row["target_vsn"] and reported in (None, row["target_vsn"]):
-        return "success", None, None
-    return "hop_lost", "apply", None
+    if release.marked_version(context.site.base) == row["target_vsn"] and reported in (None, row["target_vsn"]):
+        return "success", None, None, True
+    return "hop_lost", "apply", None, True
 
 
 def note_unfinished(context: Context) -> None:
     """Sees whether the hop asked for was left half-way by an earlier attempt: the node reports the target already, but
     the attempt did not succeed and was not taken back."""
     target = context.tarball["release"].get("version")
-    rows = [row for row in context.journal.rows() if row["extra"].get("changed")]
-    if not rows or context.result.running != target or release.marker(context.site.base) == target:
+    if context.result.running != target or release.marked_version(context.site.base) == target:
         return
-    last = rows[-1]
-    if last["target_vsn"] == target and last["result"] != "success":
+    last = last_change(context)
+    if last is not None and last["target_vsn"] == target and not succeeded(last):
         context.unfinished = True
         context.resume = last["result"] in UNFINISHED_CALLBACKS
         context.result.from_vsn = last["from_vsn"]

@@ -6,10 +6,8 @@ The files are those of section "releases/" of an EMQX install: emqx_vars, BUILD_
 import fnmatch
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import archive
-from .erlang.consult import read_terms
 from .files import read_small
 from .protocol import Failure
 
@@ -82,6 +80,9 @@ def read_tarball(path: str) -> Dict[str, Any]:
     ``{"version", "build_info", "mnesia_hook", "files", "bytes", "modules", "apps"}``. Raises `Failure` as `read_tree`,
     and those of `archive.scan`.
     """
+    # Late, for most requests on a host read no archive.
+    from . import archive  # noqa: PLC0415
+
     wanted = re.compile(r"releases/(emqx_vars|[^/]+/BUILD_INFO)").fullmatch
     code = re.compile("|".join(fnmatch.translate(pattern) for pattern in (_BEAM, _APP))).match
     scan = archive.scan(path, lambda name: wanted(name) is not None, lambda name: code(name) is not None)
@@ -126,6 +127,21 @@ def boot_chain(base: str) -> List[str]:
     return chain
 
 
+def deployed(base: str) -> Optional[Tuple[str, str]]:
+    """Version and tree that the markers lead to, in trees below one another too; None without a marker."""
+    tree = boot_chain(base)[-1]
+    if tree != base:
+        return os.path.basename(tree), tree
+    version = marker(base)
+    return None if version is None else (version, tree_of(base, version))
+
+
+def marked_version(base: str) -> Optional[str]:
+    """The version that the next boot is of, as far as markers say; None without one."""
+    found = deployed(base)
+    return None if found is None else found[0]
+
+
 def missing_in(root: str) -> List[str]:
     """What a deployed tree lacks to be whole, as relative paths: by its own .rel and .app files. Empty when whole.
 
@@ -161,6 +177,9 @@ def _missing_of_app(root: str, app: str, version: str) -> List[str]:
 
 def _consult(path: str) -> Any:
     """The one term of a file, or None where it can't be read."""
+    # Late, for only looking at a deployed tree needs it.
+    from .erlang.consult import read_terms  # noqa: PLC0415
+
     content = read_small(path)
     try:
         terms = read_terms((content or b"").decode("utf-8", "replace"))

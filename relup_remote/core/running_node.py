@@ -120,9 +120,12 @@ class CommandLine:
 
 
 def base_of(root: str) -> str:
-    """The first root of the chain: ``<base>/relup/<version>`` again and again leads to ``<base>``."""
+    """The first root of the chain: from ``<base>/relup/<version>`` to ``<base>``, as long as that is a root."""
     while os.path.basename(os.path.dirname(root)) == "relup":
-        root = os.path.dirname(os.path.dirname(root))
+        outer = os.path.dirname(os.path.dirname(root))
+        if not os.path.isfile(os.path.join(outer, "releases", "emqx_vars")):
+            break
+        root = outer
     return root
 
 

@@ -30,13 +30,16 @@ class Site:
         self.data_dir = data_dir
         self.node = node
         self.ours = os.path.join(data_dir, OURS)
-        self.staging = staging or os.path.join(self.ours, "staging")
+        # In a folder that others use as well, ours is one below it.
+        self.staging = os.path.join(self.ours, "staging") if staging is None else os.path.join(staging, OURS)
         self.work = os.path.join(self.ours, "work")
         self.outcome = os.path.join(self.ours, "outcome")
 
     def owner(self) -> int:
         """The uid that the core has to run as: the VM's, or the data folder's while there is no VM."""
-        return os.stat(self.data_dir).st_uid if self.node is None else self.node.uid
+        if self.node is not None:
+            return self.node.uid
+        return os.stat(self.data_dir if os.path.isdir(self.data_dir) else self.base).st_uid
 
     def make_ours(self, *names: str) -> str:
         """Makes our folder below the data folder, and folders in it; returns the last. Raises `Failure`."""
@@ -44,6 +47,13 @@ class Site:
         for name in names:
             path = private_dir(os.path.join(path, name))
         return path
+
+    def make_staging(self) -> None:
+        """Makes the staging folder, and the one it lies in. Raises `Failure`."""
+        parent = os.path.dirname(self.staging)
+        if not os.path.isdir(parent):
+            private_dir(parent)
+        private_dir(self.staging)
 
     def wrapper(self) -> str:
         """The node's ``bin/emqx``."""
@@ -104,6 +114,13 @@ class NodeView:
     def otp_major(self) -> str:
         """The VM's major version of OTP."""
         return text(self.link.call("erlang", "system_info", [Atom("otp_release")]))
+
+    def started_at(self) -> int:
+        """When the VM started, in milliseconds since the epoch."""
+        native = self.link.call("erlang", "system_info", [Atom("start_time")]) + self.link.call(
+            "erlang", "time_offset", []
+        )
+        return int(self.link.call("erlang", "convert_time_unit", [native, Atom("native"), Atom("millisecond")]))
 
     def is_ready(self) -> bool:
         """Whether the broker runs; a node that can't tell is taken at its word."""

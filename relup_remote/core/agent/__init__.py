@@ -1,12 +1,11 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): putting the agent into a VM, and asking it."""
 
 import os
-import pkgutil
 import re
 from typing import Any, Callable, Dict, List, Optional
 
 from ..erlang.link import DistributionLink, Link, show
-from ..erlang.term import Atom, Opaque, text
+from ..erlang.term import Atom, Opaque
 from ..protocol import ERRORS, Failure
 
 Event = Dict[str, Any]
@@ -104,6 +103,7 @@ class Agent:
 
     def start(self, request: Dict[Atom, Any]) -> None:
         """Begins a hop. Raises `Failure` upgrade_in_progress while another one runs in the VM."""
+        self._follows = True
         answer = self._link.call(self._module, "start", [request])
         if answer == "busy":
             raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
@@ -125,6 +125,10 @@ class Agent:
                 return outcome_of(outcome)
         raise Failure("hop_timeout", changed=True)
 
+    def release(self) -> None:
+        """Lets go of a hop that has ended: its outcome is known."""
+        self._link.call(self._module, "release", [])
+
     def verify(self, tree: Optional[str], modules: List[str], timeout: float) -> Dict[str, Any]:
         """What the VM says of modules and processes; see ``verify/1`` of the agent."""
         request = {Atom("tree"): tree, Atom("modules"): [name.encode("utf-8") for name in modules]}
@@ -134,6 +138,9 @@ class Agent:
 
 def source(module: str) -> bytes:
     """The agent's source, as the module of that name."""
+    # Late, for it is slow to import, and most requests need no agent.
+    import pkgutil  # noqa: PLC0415
+
     original = pkgutil.get_data(__name__, "relup_agent.erl") or b""
     return re.sub(rb"-module\(relup_agent\)", b"-module(" + module.encode("ascii") + b")", original, count=1)
 
@@ -160,8 +167,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(_plain(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        if value and all(isinstance(item, (int, bytes)) for item in value) and any(isinstance(i, bytes) for i in value):
-            return text(value)
         return [_plain(item) for item in value]
     if isinstance(value, (int, float)):
         return value

@@ -12,14 +12,14 @@
 %%     failed in                                     undone   the node
 %%     preflight, load_module, update before the     true     as before: same modules, nothing suspended
 %%       first process has changed its state
-%%     after a restart_application, an apply or a    false    on_failure = stop: up, part old, part new, nothing
-%%       changed state, still in the code changes             suspended; restart: boots what the marker says
+%%     after a restart_application, an apply or a    false    up, part old, part new, nothing suspended (the core
+%%       changed state, still in the code changes             restarts it where on_failure says so)
 %%     a callback, or writing the marker             false    all new code, no marker; a further attempt goes on there
 %%
 %% A request is a map: run (binary), hop (path of the hop file), from, target (strings), tree (path of the deployed tree,
 %% or undefined while there is none), modules and apps (binaries: names in the target; used where there is no tree),
-%% helpers (paths of helper sources), marker, outcome (paths), on_failure (stop | restart), resume (true: the code
-%% changes are done, go on from the callbacks).
+%% helpers (paths of helper sources), marker, outcome (paths), resume (true: the code changes are done, go on from the
+%% callbacks).
 -module(relup_agent).
 
 -export([preflight/1, start/1, await/2, release/0, verify/1]).
@@ -28,7 +28,11 @@
 -define(SCRIPT_TIMEOUT, 15000).
 -define(SYS_TIMEOUT, 15000).
 -define(MODULES_TIMEOUT, 500).
-%% How long an outcome that nobody fetches is kept in memory; the file stays.
+%% No module: in what the hop has loaded so far, the sign that it restarted an application whose tree is not there yet.
+-define(RESTARTED, 'relup_remote restarted').
+%% Up to so many questions whether a process runs old code.
+-define(OLD_CODE_CHECKS, 2000000).
+%% How long an outcome that could not be written down is kept in memory.
 -define(LINGER, 30000).
 
 %% ------------------------------------------------------------------------------------------------- preflight
@@ -42,9 +46,9 @@ preflight(Req) ->
             Changes = numbered(maps:get(code_changes, Hop)),
             {Found, After} = lists:mapfoldl(fun(C, Seen) -> check(C, Seen, Ctx) end, #{}, Changes),
             Problems = lists:append(Found) ++ check_callbacks(Hop, After, length(Changes), Ctx) ++
-                check_release(After, Ctx) ++ check_prepared(Changes, Ctx),
+                check_release(After, Ctx) ++ check_prepared(Changes, Ctx) ++ check_helpers(Ctx),
             {Hard, Soft} = lists:partition(fun(P) -> maps:get(severity, P) =:= error end, Problems),
-            Modules = [atom_to_binary(Mod, utf8) || Mod <- maps:keys(After), not is_helper(Mod, Ctx)],
+            Modules = [atom_to_binary(Mod, utf8) || Mod <- maps:keys(After), Mod =/= ?RESTARTED, not is_helper(Mod, Ctx)],
             #{problems => unique(Hard), warnings => Soft, instructions => describe(Hop), modules => Modules};
         {error, Problem} ->
             #{problems => [Problem], warnings => [], instructions => [], modules => []}
@@ -88,7 +92,7 @@ check({N, {load_module, Mod}}, Seen, Ctx) when is_atom(Mod) ->
     check_module(N, Mod, Seen, Ctx);
 check({N, {update, Mod, {advanced, _}}}, Seen, Ctx) when is_atom(Mod) ->
     {Problems, After} = check_module(N, Mod, Seen, Ctx),
-    {Problems ++ check_code_change(N, Mod, After) ++ check_users(N, Mod), After};
+    {Problems ++ check_code_change(N, Mod, After, Ctx) ++ check_users(N, Mod), After};
 check({N, {restart_application, App}}, Seen, _) when App =:= kernel; App =:= stdlib; App =:= compiler ->
     {[problem(N, app_not_restartable, "~p can't be restarted in a hop.", [App])], Seen};
 check({N, {restart_application, App}}, Seen, Ctx) when is_atom(App) ->
@@ -117,11 +121,12 @@ check_module(N, Mod, Seen, Ctx) ->
             {[problem(N, Type, Format, Args) | Sticky], Seen#{Mod => unknown}}
     end.
 
-check_code_change(N, Mod, Seen) ->
-    case maps:get(Mod, Seen) of
-        unknown -> [];
-        Exports ->
-            case lists:any(fun(FA) -> lists:member(FA, Exports) end,
+%% A supervisor changes its state by init/1.
+check_code_change(N, Mod, Seen, Ctx) ->
+    case {maps:get(Mod, Seen), target_beam(Mod, Ctx)} of
+        {unknown, _} -> [];
+        {Exports, {ok, #{behaviours := Behaviours}}} ->
+            case lists:member(supervisor, Behaviours) orelse lists:any(fun(FA) -> lists:member(FA, Exports) end,
                            [{code_change, 3}, {code_change, 4}, {system_code_change, 4}]) of
                 true -> [];
                 false -> [problem(N, function_not_exported, "The new ~p exports no code_change.", [Mod])]
@@ -137,8 +142,9 @@ check_users(N, Mod) ->
     end.
 
 check_app(N, App, Seen, #{tree := undefined, apps := Apps}) ->
+    %% Which modules it has is not known before the tree is there: from here on any of the target's may be new.
     case lists:member(atom_to_binary(App, utf8), Apps) of
-        true -> {[], Seen};
+        true -> {[], Seen#{?RESTARTED => unknown}};
         false -> {[no_app(N, App)], Seen}
     end;
 check_app(N, App, Seen, Ctx) ->
@@ -169,9 +175,11 @@ check_exported(N, Mod, Fun, Arity, Seen, Ctx) ->
     end.
 
 %% What Mod exports at a point of the hop: the version the hop has loaded, else the one running, else a helper's.
-exports(Mod, Seen, #{helpers := Helpers} = Ctx) ->
+exports(Mod, Seen, #{helpers := Helpers, modules := Names} = Ctx) ->
+    Unsure = maps:is_key(?RESTARTED, Seen) andalso lists:member(atom_to_binary(Mod, utf8), Names),
     case Seen of
         #{Mod := Exports} -> Exports;
+        _ when Unsure -> unknown;
         _ ->
             case {erlang:module_loaded(Mod), maps:is_key(Mod, Helpers)} of
                 {true, _} -> Mod:module_info(exports);
@@ -212,6 +220,11 @@ check_release(Seen, _) ->
         true -> [];
         false -> [problem(0, release_not_reloaded, "The hop does not reload emqx_release.", [])]
     end.
+
+%% A helper comes and goes with the hop; a module of its name that the node has would go with it.
+check_helpers(#{helpers := Helpers} = Ctx) ->
+    [problem(0, helper_name_taken, "The node runs a module ~p already.", [Mod])
+     || Mod <- maps:keys(Helpers), is_helper(Mod, Ctx), erlang:module_loaded(Mod)].
 
 %% Has the VM itself read every beam that the hop would load.
 check_prepared(_, #{tree := undefined}) -> [];
@@ -288,12 +301,15 @@ read_beam(Mod, Path) ->
     end.
 
 beam(Mod, Path, Code) ->
-    case {beam_lib:chunks(Code, [exports]), beam_lib:md5(Code)} of
-        {{ok, {Mod, [{exports, Exports}]}}, {ok, {Mod, Md5}}} ->
-            {ok, #{path => Path, code => Code, exports => Exports, md5 => Md5}};
+    case {beam_lib:chunks(Code, [exports, attributes]), beam_lib:md5(Code)} of
+        {{ok, {Mod, [{exports, Exports}, {attributes, Attributes}]}}, {ok, {Mod, Md5}}} ->
+            {ok, #{path => Path, code => Code, exports => Exports, md5 => Md5, behaviours => behaviours(Attributes)}};
         {{ok, {Other, _}}, _} -> {error, bad_beam, "~ts holds the module ~p.", [Path, Other]};
         {{error, _, Reason}, _} -> {error, bad_beam, "~ts is no beam: ~0tP.", [Path, Reason, 8]}
     end.
+
+behaviours(Attributes) ->
+    lists:append([Names || {Key, Names} <- Attributes, Key =:= behaviour orelse Key =:= behavior]).
 
 compile_helper(Mod, Source) ->
     case compile:file(Source, [binary, return, deterministic]) of
@@ -478,8 +494,10 @@ coordinate(#{ref := Ref, events := Events, waiting := Waiting, outcome := Outcom
                         {outcome, Known} -> Known;
                         _ -> #{result => hop_lost, message => text("The hop's process died: ~0tP.", [Reason, 12]), undone => false}
                     end,
-            write_outcome(Final, maps:get(req, State)),
-            coordinate(answer_all(State#{outcome := Final}));
+            Written = (catch write_outcome(Final, maps:get(req, State))),
+            Done = answer_all(State#{outcome := Final}),
+            %% Who comes later reads the file; only where there is none the outcome is kept for a while.
+            Written =:= ok orelse coordinate(Done);
         release when Outcome =/= running ->
             ok
     after Linger -> ok
@@ -490,12 +508,7 @@ answer_all(#{events := Events, waiting := Waiting, outcome := Outcome} = State) 
      || {{Pid, Ref}, Since} <- Waiting],
     State#{waiting := []}.
 
-write_outcome(Outcome, #{outcome := Path, run := Run, on_failure := OnFailure}) ->
-    write_whole(Path, term_to_binary(Outcome#{run => Run})),
-    case Outcome of
-        #{restart := true} when OnFailure =:= restart -> init:restart();
-        _ -> ok
-    end.
+write_outcome(Outcome, #{outcome := Path, run := Run}) -> write_whole(Path, term_to_binary(Outcome#{run => Run})).
 
 %% A file that appears whole: temporary, sync, rename.
 write_whole(Path, Content) ->
@@ -526,9 +539,10 @@ run(Req, Notify) ->
     run_stages(Stages, Empty).
 
 run_stages([], State) ->
+    %% Old code stays until the next load of its module: purging it now would break every fun made by it.
     Summary = summary(State),
     unload_helpers(State),
-    Summary#{result => success, undone => false, old_code => purge_old(State)};
+    Summary#{result => success, undone => false};
 run_stages([{Stage, Items} | Rest], State) ->
     case run_items(Stage, Items, State) of
         {ok, Next} -> run_stages(Rest, Next);
@@ -536,8 +550,10 @@ run_stages([{Stage, Items} | Rest], State) ->
     end.
 
 run_items(_, [], State) -> {ok, State};
-run_items(Stage, [Item | Rest], State) ->
+run_items(Stage, [Item | Rest], Before) ->
     Start = now_us(),
+    %% A helper is in the state before anything of it runs, so that it is unloaded whatever happens then.
+    State = with_helper(Item, Before),
     Result = try execute(Stage, Item, State)
              catch
                  throw:{failed, Type, Message, Left} -> {failed, {Type, Message}, Left};
@@ -552,8 +568,13 @@ run_items(Stage, [Item | Rest], State) ->
         {failed, {_, Said} = Failure, Last} -> {failed, {Item, Failure}, report(Item, failed, Said, Seconds, Last)}
     end.
 
+with_helper({_, {apply, Mod, _, _}}, State) -> load_helper(Mod, State);
+with_helper({_, {callback, _}}, #{ctx := Ctx} = State) -> load_helper(callback_module(Ctx), State);
+with_helper(_, State) -> State.
+
 %% A function of the release's that was called may have done anything before it failed.
 made_firm({_, {apply, _, _, _}}, State) -> State#{firm := true};
+made_firm({_, {restart_application, _}}, State) -> State#{firm := true};
 made_firm(_, State) -> State.
 
 failure_of(callbacks, _) -> post_upgrade_failed;
@@ -586,18 +607,17 @@ execute(code_changes, {loads, Loads}, State) -> load([Mod || {_, {load_module, M
 execute(code_changes, {_, {update, Mod, {advanced, Extra}}}, State) -> update(Mod, Extra, State);
 execute(code_changes, {_, {restart_application, App}}, State) -> restart_application(App, State);
 execute(code_changes, {_, {apply, Mod, Fun, Args}}, State) ->
-    Ready = load_helper(Mod, State#{firm := true}),
+    Firm = State#{firm := true},
     case apply(Mod, Fun, Args) of
-        ok -> {ok, Ready, <<"ok">>};
-        Other -> {failed, {apply_failed, text("~p:~p/~b returned ~0tP, not ok.", [Mod, Fun, length(Args), Other, 12])}, Ready}
+        ok -> {ok, Firm, <<"ok">>};
+        Other -> failed(apply_failed, "~p:~p/~b returned ~0tP, not ok.", [Mod, Fun, length(Args), Other, 12], Firm)
     end;
 execute(callbacks, {_, {callback, Callback}}, #{ctx := Ctx} = State) ->
     {Fun, Args} = callback(Callback),
     Mod = callback_module(Ctx),
-    Ready = load_helper(Mod, State#{firm := true}),
     erlang:module_loaded(Mod) orelse throw({post_upgrade_module_not_loaded, "~p is not loaded.", [Mod]}),
     Value = apply(Mod, Fun, [maps:get(from, Ctx) | Args]),
-    {ok, Ready, text("~0tP", [Value, 12])};
+    {ok, State#{firm := true}, text("~0tP", [Value, 12])};
 execute(paths, _, #{ctx := #{tree := Tree}} = State) ->
     switch_paths(Tree),
     {ok, State, <<>>};
@@ -665,12 +685,13 @@ how_to_undo(Mod) ->
             end
     end.
 
-load_helper(Mod, #{ctx := #{helpers := Known} = Ctx, helpers := Loaded} = State) ->
-    case maps:is_key(Mod, Known) andalso not lists:member(Mod, Loaded) of
-        true ->
-            swap([{Mod, wanted_beam(Mod, Ctx)}]),
+%% What keeps a helper from being loaded shows when it is called; the preflight has compiled it.
+load_helper(Mod, #{ctx := Ctx, helpers := Loaded} = State) ->
+    case is_helper(Mod, Ctx) andalso not lists:member(Mod, Loaded) andalso target_beam(Mod, Ctx) of
+        {ok, Beam} ->
+            _ = try_swap(Mod, Beam),
             State#{helpers := [Mod | Loaded]};
-        false -> State
+        _ -> State
     end.
 
 unload_helpers(#{helpers := Mods}) -> [unload(Mod) || Mod <- Mods].
@@ -678,11 +699,6 @@ unload_helpers(#{helpers := Mods}) -> [unload(Mod) || Mod <- Mods].
 %% Removes a module unless a process still runs it: then it stays, rather than that process die.
 unload(Mod) ->
     code:soft_purge(Mod) andalso code:delete(Mod) andalso code:soft_purge(Mod).
-
-%% Drops the old code that nothing runs any more; returns the modules where something does.
-purge_old(#{undo := Undo}) ->
-    process_flag(priority, low),
-    [atom_to_binary(Mod, utf8) || {reload, Mod, _} <- Undo, erlang:check_old_code(Mod), not code:soft_purge(Mod)].
 
 %% ---------------------------------------------------------------------- update
 
@@ -699,12 +715,8 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
             %% A child that started after the look would keep an old state: its supervisor stands still as well.
             Sups = suspend(lists:usort([Sup || {Sup, _} <- Found])),
             Pids = lists:usort([Pid || {_, Pid} <- Found]),
-            Suspended = try suspend(Pids ++ (late_children(Sups, Mod) -- Pids))
-                        catch throw:Unsuspended -> ask_all(Sups, resume), throw(Unsuspended)
-                        end,
-            try swap([{Mod, Beam}])
-            catch throw:Reason -> ask_all(Suspended ++ Sups, resume), throw(Reason)
-            end,
+            Suspended = or_resume(Sups, fun() -> suspend(Pids ++ (late_children(Sups, Mod) -- Pids)) end),
+            or_resume(Suspended ++ Sups, fun() -> swap([{Mod, Beam}]) end),
             Change = {change_code, Mod, From, Extra},
             {Changed, Failed} = change(Suspended, Change),
             ask_all(Sups, resume),
@@ -714,11 +726,13 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
                 [] -> {ok, Next, text("~ts, suspended for ~.1f ms", [count(Changed, "process", "processes"), Window / 1000])};
                 [{Pid, Why} | _] when Changed =:= 0 ->
                     %% No state has changed: with the old module back the processes go on as if nothing had been.
-                    Restored = undo(How),
-                    ask_all(Suspended, resume),
-                    Left = case Restored of
-                               true -> State#{suspended := Before + Window};
-                               _ -> Next
+                    Left = case undo(How) of
+                               true ->
+                                   ask_all(Suspended, resume),
+                                   State#{suspended := Before + Window};
+                               _ ->
+                                   [exit(P, kill) || P <- Suspended],
+                                   Next#{firm := true}
                            end,
                     {failed, {code_change_failed, text("~p of ~p: ~0tP", [Pid, Mod, Why, 20])}, Left};
                 [{Pid, Why} | _] ->
@@ -727,6 +741,14 @@ update(Mod, Extra, #{ctx := #{from := From} = Ctx, undo := Undo, suspended := Be
                     {failed, {code_change_failed, text("~b of ~b processes of ~p, the first ~p: ~0tP; they were killed.",
                                                        [length(Failed), length(Suspended), Mod, Pid, Why, 20])}, Next}
             end
+    end.
+
+%% The value of Fun; if it fails, the processes suspended for it go on before the failure does.
+or_resume(Pids, Fun) ->
+    try Fun()
+    catch Class:Reason:Stack ->
+        ask_all(Pids, resume),
+        erlang:raise(Class, Reason, Stack)
     end.
 
 %% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
@@ -866,13 +888,13 @@ taken_back(Stage, {Item, {Type, Message}}, #{firm := Firm, undo := Undo} = State
 
 undo({reload, Mod, Path}) ->
     case read_beam(Mod, Path) of
-        {ok, Beam} -> unchanged(Mod, Beam) orelse put_back(Mod, Beam);
+        {ok, Beam} -> unchanged(Mod, Beam) orelse try_swap(Mod, Beam);
         Other -> Other
     end;
 undo({remove, Mod}) -> (not erlang:module_loaded(Mod)) orelse unload(Mod);
 undo({lost, _}) -> lost.
 
-put_back(Mod, Beam) ->
+try_swap(Mod, Beam) ->
     try
         swap([{Mod, Beam}]),
         code:soft_purge(Mod),
@@ -890,11 +912,14 @@ verify(#{tree := Tree, modules := Names}) ->
     Differ = [Name || Name <- Names, {ok, Path} <- [maps:find(unicode:characters_to_list(Name), Index)],
                       {ok, {Mod, Md5}} <- [beam_lib:md5(Path)], loaded_md5(Mod) =/= Md5],
     Absent = [Name || Name <- Names, not maps:is_key(unicode:characters_to_list(Name), Index)],
-    Old = [Name || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod), old_code_users(Mod) =/= []],
+    WithOld = [Name || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod)],
+    %% Every process is asked for every such module; on a very large node that would be felt.
+    Affordable = length(WithOld) * erlang:system_info(process_count) =< ?OLD_CODE_CHECKS,
+    Old = [Name || Affordable, Name <- WithOld, Mod <- existing(Name), old_code_users(Mod) =/= []],
     Suspended = [Pid || Pid <- processes(), is_suspended(Pid)],
     #{differ => lists:sublist(Differ, 20), differ_count => length(Differ),
       absent => lists:sublist(Absent, 20), absent_count => length(Absent),
-      old_code => lists:sublist(Old, 20), old_code_count => length(Old),
+      old_code => lists:sublist(Old, 20), old_code_count => length(Old), old_code_checked => Affordable,
       suspended => [describe_process(Pid) || Pid <- lists:sublist(Suspended, 20)], suspended_count => length(Suspended)}.
 
 existing(Name) ->

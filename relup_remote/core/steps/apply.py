@@ -4,12 +4,14 @@ import os
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
+from .. import release
 from ..agent import outcome_of
 from ..context import Context
 from ..erlang import term
 from ..files import read_small, remove_file, remove_tree, sync_dir
 from ..protocol import ERRORS, Failure
 from ..site import Site
+from .restart import restart
 
 
 def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
@@ -25,26 +27,36 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     request = context.hop_request(context.tree)
     problems = _preflight(context, request)
     if problems:
-        if context.deployed and not context.unfinished:
+        if context.deployed and release.marker(context.site.base) != context.target:
             remove_tree(context.tree)
         context.result.problems = problems
         raise problems[0]
     remove_file(context.site.outcome)
-    context.changed = True
     context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
-    context.agent.start(request)
-    return finish(context, follow(context))
+    try:
+        context.agent.start(request)
+    except Failure as failure:
+        if failure.err_type == "upgrade_in_progress":
+            context.note(changed=False)
+            raise
+        context.changed = context.hop_runs = context.hop_started = True
+        raise
+    context.changed = context.hop_runs = context.hop_started = True
+    outcome = follow(context)
+    context.hop_runs = False
+    return finish(context, outcome)
 
 
 def follow(context: Context) -> Optional[Dict[str, Any]]:
     """Waits for the hop under way in the VM; its outcome, also where it ended before we came. None: none is known."""
     deadline = time.monotonic() + context.option("hop_timeout")
 
+    total = len(context.result.facts.get("hop", {}).get("instructions", []))
+
     def show(event: Dict[str, Any]) -> None:
         text = "{} {}: {}".format(event.get("n"), event.get("text"), event.get("does"))
-        context.emit(
-            {"event": "progress", "step": "apply", "unit": "instructions", "done": event.get("n"), "text": text}
-        )
+        progress = {"event": "progress", "step": "apply", "unit": "instructions", "text": text}
+        context.emit(dict(progress, done=event.get("n"), total=total))
 
     outcome = context.agent.wait(show, lambda: time.monotonic() < deadline)
     return outcome or read_outcome(context.site)
@@ -82,6 +94,9 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     )
     detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
     context.changed = not undone
+    if outcome.get("restart") and context.option("on_failure") == "restart":
+        restart(context)
+        after = "The node was restarted and is back."
     raise Failure(err_type, "{}{}. {}".format(place, said, after), detail=detail, changed=not undone)
 
 

@@ -30,7 +30,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 
 def _behind(context: Context) -> List[str]:
     """The nodes of the cluster that do not run the version of this one's marker."""
-    target = release.marker(context.site.base) or context.result.running
+    target = release.marked_version(context.site.base) or context.result.running
     return sorted(
         "{} runs {}".format(name, version or "an unknown version")
         for name, version in context.view.versions().items()

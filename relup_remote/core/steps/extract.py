@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Tuple
 
-from .. import archive, release
+from .. import release
 from ..context import Context
 from ..files import read_small, remove_tree, sync_dir, tree_size, write_whole, writing_failure
 from ..protocol import Failure
@@ -20,6 +20,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     A tree that is there already, whole and from the same tarball, is left as it is; one that is not is replaced, unless
     the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, disk_full, no_write_permission.
     """
+    # Late, for most requests read no archive.
+    from .. import archive  # noqa: PLC0415
+
     for path in context.site.partial_trees():
         remove_tree(path)
     if _is_ours_and_whole(context.tree, context.tarball["sha256"]):
@@ -28,7 +31,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     temporary = os.path.join(parent, "{}{}-{}".format(PARTIAL, context.target, os.urandom(6).hex()))
     try:
         if not os.path.isdir(parent):
-            os.mkdir(parent, 0o755)
+            os.mkdir(parent)
+            # As open as any release, whatever our umask: others follow the marker in it.
+            os.chmod(parent, 0o755)  # noqa: S103
         os.mkdir(temporary, 0o700)
     except OSError as error:
         raise writing_failure(error, parent, "cannot_create_dir")
@@ -55,7 +60,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 def _put_in_place(context: Context, temporary: str) -> None:
     old = None
     if os.path.lexists(context.tree):
-        if context.site.node is not None and context.site.node.root == context.tree:
+        if context.site.node is not None and (context.site.node.root + "/").startswith(context.tree + "/"):
             raise Failure("cannot_write_file", "The node runs from {}.".format(context.tree))
         old = temporary + "-old"
         os.rename(context.tree, old)

@@ -4,14 +4,14 @@ The boot path only: the marker goes, the node restarts, and boots what it booted
 """
 
 import os
-import subprocess
 from typing import Any, Dict, Tuple
 
 from .. import release
 from ..context import Context
 from ..files import remove_file, remove_tree, sync_dir
+from ..history import half_done
 from ..protocol import Failure
-from ..site import await_node
+from .restart import restart
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
@@ -21,14 +21,13 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """
     base = context.site.base
     version = release.marker(base)
-    if version is None and release.boot_chain(base)[-1] == base:
+    if version is None and (context.result.running is None or not half_done(context)):
         raise Failure("nothing_to_roll_back")
     context.changed = True
     remove_file(os.path.join(base, release.MARKER))
-    sync_dir(os.path.join(base, "relup"))
-    context.leave_vm()
-    _wrapper(context, "restart" if context.site.node is not None else "start")
-    context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+    if version is not None:
+        sync_dir(os.path.join(base, "relup"))
+    restart(context)
     wanted = release.read_tree(base).version
     running = context.result.running = context.view.version()
     if running != wanted:
@@ -39,25 +38,3 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         remove_tree(release.tree_of(base, version))
         removed.append(release.tree_of(base, version))
     return "ok", {"marker": version, "booted": wanted, "removed": removed}
-
-
-def _wrapper(context: Context, command: str) -> None:
-    # The wrapper must not inherit our pipes: the node it starts would keep the SSH session open.
-    log = os.path.join(context.work(), "wrapper.log")
-    with open(log, "wb") as output:
-        try:
-            status = subprocess.call(
-                [context.site.wrapper(), command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=context.site.base,
-                timeout=context.option("boot_timeout") + 60,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure("restart_failed", "The wrapper: {}.".format(error), changed=True)
-    if status != 0:
-        with open(log, "rb") as file:
-            said = file.read()[-2000:].decode("utf-8", "replace")
-        message = "The wrapper's {} ended with {}.".format(command, status)
-        raise Failure("restart_failed", message, detail={"said": said}, changed=True)

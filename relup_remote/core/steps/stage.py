@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict, Tuple
 
 from ..context import Context
-from ..files import private_dir, remove_file, sync_dir, write_whole, writing_failure
+from ..files import remove_file, sync_dir, write_whole, writing_failure
 from ..protocol import Failure
 
 _CHUNK = 256 << 10
@@ -25,7 +25,7 @@ def run(context: Context) -> Outcome:
     Raises `Failure` disk_full, cannot_write_file, untrusted_dir, connection_lost.
     """
     context.site.make_ours()
-    private_dir(context.site.staging)
+    context.site.make_staging()
     size, digest = context.tarball["bytes"], context.tarball["sha256"]
     whole = os.path.isfile(context.staged) and os.path.getsize(context.staged) == size
     received = 0

@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .. import release
 from ..context import Context
+from ..history import last_change, succeeded
 from ..protocol import Failure
 from .extract import lacks
 
@@ -23,14 +24,14 @@ def _target(context: Context) -> str:
     wanted = context.request.get("target")
     if wanted is None and context.request.get("tarball"):
         wanted = context.target
-    return str(wanted or release.marker(context.site.base) or context.result.running or "")
+    return str(wanted or release.marked_version(context.site.base) or context.result.running or "")
 
 
 def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     """Every signal with None where it is right, else with what is off. An unmarked node boots and runs its base."""
     base = context.site.base
-    marker, booted = release.marker(base), context.site.booted_by_marker()
-    tree = release.tree_of(base, target) if marker is not None else base
+    marker, tree = release.deployed(base) or (None, base)
+    booted = context.site.booted_by_marker()
     missing = lacks(tree) if marker is not None else release.missing_in(base)
     signals: Dict[str, Optional[str]] = {
         "broker running": None if context.view.is_ready() else "it is not",
@@ -39,14 +40,10 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
         "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
         "boot chain": None if booted == tree else "the next boot is of {}".format(booted),
     }
-    row = _last_row(context)
+    row = last_change(context)
     if row is not None and row["id"] != context.row:
-        # A verification that failed then is what is being done again now.
-        fine = row["result"] in ("success", "verify_failed")
-        signals["history"] = None if fine else "the last attempt ended in {}".format(row["result"])
-    modules: List[str] = []
-    if row is not None and row["target_vsn"] == target:
-        modules = row["extra"].get("modules", [])
+        signals["history"] = None if succeeded(row) else "the last attempt ended in {}".format(row["result"])
+    modules = _modules_of_hop(context, target)
     found = context.agent.verify(tree, modules, context.option("call_timeout"))
     signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than the tree's")
     signals["old code"] = _counted(found, "old_code", "{} modules have processes in old code")
@@ -74,6 +71,7 @@ def _counted(found: Dict[str, Any], what: str, sentence: str) -> Optional[str]:
     return "{}: {}".format(sentence.format(count), ", ".join(names))
 
 
-def _last_row(context: Context) -> Optional[Dict[str, Any]]:
-    changing = [row for row in context.journal.rows() if row["extra"].get("changed")]
-    return changing[-1] if changing else None
+def _modules_of_hop(context: Context, target: str) -> List[str]:
+    """What the last hop to the target loaded; nothing where no hop of ours led there."""
+    hops = [row for row in context.journal.rows() if row["extra"].get("changed") and row["target_vsn"] == target]
+    return [str(name) for name in hops[-1]["extra"].get("modules", [])] if hops else []

@@ -1,0 +1,40 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): restarting the node by its wrapper."""
+
+import os
+import subprocess
+
+from ..context import Context
+from ..protocol import Failure
+from ..site import await_node
+
+
+def restart(context: Context) -> None:
+    """Restarts the node, or starts one that is down, and waits until it stays up. The context's site is the new one.
+
+    Raises `Failure` restart_failed, node_not_back.
+    """
+    context.leave_vm()
+    _wrapper(context, "restart" if context.site.node is not None else "start")
+    context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+
+
+def _wrapper(context: Context, command: str) -> None:
+    # The wrapper must not inherit our pipes: the node it starts would keep the SSH session open.
+    log = os.path.join(context.work(), "wrapper.log")
+    with open(log, "wb") as output:
+        try:
+            status = subprocess.call(
+                [context.site.wrapper(), command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=context.site.base,
+                timeout=context.option("boot_timeout") + 60,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failure("restart_failed", "The wrapper: {}.".format(error), changed=True)
+    if status != 0:
+        with open(log, "rb") as file:
+            said = file.read()[-2000:].decode("utf-8", "replace")
+        message = "The wrapper's {} ended with {}.".format(command, status)
+        raise Failure("restart_failed", message, detail={"said": said}, changed=True)
