@@ -1,7 +1,7 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
@@ -22,12 +22,21 @@ class UsageProgram(Program):
     def parse_tasks(self) -> None:
         """Parse commands and their options."""
         with _wrong_use():
+            _check_values(self.core.unparsed)
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
         """Show help and lists, if they are asked for."""
         with _wrong_use():
             super().parse_cleanup()
+
+
+def _check_values(words: Sequence[str]) -> None:
+    """Invoke lets an option that may be repeated go without its value, and ``--host`` alone would mean all hosts."""
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        value = following if word == "--host" else word.partition("=")[2] if word.startswith("--host=") else "given"
+        if not value or value.startswith("-"):
+            raise Exit("Flag '--host' needs a value: a host, a group, a glob or a comma list of these.", code=2)
 
 
 @contextmanager

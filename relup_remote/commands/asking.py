@@ -15,7 +15,8 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
         print(plan, file=sys.stderr)
     if yes:
         return
-    if not sys.stdin.isatty():
+    # Python has no stdin at all where the caller closed it.
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("no_terminal", "there is no terminal to ask on")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     try:

@@ -15,7 +15,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from relup_remote import inventory
-from relup_remote.core.protocol import Failure, exit_status
+from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
@@ -107,7 +107,7 @@ class Invocation:
         # Tables are not needed to end with a document.
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
-        self._status = exit_status(row["outcome"] for row in rows)
+        self._status = host_rows.exit_status(rows)
         if self._json:
             self.say(documents.text(documents.rows_document(self.command, self.run, rows)))
             return

@@ -103,7 +103,8 @@ class Node:
 
     def leftovers(self) -> list[str]:
         """Files and folders that an upgrade should have taken away."""
-        staging = self._settings.staging_dir or f"{self.data_dir}/relup_remote/staging"
+        folder = self._settings.staging_dir
+        staging = f"{self.data_dir}/relup_remote/staging" if folder is None else f"{folder}/relup_remote"
         found: list[str] = self._ask(self.host, "leftovers", self.root, self.data_dir, staging)
         return found
 

@@ -69,15 +69,15 @@ def _user(uid: int) -> str:
 
 
 def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
-    """The last attempt in the host's history; null if there is none."""
+    """The last attempt in the host's history that changed anything; null if there is none."""
     path = Path(data_dir, "relup_remote", "journal.sqlite3")
     if not path.exists():
         return None
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
-    names = ("run", "target_vsn", "status", "result")
-    query = "SELECT run, target_vsn, status, result FROM attempts ORDER BY started_at DESC, id DESC LIMIT 1"
-    row = connection.execute(query).fetchone()
-    return row and dict(zip(names, row))
+    names = ("run", "target_vsn", "status", "result", "extra")
+    query = "SELECT run, target_vsn, status, result, extra FROM attempts ORDER BY started_at DESC, id DESC"
+    rows = (dict(zip(names, row)) for row in connection.execute(query))
+    return next((row for row in rows if json.loads(row.pop("extra")).get("changed")), None)
 
 
 def leftovers(root: str, data_dir: str, staging_dir: str) -> List[str]:

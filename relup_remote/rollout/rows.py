@@ -10,11 +10,15 @@ the core's     the core said how it ended
 =============  ====================================================================
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES, Failure, Result
 
 Row = dict[str, Any]
+
+CHANGING = ("upgraded", "staged", "cleaned", "rolled back")
+"""Outcomes of hosts on which something was changed."""
 
 
 def of_result(host: str, event: dict[str, Any], seconds: float) -> Row:
@@ -46,6 +50,18 @@ def succeeded(row: Row) -> bool:
 def lets_others_go_on(row: Row) -> bool:
     """Whether the next host may be done: all went well here, or there was nothing left to do."""
     return succeeded(row) or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
+
+
+def exit_status(rows: Sequence[Row]) -> int:
+    """The exit status of a command: 0, 1 or 3, as the contract of the commands has it.
+
+    3 says that nothing was changed anywhere; a refusal beside hosts that were changed is a failure of the whole, unless
+    there was nothing left to do.
+    """
+    codes = {OUTCOMES[row["outcome"]] for row in rows}
+    if 1 in codes or 3 not in codes or not any(row["outcome"] in CHANGING for row in rows):
+        return 1 if 1 in codes else 3 if 3 in codes else 0
+    return 0 if all(lets_others_go_on(row) for row in rows) else 1
 
 
 def step(row: Row, name: str) -> dict[str, Any] | None:

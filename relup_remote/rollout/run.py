@@ -21,7 +21,7 @@ from relup_remote.rollout.rows import Row, lets_others_go_on, of_failure, of_res
 AT_ONCE = 16
 """Hosts asked at the same time by a command that changes nothing."""
 
-INTERRUPTED = "Interrupted by the operator before the core's result came back."
+INTERRUPTED = "Interrupted by the operator; what was under way on the host may have gone on there."
 
 
 class Session(Protocol):

@@ -4,14 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.core.protocol import exit_status
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, exit_status
 from relup_remote.usage import UsageError
 
 
 def rows_document(command: str, run: str, rows: Sequence[Row]) -> dict[str, Any]:
     """The document of a command that went to hosts."""
-    ok = exit_status(row["outcome"] for row in rows) == 0
+    ok = exit_status(rows) == 0
     return {"command": command, "ok": ok, "run": run, "hosts": list(rows)}
 
 
