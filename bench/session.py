@@ -2,7 +2,8 @@
 
 Both connect anew each time, a thread a host. The core is the real one, except that its `main` goes through the steps of
 an upgrade without doing any; all its modules are imported. *First time* is with nothing kept on the hosts: the core is
-sent and compiled there. The contestants take turns.
+sent; here they have the client's kind of Python, so that it compiles the core for them, anew each time. The contestants
+take turns.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from tabulate import tabulate
 
 import relup_remote.core
 from relup_remote.core.protocol import STEPS
-from relup_remote.host import Host
+from relup_remote.host import Host, session
 from relup_remote.host.payload import Payload, build
 from relup_remote.inventory import HostSettings
 
@@ -53,10 +54,7 @@ def main() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table; 0 if ours takes no longer than the baseline, by median.
-
-    That the core is new is measured but no part of the target: hosts that share two cores would compile it in turn.
-    """
+    """Prints the table; 0 if ours takes no longer than the baseline, by median, the first time too."""
     parser = argparse.ArgumentParser(prog="bench session", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default 5)")
     parser.add_argument("--hosts", type=int, default=16, help="number of hosts (default 16)")
@@ -69,8 +67,8 @@ def main(arguments: Sequence[str]) -> int:
     rows = [[name, min(runs), medians[name], medians[name] / medians[BASELINE]] for name, runs in seconds.items()]
     print(f"{options.hosts} hosts")
     print(tabulate(rows, headers=["", "best s", "median s", "ratio"], floatfmt=".2f"))
-    missed = medians[KEPT] > TARGET * medians[BASELINE]
-    print(f"target, {KEPT} at most {TARGET} of {BASELINE}: {'MISSED' if missed else 'met'}")
+    missed = max(medians[FIRST], medians[KEPT]) > TARGET * medians[BASELINE]
+    print(f"target, both of ours at most {TARGET} of {BASELINE}: {'MISSED' if missed else 'met'}")
     return int(missed)
 
 
@@ -85,6 +83,7 @@ def measure(core: Payload, folder: Path, hosts: Sequence[HostSettings], rounds: 
     for _ in range(rounds):
         for host in hosts:
             shutil.rmtree(folder / host.name / "home" / ".cache", ignore_errors=True)
+        session.compiled.cache_clear()
         # The second of ours must come after the first, which leaves the core for it.
         for name, work in contestants.items():
             seconds[name].append(_hosts.seconds_for_all(work, hosts))

@@ -3,11 +3,13 @@
 
 It is called with the core's digest, its size in bytes, and the user to become or nothing. It says one line::
 
-    {"event": "core", "have": true}          the core is here
-    {"event": "core", "have": false}         send it: exactly that many bytes
-    {"event": "core", "error": {…}}          it can't be run: `err_type` and `detail`; perhaps after `have`
+    {"event": "core", "have": true}                     the core is here
+    {"event": "core", "have": false, "bytecode": "…"}   send it; the magic number of our bytecode, in hex
+    {"event": "core", "error": {…}}                     it can't be run: `err_type`, `detail`; perhaps after `have`
 
-and then is the core, whose input and output are the rest of both streams.
+and then is the core, whose input and output are the rest of both streams. What is sent is a line of JSON and the bytes
+it announces: `null` and the core itself, or, from a controller with the same bytecode, `{"bytes": n, "sha256": "…"}`
+and what `compiled` makes of the core, in zlib's format: that saves the host the work.
 
 The core is kept in `~/.cache/relup_remote` as `<digest>.<kind of Python>.<digest of this file>.pyz`, with its modules
 compiled. It is run from the descriptor it was checked through: whoever replaces or removes the file meanwhile does not
@@ -83,8 +85,13 @@ def obtain(digest: str, size: int) -> int:
     """A descriptor of the core, kept from an earlier run or received. Raises `Refused`."""
     folder = cache_folder()
     kept = find(folder, digest) if folder else None
-    say(have=kept is not None)
-    return kept if kept is not None else receive(folder, digest, size)
+    if kept is not None:
+        say(have=True)
+        return kept
+    import importlib.util
+
+    say(have=False, bytecode=importlib.util.MAGIC_NUMBER.hex())
+    return receive(folder, digest, size)
 
 
 def cache_folder() -> Optional[str]:
@@ -131,10 +138,17 @@ def stem(digest: str) -> str:
 def receive(folder: Optional[str], digest: str, size: int) -> int:
     """A descriptor of the core that the controller sends, kept for the next time if that can be. Raises `Refused`."""
     # A buffer of one byte: nothing is read ahead of what comes next on the same stream, which is the core's.
-    content = io.BufferedReader(io.FileIO(0, closefd=False), 1).read(size)
-    if hashlib.sha256(content).hexdigest() != digest:
+    stdin = io.BufferedReader(io.FileIO(0, closefd=False), 1)
+    ready = json.loads(stdin.readline().decode("utf-8") or "null")
+    content = stdin.read(ready["bytes"] if ready else size)
+    if hashlib.sha256(content).hexdigest() != (ready["sha256"] if ready else digest):
         raise Refused("core_failed", {"error": "the core arrived damaged", "bytes": len(content)})
-    content = compiled(content)
+    if ready:
+        import zlib
+
+        content = zlib.decompress(content)
+    else:
+        content = compiled(content)
     if folder:
         try:
             return keep(folder, digest, content)

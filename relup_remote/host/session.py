@@ -1,8 +1,12 @@
 """One run of the core over a connection that stands: start it, send the request, hear events, send what it wants."""
 
+import functools
+import hashlib
+import importlib.util
 import json
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +18,7 @@ from typing import Any, TypeGuard, cast
 from paramiko import Channel, SSHException, Transport
 
 from relup_remote.core.protocol import ERRORS, Failure, encode
-from relup_remote.host import launcher
+from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 
 Event = dict[str, Any]
@@ -40,6 +44,11 @@ TAIL = 4096
 
 GRACE = 5.0
 """Seconds to wait for the exit status once the core has closed its output."""
+
+BYTECODE = importlib.util.MAGIC_NUMBER.hex()
+"""The kind of bytecode that this Python makes; a host may ask for the same."""
+
+_COMPILING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -99,8 +108,9 @@ class _Core:
     def result(self) -> Event:
         """Carry out the errand."""
         self._send(self._bootstrap)
-        if not self._greeting().get("have"):
-            self._send(self._errand.payload.content)
+        greeting = self._greeting()
+        if not greeting.get("have"):
+            self._send_core(greeting.get("bytecode"))
         self._send(encode(dict(self._errand.request)))
         while True:
             event = self._event()
@@ -149,6 +159,16 @@ class _Core:
             raise Failure("core_failed", detail={"error": error})
         raise Failure(name, detail=error.get("detail"))
 
+    def _send_core(self, bytecode: Any) -> None:
+        """Send the core: compiled, if the host has our kind of Python. It saves the host the work, and is done once."""
+        core, announced = self._errand.payload, None
+        if bytecode == BYTECODE:
+            with _COMPILING:
+                core = compiled(core)
+            announced = {"bytes": len(core.content), "sha256": core.digest}
+        self._send(json.dumps(announced).encode() + b"\n")
+        self._send(core.content)
+
     def _send_file(self, want: Event) -> None:
         """Send a part of the tarball, until the core has had enough; what it says meanwhile is passed on."""
         for part in _parts(self._errand.tarball, want):
@@ -185,6 +205,13 @@ class _Core:
     def _garbage(self, message: str, line: bytes) -> Failure:
         said = line[:200].decode("utf-8", errors="replace")
         return Failure("core_failed", message, detail={"said": said, "stderr": self._stderr.text()})
+
+
+@functools.cache
+def compiled(core: Payload) -> Payload:
+    """The core as hosts with the same `BYTECODE` need it, packed as the bootstrap expects it."""
+    content = zlib.compress(bootstrap.compiled(core.content), 1)
+    return Payload(content, hashlib.sha256(content).hexdigest())
 
 
 class _Lines:

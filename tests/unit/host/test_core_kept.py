@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from relup_remote.core.protocol import Failure
-from relup_remote.host import Host, session
+from relup_remote.host import Host, bootstrap, session
 from relup_remote.host.payload import Payload
 
 from .ssh_server import Server
@@ -30,25 +30,34 @@ def failure(server: Server, core: Payload, **settings: Any) -> Failure:
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all that is sent."""
-    sizes: list[int] = []
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """All that is sent."""
+    parts: list[bytes] = []
     original = session._Core._send
 
     def send(self: session._Core, data: bytes) -> None:
-        sizes.append(len(data))
+        parts.append(bytes(data))
         original(self, data)
 
     monkeypatch.setattr(session._Core, "_send", send)
-    return sizes
+    return parts
 
 
-def test_core_is_sent_once(server: Server, core: Payload, sent: list[int]) -> None:
+@pytest.fixture(params=["our kind of Python", "another kind of Python"])
+def form(request: pytest.FixtureRequest, core: Payload, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The form in which the core is to be sent, to a host of each kind."""
+    if request.param == "our kind of Python":
+        return session.compiled(core).content
+    monkeypatch.setattr(session, "BYTECODE", "of no Python")
+    return core.content
+
+
+def test_core_is_sent_once(server: Server, core: Payload, sent: list[bytes], form: bytes) -> None:
     facts(server, core)
-    assert len(core.content) in sent
+    assert form in sent
     sent.clear()
     facts(server, core)
-    assert len(core.content) not in sent
+    assert form not in sent
 
 
 def test_what_is_kept_is_one_private_file(server: Server, core: Payload) -> None:
@@ -60,6 +69,7 @@ def test_what_is_kept_is_one_private_file(server: Server, core: Payload) -> None
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.usefixtures("form")
 def test_kept_core_is_compiled_and_has_its_source_for_tracebacks(server: Server, core: Payload) -> None:
     for _ in range(2):
         found = facts(server, core)
@@ -67,13 +77,13 @@ def test_kept_core_is_compiled_and_has_its_source_for_tracebacks(server: Server,
         assert found["source"]
 
 
-def test_damaged_core_is_replaced(server: Server, core: Payload, sent: list[int]) -> None:
+def test_damaged_core_is_replaced(server: Server, core: Payload, sent: list[bytes]) -> None:
     facts(server, core)
     (kept,) = server.cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-100] + bytes(100))
     sent.clear()
     facts(server, core)
-    assert len(core.content) in sent
+    assert session.compiled(core).content in sent
     (kept,) = server.cache.iterdir()
     assert kept.name.split(".")[-2] == hashlib.sha256(kept.read_bytes()).hexdigest()
 
@@ -144,14 +154,14 @@ def test_file_in_place_of_the_folder_is_refused(server: Server, core: Payload) -
     assert failure(server, core).err_type == "untrusted_dir"
 
 
-def test_link_in_place_of_the_core_is_not_followed(server: Server, core: Payload, sent: list[int]) -> None:
+def test_link_in_place_of_the_core_is_not_followed(server: Server, core: Payload, sent: list[bytes]) -> None:
     facts(server, core)
     (kept,) = server.cache.iterdir()
     moved = kept.rename(server.host.home / "moved")
     kept.symlink_to(moved)
     sent.clear()
     facts(server, core)
-    assert len(core.content) in sent
+    assert session.compiled(core).content in sent
     assert not kept.is_symlink()
 
 
@@ -163,10 +173,39 @@ def test_home_that_does_not_exist_is_no_obstacle(server: Server, core: Payload) 
     assert not Path("/nonexistent").exists()
 
 
-def test_core_that_arrives_damaged_is_not_run(server: Server, core: Payload) -> None:
-    found = failure(server, Payload(core.content[:-1] + b"!", core.digest))
+def test_core_that_arrives_damaged_is_not_run(
+    server: Server, core: Payload, form: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = session._Core._send
+
+    def send(self: session._Core, data: bytes) -> None:
+        original(self, data[:-1] + bytes([data[-1] ^ 1]) if data == form else data)
+
+    monkeypatch.setattr(session._Core, "_send", send)
+    found = failure(server, core)
     assert found.err_type == "core_failed"
+    assert found.detail["error"] == "the core arrived damaged"
     assert list(server.cache.iterdir()) == []
+
+
+def test_hosts_share_one_compilation(
+    server: Server, core: Payload, other_core: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compilations: list[bytes] = []
+    original = bootstrap.compiled
+
+    def compiled(content: bytes) -> bytes:
+        compilations.append(content)
+        return original(content)
+
+    monkeypatch.setattr(bootstrap, "compiled", compiled)
+    session.compiled.cache_clear()
+    threads = [threading.Thread(target=facts, args=(server, which)) for which in (core, other_core) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(compilations) == sorted([core.content, other_core.content])
 
 
 def test_host_without_python(server: Server, core: Payload) -> None:
