@@ -1,7 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): restarting the node by its wrapper."""
 
 import os
-import subprocess
 
 from ..context import Context
 from ..protocol import Failure
@@ -19,6 +18,9 @@ def restart(context: Context) -> None:
 
 
 def _wrapper(context: Context, command: str) -> None:
+    # Late, for it is slow to import, and most requests restart nothing.
+    import subprocess  # noqa: PLC0415
+
     # The wrapper must not inherit our pipes: the node it starts would keep the SSH session open.
     log = os.path.join(context.work(), "wrapper.log")
     with open(log, "wb") as output:
