@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
@@ -33,7 +34,7 @@ class UsageProgram(Program):
 
 def _check_values(words: Sequence[str]) -> None:
     """Invoke lets an option that may be repeated go without its value, and ``--host`` alone would mean all hosts."""
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in pairwise([*words, "--"]):
         value = following if word == "--host" else word.partition("=")[2] if word.startswith("--host=") else "given"
         if not value or value.startswith("-"):
             raise Exit("Flag '--host' needs a value: a host, a group, a glob or a comma list of these.", code=2)

@@ -92,8 +92,9 @@ def _not_there_yet(context: Context) -> None:
     running, target = context.result.running, context.target
     if running != target or context.unfinished:
         return
-    booted = context.site.node is not None and context.site.node.root == context.site.booted_by_marker()
-    if release.marked_version(context.site.base) == target and not booted:
+    version, tree = release.deployed(context.site.base) or (None, None)
+    booted = context.site.node is not None and context.site.node.root == tree
+    if version == target and not booted:
         raise Failure("duplicate_pending_target", "{} is deployed and waits for the node's restart.".format(target))
     raise Failure("already_upgraded_to_target_vsn", "The node runs {} already.".format(target))
 

@@ -67,7 +67,11 @@ class Machine:
     def attempt(self, result: str, target: str = "1.1") -> None:
         """Write an attempt into the host's history, as the core does."""
         journal = Journal(str(self.work))
-        journal.finish(journal.begin("run", "alice@desk", "1.0", target, {}), result)
+        row = journal.begin("run", "alice@desk", "1.0", target, {})
+        journal.note(row, {"changed": True})
+        journal.finish(row, result)
+        # A refusal since then changed nothing, and says nothing of the node.
+        journal.finish(journal.begin("later", "alice@desk", target, target, {}), "duplicate_pending_target")
 
     def start_vm(self, name: str = "emqx@127.0.0.1") -> None:
         """Start a process that waits, under the name and with the command line of a VM."""

@@ -183,26 +183,35 @@ def test_a_cookie_that_is_not_on_the_command_line(
 @pytest.mark.parametrize(
     ("root", "base"),
     [
-        ("/opt/emqx", "/opt/emqx"),
-        ("/opt/emqx/relup/5.10.5", "/opt/emqx"),
-        ("/opt/emqx/relup/5.10.5/relup/5.10.6", "/opt/emqx"),
-        ("/opt/relup", "/opt/relup"),
-        ("/relup", "/relup"),
-        ("/", "/"),
+        ("emqx", "emqx"),
+        ("emqx/relup/5.10.5", "emqx"),
+        ("emqx/relup/5.10.5/relup/5.10.6", "emqx"),
+        # A root that merely lies in a folder of that name.
+        ("relup/emqx", "relup/emqx"),
+        ("relup/emqx/relup/5.10.5", "relup/emqx"),
+        ("relup", "relup"),
     ],
 )
-def test_the_base_of_a_chain(root: str, base: str) -> None:
-    assert base_of(root) == base
+def test_the_base_of_a_chain(root: str, base: str, tmp_path: Path) -> None:
+    for release in ("emqx", "emqx/relup/5.10.5", "relup/emqx"):
+        (tmp_path / release / "releases").mkdir(parents=True)
+        (tmp_path / release / "releases" / "emqx_vars").touch()
+    assert base_of(str(tmp_path / root)) == str(tmp_path / base)
+    assert base_of("/") == "/"
 
 
 def test_a_node_in_a_chain_is_found_by_its_base_and_by_its_own_root(proc: Proc, tmp_path: Path) -> None:
-    root = "/opt/emqx/relup/5.10.5/relup/5.10.6"
+    base = str(tmp_path / "emqx")
+    root = f"{base}/relup/5.10.5/relup/5.10.6"
+    for release in (base, f"{base}/relup/5.10.5"):
+        Path(release, "releases").mkdir(parents=True)
+        Path(release, "releases", "emqx_vars").touch()
     proc.emqx(5, root)
-    for root_dir in (None, "/opt/emqx", "/opt/emqx/", root):
+    for root_dir in (None, base, f"{base}/", root):
         node = proc.find(root_dir)
         assert node is not None
-        assert (node.root, node.base, node.data_dir) == (root, "/opt/emqx", "/opt/emqx/data")
-    assert proc.find("/opt/emqx/relup/5.10.5") is None
+        assert (node.root, node.base, node.data_dir) == (root, base, f"{base}/data")
+    assert proc.find(f"{base}/relup/5.10.5") is None
 
 
 def test_a_root_may_be_given_by_a_link_to_it(proc: Proc, tmp_path: Path) -> None:
