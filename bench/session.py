@@ -1,9 +1,9 @@
 """Seven small steps on many hosts at once: one run of the core against seven `Connection.run`s of Fabric.
 
 Both connect anew each time, a thread a host. The core is the real one, except that its `main` goes through the steps of
-an upgrade without doing any; all its modules are imported. *First time* is with nothing kept on the hosts: the core is
-sent; here they have the client's kind of Python, so that it compiles the core for them, anew each time. The contestants
-take turns.
+an upgrade without doing any; it imports all that an upgrade does. *First time* is with nothing kept on the hosts: the
+core is sent; here they have the client's kind of Python, so that it compiles the core for them, anew each time. The
+contestants take turns.
 """
 
 import argparse
@@ -32,9 +32,12 @@ MAIN = '''\
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): goes through the steps and does none."""
 
 import json
+import pkgutil  # noqa: F401
+import sqlite3  # noqa: F401
 import sys
 
-from . import commands  # noqa: F401
+from . import archive, commands  # noqa: F401
+from .erlang import consult  # noqa: F401
 from .protocol import STEPS, Result, Step, encode
 
 
