@@ -188,7 +188,7 @@ def boot(python: Path, home: Path, request: dict[str, Any], core: Payload) -> li
         process.stdin.flush()
         greeting = json.loads(process.stdout.readline())
         if not greeting["have"]:
-            process.stdin.write(core.content)
+            process.stdin.write(b"null\n" + core.content)
         process.stdin.write(encode(request))
         process.stdin.close()
         return [greeting, *map(json.loads, process.stdout)]
