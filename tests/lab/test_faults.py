@@ -109,6 +109,49 @@ def test_failed_callback_is_finished_by_the_next_run(
     assert [row["result"] for row in history] == ["post_upgrade_failed", "success"]
 
 
+def test_controller_that_gives_up_waiting(lab: Lab, relup: Tool, tarball: Path, tmp_path: Path, spare: str) -> None:
+    gate = tmp_path / "gate"
+    catalogue = gated(tmp_path / "catalogue", gate)
+    options = ("--host", spare, "--tarball", str(tarball), "--catalogue", str(catalogue), "--yes")
+    ran = relup.run("upgrade", *options, "--hop-timeout", "1")
+    assert (ran.status, ran.error(spare)["err_type"]) == (1, "hop_timeout")
+    assert relup.run("status", "--host", spare).row(spare)["facts"]["state"] == "in-progress"
+    assert relup.run("plan", *options[:-1]).error(spare)["err_type"] == "upgrade_in_progress"
+    gate.touch()
+    # It waits for the hop that it finds under way, and then there is nothing left to do.
+    again = relup.run("upgrade", *options)
+    assert again.error(spare)["err_type"] == "duplicate_pending_target"
+    history = relup.run("logs", "--host", spare).row(spare)["facts"]["history"]
+    assert [row["result"] for row in history] == ["success", "duplicate_pending_target"]
+    assert relup.run("verify", "--host", spare, "--target", FIRST).status == 0
+    assert relup.run("postcheck", "--host", spare).status == 0
+
+
+def test_failure_past_undoing(lab: Lab, relup: Tool, tarball: Path, tmp_path: Path, spare: str) -> None:
+    """Left as it is, and said so, unless a restart is asked for: that boots the old release."""
+    catalogue = gated(tmp_path / "catalogue", tmp_path / "gate")
+    (tmp_path / "gate").touch()
+    hop = catalogue / f"{BASE}-to-{FIRST}.relup"
+    whole = hop.read_text()
+    hop.write_text(whole.replace("{apply, emqx_dashboard, ready, []}", "{apply, erlang, error, [not_today]}"))
+    options = ("--host", spare, "--tarball", str(tarball), "--catalogue", str(catalogue), "--yes")
+    left = relup.run("upgrade", *options)
+    error = left.error(spare)
+    assert (left.status, error["err_type"], error["detail"]["undone"]) == (1, "apply_failed", False)
+    assert "not_today" in error["message"]
+    assert foreign(lab, spare) == NOTHING
+    assert relup.run("status", "--host", spare).row(spare)["facts"]["state"] == "half-done"
+    pid = lab.node_pid(spare)
+    restarted = relup.run("upgrade", *options, "--on-failure", "restart")
+    assert restarted.error(spare)["err_type"] == "apply_failed", restarted.stdout
+    assert lab.node_pid(spare) != pid
+    assert lab.eval(spare, "emqx_release:version()") == f'"{BASE}"'
+    assert relup.run("status", "--host", spare).row(spare)["facts"]["state"] == "idle"
+    hop.write_text(whole)
+    assert relup.run("upgrade", *options).status == 0
+    assert relup.run("verify", "--host", spare, "--target", FIRST).status == 0
+
+
 def test_node_that_is_down(lab: Lab, relup: Tool, tarball: Path, spare: str) -> None:
     lab.stop_node(spare)
     ran = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--host", spare)

@@ -283,6 +283,7 @@ target_beam(Mod, #{index := Index, helpers := Helpers, tree := Tree, modules := 
     case {maps:find(atom_to_list(Mod), Index), maps:find(Mod, Helpers)} of
         {{ok, Path}, _} -> read_beam(Mod, Path);
         {error, _} when Named -> named;
+        {error, {ok, Compiled}} when is_tuple(Compiled) -> Compiled;
         {error, {ok, Source}} -> compile_helper(Mod, Source);
         {error, error} ->
             {error, module_not_found, "~p is neither in the target nor a helper of the catalogue.", [Mod]}
@@ -456,14 +457,17 @@ await(Since, Ms) ->
             end
     end.
 
-%% Ends a coordinator whose outcome has been fetched; returns when it is gone.
+%% Ends a coordinator whose outcome has been fetched, and returns ok when it is gone; busy while its hop runs.
 release() ->
     case whereis(?NAME) of
         undefined -> ok;
         Pid ->
             Ref = monitor(process, Pid),
-            Pid ! release,
-            receive {'DOWN', Ref, process, Pid, _} -> ok after ?SYS_TIMEOUT -> busy end
+            Pid ! {release, {self(), Ref}},
+            receive
+                {'DOWN', Ref, process, Pid, _} -> ok;
+                {Ref, busy} -> demonitor(Ref, [flush]), busy
+            end
     end.
 
 coordinator(Caller, Req) ->
@@ -498,7 +502,10 @@ coordinate(#{ref := Ref, events := Events, waiting := Waiting, outcome := Outcom
             Done = answer_all(State#{outcome := Final}),
             %% Who comes later reads the file; only where there is none the outcome is kept for a while.
             Written =:= ok orelse coordinate(Done);
-        release when Outcome =/= running ->
+        {release, {Pid, Tag}} when Outcome =:= running ->
+            Pid ! {Tag, busy},
+            coordinate(State);
+        {release, _} ->
             ok
     after Linger -> ok
     end.
@@ -527,7 +534,9 @@ write_whole(Path, Content) ->
 run(Req, Notify) ->
     Started = now_us(),
     {ok, Hop} = read_hop(Req),
-    Ctx = (context(Hop, Req))#{notify => Notify, from => maps:get(from, Req)},
+    #{helpers := Sources} = Known = context(Hop, Req),
+    %% Compiled before anything else: the sources may be gone before their turn comes, the core being dead by then.
+    Ctx = Known#{notify => Notify, helpers := maps:map(fun compile_helper/2, Sources)},
     #{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop,
     Groups = case maps:get(resume, Req) of
                  true -> [];
