@@ -20,7 +20,8 @@ Request::
 
 ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
 version. ``release`` is what `release.read_tarball` says; it holds for exactly the bytes with that SHA-256.
-``helpers`` are the catalogue's helper modules, as source.
+``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
+sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
 
 Events, each with a key ``event``:
 
@@ -30,6 +31,7 @@ Events, each with a key ``event``:
     {"event": "progress", "step": "stage", "done": 4194304, "total": 71000000, "unit": "bytes"}
     {"event": "want", "file": "tarball", "offset": 0, "bytes": 71000000}
     {"event": "note", "message": "…"}                  a sentence for the operator
+    {"event": "alive"}                                 every five seconds
     {"event": "result", …}                             the last one, see `Result`
 
 After a ``want`` the controller writes exactly ``bytes`` bytes of the file, from ``offset``, to the core's standard
