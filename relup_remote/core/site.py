@@ -132,9 +132,10 @@ class NodeView:
         return [str(name) for name in found] if isinstance(found, list) else None
 
     def versions(self) -> Dict[str, Optional[str]]:
-        """The version that each running node of the cluster reports."""
+        """The version that each node of the cluster reports; None for one that is down."""
+        known = self.link.attempt("emqx", "cluster_nodes", [Atom("all")])
         versions: Dict[str, Optional[str]] = {}
-        for name in self.nodes() or []:
+        for name in known if isinstance(known, list) else self.nodes() or []:
             try:
                 found = self.link.call("rpc", "call", [Atom(name), Atom("emqx_release"), Atom("version"), [], 5000])
             except CallFailed:

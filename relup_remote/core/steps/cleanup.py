@@ -9,7 +9,7 @@ from ..files import remove_file, remove_tree
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
-    """Removes staged tarballs, sidecars and partial trees, once every running node of the cluster is on the target.
+    """Removes staged tarballs, sidecars and partial trees, once every node of the cluster runs the target.
 
     Until then, unless told otherwise, it is skipped: the files may be needed to try again.
     """
@@ -29,7 +29,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 
 
 def _behind(context: Context) -> List[str]:
-    """The nodes of the cluster that do not run the version of this one's marker."""
+    """The nodes of the cluster that do not run the version of this one's marker, or that are down."""
     target = release.marked_version(context.site.base) or context.result.running
     return sorted(
         "{} runs {}".format(name, version or "an unknown version")
