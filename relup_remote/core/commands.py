@@ -1,7 +1,7 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import checks, recovery, release
 from .context import Context
@@ -71,8 +71,7 @@ def _upgrade(context: Context) -> None:
                 {"event": "note", "message": text.format(**dict({"operator": "?", "run": "?"}, **lock.taken_over))}
             )
         recovery.finish_rows(context, wait=True)
-        if recovery.hop_under_way(context):
-            raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
+        recovery.refuse_during_hop(context)
         context.result.running = context.result.from_vsn = context.view.version()
         recovery.note_unfinished(context)
         facts = context.tarball["release"]
@@ -114,20 +113,18 @@ def _version_now(context: Context) -> Any:
         return None
 
 
-def _refuse_for_tarball(context: Context) -> None:
-    """Raises the first of what keeps a tarball from being staged, before a byte of it is sent."""
-    context.result.problems = checks.refusals(context, checks.OF_STAGING)
-    if context.result.problems:
-        raise context.result.problems[0]
-
-
 def _refuse(context: Context) -> None:
-    """Raises the first of all the reasons there are not to begin."""
+    """Raises the first of all the reasons there are not to begin an upgrade."""
     problems = checks.refusals(context)
     if not problems:
         for problem in apply.preflight(context, None):
             problem.stage = "apply"
             problems.append(problem)
+    _refuse_for(context, problems)
+
+
+def _refuse_for(context: Context, problems: List[Failure]) -> None:
+    """Raises the first of the problems; all of them are in the result."""
     context.result.problems = problems
     if problems:
         raise problems[0]
@@ -138,8 +135,7 @@ def _plan(context: Context) -> None:
     if by is not None:
         raise held(by)
     context.link  # noqa: B018 - without a node there is nothing to plan for
-    if recovery.hop_under_way(context):
-        raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
+    recovery.refuse_during_hop(context)
     context.result.target = context.tarball["release"].get("version")
     recovery.note_unfinished(context)
     _refuse(context)
@@ -148,7 +144,7 @@ def _plan(context: Context) -> None:
 
 def _stage(context: Context) -> None:
     context.result.target = context.tarball["release"].get("version")
-    _refuse_for_tarball(context)
+    _refuse_for(context, checks.refusals(context, checks.OF_STAGING))
     with _locked(context):
         _steps(context, COMMANDS["stage"])
     context.result.outcome = "unchanged" if context.result.steps[0].status == "unchanged" else "staged"
@@ -163,8 +159,8 @@ def _cleanup(context: Context) -> None:
 
 def _rollback(context: Context) -> None:
     with _locked(context):
-        if context.result.running is not None and recovery.hop_under_way(context):
-            raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
+        if context.result.running is not None:
+            recovery.refuse_during_hop(context)
         context.result.target = release.read_tree(context.site.base).version
         options = {"rollback": True, "purge": context.option("purge")}
         request, result = context.request, context.result

@@ -22,6 +22,7 @@ from .context import Context
 from .erlang.term import Atom
 from .files import remove_file, remove_tree
 from .history import last_change, succeeded
+from .protocol import Failure
 from .steps.apply import follow, read_outcome
 
 UNFINISHED_CALLBACKS = ("post_upgrade_failed", "post_upgrade_module_not_loaded", "marker_failed")
@@ -33,6 +34,12 @@ def hop_under_way(context: Context) -> bool:
         return False
     # An agent that has ended stays only while it could not write its outcome down.
     return bool(context.link.call("erlang", "whereis", [Atom("relup_remote_agent")]) != "undefined")
+
+
+def refuse_during_hop(context: Context) -> None:
+    """Raises `Failure` upgrade_in_progress while the VM is in the middle of a hop."""
+    if hop_under_way(context):
+        raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
 
 
 def finish_rows(context: Context, wait: bool) -> Optional[Dict[str, Any]]:

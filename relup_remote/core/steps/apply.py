@@ -33,15 +33,15 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         raise problems[0]
     remove_file(context.site.outcome)
     context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
+    context.changed = context.hop_runs = context.hop_started = True
     try:
         context.agent.start(request)
     except Failure as failure:
+        # Any other failure leaves open whether it began.
         if failure.err_type == "upgrade_in_progress":
+            context.changed = context.hop_runs = context.hop_started = False
             context.note(changed=False)
-            raise
-        context.changed = context.hop_runs = context.hop_started = True
         raise
-    context.changed = context.hop_runs = context.hop_started = True
     outcome = follow(context)
     context.hop_runs = False
     return finish(context, outcome)
