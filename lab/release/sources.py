@@ -15,11 +15,13 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "5.10.4-lab": (),
     "5.10.5-lab": ("5.10.5-lab",),
     "5.10.6-lab": ("5.10.5-lab", "5.10.6-lab"),
+    "5.10.8-lab": ("5.10.5-lab", "5.10.8-lab"),
     "5.10.9-lab": ("5.10.9-lab",),
 }
-"""The releases there are, each with the changes it consists of. The last is for benchmarks: it changes very much."""
+"""The releases there are, each with the changes it consists of. The last two stand apart: one has other applications that
+need each other, the other, for benchmarks, very many other modules."""
 
-APPS = ("ekka", "emqx", "emqx_dashboard", "emqx_pool", "emqx_rules")
+APPS = ("ekka", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules")
 """The applications, in the order in which a node starts them."""
 
 
