@@ -18,8 +18,8 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "5.10.8-lab": ("5.10.5-lab", "5.10.8-lab"),
     "5.10.9-lab": ("5.10.9-lab",),
 }
-"""The releases there are, each with the changes it consists of. The last two stand apart: one has other applications that
-need each other, the other, for benchmarks, very many other modules."""
+"""The releases there are, each with the changes it consists of. The last two stand apart: one changes applications that
+need each other, the other, for benchmarks, very many modules."""
 
 APPS = ("ekka", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules")
 """The applications, in the order in which a node starts them."""
