@@ -11,7 +11,8 @@ Request::
      "tarball": null | {"name": "emqx-5.10.5.tar.gz", "bytes": 71000000, "sha256": "<64 hex>",
                         "sidecar": {"status": "ok" | "missing" | "unreadable", "text": "…"},
                         "release": {"version": "5.10.5", "build_info": {"erlang": "27.3.4.2-8", "os": …, "arch": …},
-                                    "mnesia_hook": true, "files": 3300, "bytes": 129000000}
+                                    "mnesia_hook": true, "files": 3300, "bytes": 129000000,
+                                    "code": "<base64 of a term: see relup_agent_target.erl>"}
                                    | {"error": {"err_type": "cannot_read_emqx_vars", "message": "…", "detail": {}}}},
      "target": "5.10.5" | null,
      "hops": [{"file": "5.10.4-to-5.10.5.relup", "from": "5.10.4", "target": "5.10.5", "text": "…"}],
@@ -65,6 +66,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
         "stop",
         "what happens to a node whose hop failed past the point where it can be undone: stop | restart",
     ),
+    "kill_lingering": (False, "go on although processes run old code of a module that the hop replaces; they are killed"),
     "purge": (False, "rollback: remove the deployed tree as well"),
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
@@ -72,6 +74,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
+    "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
 }
 """Options of a request: name, default, meaning."""
 
@@ -189,6 +192,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Another upgrade works on this node.",
         "Wait for it to end (inv status), or find out who runs it.",
     ),
+    "untrusted_process": ErrorSpec(
+        "A process of another user claims to be the node, or listens in its place.",
+        "Find out who runs it, and end it. If it is the node, name its data folder by data_dir in the inventory.",
+    ),
     # stage and checksum
     "target_tarball_not_found": ErrorSpec("The tarball is not there.", "Check the path."),
     "bad_tarball": ErrorSpec(
@@ -210,6 +217,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "untrusted_dir": ErrorSpec(
         "A folder of ours belongs to someone else, or others may write in it.",
+        "Find out who made it, and remove it.",
+    ),
+    "untrusted_file": ErrorSpec(
+        "A file of ours or of the node belongs to someone else, is no plain file, or others may write to it.",
         "Find out who made it, and remove it.",
     ),
     "missing_sha256_sidecar": ErrorSpec(
@@ -292,6 +303,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "An application of the hop needs another one that is absent.",
         "Add it to the hop, or correct the target.",
     ),
+    "app_dependency_not_started": ErrorSpec(
+        "An application of the hop needs another one that is not started.",
+        "Restart that one earlier in the hop, or start it on the node.",
+    ),
     "function_not_exported": ErrorSpec(
         "The hop calls a function that the version loaded at that point does not export.", "Correct the hop."
     ),
@@ -299,12 +314,25 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The hop does not reload emqx_release, so the node would go on reporting the old version.",
         "Add {load_module, emqx_release} to the hop.",
     ),
+    "version_not_reported": ErrorSpec(
+        "The target's emqx_release reports another version than the hop's target.",
+        "Check that hop and tarball belong together.",
+    ),
     "sticky_module": ErrorSpec(
         "A module of the hop lies in a sticky directory.", "Such a module can't be replaced hot."
     ),
     "old_code_in_use": ErrorSpec(
         "Processes still run the old code of a module that the hop replaces; the load would kill them.",
-        "The detail names them. Let them end, or restart the node.",
+        "The detail names them. Let them end, or go on with --kill-lingering.",
+    ),
+    "no_process": ErrorSpec("No process uses a module that the hop updates.", "A load_module would do the same."),
+    "not_covered": ErrorSpec(
+        "Modules of the target differ from the running ones, and the hop leaves them alone.",
+        "The node would report a version that is not all it runs: add them to the hop.",
+    ),
+    "not_undoable": ErrorSpec(
+        "The running code of a module can't be read back from any disk.",
+        "If the hop fails it can't be undone; find out where that code came from.",
     ),
     "suspended_supervisor": ErrorSpec("A supervisor is suspended.", "Resume it, or find out who suspended it."),
     "which_children_failed": ErrorSpec("A supervisor does not answer.", "Look at the node: it is not healthy."),
