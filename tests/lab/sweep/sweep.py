@@ -1,0 +1,122 @@
+"""The whole sweep: what is to be killed when, on as many machines as there are, and what came of it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TypeVar
+
+from tests.lab.sweep.judge import Lost, Mixed, survive
+from tests.lab.sweep.machine import Machine
+from tests.lab.sweep.moments import Moment, choose
+from tests.lab.sweep.scenarios import SCENARIOS, Releases, Scenario, Scene
+from tests.lab.sweep.trace import Event
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SHARES = {
+    "second hop": 0.15,
+    "upgrade over another tree": 0.08,
+    "rollback": 0.08,
+    "cleanup": 0.04,
+    "stage": 0.03,
+    "plan": 0.02,
+}
+"""Of all points, how many interrupt what; the rest interrupts an upgrade of a node as it was first."""
+
+TWICE = 0.1
+"""Of all points, how many interrupt the second attempt at that upgrade as well."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point: a scenario, and the moment, or the two, at which it is interrupted."""
+
+    number: int
+    scenario: Scenario
+    moments: tuple[Moment, ...]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.scenario.name}, at {', then at '.join(str(moment) for moment in self.moments)}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: ``recovered``, ``mixed`` or ``lost``, and why."""
+
+    case: Case
+    verdict: str
+    why: str = ""
+
+
+class Sweep:
+    """A sweep of ``points`` points from one seed, on machines that are up."""
+
+    def __init__(self, machines: Sequence[Machine], releases: Releases, points: int, seed: int) -> None:
+        self._machines = machines
+        self._releases = releases
+        self._points = points
+        self._seed = seed
+
+    def cases(self) -> list[Case]:
+        """All points: each command is run once to its end, to see what there is to interrupt."""
+        runs = dict(zip(SCENARIOS, self._each(SCENARIOS, self._traced), strict=True))
+        return list(cases(runs, self._points, self._seed))
+
+    def outcomes(self, cases: Sequence[Case]) -> list[Outcome]:
+        """What became of each."""
+        return self._each(cases, self._outcome)
+
+    def _traced(self, machine: Machine, scenario: Scenario) -> list[Event]:
+        scene = Scene(machine, self._releases)
+        scenario.before(scene)
+        ran = machine.run_traced(*scenario.kill(scene))
+        assert ran.result
+        assert ran.result["error"] is None, ran.result["error"]
+        return ran.events
+
+    def _outcome(self, machine: Machine, case: Case) -> Outcome:
+        try:
+            survive(Scene(machine, self._releases), case.scenario, case.moments)
+        except Mixed as mixed:
+            return Outcome(case, "mixed", str(mixed))
+        except Lost as lost:
+            return Outcome(case, "lost", str(lost))
+        return Outcome(case, "recovered")
+
+    def _each(self, items: Sequence[T], action: Callable[[Machine, T], R]) -> list[R]:
+        """``action`` for every item, on whichever machine is free, as many at once as there are."""
+        free: SimpleQueue[Machine] = SimpleQueue()
+        for machine in self._machines:
+            free.put(machine)
+
+        def on_a_free_one(item: T) -> R:
+            machine = free.get()
+            try:
+                return action(machine, item)
+            finally:
+                free.put(machine)
+
+        with ThreadPoolExecutor(len(self._machines)) as pool:
+            return list(pool.map(on_a_free_one, items))
+
+
+def cases(runs: Mapping[Scenario, Sequence[Event]], points: int, seed: int) -> Iterator[Case]:
+    """The points, numbered, from what each scenario's command does when nothing interrupts it."""
+    chance = random.Random(seed)
+    first = SCENARIOS[0]
+    twice = round(points * TWICE)
+    counts = {scenario: round(points * SHARES.get(scenario.name, 0)) for scenario in runs}
+    counts[first] = points - twice - sum(counts.values())
+    number = 0
+    for scenario, run in runs.items():
+        for moment in choose(run, counts[scenario], chance):
+            number += 1
+            yield Case(number, scenario, (moment,))
+    pairs = choose(runs[first], 2 * twice, chance)
+    chance.shuffle(pairs)
+    for one, other in zip(pairs[::2], pairs[1::2], strict=True):
+        number += 1
+        yield Case(number, first, (one, other))
