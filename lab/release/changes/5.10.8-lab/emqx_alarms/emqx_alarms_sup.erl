@@ -10,5 +10,5 @@ init([]) ->
     {ok, Interval} = application:get_env(emqx_alarms, interval),
     {ok, Limits} = application:get_env(emqx_alarms, limits),
     Children = [#{id => emqx_alarms, start => {emqx_alarms, start_link, []}, modules => dynamic},
-                #{id => emqx_alarms_watch, start => {emqx_alarms_watch, start_link, [Interval, Limits]}}],
+                #{id => emqx_alarms_watch, start => {emqx_alarms_watch, start_link, [Interval, maps:from_list(Limits)]}}],
     {ok, {#{strategy => rest_for_one}, Children}}.
