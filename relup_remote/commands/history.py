@@ -1,4 +1,6 @@
-"""`logs` and `logs-clear`: the history that each host keeps."""
+"""`logs` and `logs-clear`: the history that each host keeps, and the one that the relup plugin keeps in the node."""
+
+from collections.abc import Iterable
 
 from invoke.context import Context
 
@@ -6,6 +8,7 @@ from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
+from relup_remote.rollout.rows import Row
 from relup_remote.summary.tables import history, history_table
 
 
@@ -18,7 +21,7 @@ def logs(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Show the attempts of all hosts in one table, oldest first."""
+    """Show the attempts of all hosts in one table, oldest first: ours and those that the relup plugin recorded."""
     with Invocation("logs", host, inventory, json, quiet) as call:
         chosen = options.numbers(minimum=0, limit=limit)
         rows = call.ask_all(call.order(options=chosen))
@@ -34,8 +37,25 @@ def logs_clear(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Delete the hosts' history of attempts."""
+    """Delete the hosts' history of attempts: ours and the relup plugin's. Attempts under way are kept."""
     with Invocation("logs-clear", host, inventory, json, quiet) as call:
-        names = ", ".join(host.name for host in call.hosts)
-        confirm(f"the history of attempts is deleted, for good, on: {names}", "delete it?", yes=yes, quiet=quiet)
+        rows = call.ask_all(call.order("logs"))
+        confirm(intention(rows), "delete it?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order()))
+
+
+def intention(rows: Iterable[Row]) -> str:
+    """What is going to be deleted on the hosts whose history was asked for."""
+    lines = [f"  {row['host']}: {_counts(row)}" for row in rows]
+    return "\n".join(["the history of attempts is deleted, for good; attempts under way are kept", *lines])
+
+
+def _counts(row: Row) -> str:
+    counts = row["facts"].get("clearable")
+    if counts is None:
+        return f"not known, {row['error']['message'] if row['error'] else row['outcome']}"
+    return f"{_many(counts['journal'])} in the host's journal, {_many(counts['plugin'])} in the node's emqx_relup_log"
+
+
+def _many(count: int | None) -> str:
+    return "an unknown number" if count is None else str(count)

@@ -27,6 +27,7 @@ from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary import json as documents
 from relup_remote.summary import report
 from relup_remote.summary.progress import Progress
+from relup_remote.summary.recovered import recovered
 from relup_remote.usage import UsageError
 
 Table = Callable[[Sequence[Row]], str]
@@ -111,7 +112,7 @@ class Invocation:
         if self._json:
             self.say(documents.text(documents.rows_document(self.command, self.run, rows)))
             return
-        parts = [(table or steps_table)(rows), report.hops(rows) if hops else "", report.troubles(rows)]
+        parts = [(table or steps_table)(rows), report.hops(rows) if hops else "", recovered(rows), report.troubles(rows)]
         self.say("\n\n".join(part for part in parts if part))
 
     def show_document(self, document: Mapping[str, Any], text: str) -> None:

@@ -58,6 +58,10 @@ def _ready(context: Context) -> None:
         raise Failure("node_not_ready")
 
 
+def _history(context: Context) -> None:
+    context.journal.check(writing=True)
+
+
 def _readable(context: Context) -> None:
     context.target  # noqa: B018
 
@@ -137,6 +141,7 @@ OF_STAGING = (("stage", _readable), ("stage", _staging), ("checksum", _sidecar))
 """What has to be right for a tarball to be staged; no node is needed for it."""
 
 _CHECKS = (
+    ("upgrade", _history),
     ("stage", _ready),
     *OF_STAGING,
     ("patches", patches),

@@ -1,11 +1,11 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from . import checks, recovery, release
+from . import checks, history, recovery, release
 from .context import Context
-from .history import half_done, last_change
 from .lock import Lock, held, holder
 from .protocol import COMMANDS, Failure, Step
 from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
@@ -20,6 +20,8 @@ _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
     "cleanup": cleanup.run,
     "rollback": rollback.run,
 }
+
+_UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "cannot_create_dir", "disk_full")
 
 
 def run(context: Context) -> None:
@@ -76,34 +78,35 @@ def _upgrade(context: Context) -> None:
         recovery.note_unfinished(context)
         facts = context.tarball["release"]
         context.result.target = facts.get("version")
-        context.row = context.journal.begin(
-            context.request["run"],
-            context.request["operator"],
-            context.result.from_vsn,
-            context.result.target,
-            {"tarball": context.tarball["name"], "force": context.option("force")},
-        )
-        try:
-            _refuse(context)
-            _steps(context, COMMANDS["upgrade"])
-        except Failure as failure:
-            _finish(context, failure.err_type, failure.stage, failure.message)
-            raise
-        except BaseException:
-            _finish(context, "internal_error")
-            raise
-        finally:
-            if context.changed:
-                context.result.running = _version_now(context)
-        context.journal.finish(context.row, "success")
+        with _attempt(context, {"tarball": context.tarball["name"], "force": context.option("force")}):
+            try:
+                _refuse(context)
+                _steps(context, COMMANDS["upgrade"])
+            finally:
+                if context.changed:
+                    context.result.running = _version_now(context)
     context.result.outcome = "upgraded"
+
+
+@contextmanager
+def _attempt(context: Context, options: Dict[str, Any]) -> Iterator[None]:
+    """Keeps the history's row of what is done in its block."""
+    history.begin(context, options)
+    try:
+        yield
+    except Failure as failure:
+        _finish(context, failure.err_type, failure.stage, failure.message)
+        raise
+    except BaseException:
+        _finish(context, "internal_error")
+        raise
+    _finish(context, "success")
 
 
 def _finish(context: Context, result: str, stage: Optional[str] = None, details: Optional[str] = None) -> None:
     # While the hop goes on in the VM its row stays open: whoever comes next finishes it by the outcome.
-    if not context.hop_runs and context.row is not None:
-        context.note(changed=context.changed)
-        context.journal.finish(context.row, result, stage, details)
+    if not context.hop_runs:
+        history.finish(context, result, stage, details)
 
 
 def _version_now(context: Context) -> Any:
@@ -135,6 +138,7 @@ def _plan(context: Context) -> None:
     if by is not None:
         raise held(by)
     context.link  # noqa: B018 - without a node there is nothing to plan for
+    _finish_rows(context)
     recovery.refuse_during_hop(context)
     context.result.target = context.tarball["release"].get("version")
     recovery.note_unfinished(context)
@@ -159,18 +163,12 @@ def _cleanup(context: Context) -> None:
 
 def _rollback(context: Context) -> None:
     with _locked(context):
-        if context.result.running is not None:
+        if history.vm_answers(context):
+            recovery.finish_rows(context, wait=False)
             recovery.refuse_during_hop(context)
         context.result.target = release.read_tree(context.site.base).version
-        options = {"rollback": True, "purge": context.option("purge")}
-        request, result = context.request, context.result
-        row = context.journal.begin(request["run"], request["operator"], result.running, result.target, options)
-        try:
+        with _attempt(context, {"rollback": True, "purge": context.option("purge")}):
             _steps(context, COMMANDS["rollback"])
-        except Failure as failure:
-            context.journal.finish(row, failure.err_type, failure.stage, failure.message)
-            raise
-        context.journal.finish(row, "success")
     context.result.outcome = "rolled back"
 
 
@@ -185,14 +183,20 @@ def _verify(context: Context) -> None:
 
 
 def _finish_rows(context: Context) -> None:
-    """Where a dead core left a row, finishes it; while another one works, leaves all to that."""
-    if any(row["status"] == "in-progress" for row in context.journal.rows()):
-        try:
-            with _locked(context):
-                recovery.finish_rows(context, wait=False)
-        except Failure as failure:
-            if failure.err_type != "upgrade_in_progress":
-                raise
+    """Where a dead core left a row, finishes it; while another one works, leaves all to that.
+
+    A disk that can't be written keeps nobody from looking: it is a warning.
+    """
+    if all(row["status"] == "finished" and row["mirrored"] for row in history.attempts(context)):
+        return
+    try:
+        with _locked(context):
+            recovery.finish_rows(context, wait=False)
+    except Failure as failure:
+        if failure.err_type in _UNWRITABLE:
+            history.warn(context, "The history could not be brought up to date. " + failure.message)
+        elif failure.err_type != "upgrade_in_progress":
+            raise
 
 
 def _status(context: Context) -> None:
@@ -207,8 +211,8 @@ def _status(context: Context) -> None:
         patches=len(checks.patch_names(site.data_dir)),
     )
     by = holder(site.ours)
+    _finish_rows(context)
     if site.node is not None:
-        _finish_rows(context)
         facts.update(
             running_root=site.node.root,
             os_pid=site.node.os_pid,
@@ -218,8 +222,7 @@ def _status(context: Context) -> None:
             connections=context.view.connections(),
         )
     context.result.target = facts["marker"]
-    history = context.journal.rows(limit=1)
-    facts["history"] = history
+    facts["history"] = history.attempts(context)[-1:]
     facts["state"], facts["state_text"] = _state(context, by)
     if site.node is None:
         raise Failure("node_not_running", "No node runs from {}.".format(site.base))
@@ -233,10 +236,10 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
         return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
     if recovery.hop_under_way(context):
         return "in-progress", "a hop is under way in the VM"
-    if half_done(context):
-        last = last_change(context) or {}
-        text = "half-way to {target_vsn}: {result}; run the upgrade again to finish it".format(**last)
-        return "half-done", text
+    if history.half_done(context):
+        last = history.last_change(context) or {}
+        what = "rollback" if last["options"].get("rollback") else "upgrade"
+        return "half-done", "half-way to {target_vsn}: {result}; run the {} again to finish it".format(what, **last)
     if facts["marker"] is None:
         return "idle", "idle"
     if facts["running_root"] == facts["boot_root"]:
@@ -245,12 +248,14 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
 
 
 def _logs(context: Context) -> None:
-    context.result.facts["history"] = context.journal.rows(context.option("limit"))
+    rows, limit = history.merged(context), context.option("limit")
+    context.result.facts["history"] = rows[-limit:] if limit > 0 else rows
 
 
 def _logs_clear(context: Context) -> None:
-    context.result.facts["removed"] = context.journal.clear()
-    context.result.outcome = "cleaned" if context.result.facts["removed"] else "unchanged"
+    with _locked(context):
+        removed = context.result.facts["removed"] = history.clear(context)
+    context.result.outcome = "cleaned" if any(removed.values()) else "unchanged"
 
 
 _COMMANDS: Dict[str, Callable[[Context], None]] = {

@@ -1,17 +1,129 @@
-"""Payload, shipped to hosts (Python 3.6 and up, standard library only): what the history says of the VM that runs."""
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): attempts at a node, and what they tell.
 
-from typing import Any, Dict, Optional
+Rows are begun, noted and finished in the journal. Where the plugin's table is in the VM, `mirror` brings it up to date
+with them: when a row begins, when it ends, and, if the VM could not be asked just then, at the next command.
+"""
+
+from typing import Any, Callable, Dict, List, Optional
 
 from .context import Context
+from .erlang.term import Atom
+from .files import read_small
+from .plugin_log import PluginLog, run_of_ours
+from .protocol import Failure
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def begin(context: Context, options: Dict[str, Any]) -> None:
+    """Writes the row of the attempt that this request makes. Raises `Failure` journal_unusable."""
+    request, result = context.request, context.result
+    answers = vm_answers(context)
+    vm = vm_of(context) if answers else None
+    context.row = context.journal.begin(
+        request["run"], request["operator"], result.from_vsn, result.target, options, vm
+    )
+    if answers:
+        mirror(context)
+
+
+def finish(context: Context, outcome: str, stage: Optional[str] = None, details: Optional[str] = None) -> None:
+    """Ends the row of this request's attempt: `outcome` is ``success`` or an err_type.
+
+    A row that can't be written any more keeps nothing from having happened: it stays open, with a warning, and the next
+    command ends it.
+    """
+    assert context.row is not None
+    try:
+        context.note(changed=context.changed)
+        context.journal.finish(context.row, outcome, stage, details)
+        mirror(context)
+    except Failure as failure:
+        warn(context, "The attempt's row could not be finished; the next command does it. " + failure.message)
+
+
+def mirror(context: Context) -> None:
+    """Writes into the plugin's table what it may lack of the journal. Must be called with the node's lock held.
+
+    Raises `Failure` journal_unusable; what else keeps it from being written is a warning, and tried again later.
+    """
+    rows = [row for row in context.journal.rows() if not row["mirrored"]]
+    if not rows or context.site.node is None:
+        return
+    try:
+        log = _plugin_log(context)
+        for row in rows:
+            log.write(row)
+    except Failure as failure:
+        warn(context, "The attempt could not be written into the VM's table emqx_relup_log yet. " + failure.message)
+        return
+    for row in rows:
+        context.journal.mark_mirrored(row["id"])
+
+
+def clear(context: Context) -> Dict[str, int]:
+    """Removes the finished attempts from the journal and the VM's table; how many, as {"journal", "plugin"}.
+
+    Must be called with the node's lock held. Raises `Failure` journal_unusable.
+    """
+    context.journal.check(writing=True)
+    removed = {"plugin": 0}
+    try:
+        removed["plugin"] = _plugin_log(context).clear()
+    except Failure as failure:
+        warn(context, "The VM's table emqx_relup_log could not be cleared. " + failure.message)
+    removed["journal"] = context.journal.clear()
+    return removed
+
+
+def warn(context: Context, message: str) -> None:
+    """Tells the operator at once, and in the result."""
+    warning = {"message": message}
+    if warning not in context.result.warnings:
+        context.result.warnings.append(warning)
+        context.emit({"event": "note", "message": message})
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def attempts(context: Context) -> List[Dict[str, Any]]:
+    """The rows of the journal; none where it can't be used, of which the result then has a warning."""
+    return _read(context, "The history", context.journal.rows) or []
+
+
+def merged(context: Context) -> List[Dict[str, Any]]:
+    """The attempts of the journal and of the VM's table, oldest first, each once, with its ``source``.
+
+    Where one of the two can't be read, the result has a warning. Its facts say how many rows each has that `clear` would
+    remove, None where that is not known.
+    """
+    found = {
+        "journal": _read(context, "The history", context.journal.rows),
+        "plugin": _read(context, "The VM's table emqx_relup_log", lambda: _plugin_log(context).rows()),
+    }
+    context.result.facts["clearable"] = {
+        source: None if rows is None else sum(row["status"] == "finished" for row in rows)
+        for source, rows in found.items()
+    }
+    rows = found["journal"] or []
+    known = {row["run"] for row in rows}
+    rows += [row for row in found["plugin"] or [] if run_of_ours(row) not in known]
+    return sorted(rows, key=lambda row: int(row["started_at"]))
+
+
+def _read(context: Context, what: str, read: Callable[[], List[Dict[str, Any]]]) -> Optional[List[Dict[str, Any]]]:
+    try:
+        return read()
+    except Failure as failure:
+        warn(context, "{} could not be read. {}".format(what, failure.message))
+        return None
 
 
 def last_change(context: Context) -> Optional[Dict[str, Any]]:
     """The last attempt that changed the VM which runs now; None where there is none, or the VM has started since."""
-    changing = [row for row in context.journal.rows() if row["extra"].get("changed")]
-    if not changing:
-        return None
-    started_at = None if context.site.node is None else context.view.started_at()
-    return changing[-1] if started_at is None or changing[-1]["started_at"] >= started_at else None
+    changing = [row for row in attempts(context) if row["extra"].get("changed")]
+    return changing[-1] if changing and is_of_this_vm(context, changing[-1]) else None
 
 
 def succeeded(row: Dict[str, Any]) -> bool:
@@ -23,3 +135,52 @@ def half_done(context: Context) -> bool:
     """Whether the VM that runs is between two releases: its last change neither succeeded nor was undone."""
     row = last_change(context)
     return row is not None and row["status"] == "finished" and not succeeded(row)
+
+
+# ------------------------------------------------------------------------------------------------ the VM of an attempt
+
+
+def vm_of(context: Context) -> Optional[str]:
+    """What tells the VM that runs from every other one, whatever the clock says; empty where none runs.
+
+    It is made of the machine's boot, the OS process, and a process that a restart inside the VM starts anew. None where
+    the VM does not answer.
+    """
+    node = context.site.node
+    if node is None:
+        return ""
+    boot = read_small("/proc/sys/kernel/random/boot_id")
+    process = read_small("/proc/{}/stat".format(node.os_pid))
+    if boot is None or process is None:
+        return None
+    # Field 22 of proc(5): the start time in ticks since the boot. The second field is a name, which may hold anything.
+    started = process.rpartition(b")")[2].split()[19]
+    try:
+        controller = context.link.call("erlang", "whereis", [Atom("application_controller")])
+    except Failure:
+        return None
+    parts = [boot.decode("ascii").strip(), str(node.os_pid), started.decode("ascii"), controller.raw.hex()]
+    return "/".join(parts)
+
+
+def vm_answers(context: Context) -> bool:
+    """Whether the VM told its version when the command began, or none runs. One that hangs is not asked once more."""
+    return context.site.node is None or context.result.running is not None
+
+
+def is_of_this_vm(context: Context, row: Dict[str, Any]) -> bool:
+    """Whether an attempt began with the VM that runs now; also where none runs."""
+    if context.site.node is None:
+        return True
+    vm = vm_of(context)
+    if row["vm"] is not None and vm is not None:
+        return bool(row["vm"] == vm)
+    return bool(row["started_at"] >= context.view.started_at())
+
+
+def _plugin_log(context: Context) -> PluginLog:
+    """The table in the VM. Raises `Failure` where the VM can't be asked."""
+    log = PluginLog(context.link)
+    if log.state == "other":
+        warn(context, "The VM's table emqx_relup_log is not as the plugin makes it: it was left alone.")
+    return log

@@ -1,31 +1,49 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): finding what an earlier core left behind.
 
-A core may die at any moment; a hop that it has begun goes on in the VM and writes its outcome down. Whoever comes next
-finishes the row of the history:
+A core may die at any moment; a hop that it has begun goes on in the VM and writes its outcome down. Whoever comes next,
+be it to upgrade, plan, verify, roll back or ask for the status, finishes the row of the history and says so:
 
-=====================================  ====================================
-of the attempt there is                its row ends with
-=====================================  ====================================
-a hop still under way in the VM        (it is waited for, or reported)
-an outcome, written by the VM          that outcome
-the marker, and the node reports it    success
-no more than that the hop had begun    hop_lost
-nothing in the VM                      interrupted
-=====================================  ====================================
+========================================  ===========================  ==============================================
+the attempt was                           and there is                 its row
+========================================  ===========================  ==============================================
+an upgrade                                its hop, still under way     stays open; an upgrade waits for the hop first
+an upgrade                                an outcome that the VM       ends with that outcome, whatever became of the
+                                          wrote                        VM since
+an upgrade whose hop was about to begin   the target's marker, and no  success: the marker is a hop's last act
+                                          node of another version
+an upgrade whose hop was about to begin   none of these                hop_lost; the details say whether the VM is
+                                                                       the same, has restarted, or is down
+an upgrade, before that                   no outcome                   interrupted: the node was not changed
+a rollback that had removed the marker    another VM, of the base      success
+a rollback that had removed the marker    the same VM, or none         interrupted; the next rollback goes on
+a rollback, before that                   anything                     interrupted: the node was not changed
+========================================  ===========================  ==============================================
+
+Each row is judged by its own: there may be several, where a hop outlived its core and the next core died as well.
 """
 
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 from . import release
 from .context import Context
 from .erlang.term import Atom
 from .files import remove_file, remove_tree
-from .history import last_change, succeeded
-from .protocol import Failure
+from .history import is_of_this_vm, last_change, mirror, succeeded
+from .protocol import ERRORS, Failure
 from .steps.apply import follow, read_outcome
 
 UNFINISHED_CALLBACKS = ("post_upgrade_failed", "post_upgrade_module_not_loaded", "marker_failed")
+
+
+class _Ending(NamedTuple):
+    """How an attempt ended, as its row has it; `at` milliseconds since the epoch, None: now."""
+
+    result: str
+    stage: Optional[str] = None
+    details: Optional[str] = None
+    changed: bool = False
+    at: Optional[int] = None
 
 
 def hop_under_way(context: Context) -> bool:
@@ -42,45 +60,25 @@ def refuse_during_hop(context: Context) -> None:
         raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
 
 
-def finish_rows(context: Context, wait: bool) -> Optional[Dict[str, Any]]:
-    """Finishes the row that a dead core left; with `wait`, after the hop under way. Returns that row, or None.
+def finish_rows(context: Context, wait: bool) -> None:
+    """Finishes the rows that dead cores left; with `wait`, after the hop under way. Each is in the result's facts.
 
     Must be called with the node's lock held.
     """
     pending = [row for row in context.journal.rows() if row["status"] == "in-progress"]
-    if not pending:
-        _remove_dead_work(context)
-        return None
-    row = pending[-1]
-    if hop_under_way(context):
+    if pending and hop_under_way(context):
         if not wait:
-            return row
-        context.emit(
-            {"event": "note", "message": "A hop begun by run {} is under way; waiting for it.".format(row["run"])}
-        )
+            return
+        text = "A hop begun by run {} is under way; waiting for it.".format(pending[-1]["run"])
+        context.emit({"event": "note", "message": text})
         follow(context)
         context.agent.release()
-    for each in pending:
-        result, stage, details, changed = _ending(context, each)
-        context.journal.note(each["id"], dict(each["extra"], changed=changed))
-        context.journal.finish(each["id"], result, stage, details)
-        message = "The attempt of run {} was left unfinished; its row now says {}.".format(each["run"], result)
-        context.emit({"event": "note", "message": message})
-    remove_file(context.site.outcome)
+    for row in pending:
+        _finish(context, row, _ending(context, row))
+    if pending:
+        remove_file(context.site.outcome)
     _remove_dead_work(context)
-    return next(each for each in context.journal.rows() if each["id"] == row["id"])
-
-
-def _ending(context: Context, row: Dict[str, Any]) -> Any:
-    outcome = read_outcome(context.site, row["run"])
-    if outcome is not None:
-        return outcome["result"], "apply", outcome.get("message"), not outcome.get("undone")
-    if not row["extra"].get("changed"):
-        return "interrupted", None, None, False
-    reported = context.view.version() if context.site.node is not None else None
-    if release.marked_version(context.site.base) == row["target_vsn"] and reported in (None, row["target_vsn"]):
-        return "success", None, None, True
-    return "hop_lost", "apply", None, True
+    mirror(context)
 
 
 def note_unfinished(context: Context) -> None:
@@ -94,6 +92,59 @@ def note_unfinished(context: Context) -> None:
         context.unfinished = True
         context.resume = last["result"] in UNFINISHED_CALLBACKS
         context.result.from_vsn = last["from_vsn"]
+
+
+def _finish(context: Context, row: Dict[str, Any], ending: _Ending) -> None:
+    context.journal.note(row["id"], dict(row["extra"], changed=ending.changed))
+    context.journal.finish(row["id"], ending.result, ending.stage, ending.details, ending.at)
+    what = "rollback" if row["options"].get("rollback") else "upgrade"
+    text = (
+        "The {} from {from_vsn} to {target_vsn} by {operator} (run {run}) was left unfinished; the history now says {}."
+    )
+    message = text.format(what, ending.result, **row)
+    recovered = {key: row[key] for key in ("run", "operator", "started_at", "from_vsn", "target_vsn")}
+    recovered.update(result=ending.result, stage=ending.stage, details=ending.details, message=message)
+    context.result.facts.setdefault("recovered", []).append(recovered)
+    context.emit({"event": "note", "message": message})
+
+
+def _ending(context: Context, row: Dict[str, Any]) -> _Ending:
+    if row["options"].get("rollback"):
+        return _ending_of_rollback(context, row)
+    outcome = read_outcome(context.site, row["run"])
+    if outcome is not None:
+        return _ending_by(outcome, int(os.stat(context.site.outcome).st_mtime * 1000))
+    if not row["extra"].get("changed"):
+        return _Ending("interrupted")
+    reported = context.view.version() if context.site.node is not None else None
+    if release.marked_version(context.site.base) == row["target_vsn"] and reported in (None, row["target_vsn"]):
+        return _Ending("success", changed=True)
+    return _Ending("hop_lost", "apply", _whereabouts(context, row), changed=True)
+
+
+def _ending_by(outcome: Dict[str, Any], at: int) -> _Ending:
+    result, changed = outcome["result"], not outcome.get("undone")
+    if result == "success":
+        return _Ending(result, changed=changed, at=at)
+    return _Ending(result if result in ERRORS else "internal_error", "apply", outcome.get("message"), changed, at)
+
+
+def _ending_of_rollback(context: Context, row: Dict[str, Any]) -> _Ending:
+    if not row["extra"].get("changed"):
+        return _Ending("interrupted")
+    is_up_again = context.site.node is not None and not is_of_this_vm(context, row)
+    if is_up_again and context.view.version() == row["target_vsn"]:
+        return _Ending("success", changed=True)
+    return _Ending("interrupted", "rollback", "The marker is removed. " + _whereabouts(context, row), changed=True)
+
+
+def _whereabouts(context: Context, row: Dict[str, Any]) -> str:
+    """What has become of the VM that an attempt began with."""
+    if context.site.node is None:
+        return "No node runs; the next boot is of {}.".format(context.site.booted_by_marker())
+    if is_of_this_vm(context, row):
+        return "The VM is the one that it began with; it reports {}.".format(context.view.version())
+    return "The VM has started since; it runs from {}.".format(context.site.node.root)
 
 
 def _remove_dead_work(context: Context) -> None:

@@ -75,7 +75,7 @@ def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
         return None
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
     names = ("run", "target_vsn", "status", "result", "extra")
-    query = "SELECT run, target_vsn, status, result, extra FROM attempts ORDER BY started_at DESC, id DESC"
+    query = "SELECT run, target_vsn, status, result, extra FROM attempts ORDER BY id DESC"
     rows = (dict(zip(names, row)) for row in connection.execute(query))
     return next((row for row in rows if json.loads(row.pop("extra")).get("changed")), None)
 

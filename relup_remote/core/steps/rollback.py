@@ -23,6 +23,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     version = release.marker(base)
     if version is None and (context.result.running is None or not half_done(context)):
         raise Failure("nothing_to_roll_back")
+    context.note(changed=True)
     context.changed = True
     remove_file(os.path.join(base, release.MARKER))
     if version is not None:

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .. import release
 from ..context import Context
-from ..history import last_change, succeeded
+from ..history import attempts, last_change, succeeded
 from ..protocol import Failure
 from .extract import lacks
 
@@ -40,9 +40,7 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
         "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
         "boot chain": None if booted == tree else "the next boot is of {}".format(booted),
     }
-    row = last_change(context)
-    if row is not None and row["id"] != context.row:
-        signals["history"] = None if succeeded(row) else "the last attempt ended in {}".format(row["result"])
+    signals["history"] = _history(context)
     modules = _modules_of_hop(context, target)
     found = context.agent.verify(tree, modules, context.option("call_timeout"))
     signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than the tree's")
@@ -50,6 +48,17 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     signals["suspended"] = _counted(found, "suspended", "{} processes are suspended")
     context.result.facts["modules_checked"] = len(modules)
     return signals
+
+
+def _history(context: Context) -> Optional[str]:
+    try:
+        context.journal.check()
+    except Failure as failure:
+        return failure.message
+    row = last_change(context)
+    if row is None or row["id"] == context.row or succeeded(row):
+        return None
+    return "the last attempt ended in {}".format(row["result"] or "nothing yet")
 
 
 def _version_of(root: str) -> Optional[str]:
@@ -73,5 +82,5 @@ def _counted(found: Dict[str, Any], what: str, sentence: str) -> Optional[str]:
 
 def _modules_of_hop(context: Context, target: str) -> List[str]:
     """What the last hop to the target loaded; nothing where no hop of ours led there."""
-    hops = [row for row in context.journal.rows() if row["extra"].get("changed") and row["target_vsn"] == target]
+    hops = [row for row in attempts(context) if row["extra"].get("changed") and row["target_vsn"] == target]
     return [str(name) for name in hops[-1]["extra"].get("modules", [])] if hops else []

@@ -48,6 +48,8 @@ def test_a_row_from_beginning_to_end(journal: Journal) -> None:
         "stage": None,
         "details": None,
         "extra": {},
+        "vm": None,
+        "mirrored": False,
         "source": "journal",
     }
     journal.note(row, {"hop": "ü.relup", "seconds": 1.5})
