@@ -2,14 +2,14 @@
 
 import errno
 import os
-import stat
 from typing import Any, Dict, Optional
 
 from .protocol import Failure
+from .trust import check_private
 
 
 def private_dir(path: str) -> str:
-    """Makes the folder `path`, 0700, or checks the one there: ours, no link, closed to others. Its parent must exist.
+    """Makes the folder `path`, 0700, or checks that the one there is of ours (see `trust`). Its parent must exist.
 
     Raises `Failure` untrusted_dir, cannot_create_dir.
     """
@@ -19,10 +19,7 @@ def private_dir(path: str) -> str:
         pass
     except OSError as error:
         raise writing_failure(error, path, "cannot_create_dir")
-    found = os.lstat(path)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        detail = {"path": path, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
-        raise Failure("untrusted_dir", "{} is not a folder of ours alone.".format(path), detail=detail)
+    check_private(path)
     return path
 
 
@@ -43,7 +40,9 @@ def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
     """
     temporary = path + ".tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        # What a dead core left is not written into: it might not be ours, or have another name.
+        remove_file(temporary)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

@@ -1,6 +1,7 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): one upgrade at a time on a node.
 
-The lock is the kernel's, on an open file, so it ends with its owner, however that ends. The file says who holds it.
+The lock is the kernel's, on an open file, so it ends with its owner, however that ends. The file says who holds it, or,
+for a moment, nothing, or who held it before and is dead: whoever reads it then looks again.
 """
 
 import fcntl
@@ -11,51 +12,54 @@ from typing import Any, Dict, Optional
 
 from .files import writing_failure
 from .protocol import Failure
+from .trust import open_ours
 
 FILE = "lock"
 
 _LOOK = 0.2
-"""Seconds within which whoever only looks who holds a lock (see `holder`) has let go of it."""
+"""Seconds within which who only looks who holds a lock (see `holder`) has let go of it, and who took it is named."""
+
+_PAUSE = 0.005
 
 
 class Lock:
-    """A context manager that holds the lock of a folder. Entering raises `Failure` upgrade_in_progress.
+    """A context manager that holds the lock of a folder. Entering raises `Failure` upgrade_in_progress, untrusted_file.
 
     `taken_over` is what a dead owner left in the file, or None.
     """
 
     def __init__(self, folder: str, owner: Dict[str, Any]) -> None:
         """`owner` says who: operator, run, command."""
-        self._path = os.path.join(folder, FILE)
+        self._folder = folder
         self._owner = owner
         self._descriptor = -1
         self.taken_over: Optional[Dict[str, Any]] = None
 
     def __enter__(self) -> "Lock":
-        try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise writing_failure(error, self._path)
-        if not self._take():
-            holder = holder_of(self._descriptor) or {}
-            os.close(self._descriptor)
-            raise held(holder)
-        self.taken_over = holder_of(self._descriptor)
+        self._descriptor = self._take()
+        self.taken_over = _said(self._descriptor)
         content = dict(self._owner, pid=os.getpid(), since=int(time.time() * 1000))
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, json.dumps(content, sort_keys=True).encode("utf-8"), 0)
         return self
 
-    def _take(self) -> bool:
+    def _take(self) -> int:
+        path = os.path.join(self._folder, FILE)
         deadline = time.monotonic() + _LOOK
         while True:
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
-            except OSError:
-                if time.monotonic() > deadline:
-                    return False
-            time.sleep(0.005)
+                descriptor = open_ours(path, os.O_RDWR | os.O_CREAT)
+            except OSError as error:
+                raise writing_failure(error, path)
+            # Between the two the file may have been removed, and another made: the lock of this one is nobody's then.
+            if _locked(descriptor, fcntl.LOCK_EX) and _lies_at(descriptor, path):
+                return descriptor
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                by = holder(self._folder)
+                if by is not None:
+                    raise held(by)
+            time.sleep(_PAUSE)
 
     def __exit__(self, *_: Any) -> None:
         os.ftruncate(self._descriptor, 0)
@@ -63,21 +67,43 @@ class Lock:
 
 
 def holder(folder: str) -> Optional[Dict[str, Any]]:
-    """Who holds the lock of a folder now, or None. Takes nothing."""
-    try:
-        descriptor = os.open(os.path.join(folder, FILE), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return holder_of(descriptor) or {}
-    finally:
-        os.close(descriptor)
-    return None
+    """Who holds the lock of a folder now, or None. Takes nothing. Raises `Failure` untrusted_file."""
+    deadline = time.monotonic() + _LOOK
+    while True:
+        try:
+            descriptor = open_ours(os.path.join(folder, FILE), os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            if _locked(descriptor, fcntl.LOCK_SH):
+                return None
+            said = _said(descriptor)
+        finally:
+            os.close(descriptor)
+        if said is not None and os.path.exists("/proc/{}".format(said.get("pid"))):
+            return said
+        # In a container beside ours a holder that lives can't be seen.
+        if time.monotonic() > deadline:
+            return said or {}
+        time.sleep(_PAUSE)
 
 
-def holder_of(descriptor: int) -> Optional[Dict[str, Any]]:
+def _locked(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _lies_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _said(descriptor: int) -> Optional[Dict[str, Any]]:
     """What the lock file says, or None where it is empty."""
     try:
         found = json.loads(os.pread(descriptor, 4096, 0).decode("utf-8"))

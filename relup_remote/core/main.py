@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Dict
 from . import commands
 from .context import Context
 from .protocol import COMMANDS, PROTOCOL_VERSION, Failure, Result, encode, exit_status
-from .site import check_user, locate
+from .site import check_trust, check_user, locate
 
 _ALIVE_EVERY = 5.0
 _MAX_REQUEST = 64 << 20
@@ -68,6 +68,7 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
         output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user()})
         site = locate(request["node"])
         check_user(site)
+        check_trust(site)
         context = Context(request, site, output.emit, stdin)
         result = context.result
         commands.run(context)

@@ -1,16 +1,23 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): finding the VM of a node on this host.
 
 A VM's command line, in /proc, carries all that is needed to reach it. Its first word is the short node name; that the
-process is a VM shows from its executable, ``beam.smp``.
+process is a VM shows from its name, ``beam.smp``.
+
+All of that anyone can write into a process of his own. So a process is taken for the node of a root only if its user is
+one that may run it (see `_may_run`), and if what it executes lies in that root, where this can be seen. A port is the
+node's only if its process listens there, and no process of another user does.
 """
 
 import itertools
 import os
 import pwd
-from typing import Dict, List, NamedTuple, Optional
+from typing import AbstractSet, Dict, List, NamedTuple, Optional, Set
 
 from .erlang.link import Peer
+from .files import read_small
 from .protocol import Failure
+from .release import parse_pairs
+from .trust import us, user_name
 
 
 class RunningNode(NamedTuple):
@@ -26,19 +33,68 @@ class RunningNode(NamedTuple):
     peer: Peer
 
 
-def find(root_dir: Optional[str], name: Optional[str], proc: str = "/proc") -> Optional[RunningNode]:
+def find(
+    root_dir: Optional[str], name: Optional[str], proc: str = "/proc", data_dir: Optional[str] = None
+) -> Optional[RunningNode]:
     """The one running node that has the root (base or running) and the name, where given; None if there is none.
 
-    Raises `Failure` ambiguous_node with those that fit.
+    `data_dir` is the node's data folder, where that is known otherwise than from a command line. Raises `Failure`
+    ambiguous_node with those that fit, untrusted_process where there are only processes that claim to.
     """
-    fitting = [node for node in all_nodes(proc) if _fits(node, root_dir, name)]
+    claims = [node for node in all_nodes(proc) if _fits(node, root_dir, name)]
+    doubts = [_doubt(node, proc, data_dir) for node in claims]
+    fitting = [node for node, doubt in zip(claims, doubts) if doubt is None]
     if len(fitting) > 1:
         raise Failure(
             "ambiguous_node",
             "{} running nodes fit.".format(len(fitting)),
-            detail={"nodes": [{"name": node.name, "root": node.root, "pid": node.os_pid} for node in fitting]},
+            detail={"nodes": [_told(node) for node in fitting]},
+        )
+    if claims and not fitting:
+        raise Failure(
+            "untrusted_process",
+            "Process {} of {} is not taken for the node: {}.".format(
+                claims[0].os_pid, user_name(claims[0].uid), doubts[0]
+            ),
+            detail={"processes": [dict(_told(node), reason=doubt) for node, doubt in zip(claims, doubts)]},
         )
     return fitting[0] if fitting else None
+
+
+def _told(node: RunningNode) -> Dict[str, object]:
+    return {"name": node.name, "root": node.root, "pid": node.os_pid, "user": user_name(node.uid)}
+
+
+def _doubt(node: RunningNode, proc: str, data_dir: Optional[str]) -> Optional[str]:
+    """Why a process is not what its command line says, or None."""
+    if node.uid not in _may_run(node.base, data_dir):
+        return "that user does not own {}, nor the data folder in it".format(node.base)
+    try:
+        running = os.readlink(os.path.join(proc, str(node.os_pid), "exe"))
+    except OSError:
+        # Another user's, which we see before we become that user.
+        return None
+    expected = os.path.join(os.path.realpath(node.root), "erts-")
+    if not running.startswith(expected) or os.path.basename(running).split(" ")[0] != "beam.smp":
+        return "it runs {}".format(running)
+    return None
+
+
+def _may_run(base: str, data_dir: Optional[str]) -> Set[int]:
+    """The users whose process may be the node of a root: root, we, who owns the root or the data folder in it, or the
+    `data_dir` that the operator has named, and the user whom the release itself names to its wrapper."""
+    uids = us()
+    for path in (base, os.path.join(base, "data"), data_dir):
+        try:
+            uids.add(os.stat(path or base).st_uid)
+        except OSError:
+            continue
+    emqx_vars = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
+    named = parse_pairs(emqx_vars.decode("utf-8", "replace"), "=").get("RUNNER_USER")
+    try:
+        return uids | {pwd.getpwnam(named).pw_uid} if named else uids
+    except (KeyError, ValueError):
+        return uids
 
 
 def all_nodes(proc: str = "/proc") -> List[RunningNode]:
@@ -65,7 +121,7 @@ def _read(folder: str, os_pid: int) -> Optional[RunningNode]:
                 return None
         with open(os.path.join(folder, "cmdline"), "rb") as file:
             words = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
-        uid = os.stat(folder).st_uid
+        uid = _real_uid(folder)
     except OSError:
         return None
     line = CommandLine(words)
@@ -83,6 +139,13 @@ def _read(folder: str, os_pid: int) -> Optional[RunningNode]:
         data_dir=os.path.join(base, data_dir),
         peer=_peer(line, _full_name(name, folder), base, folder, uid),
     )
+
+
+def _real_uid(folder: str) -> int:
+    """The user who started a process, by proc(5): its folder in /proc is root's if it has hidden itself."""
+    with open(os.path.join(folder, "status"), "rb") as file:
+        (words,) = [line.split() for line in file if line.startswith(b"Uid:")]
+    return int(words[1])
 
 
 class CommandLine:
@@ -140,7 +203,9 @@ def _full_name(name: str, folder: str) -> str:
 
 
 def _peer(line: CommandLine, name: str, base: str, folder: str, uid: int) -> Peer:
-    peer = Peer(name, line.value("-setcookie") or _home_cookie(uid), wrapper_of(base), lambda: listening_ports(folder))
+    cookie = line.value("-setcookie") or _home_cookie(uid)
+    peer = Peer(name, cookie, wrapper_of(base), lambda: listening_ports(folder))
+    peer.foreign = lambda: foreign_ports(folder, {0, uid})
     protocol = line.value("-ekka_proto_dist") or line.value("-proto_dist") or "inet_tcp"
     peer.protocol = "inet_tcp" if protocol == "ekka" else protocol
     peer.options_file = line.value("-ssl_dist_optfile")
@@ -172,9 +237,15 @@ def _home_cookie(uid: int) -> str:
 
 
 def listening_ports(folder: str) -> List[int]:
-    """The TCP ports on which the process of the /proc folder listens; none where that can't be seen."""
+    """The TCP ports on which the process of the /proc folder listens; none where there is no such process.
+
+    One with capabilities of its own shows its sockets to none but root; then all ports of its user count.
+    """
     try:
         entries = os.listdir(os.path.join(folder, "fd"))
+    except PermissionError:
+        uid = _real_uid(folder)
+        return sorted({listener.port for listener in _listeners(folder) if listener.uid == uid})
     except OSError:
         return []
     inodes = set()
@@ -186,12 +257,30 @@ def listening_ports(folder: str) -> List[int]:
             continue
         if target.startswith("socket:["):
             inodes.add(target[8:-1])
-    ports = []
+    return sorted({listener.port for listener in _listeners(folder) if listener.inode in inodes})
+
+
+def foreign_ports(folder: str, uids: AbstractSet[int]) -> Set[int]:
+    """The TCP ports on which processes of other users than `uids` listen, at any address."""
+    return {listener.port for listener in _listeners(folder) if listener.uid not in uids}
+
+
+class _Listener(NamedTuple):
+    port: int
+    uid: int
+    inode: str
+
+
+def _listeners(folder: str) -> List[_Listener]:
+    """The sockets that listen where we can connect to: in our network, which may be another than the process's.
+
+    Source of the format: proc(5), "/proc/net/tcp".
+    """
+    rows: List[List[str]] = []
     for table in ("tcp", "tcp6"):
         try:
-            with open(os.path.join(folder, "net", table)) as file:
-                rows = [row.split() for row in file.readlines()[1:]]
+            with open(os.path.join(os.path.dirname(folder), "net", table)) as file:
+                rows += [row.split() for row in file.readlines()[1:]]
         except OSError:
             continue
-        ports += [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes]
-    return sorted(set(ports))
+    return [_Listener(int(row[1].rpartition(":")[2], 16), int(row[7]), row[9]) for row in rows if row[3] == "0A"]

@@ -5,7 +5,7 @@ import pwd
 import time
 from typing import Any, Dict, List, Optional
 
-from . import release, running_node
+from . import release, running_node, trust
 from .erlang.link import CallFailed, Link, connect
 from .erlang.term import Atom, text
 from .files import private_dir
@@ -71,7 +71,9 @@ class Site:
 
 
 def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
-    """The site of a request's ``node``. Raises `Failure` root_dir_not_found, ambiguous_node, node_not_running.
+    """The site of a request's ``node``.
+
+    Raises `Failure` root_dir_not_found, ambiguous_node, untrusted_process, node_not_running.
 
     Without a running node the root_dir must be given, for there is nothing else to go by.
     """
@@ -80,7 +82,7 @@ def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
         raise Failure(
             "root_dir_not_found", "{} is not an EMQX release.".format(root_dir), detail={"root_dir": root_dir}
         )
-    node = running_node.find(root_dir, settings.get("name"), proc)
+    node = running_node.find(root_dir, settings.get("name"), proc, settings.get("data_dir"))
     if node is None and root_dir is None:
         raise Failure("node_not_running", detail={"node": settings.get("name")})
     base = running_node.base_of(os.path.realpath(root_dir or "")) if node is None else node.base
@@ -98,6 +100,23 @@ def check_user(site: Site) -> None:
     except KeyError:
         name = str(owner)
     raise Failure("wrong_user", "The node belongs to {}.".format(name), detail={"owner": name})
+
+
+def check_trust(site: Site) -> None:
+    """Raises `Failure` untrusted_dir or untrusted_file, naming it, where anyone else may have put what is relied on.
+
+    Looked at are folders of ours, and the trees and markers that the next boot follows.
+    """
+    for path in (site.base, site.data_dir, os.path.dirname(site.staging)):
+        trust.check_way(path)
+    for path in (site.ours, site.work, site.staging):
+        if os.path.lexists(path):
+            trust.check_private(path)
+            trust.check_contents(path)
+    owners = trust.us() | {os.stat(site.base).st_uid}
+    trust.check_place(os.path.join(site.base, "relup"), owners)
+    for root in release.boot_chain(site.base)[1:]:
+        trust.check_place(os.path.join(root, "relup"), owners)
 
 
 class NodeView:

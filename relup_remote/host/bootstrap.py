@@ -12,8 +12,9 @@ it announces: `null` and the core itself, or, from a controller with the same by
 and what `compiled` makes of the core, in zlib's format: that saves the host the work.
 
 The core is kept in `~/.cache/relup_remote` as `<digest>.<kind of Python>.<digest of this file>.pyz`, with its modules
-compiled. It is run from the descriptor it was checked through: whoever replaces or removes the file meanwhile does not
-disturb the run. Where nothing can be kept, the core lives in a file without a name.
+compiled. The folder is ours alone, and so is the file: its digest says that it is whole, not who made it. It is run
+from the descriptor it was checked through: whoever replaces or removes the file meanwhile does not disturb the run.
+Where nothing can be kept, the core lives in a file without a name.
 """
 
 import hashlib
@@ -108,26 +109,32 @@ def cache_folder() -> Optional[str]:
     except OSError:
         return None
     found = os.lstat(folder)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         detail = {"path": folder, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
         raise Refused("untrusted_dir", detail)
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def find(folder: str, digest: str) -> Optional[int]:
-    """A descriptor of a kept core that is whole, or None."""
+    """A descriptor of a kept core that is ours and whole, or None."""
     for name in sorted(os.listdir(folder)):
         if name.startswith(stem(digest)) and name.endswith(SUFFIX):
             own_digest = name[len(stem(digest)) : -len(SUFFIX)]
             try:
-                descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NOFOLLOW)
+                descriptor = os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except OSError:
                 continue
-            with open(descriptor, "rb", closefd=False) as file:
-                if hashlib.sha256(file.read()).hexdigest() == own_digest:
-                    return descriptor
+            if is_ours(os.fstat(descriptor)):
+                with open(descriptor, "rb", closefd=False) as file:
+                    if hashlib.sha256(file.read()).hexdigest() == own_digest:
+                        return descriptor
             os.close(descriptor)
     return None
+
+
+def is_ours(found: os.stat_result) -> bool:
+    """Whether nobody else can have written a file."""
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def stem(digest: str) -> str:

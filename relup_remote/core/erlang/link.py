@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, AbstractSet, Any, Callable, Dict, List, Optional
 
 from ..protocol import Failure
 from . import term
@@ -152,8 +152,8 @@ class Peer:
     """How a node can be reached, as its VM's command line tells; `running_node` fills it in.
 
     `name` its full name, `cookie`, `protocol` (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS,
-    `uses_epmd`, `port_base` of the fixed port, `listening` gives the ports on which its process listens, `wrapper` the
-    path of ``bin/emqx``.
+    `uses_epmd`, `port_base` of the fixed port, `wrapper` the path of ``bin/emqx``. `listening` gives the ports on which
+    its process listens, `foreign` those on which other users' processes do.
     """
 
     def __init__(self, name: str, cookie: str, wrapper: str, listening: Callable[[], List[int]]) -> None:
@@ -166,6 +166,7 @@ class Peer:
         self.uses_epmd = True
         self.epmd_port = _EPMD_PORT
         self.port_base = FIXED_PORT_BASE
+        self.foreign: Callable[[], AbstractSet[int]] = frozenset
 
     def __repr__(self) -> str:
         return "Peer({})".format(self.name)
@@ -174,12 +175,12 @@ class Peer:
 def connect(peer: Peer, timeout: float = 10.0) -> Link:
     """A link to `peer`: directly, else by its wrapper.
 
-    Raises `Failure` node_unreachable with what was tried.
+    Raises `Failure` node_unreachable with what was tried, untrusted_process where another user's process is in the way.
     """
     tried: List[Dict[str, Any]] = []
     try:
         context = _tls_context(peer) if peer.protocol.endswith("_tls") else None
-        for port in _ports(peer):
+        for port in _own_ports(peer, tried):
             try:
                 address = Address(_host(peer.name), port, context)
                 return DistributionLink(Connection(peer.name, peer.cookie, address, timeout))
@@ -189,6 +190,11 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
                     break
     except (OSError, ValueError) as error:
         tried.append({"options_file": peer.options_file, "reason": str(error)})
+    ruled = _ruled_port(peer)
+    if ruled in peer.foreign():
+        # The wrapper would go there.
+        message = "A process of another user listens on port {}, where the node should.".format(ruled)
+        raise Failure("untrusted_process", message, detail={"node": peer.name, "port": ruled, "tried": tried})
     if os.access(peer.wrapper, os.X_OK):
         link = WrapperLink(peer.wrapper)
         try:
@@ -222,14 +228,24 @@ def fixed_port(name: str, base: int = FIXED_PORT_BASE) -> int:
     return base + offset % 60000
 
 
-def _ports(peer: Peer) -> List[int]:
-    """The ports to try, likeliest first: by the node's own rule, then whatever its process listens on."""
+def _ruled_port(peer: Peer) -> Optional[int]:
+    """The port that follows from the node's own rule; None where epmd does not know the node."""
     if peer.uses_epmd:
-        found = epmd_port(peer.name.partition("@")[0], peer.epmd_port)
-        first = [] if found is None else [found]
-    else:
-        first = [fixed_port(peer.name, peer.port_base)]
-    return first + [port for port in peer.listening() if port not in first]
+        return epmd_port(peer.name.partition("@")[0], peer.epmd_port)
+    return fixed_port(peer.name, peer.port_base)
+
+
+def _own_ports(peer: Peer, tried: List[Dict[str, Any]]) -> List[int]:
+    """The ports to try, likeliest first: by the node's own rule, then whatever its process listens on.
+
+    None but its own: who else listens would be shown a digest of the cookie, and could pass for the node.
+    """
+    foreign = peer.foreign()
+    ports = [port for port in peer.listening() if port not in foreign]
+    ruled = _ruled_port(peer)
+    if ruled is not None and ruled not in ports:
+        tried.append({"port": ruled, "reason": "the node's process does not listen there, or not alone"})
+    return sorted(ports, key=lambda port: port != ruled)
 
 
 def epmd_port(short_name: str, port: int = _EPMD_PORT, timeout: float = 5.0) -> Optional[int]:

@@ -28,8 +28,8 @@ def test_a_private_folder_is_made_and_then_kept(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o720])
-def test_a_folder_in_which_others_may_write_is_not_trusted(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o720, 0o755, 0o701, 0o740])
+def test_a_folder_that_is_open_to_others_is_not_trusted(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "ours"
     path.mkdir()
     path.chmod(mode)
@@ -106,12 +106,16 @@ def test_who_reads_during_a_write_sees_the_old_file(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_a_link_planted_for_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
+@pytest.mark.parametrize("kind", ["link", "another name"])
+def test_what_is_in_the_place_of_the_temporary_file_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    victim, temporary = tmp_path / "victim", tmp_path / "marker.tmp"
     victim.write_text("kept")
-    (tmp_path / "marker.tmp").symlink_to(victim)
-    failure = failure_of(files.write_whole, str(tmp_path / "marker"), b"new")
-    assert failure.err_type == "cannot_write_file"
+    if kind == "link":
+        temporary.symlink_to(victim)
+    else:
+        temporary.hardlink_to(victim)
+    files.write_whole(str(tmp_path / "marker"), b"new")
+    assert (tmp_path / "marker").read_bytes() == b"new"
     assert victim.read_text() == "kept"
 
 

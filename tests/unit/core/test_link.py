@@ -1,5 +1,6 @@
 """The two ways to a node, and which one is taken."""
 
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def wrapper(tmp_path: Path) -> str:
 
 
 def peer_of(vm: Vm, wrapper: str = "/nonexistent", listening: list[int] | None = None) -> Peer:
-    peer = Peer(vm.name, vm.cookie, wrapper, lambda: listening or [])
+    peer = Peer(vm.name, vm.cookie, wrapper, lambda: [vm.port] if listening is None else listening)
     peer.epmd_port = vm.epmd
     return peer
 
@@ -193,11 +194,39 @@ def test_a_wrong_cookie_is_not_tried_again_and_not_told(vm: Vm) -> None:
 
 def test_a_wrapper_that_may_not_be_run_is_not_tried(vm: Vm, wrapper: str) -> None:
     Path(wrapper).chmod(stat.S_IRUSR)
-    peer = peer_of(vm, wrapper)
+    peer = peer_of(vm, wrapper, [])
     peer.epmd_port = free_port()
     with pytest.raises(Failure) as caught:
         connect(peer)
     assert caught.value.detail["tried"] == []
+
+
+@pytest.mark.parametrize("planted", [True, False], ids=["by another user", "by nobody"])
+def test_a_port_that_is_not_the_nodes_is_shown_no_digest(vm: Vm, wrapper: str, planted: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        peer = peer_of(vm, wrapper, [])
+        peer.uses_epmd, peer.port_base = False, port - fixed_port(vm.name, 0)
+        if planted:
+            peer.foreign = lambda: {port}
+            with pytest.raises(Failure) as caught:
+                connect(peer)
+            assert caught.value.err_type == "untrusted_process"
+            assert caught.value.detail["port"] == port
+        else:
+            assert connect(peer).kind == "wrapper"
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_a_node_is_reached_where_it_listens_though_another_claims_its_port(vm: Vm) -> None:
+    peer = peer_of(vm)
+    peer.uses_epmd, peer.port_base = False, free_port() - fixed_port(vm.name, 0)
+    peer.foreign = lambda: {fixed_port(vm.name, peer.port_base)}
+    found = connect(peer)
+    assert found.kind == "distribution"
+    found.close()
 
 
 # ------------------------------------------------------------------------------------------------- for the eye

@@ -8,14 +8,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import relup_remote
 from relup_remote.core.lock import FILE, Lock, held, holder
 from relup_remote.core.protocol import Failure
+from relup_remote.core.trust import open_ours
+
+from .others import NOBODY, as_root, by_nobody
+from .vm import eventually
+
+OPEN = "relup_remote.core.lock.open_ours"
+
+DEAD = 1 << 22
+"""A process that there can't be: Linux counts no further than to this."""
 
 OWNER = {"operator": "alice@desk", "run": "run-1", "command": "upgrade"}
 HOLD = """
@@ -114,14 +124,108 @@ def test_a_lock_file_that_says_nothing(tmp_path: Path, content: bytes) -> None:
         assert lock.taken_over is None
 
 
-def test_a_link_planted_for_the_lock_is_not_followed(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_is_no_lock(tmp_path: Path, kind: str) -> None:
+    victim, planted = tmp_path / "victim", tmp_path / FILE
     victim.write_text("kept")
-    (tmp_path / FILE).symlink_to(victim)
-    with pytest.raises(Failure) as caught, Lock(str(tmp_path), OWNER):
-        pytest.fail("the link was followed")
-    assert caught.value.err_type == "cannot_write_file"
+    make: dict[str, Callable[[], None]] = {
+        "link": lambda: planted.symlink_to(victim),
+        "pipe": lambda: os.mkfifo(planted),
+        "folder": planted.mkdir,
+    }
+    make[kind]()
+    for look in (lambda: Lock(str(tmp_path), OWNER).__enter__(), lambda: holder(str(tmp_path))):
+        with pytest.raises(Failure) as caught:
+            look()
+        assert caught.value.err_type == "untrusted_file"
+        assert caught.value.detail["path"] == str(planted)
     assert victim.read_text() == "kept"
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
+def test_the_lock_of_another_user_is_named(tmp_path: Path, mode: int) -> None:
+    planted = tmp_path / FILE
+    tmp_path.chmod(0o777)
+    by_nobody(tmp_path, lambda: Path(FILE).write_text(json.dumps(OWNER)))
+    planted.chmod(mode)
+    for look in (lambda: Lock(str(tmp_path), OWNER).__enter__(), lambda: holder(str(tmp_path))):
+        with pytest.raises(Failure) as caught:
+            look()
+        assert caught.value.err_type == "untrusted_file"
+        assert caught.value.detail == {"path": str(planted), "owner_uid": NOBODY, "mode": oct(mode)}
+    assert json.loads(planted.read_text()) == OWNER
+
+
+def test_a_lock_whose_file_was_made_anew_meanwhile_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is removed, and made anew and locked by another, right after it was opened."""
+    path = tmp_path / FILE
+    another: list[Lock] = []
+
+    def opened(name: str, flags: int) -> int:
+        descriptor = open_ours(name, flags)
+        if not another:
+            path.unlink()
+            another.append(Lock(str(tmp_path), {**OWNER, "operator": "bob"}))
+            monkeypatch.setattr(OPEN, open_ours)
+            another[0].__enter__()
+        return descriptor
+
+    monkeypatch.setattr(OPEN, opened)
+    with pytest.raises(Failure) as caught:
+        Lock(str(tmp_path), OWNER).__enter__()
+    assert caught.value.err_type == "upgrade_in_progress"
+    assert caught.value.detail["operator"] == "bob"
+    another[0].__exit__()
+    with Lock(str(tmp_path), OWNER) as mine:
+        assert mine.taken_over is None
+
+
+def test_who_looks_reads_whole_sentences_of_the_living_only(tmp_path: Path) -> None:
+    """While the lock goes from hand to hand, some of them dead ones, it is read again and again."""
+    path = tmp_path / FILE
+    over = threading.Event()
+    seen: list[dict[str, Any]] = []
+
+    def look() -> None:
+        while not over.is_set():
+            found = holder(str(tmp_path))
+            if found is not None:
+                seen.append(found)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for rounds in range(1, 21):
+            path.write_text(json.dumps({**OWNER, "pid": DEAD, "since": 0}))
+            with Lock(str(tmp_path), {**OWNER, "padding": "x" * 2000}):
+                assert eventually(lambda: len(seen) >= rounds)  # noqa: B023
+    finally:
+        over.set()
+        looker.join()
+    assert {found["pid"] for found in seen} == {os.getpid()}
+    assert {len(found["padding"]) for found in seen} == {2000}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"pid": 1, "opera', json.dumps({**OWNER, "pid": DEAD}).encode()])
+def test_a_holder_that_has_not_written_yet_is_looked_at_again(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / FILE
+    path.write_bytes(content)
+    whole = {**OWNER, "pid": os.getpid()}
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        later = threading.Timer(0.05, path.write_text, (json.dumps(whole),))
+        later.start()
+        assert holder(str(tmp_path)) == whole
+        later.join()
+
+
+def test_a_holder_that_can_not_be_seen_is_named_all_the_same(tmp_path: Path) -> None:
+    with (tmp_path / FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump({**OWNER, "pid": DEAD}, file)
+        file.flush()
+        assert holder(str(tmp_path)) == {**OWNER, "pid": DEAD}
 
 
 def test_the_message_where_the_holder_is_not_known() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from relup_remote.core.erlang.link import connect
 from relup_remote.core.protocol import Failure
-from relup_remote.core.running_node import RunningNode, all_nodes, base_of, find, listening_ports
+from relup_remote.core.running_node import RunningNode, all_nodes, base_of, find, foreign_ports, listening_ports
 
+from .others import NOBODY, as_root, by_nobody, claiming
 from .vm import Vm
 
 HEAD = (
@@ -32,12 +33,16 @@ class Proc:
         (folder / "self").mkdir()
         self.add(1, ["init"], comm="init")
 
-    def add(self, pid: int, words: list[str], comm: str = "beam.smp", environ: str = "") -> None:
+    def add(
+        self, pid: int, words: list[str], comm: str = "beam.smp", environ: str = "", uid: int | None = None
+    ) -> None:
+        owner = os.geteuid() if uid is None else uid
         process = self.folder / str(pid)
         process.mkdir()
         (process / "comm").write_text(comm + "\n")
         (process / "cmdline").write_bytes(b"".join(os.fsencode(word) + b"\0" for word in words))
         (process / "environ").write_text(environ)
+        (process / "status").write_text(f"Name:\t{comm}\nUid:\t{owner}\t{owner}\t{owner}\t{owner}\nGid:\t0\t0\t0\t0\n")
 
     def emqx(self, pid: int, root: str = "/opt/emqx", name: str = "emqx@10.0.0.1", data: str = "data") -> None:
         """An EMQX node as its wrapper starts it."""
@@ -245,6 +250,106 @@ def test_several_nodes(proc: Proc) -> None:
         assert "s3cret" not in f"{caught.value} {caught.value.to_json()}"
 
 
+# ------------------------------------------------------------------------------------------------- whose it is
+
+
+OTHER = 54321
+"""A user who owns nothing."""
+
+
+def own(path: Path, uid: int) -> None:
+    """Make a folder of that user."""
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, uid, uid)
+
+
+@as_root
+@pytest.mark.parametrize("claim", ["base", "tree"])
+def test_a_process_of_a_user_who_owns_nothing_of_the_node_is_named(proc: Proc, tmp_path: Path, claim: str) -> None:
+    base = tmp_path / "emqx"
+    (base / "releases").mkdir(parents=True)
+    (base / "releases" / "emqx_vars").write_text('RUNNER_USER=""\n')
+    root = base if claim == "base" else base / "relup" / "5.10.5"
+    words = ["-root", str(root), "-name", "emqx@h", "-emqx_data_dir", str(tmp_path / "planted")]
+    own(tmp_path / "planted", OTHER)
+    proc.add(66, ["emqx", *words], uid=OTHER)
+    for root_dir, name in ((str(base), None), (None, "emqx"), (None, None)):
+        with pytest.raises(Failure) as caught:
+            proc.find(root_dir, name)
+        assert caught.value.err_type == "untrusted_process"
+        assert "66" in caught.value.message
+        (told,) = caught.value.detail["processes"]
+        assert (told["pid"], told["user"], told["root"]) == (66, f"uid {OTHER}", str(root))
+    # Beside the node it is passed over.
+    proc.add(77, ["emqx", *words])
+    node = proc.find(str(base), "emqx")
+    assert node is not None
+    assert node.os_pid == 77
+
+
+@as_root
+@pytest.mark.parametrize("of", ["root", "data folder in it", "data folder named", "user named in emqx_vars"])
+def test_whose_process_may_be_the_node(proc: Proc, tmp_path: Path, of: str) -> None:
+    base, data = tmp_path / "emqx", tmp_path / "elsewhere"
+    (base / "releases").mkdir(parents=True)
+    user = pwd.getpwnam("nobody")
+    uid = user.pw_uid
+    if of == "user named in emqx_vars":
+        (base / "releases" / "emqx_vars").write_text('RUNNER_USER="nobody"\n')
+    else:
+        own({"root": base, "data folder in it": base / "data", "data folder named": data}[of], uid)
+    proc.add(5, ["emqx", "-root", str(base), "-name", "emqx@h", "-emqx_data_dir", str(data)], uid=uid)
+    node = find(str(base), None, str(proc.folder), str(data) if of == "data folder named" else None)
+    assert node is not None
+    assert node.uid == uid
+
+
+@pytest.mark.parametrize(
+    ("executable", "is_node"),
+    [
+        ("{root}/erts-15.2/bin/beam.smp", True),
+        ("{root}/erts-15.2/bin/beam.smp (deleted)", True),
+        ("{root}/erts-15.2/bin/sh", False),
+        ("/tmp/erts-15.2/bin/beam.smp", False),
+        ("/usr/bin/dash", False),
+    ],
+)
+def test_what_a_node_executes(proc: Proc, tmp_path: Path, executable: str, is_node: bool) -> None:
+    proc.emqx(5, str(tmp_path / "emqx"))
+    running = executable.format(root=tmp_path / "emqx")
+    (proc.folder / "5" / "exe").symlink_to(running)
+    if is_node:
+        assert proc.find() is not None
+        return
+    with pytest.raises(Failure) as caught:
+        proc.find()
+    assert caught.value.err_type == "untrusted_process"
+    assert running in caught.value.message
+
+
+@as_root
+@pytest.mark.parametrize("uid", [NOBODY, 0], ids=["of another user", "of ours, but no VM"])
+def test_a_real_process_that_only_says_it_is_the_node(vm: Vm, tmp_path: Path, uid: int) -> None:
+    real = find(None, vm.name)
+    assert real is not None
+    with claiming(tmp_path, real.root, vm.name, uid=uid) as pid:
+        assert pid in [node.os_pid for node in all_nodes()]
+        found = find(real.root, vm.name)
+        assert found is not None
+        assert found.os_pid == real.os_pid
+    with claiming(tmp_path, real.root, "other@h", uid=uid) as pid, pytest.raises(Failure) as caught:
+        find(None, "other@h")
+    assert caught.value.err_type == "untrusted_process"
+    assert [process["pid"] for process in caught.value.detail["processes"]] == [pid]
+
+
+def test_a_process_is_of_the_user_who_started_it(proc: Proc) -> None:
+    """Whatever its folder in /proc says: that is root's where a process has hidden itself."""
+    proc.add(5, ["emqx", "-root", "/opt/emqx", "-name", "emqx@h"], uid=OTHER)
+    assert (proc.folder / "5").stat().st_uid == os.geteuid()
+    assert [node.uid for node in all_nodes(str(proc.folder))] == [OTHER]
+
+
 # ------------------------------------------------------------------------------------------------- a real one
 
 
@@ -272,3 +377,27 @@ def test_the_ports_on_which_we_listen() -> None:
         expected = {four.getsockname()[1], six.getsockname()[1]}
         assert expected <= set(listening_ports("/proc/self"))
     assert not expected & set(listening_ports("/proc/self"))
+
+
+@as_root
+def test_where_the_sockets_of_a_process_can_not_be_seen_those_of_its_user_count(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def look() -> None:
+            assert port in listening_ports(f"/proc/{os.getppid()}")
+            with socket.create_server(("127.0.0.1", 0)) as mine:
+                assert mine.getsockname()[1] not in listening_ports(f"/proc/{os.getppid()}")
+
+        by_nobody(tmp_path, look)
+
+
+@as_root
+def test_the_ports_on_which_another_user_listens(tmp_path: Path) -> None:
+    def look() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mine:
+            port = mine.getsockname()[1]
+            assert port in foreign_ports("/proc/self", {0})
+            assert port not in foreign_ports("/proc/self", {0, NOBODY})
+
+    by_nobody(tmp_path, look)

@@ -10,6 +10,7 @@ from relup_remote.core.erlang.distribution import Address, Connection, Distribut
 from relup_remote.core.erlang.link import Peer, connect
 from relup_remote.core.erlang.options import client_context
 from relup_remote.core.protocol import Failure
+from relup_remote.core.running_node import listening_ports
 
 from .vm import Vm, running_vm
 
@@ -78,7 +79,7 @@ def tls_vm(epmd: int, options: Path) -> Iterator[Vm]:
 
 
 def peer_of(vm: Vm, options: Path) -> Peer:
-    peer = Peer(vm.name, vm.cookie, "/nonexistent", list)
+    peer = Peer(vm.name, vm.cookie, "/nonexistent", lambda: listening_ports(f"/proc/{vm.process.pid}"))
     peer.epmd_port, peer.protocol, peer.options_file = vm.epmd, "inet_tls", str(options)
     return peer
 
