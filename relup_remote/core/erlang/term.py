@@ -21,14 +21,22 @@ external fun         `Export`
 
 To encode, a str that is no `Atom` becomes a string (list of code points), and True, False and None the atoms true,
 false and undefined.
+
+Neither way calls itself for the terms in a term, so how deep they are nested is limited by `MAX_DEPTH` alone.
 """
 
 import math
 import struct
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 VERSION = 131
+
+MAX_DEPTH = 10000
+"""How many terms may be around a term that is decoded. Python's hash of a tuple needs stack for each of them."""
+
+MAX_INFLATED = 1 << 26
+"""Bytes that a compressed term may come to; 1 MB of deflated bytes could stand for 1 GB."""
 
 _ATOM_UTF8, _SMALL_ATOM_UTF8, _ATOM_LATIN1, _SMALL_ATOM_LATIN1 = 118, 119, 100, 115
 _SMALL_INTEGER, _INTEGER, _SMALL_BIG, _LARGE_BIG = 97, 98, 110, 111
@@ -105,12 +113,16 @@ def text(term: Any) -> str:
         return term
     if isinstance(term, bytes):
         return term.decode("utf-8", "replace")
-    if isinstance(term, list):
-        try:
+    try:
+        if isinstance(term, list):
             return "".join(chr(item) if isinstance(item, int) else text(item) for item in term)
-        except (ValueError, OverflowError):
-            return repr(term)
-    return repr(term)
+    except (ValueError, OverflowError, RecursionError):
+        pass
+    try:
+        return repr(term)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or a term that is nested too deep.
+        return "<{}>".format(type(term).__name__)
 
 
 # ---------------------------------------------------------------------------------------------------- encoding
@@ -121,12 +133,56 @@ def encode(term: Any) -> bytes:
 
     Raises `TermError` for a value outside the table above.
     """
-    out: List[bytes] = [bytes([VERSION])]
+    out = [bytes([VERSION])]
+    waiting = [term]
     try:
-        _encode(term, out.append)
-    except (struct.error, RecursionError, UnicodeEncodeError) as error:
+        while waiting:
+            head, parts = _opened(waiting.pop())
+            out.append(head)
+            if parts:
+                waiting.extend(reversed(parts))
+    except (struct.error, UnicodeEncodeError) as error:
         raise TermError("no Erlang term: {}".format(error))
     return b"".join(out)
+
+
+def _opened(term: Any) -> Tuple[bytes, Sequence[Any]]:
+    """The bytes that `term` begins with, and the terms whose bytes follow."""
+    if isinstance(term, Atom):
+        return _encode_atom(term), ()
+    if isinstance(term, bool):
+        return _encode_atom("true" if term else "false"), ()
+    if term is None:
+        return _encode_atom("undefined"), ()
+    if isinstance(term, int):
+        return _encode_int(term), ()
+    if isinstance(term, float):
+        if not math.isfinite(term):
+            raise TermError("Erlang has no float {}".format(term))
+        return struct.pack(">Bd", _NEW_FLOAT, term), ()
+    if isinstance(term, str):
+        return _opened_list([ord(char) for char in term])
+    if isinstance(term, (bytes, bytearray)):
+        return struct.pack(">BI", _BINARY, len(term)) + term, ()
+    if isinstance(term, list):
+        return _opened_list(term)
+    if isinstance(term, dict):
+        return _opened_map(list(term.items()))
+    if isinstance(term, Opaque):
+        return term.raw, ()
+    if isinstance(term, BitString):
+        return struct.pack(">BIB", _BIT_BINARY, len(term.data), _checked_bits(term.data, term.bits)) + term.data, ()
+    if isinstance(term, ImproperList):
+        return struct.pack(">BI", _LIST, len(term.items)), [*term.items, term.tail]
+    if isinstance(term, Map):
+        return _opened_map(term.pairs)
+    if isinstance(term, Export):
+        name = _encode_atom(term.module) + _encode_atom(term.function)
+        return struct.pack(">B", _EXPORT) + name + struct.pack(">BB", _SMALL_INTEGER, term.arity), ()
+    if isinstance(term, tuple):
+        size = len(term)
+        return struct.pack(">BB", _SMALL_TUPLE, size) if size < 256 else struct.pack(">BI", _LARGE_TUPLE, size), term
+    raise TermError("no Erlang term stands for a {}".format(type(term).__name__))
 
 
 def _encode_atom(name: str) -> bytes:
@@ -148,67 +204,22 @@ def _encode_int(value: int) -> bytes:
     return head + bytes([value < 0]) + abs(value).to_bytes(size, "little")
 
 
-def _encode(term: Any, put: Callable[[bytes], None]) -> None:
-    if isinstance(term, Atom):
-        put(_encode_atom(term))
-    elif isinstance(term, bool):
-        put(_encode_atom("true" if term else "false"))
-    elif term is None:
-        put(_encode_atom("undefined"))
-    elif isinstance(term, int):
-        put(_encode_int(term))
-    elif isinstance(term, float):
-        if not math.isfinite(term):
-            raise TermError("Erlang has no float {}".format(term))
-        put(struct.pack(">Bd", _NEW_FLOAT, term))
-    elif isinstance(term, str):
-        _encode_list([ord(char) for char in term], put)
-    elif isinstance(term, (bytes, bytearray)):
-        put(struct.pack(">BI", _BINARY, len(term)) + bytes(term))
-    elif isinstance(term, list):
-        _encode_list(term, put)
-    elif isinstance(term, dict):
-        _encode_pairs(list(term.items()), put)
-    elif isinstance(term, Opaque):
-        put(term.raw)
-    elif isinstance(term, BitString):
-        put(struct.pack(">BIB", _BIT_BINARY, len(term.data), term.bits) + term.data)
-    elif isinstance(term, ImproperList):
-        put(struct.pack(">BI", _LIST, len(term.items)))
-        for item in term.items:
-            _encode(item, put)
-        _encode(term.tail, put)
-    elif isinstance(term, Map):
-        _encode_pairs(term.pairs, put)
-    elif isinstance(term, Export):
-        put(bytes([_EXPORT]) + _encode_atom(term.module) + _encode_atom(term.function) + _encode_int(term.arity))
-    elif isinstance(term, tuple):
-        size = len(term)
-        put(bytes([_SMALL_TUPLE, size]) if size < 256 else struct.pack(">BI", _LARGE_TUPLE, size))
-        for item in term:
-            _encode(item, put)
-    else:
-        raise TermError("no Erlang term stands for a {}".format(type(term).__name__))
-
-
-def _encode_list(items: List[Any], put: Callable[[bytes], None]) -> None:
+def _opened_list(items: List[Any]) -> Tuple[bytes, Sequence[Any]]:
     if not items:
-        put(bytes([_NIL]))
-        return
+        return bytes([_NIL]), ()
     if len(items) < 65536 and all(type(item) is int and 0 <= item < 256 for item in items):
-        put(struct.pack(">BH", _STRING, len(items)) + bytes(items))
-        return
-    put(struct.pack(">BI", _LIST, len(items)))
-    for item in items:
-        _encode(item, put)
-    put(bytes([_NIL]))
+        return struct.pack(">BH", _STRING, len(items)) + bytes(items), ()
+    return struct.pack(">BI", _LIST, len(items)), [*items, []]
 
 
-def _encode_pairs(pairs: List[Tuple[Any, Any]], put: Callable[[bytes], None]) -> None:
-    put(struct.pack(">BI", _MAP, len(pairs)))
-    for key, value in pairs:
-        _encode(key, put)
-        _encode(value, put)
+def _opened_map(pairs: List[Tuple[Any, Any]]) -> Tuple[bytes, Sequence[Any]]:
+    return struct.pack(">BI", _MAP, len(pairs)), [part for pair in pairs for part in pair]
+
+
+def _checked_bits(data: bytes, bits: int) -> int:
+    if not data or not 1 <= bits <= 8:
+        raise TermError("a bit string has 1 to 8 bits in the last of its bytes")
+    return bits
 
 
 # ---------------------------------------------------------------------------------------------------- decoding
@@ -233,12 +244,14 @@ def decode_from(data: bytes, start: int) -> Tuple[Any, int]:
         return reader.term(), reader.at
     except (IndexError, struct.error):
         raise TermError("the term is cut short")
-    except (UnicodeDecodeError, RecursionError, OverflowError, zlib.error) as error:
+    except (UnicodeDecodeError, zlib.error) as error:
         raise TermError("not a term: {}".format(type(error).__name__))
 
 
 def _decode_compressed(data: bytes, at: int) -> Tuple[Any, int]:
     (size,) = struct.unpack_from(">I", data, at)
+    if size > MAX_INFLATED:
+        raise TermError("a compressed term of {} bytes".format(size))
     inflate = zlib.decompressobj()
     # At least 1, since 0 would mean no limit.
     inner = inflate.decompress(data[at + 4 :], max(size, 1))
@@ -259,13 +272,33 @@ class _Reader:
         self.at = at
 
     def term(self) -> Any:
-        tag = self.data[self.at]
-        self.at += 1
-        try:
-            read = _READERS[tag]
-        except KeyError:
-            raise TermError("unknown tag {}".format(tag))
-        return read(self)
+        # The terms around the next one: how many it holds, those of them read so far, and what is made of them.
+        around: List[Tuple[int, List[Any], Callable[[List[Any]], Any]]] = []
+        while True:
+            tag = self.data[self.at]
+            self.at += 1
+            if tag in _CONTAINERS:
+                size_of, made_of = _CONTAINERS[tag]
+                size = size_of(self)
+                if size:
+                    if len(around) == MAX_DEPTH:
+                        raise TermError("nested too deep")
+                    around.append((size, [], made_of))
+                    continue
+                value = made_of([])
+            elif tag in _READERS:
+                value = _READERS[tag](self)
+            else:
+                raise TermError("unknown tag {}".format(tag))
+            while around:
+                size, items, made_of = around[-1]
+                items.append(value)
+                if len(items) < size:
+                    break
+                around.pop()
+                value = made_of(items)
+            else:
+                return value
 
     def number(self, layout: str) -> Any:
         (value,) = struct.unpack_from(layout, self.data, self.at)
@@ -287,53 +320,42 @@ class _Reader:
             raise IndexError
         return size
 
-    def terms(self, count: int) -> List[Any]:
-        return [self.term() for _ in range(count)]
-
     def atom(self) -> Atom:
-        name = self.term()
-        if not isinstance(name, Atom):
+        tag = self.number(">B")
+        if tag not in _ATOMS:
             raise TermError("an atom was expected")
-        return name
+        return self.read_atom(*_ATOMS[tag])
 
-    def big(self, size: int) -> int:
-        sign = self.number(">B")
+    def read_atom(self, layout: str, encoding: str) -> Atom:
+        name = self.take(self.number(layout)).decode(encoding)
+        if len(name) > 255:
+            raise TermError("an atom has at most 255 characters")
+        return Atom(name)
+
+    def big(self, layout: str) -> int:
+        size, sign = self.count(layout), self.number(">B")
         value = int.from_bytes(self.take(size), "little")
         return -value if sign else value
 
-    def read_list(self) -> Union[List[Any], ImproperList]:
-        items = self.terms(self.count(">I"))
-        tail = self.term()
-        if isinstance(tail, list):
-            return items + tail
-        if isinstance(tail, ImproperList):
-            return ImproperList(items + tail.items, tail.tail)
-        return ImproperList(items, tail)
-
-    def read_map(self) -> Union[Dict[Any, Any], Map]:
-        pairs = [(self.term(), self.term()) for _ in range(self.count(">I"))]
-        try:
-            found = dict(pairs)
-        except TypeError:
-            return Map(pairs)
-        return found if len(found) == len(pairs) else Map(pairs)
+    def new_float(self) -> float:
+        return _checked_float(self.number(">d"))
 
     def old_float(self) -> float:
         try:
-            return float(self.take(31).split(b"\0")[0])
+            return _checked_float(float(self.take(31).split(b"\0")[0]))
         except ValueError:
             raise TermError("not a float")
 
     def bit_string(self) -> Union[bytes, BitString]:
         size, bits = self.number(">I"), self.number(">B")
         data = self.take(size)
-        return data if bits == 8 else BitString(data, bits)
+        return data if _checked_bits(data, bits) == 8 else BitString(data, bits)
 
     def export(self) -> Export:
-        module, function, arity = self.atom(), self.atom(), self.term()
-        if not isinstance(arity, int):
-            raise TermError("an arity is a number")
-        return Export(module, function, arity)
+        module, function = self.atom(), self.atom()
+        if self.number(">B") != _SMALL_INTEGER:
+            raise TermError("an arity is a number up to 255")
+        return Export(module, function, self.number(">B"))
 
     def opaque(self, kind: str, start: int) -> Opaque:
         return Opaque(kind, self.data[start : self.at])
@@ -352,28 +374,68 @@ class _Reader:
         return self.opaque("reference", start)
 
     def new_fun(self) -> Opaque:
-        start = self.at - 1
-        self.take(self.number(">I") - 4)
+        # The size counts its own four bytes.
+        start, size = self.at - 1, self.number(">I")
+        if size < 4:
+            raise TermError("a fun of {} bytes".format(size))
+        self.take(size - 4)
         return self.opaque("fun", start)
 
 
+def _checked_float(value: float) -> float:
+    if not math.isfinite(value):
+        raise TermError("Erlang has no float {}".format(value))
+    return value
+
+
+def _list_of(items: List[Any]) -> Any:
+    """A list of all `items` but the last, which is its tail."""
+    tail = items.pop()
+    if isinstance(tail, list):
+        return items + tail
+    if isinstance(tail, ImproperList):
+        return ImproperList(items + tail.items, tail.tail)
+    return ImproperList(items, tail) if items else tail
+
+
+def _map_of(items: List[Any]) -> Union[Dict[Any, Any], Map]:
+    """A map of `items`, each key followed by its value."""
+    pairs = list(zip(items[::2], items[1::2]))
+    try:
+        found = dict(pairs)
+    except TypeError:
+        return Map(pairs)
+    return found if len(found) == len(pairs) else Map(pairs)
+
+
+_CONTAINERS: Dict[int, Tuple[Callable[[_Reader], int], Callable[[List[Any]], Any]]] = {
+    _SMALL_TUPLE: (lambda r: r.count(">B"), tuple),
+    _LARGE_TUPLE: (lambda r: r.count(">I"), tuple),
+    _LIST: (lambda r: r.count(">I") + 1, _list_of),
+    _MAP: (lambda r: r.count(">I") * 2, _map_of),
+}
+"""Of each tag of a term that holds terms: how many follow, and what they make."""
+
+_ATOMS = {
+    _SMALL_ATOM_UTF8: (">B", "utf-8"),
+    _ATOM_UTF8: (">H", "utf-8"),
+    _SMALL_ATOM_LATIN1: (">B", "latin-1"),
+    _ATOM_LATIN1: (">H", "latin-1"),
+}
+
 _READERS: Dict[int, Callable[[_Reader], Any]] = {
-    _SMALL_ATOM_UTF8: lambda r: Atom(r.take(r.number(">B")).decode("utf-8")),
-    _ATOM_UTF8: lambda r: Atom(r.take(r.number(">H")).decode("utf-8")),
-    _SMALL_ATOM_LATIN1: lambda r: Atom(r.take(r.number(">B")).decode("latin-1")),
-    _ATOM_LATIN1: lambda r: Atom(r.take(r.number(">H")).decode("latin-1")),
+    _SMALL_ATOM_UTF8: lambda r: r.read_atom(*_ATOMS[_SMALL_ATOM_UTF8]),
+    _ATOM_UTF8: lambda r: r.read_atom(*_ATOMS[_ATOM_UTF8]),
+    _SMALL_ATOM_LATIN1: lambda r: r.read_atom(*_ATOMS[_SMALL_ATOM_LATIN1]),
+    _ATOM_LATIN1: lambda r: r.read_atom(*_ATOMS[_ATOM_LATIN1]),
     _SMALL_INTEGER: lambda r: r.number(">B"),
     _INTEGER: lambda r: r.number(">i"),
-    _SMALL_BIG: lambda r: r.big(r.number(">B")),
-    _LARGE_BIG: lambda r: r.big(r.count(">I")),
-    _NEW_FLOAT: lambda r: r.number(">d"),
+    _SMALL_BIG: lambda r: r.big(">B"),
+    _LARGE_BIG: lambda r: r.big(">I"),
+    _NEW_FLOAT: _Reader.new_float,
     _OLD_FLOAT: _Reader.old_float,
-    _SMALL_TUPLE: lambda r: tuple(r.terms(r.count(">B"))),
-    _LARGE_TUPLE: lambda r: tuple(r.terms(r.count(">I"))),
     _NIL: lambda r: [],
     _STRING: lambda r: list(r.take(r.number(">H"))),
-    _LIST: _Reader.read_list,
-    _MAP: _Reader.read_map,
     _BINARY: lambda r: r.take(r.number(">I")),
     _BIT_BINARY: _Reader.bit_string,
     _PID: lambda r: r.identifier("pid", 9),

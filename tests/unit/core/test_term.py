@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.term import (
+    MAX_DEPTH,
+    MAX_INFLATED,
     Atom,
     BitString,
     Export,
@@ -184,6 +187,9 @@ def test_what_python_values_become(connection: Connection, value: Any, seen: Any
         Atom("\udcff"),
         [object()],
         BitString(b"a", 300),
+        BitString(b"a", 0),
+        BitString(b"", 1),
+        Export(Atom("m"), Atom("f"), 256),
     ],
     ids=repr,
 )
@@ -192,16 +198,35 @@ def test_values_that_no_term_stands_for(value: Any) -> None:
         encode(value)
 
 
-def test_nesting_too_deep_for_us_is_an_error_both_ways() -> None:
-    deep: Any = []
-    for _ in range(100_000):
-        deep = [deep]
-    with pytest.raises(TermError):
-        encode(deep)
-    with pytest.raises(TermError):
-        decode(b"\x83" + b"l\0\0\0\1" * 100_000 + b"j" * 100_001)
-    while deep:  # Taken apart one by one: freeing it at once would need the stack as well.
-        deep = deep.pop()
+def nested(depth: int, around: Callable[[Any], Any], inmost: Any = ()) -> Any:
+    """A term within `depth` others."""
+    for _ in range(depth):
+        inmost = around(inmost)
+    return inmost
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: [inner],
+        lambda inner: (inner, 1),
+        lambda inner: ImproperList([inner], 1),
+        lambda inner: {Atom("key"): inner},
+    ],
+    ids=["list", "tuple", "improper list", "map"],
+)
+def test_terms_may_be_nested_deeply_but_not_without_end(connection: Connection, around: Callable[[Any], Any]) -> None:
+    deepest = encode(nested(MAX_DEPTH, around))
+    assert encode(decode(deepest)) == deepest
+    # The VM's answer is within a tuple.
+    deep = encode(nested(MAX_DEPTH - 1, around))
+    assert encode(connection.call("erlang", "binary_to_term", [deep])) == deep
+    with pytest.raises(TermError, match="deep"):
+        decode(encode(nested(MAX_DEPTH + 1, around)))
+
+
+def test_a_key_may_be_nested_deeply() -> None:
+    assert len(decode(encode(Map([(nested(MAX_DEPTH - 1, lambda inner: (inner,)), 1)])))) == 1
 
 
 def test_how_old_peers_encode() -> None:
@@ -237,6 +262,15 @@ def test_how_old_peers_encode() -> None:
         b"\x83qa\1a\1a\1",
         b"\x83qw\1aw\1bw\1c",
         b"\x83c" + b"one".ljust(31, b"\0"),
+        b"\x83c" + b"nan".ljust(31, b"\0"),
+        b"\x83F\x7f\xf0\0\0\0\0\0\0",
+        b"\x83M\0\0\0\0\3",
+        b"\x83M\0\0\0\1\0a",
+        b"\x83M\0\0\0\1\x09a",
+        b"\x83p\0\0\0\3",
+        b"\x83v\1\0" + b"a" * 256,
+        b"\x83qw\1aw\1bb\0\0\0\1",
+        b"\x83q" * 3000,
         b"\x83P\0\0\0\2garbage",
         b"\x83P\0\0\0\1" + zlib.compress(b"a\1"),
         b"\x83P\0\0\0\3" + zlib.compress(b"a\1"),
@@ -249,7 +283,7 @@ def test_what_is_no_term(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000])
+@pytest.mark.parametrize("size", [0, 1, 1000, MAX_INFLATED + 1, 2**32 - 1])
 def test_a_compressed_term_takes_no_more_memory_than_it_claims(size: int) -> None:
     bomb = b"\x83P" + size.to_bytes(4, "big") + zlib.compress(bytes(1 << 26))
     tracemalloc.start()
@@ -292,6 +326,9 @@ def test_damage_is_a_term_or_an_error(value: Any, data: st.DataObject) -> None:
         ([-1], "[-1]"),
         ((1, 2), "(1, 2)"),
         (7, "7"),
+        pytest.param([1 << 20_000], "<list>", id="huge integer in a list"),
+        pytest.param(1 << 20_000, "<int>", id="huge integer"),
+        pytest.param(nested(5000, lambda inner: [inner]), "<list>", id="deep"),
     ],
 )
 def test_text(value: Any, shown: str) -> None:
