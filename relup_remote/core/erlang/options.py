@@ -4,9 +4,11 @@ Source of the format: the SSL application's User's Guide, chapter "Using TLS for
 """
 
 import ssl
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
-from .consult import read_terms
+from .consult import Word, read_terms
+
+_LIMIT = 1 << 20
 
 
 def client_context(path: str) -> ssl.SSLContext:
@@ -16,25 +18,40 @@ def client_context(path: str) -> ssl.SSLContext:
     ValueError (`ssl.SSLError` is one of the former).
     """
     with open(path, encoding="utf-8") as file:
-        terms = read_terms(file.read())
+        terms = read_terms(file.read(_LIMIT))
     if len(terms) != 1 or not isinstance(terms[0], list):
         raise ValueError("the option file is not one list")
-    sections = {item[0]: item[1] for item in terms[0] if isinstance(item, tuple) and len(item) == 2}
-    client, server = _options(sections.get("client")), _options(sections.get("server"))
+    sections = _options(terms[0])
+    client, server = _options(sections.get("client", [])), _options(sections.get("server", []))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     # Nodes are named by the cookie and the certificate's chain, not by a host name.
     context.check_hostname = False
-    authorities = client.get("cacertfile")
+    authorities = _text(client, "cacertfile")
     if client.get("verify") == "verify_peer" and authorities:
         context.load_verify_locations(authorities)
     else:
         context.verify_mode = ssl.CERT_NONE
-    certificate = client if "certfile" in client else server
-    if "certfile" in certificate:
-        password: Optional[str] = certificate.get("password")
-        context.load_cert_chain(certificate["certfile"], certificate.get("keyfile"), password)
+    own = client if "certfile" in client else server
+    certificate = _text(own, "certfile")
+    if certificate:
+        # Without a password OpenSSL would ask for one at the terminal.
+        password = _text(own, "password") or ""
+        context.load_cert_chain(certificate, _text(own, "keyfile"), lambda: password)
     return context
 
 
-def _options(section: Any) -> Any:
-    return {item[0]: item[1] for item in section or [] if isinstance(item, tuple) and len(item) == 2}
+def _options(section: Any) -> Dict[str, Any]:
+    """The pairs of a section by their names; all else in it counts for nothing."""
+    if not isinstance(section, list):
+        raise ValueError("a section of the option file is not a list")
+    pairs = [item for item in section if isinstance(item, tuple) and len(item) == 2]
+    return {name: value for name, value in pairs if isinstance(name, Word)}
+
+
+def _text(options: Dict[str, Any], name: str) -> Optional[str]:
+    value = options.get(name)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8")
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise ValueError("{} is not text".format(name))
+    return value

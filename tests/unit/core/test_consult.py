@@ -3,6 +3,7 @@
 import pytest
 
 from relup_remote.core.erlang.consult import Word, read_terms
+from relup_remote.core.erlang.term import Map
 
 
 def test_terms() -> None:
@@ -30,8 +31,32 @@ def test_marks_in_quotes_are_no_marks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ('"ab" "cd"\n%x\n "e"', "abcde"),
+        (r'"\n\t\x{416}\x41\101\^A\"\\"', '\n\tЖAA\x01"\\'),
+        (r"'it\'s'", "it's"),
+        ("-1.5e-3", -1.5e-3),
+        ("16#fF", 255),
+        ("-2#101", -5),
+        (r"[$a, $\n, $\\, $ ]", [97, 10, 92, 32]),
+        ('<<"ab", 0, 255>>', b"ab\0\xff"),
+        ("<<>>", b""),
+        ("#{a => [1], [] => #{}}", Map([("a", [1]), ([], Map([]))])),
+        ("straße@home", "straße@home"),
+    ],
+)
+def test_constants_of_all_kinds(source: str, value: object) -> None:
+    assert read_terms(f"{source}.") == [value]
+
+
+@pytest.mark.parametrize(
     "source",
-    ["[", "{a", "[a", "a", "]", "[a}.", "fun() -> ok end.", "Variable.", '"open', "1.5.", "#{a => 1}.", ", a."],
+    [
+        *("[", "{a", "[a", "a", "]", "[a}.", "fun() -> ok end.", "Variable.", '"open', "'open", ", a.", "."),
+        *("a b.", '["a" b].', "[a,].", "[,a].", "{a,,b}.", "a, b.", "[a => b].", "#{a}.", "#{a, b}.", "#{a => 1, b}."),
+        *("#{a => b => c, d}.", "37#1.", "2#2.", "<<a>>.", "<<256>>.", '<<"Ж">>.', r'"\x{110000}".', "[a|b].", "$"),
+    ],
 )
 def test_what_is_not_understood(source: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
