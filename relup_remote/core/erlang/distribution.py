@@ -33,7 +33,7 @@ _REG_SEND = 6
 _SEND = 2
 _PASS_THROUGH = 112
 _TICK_INTERVAL = 10.0
-_MAX_PACKET = 1 << 30
+_MAX_PACKET = 1 << 28
 _MAX_HANDSHAKE = 1 << 16
 _STALLED = 60.0
 
@@ -86,14 +86,19 @@ class Connection:
             raw = socket.create_connection((address.host, address.port), timeout)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = raw if address.context is None else address.context.wrap_socket(raw)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
+            # A port beyond 65535 overflows.
             raise DistributionError("{} port {}: {}".format(address.host, address.port, error))
         try:
-            self._handshake(cookie)
+            self._handshake(cookie, time.monotonic() + timeout)
             self._socket.settimeout(None)
         except (OSError, struct.error) as error:
             self._socket.close()
             raise DistributionError("the handshake broke: {}".format(error))
+        except UnicodeError:
+            # Its text would hold what could not be coded.
+            self._socket.close()
+            raise DistributionError("a name or cookie is of characters that none can have")
         except DistributionError:
             self._socket.close()
             raise
@@ -148,6 +153,9 @@ class Connection:
     def _receive(self, deadline: float) -> Any:
         """The next message meant for a process of ours."""
         while True:
+            # What else the node sends may not keep us from noticing the time.
+            if time.monotonic() > deadline:
+                raise NotInTime("no answer in time")
             (size,) = struct.unpack(">I", self._read(4, deadline))
             if size > _MAX_PACKET:
                 raise DistributionError("a packet of {} bytes".format(size))
@@ -163,12 +171,13 @@ class Connection:
             except term.TermError as error:
                 raise DistributionError("the node sent what is no term: {}".format(error))
 
-    def _read(self, size: int, deadline: Optional[float]) -> bytes:
+    def _read(self, size: int, deadline: Optional[float], whole: bool = False) -> bytes:
+        """The next bytes. Their first (if `whole`, all of them) must come before the deadline."""
         chunks: List[bytes] = []
         missing = size
         while missing:
             # A message that has begun is read to its end: half of one would leave the stream unusable.
-            waiting = not chunks and deadline is not None
+            waiting = (whole or not chunks) and deadline is not None
             left = (deadline or 0.0) - time.monotonic() if waiting else _STALLED
             if not self._readable(left):
                 if waiting:
@@ -196,15 +205,15 @@ class Connection:
 
     # ------------------------------------------------------------------------------------------ handshake
 
-    def _handshake(self, cookie: str) -> None:
+    def _handshake(self, cookie: str, deadline: float) -> None:
         name = self.name.encode("utf-8")
         self._put(struct.pack(">cQIH", b"N", FLAGS, self._creation, len(name)) + name)
-        status = self._get()
+        status = self._get(deadline)
         if status[:1] != b"s":
             raise DistributionError("an unknown answer to our name")
         if status[1:] not in (b"ok", b"ok_simultaneous"):
             raise DistributionError("the node says {}".format(status[1:].decode("latin-1")), refused=True)
-        challenge = self._get()
+        challenge = self._get(deadline)
         if challenge[:1] != b"N":
             raise DistributionError("the node speaks the handshake of an OTP before 23")
         _, theirs, _, size = struct.unpack_from(">QIIH", challenge, 1)
@@ -214,7 +223,9 @@ class Connection:
         ours = int.from_bytes(os.urandom(4), "big")
         self._put(struct.pack(">cI", b"r", ours) + _digest(cookie, theirs))
         try:
-            answer = self._get()
+            answer = self._get(deadline)
+        except NotInTime:
+            raise
         except DistributionError:
             raise DistributionError("the node turned our cookie down", refused=True)
         if answer[:1] != b"a" or not hmac.compare_digest(answer[1:], _digest(cookie, ours)):
@@ -223,12 +234,11 @@ class Connection:
     def _put(self, message: bytes) -> None:
         self._socket.sendall(struct.pack(self._length, len(message)) + message)
 
-    def _get(self) -> bytes:
-        deadline = time.monotonic() + (self._socket.gettimeout() or 10.0)
-        (size,) = struct.unpack(self._length, self._read(struct.calcsize(self._length), deadline))
+    def _get(self, deadline: float) -> bytes:
+        (size,) = struct.unpack(self._length, self._read(struct.calcsize(self._length), deadline, whole=True))
         if size > _MAX_HANDSHAKE:
             raise DistributionError("no message of the handshake came")
-        return self._read(size, deadline)
+        return self._read(size, deadline, whole=True)
 
 
 def _digest(cookie: str, challenge: int) -> bytes:
