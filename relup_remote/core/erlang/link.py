@@ -126,25 +126,36 @@ def _joined(printed: bytes) -> bytes:
 
 def show(value: Any, limit: int = 2000) -> str:
     """An Erlang term for the eye, cut at `limit` characters."""
-    shown = _show(value)
+    try:
+        shown = _show(value)
+    except RecursionError:
+        shown = "a term nested too deep to be shown"
     return shown if len(shown) <= limit else shown[:limit] + "…"
 
 
 def _show(value: Any) -> str:
     if isinstance(value, Atom):
-        return value if re.match(r"^[a-z][\w@]*$", value) else "'{}'".format(value)
+        return value if re.fullmatch(r"[a-z][\w@]*", value) else "'{}'".format(value)
     if isinstance(value, bytes):
         return '<<"{}">>'.format(value.decode("utf-8", "replace"))
     if isinstance(value, list):
         if value and all(isinstance(item, int) and 32 <= item < 127 for item in value):
             return '"{}"'.format("".join(map(chr, value)))
         return "[{}]".format(",".join(map(_show, value)))
-    if isinstance(value, dict):
-        return "#{{{}}}".format(",".join("{}=>{}".format(_show(k), _show(v)) for k, v in value.items()))
+    if isinstance(value, term.ImproperList):
+        return "[{}|{}]".format(",".join(map(_show, value.items)), _show(value.tail))
+    if isinstance(value, (dict, term.Map)):
+        pairs = value.pairs if isinstance(value, term.Map) else value.items()
+        return "#{{{}}}".format(",".join("{}=>{}".format(_show(key), _show(item)) for key, item in pairs))
     if isinstance(value, term.Opaque):
         return "<{}>".format(value.kind)
+    if isinstance(value, term.Export):
+        return "fun {}:{}/{}".format(_show(value.module), _show(value.function), value.arity)
     if type(value) is tuple:
         return "{{{}}}".format(",".join(map(_show, value)))
+    if isinstance(value, int) and abs(value).bit_length() > 10000:
+        # Python refuses to write out thousands of decimal digits.
+        return "{}16#{:X}".format("-" if value < 0 else "", abs(value))
     return str(value)
 
 
@@ -223,8 +234,8 @@ def _host(name: str) -> str:
 
 def fixed_port(name: str, base: int = FIXED_PORT_BASE) -> int:
     """The port of a node without epmd: `base` plus the digits that end its short name (taken mod 60000)."""
-    digits = re.search(r"(\d*)$", name.partition("@")[0])
-    offset = int(digits.group(1) or 0) if digits else 0
+    digits = re.search(r"[0-9]*\Z", name.partition("@")[0])
+    offset = int(digits.group() or 0) if digits else 0
     return base + offset % 60000
 
 

@@ -18,7 +18,7 @@ from relup_remote.core.erlang.link import (
     fixed_port,
     show,
 )
-from relup_remote.core.erlang.term import Atom, Opaque
+from relup_remote.core.erlang.term import Atom, Export, ImproperList, Map, Opaque
 from relup_remote.core.protocol import Failure
 
 from .vm import Vm, free_port
@@ -244,6 +244,10 @@ def test_a_node_is_reached_where_it_listens_though_another_claims_its_port(vm: V
         (b"hi", '<<"hi">>'),
         ((Atom("error"), 1.5), "{error,1.5}"),
         ({Atom("a"): ()}, "#{a=>{}}"),
+        (Map([([], 1)]), "#{[]=>1}"),
+        (ImproperList([1, 2], Atom("t")), "[1,2|t]"),
+        (Export(Atom("m"), Atom("F"), 1), "fun m:'F'/1"),
+        (Atom("a\n"), "'a\n'"),
         (Opaque("pid", b"X"), "<pid>"),
         ([7] * 3000, "[7,7,7,"),
     ],
@@ -251,3 +255,11 @@ def test_a_node_is_reached_where_it_listens_though_another_claims_its_port(vm: V
 def test_show(value: Any, shown: str) -> None:
     assert show(value).startswith(shown)
     assert len(show(value)) <= 2001
+
+
+def test_terms_that_python_would_not_write_out_are_shown() -> None:
+    assert show([-(1 << 40_000)]).startswith("[-16#1000")
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    assert "deep" in show(deep)
