@@ -20,7 +20,8 @@ Request::
      "options": {<see OPTIONS>}}
 
 ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
-version. ``release`` is what `release.read_tarball` says; it holds for exactly the bytes with that SHA-256.
+version. ``release`` holds for exactly the bytes with that SHA-256; its ``code``, an external term, says of all
+modules and applications what the agent judges a hop by.
 ``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
 sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
 

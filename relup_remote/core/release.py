@@ -3,7 +3,6 @@
 The files are those of section "releases/" of an EMQX install: emqx_vars, BUILD_INFO and the .rel file.
 """
 
-import fnmatch
 import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -15,9 +14,6 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}")
 """What may stand as a version in a path: no separators, no leading dot."""
 
 MARKER = os.path.join("relup", "current")
-FORK_BEAM = "lib/mnesia-*/ebin/mnesia_hook.beam"
-_BEAM = "lib/*/ebin/*.beam"
-_APP = "lib/*/ebin/*.app"
 
 
 class TreeFacts(NamedTuple):
@@ -74,34 +70,6 @@ def _is_fork(root: str) -> bool:
     )
 
 
-def read_tarball(path: str) -> Dict[str, Any]:
-    """What the request's ``tarball.release`` says of a tarball, in one pass without unpacking.
-
-    ``{"version", "build_info", "mnesia_hook", "files", "bytes", "modules", "apps"}``. Raises `Failure` as `read_tree`,
-    and those of `archive.scan`.
-    """
-    # Late, for most requests on a host read no archive.
-    from . import archive  # noqa: PLC0415
-
-    wanted = re.compile(r"releases/(emqx_vars|[^/]+/BUILD_INFO)").fullmatch
-    code = re.compile("|".join(fnmatch.translate(pattern) for pattern in (_BEAM, _APP))).match
-    scan = archive.scan(path, lambda name: wanted(name) is not None, lambda name: code(name) is not None)
-    version = version_in(scan.contents.get("releases/emqx_vars"), "the tarball")
-    build_info = scan.contents.get("releases/{}/BUILD_INFO".format(version))
-    if build_info is None:
-        raise Failure("cannot_read_build_info", "The tarball has no releases/{}/BUILD_INFO.".format(version))
-    stems = [os.path.splitext(os.path.basename(name)) for name in scan.matches]
-    return {
-        "version": version,
-        "build_info": parse_pairs(build_info.decode("utf-8", "replace"), ":"),
-        "mnesia_hook": any(fnmatch.fnmatch(name, FORK_BEAM) for name in scan.matches),
-        "files": scan.files,
-        "bytes": scan.bytes,
-        "modules": sorted(stem for stem, kind in stems if kind == ".beam"),
-        "apps": sorted(stem for stem, kind in stems if kind == ".app"),
-    }
-
-
 def marker(base: str) -> Optional[str]:
     """The version that the marker of a root names, or None. What can't be a version counts as none."""
     content = read_small(os.path.join(base, MARKER), 1024)
@@ -154,10 +122,10 @@ def missing_in(root: str) -> List[str]:
     rel_file = os.path.join("releases", facts.version, "emqx.rel")
     try:
         _, _, (_, erts), apps = _consult(os.path.join(root, rel_file))
-        versions = [(app[0], app[1]) for app in apps]
+        versions = [(_name(app[0]), _name(app[1])) for app in apps]
+        wanted = [os.path.join("bin", "emqx"), os.path.join("erts-{}".format(_name(erts)), "bin", "beam.smp")]
     except (TypeError, ValueError, IndexError):
         return [rel_file]
-    wanted = [os.path.join("bin", "emqx"), os.path.join("erts-{}".format(erts), "bin", "beam.smp")]
     missing = [path for path in wanted if not os.path.exists(os.path.join(root, path))]
     for app, version in versions:
         missing += _missing_of_app(root, app, version)
@@ -167,12 +135,22 @@ def missing_in(root: str) -> List[str]:
 def _missing_of_app(root: str, app: str, version: str) -> List[str]:
     ebin = os.path.join("lib", "{}-{}".format(app, version), "ebin")
     spec_file = os.path.join(ebin, app + ".app")
-    spec = _consult(os.path.join(root, spec_file))
-    if not isinstance(spec, tuple) or len(spec) != 3 or spec[0] != "application":
+    try:
+        kind, _, settings = _consult(os.path.join(root, spec_file))
+        modules: List[Any] = next((item[1] for item in settings if item[0] == "modules"), [])
+        beams = [os.path.join(ebin, _name(module) + ".beam") for module in modules]
+    except (TypeError, ValueError, IndexError):
         return [spec_file]
-    modules: List[str] = next((item[1] for item in spec[2] if item[0] == "modules"), [])
-    beams = [os.path.join(ebin, module + ".beam") for module in modules]
+    if kind != "application":
+        return [spec_file]
     return [path for path in beams if not os.path.exists(os.path.join(root, path))]
+
+
+def _name(value: Any) -> str:
+    """What may be a part of a path. Raises ValueError for what may not."""
+    if not isinstance(value, str) or not value or "/" in value or "\0" in value:
+        raise ValueError("no name")
+    return value
 
 
 def _consult(path: str) -> Any:

@@ -1,7 +1,6 @@
 """The operator's tarball: what the hosts are told of it before they get it."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +45,8 @@ def read(path: Path) -> Tarball:
     (``target_tarball_not_found``, stage ``stage``) if there is no such file, or none that can be read.
     """
     try:
-        with ThreadPoolExecutor(1) as pool:
-            # Both read the whole file, and both do so outside the interpreter's lock most of the time.
-            digest = pool.submit(_sha256, path)
-            size = path.stat().st_size
-            release = _release(path) if path.is_file() else {}
-            return Tarball(path, size, digest.result(), sidecar(path), release)
+        sha256 = _sha256(path)
+        return Tarball(path, path.stat().st_size, sha256, sidecar(path), _release(path, sha256))
     except OSError as error:
         raise Failure(
             "target_tarball_not_found", f"{path}: {error.strerror}.", detail={"path": str(path)}, stage="stage"
@@ -76,12 +71,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _release(path: Path) -> dict[str, Any]:
+def _release(path: Path, sha256: str) -> dict[str, Any]:
     # Commands without a tarball need no reader of archives.
-    from relup_remote.core.release import read_tarball  # noqa: PLC0415
+    from relup_remote.hops.release import read_tarball  # noqa: PLC0415
 
     try:
-        return dict(read_tarball(str(path)))
+        return read_tarball(str(path), sha256)
     except Failure as failure:
         error = {"err_type": failure.err_type, "message": failure.message, "detail": failure.detail}
         return {"error": error}

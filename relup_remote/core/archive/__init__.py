@@ -6,7 +6,7 @@ know it refuses. Four parts, in the order the bytes go through them: `stream` in
 """
 
 from contextlib import closing
-from typing import Callable, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Iterable, Iterator, NamedTuple, Optional
 
 from .errors import ArchiveError
 from .layout import Layout, Limits
@@ -14,7 +14,20 @@ from .stream import Source, Stream, ahead, inflate
 from .tar import DIRECTORY, FILE, HARDLINK, SYMLINK, Member, members
 from .tree import Tree
 
-__all__ = ["ROOTS", "ArchiveError", "Extracted", "Limits", "Scan", "extract", "scan"]
+__all__ = [
+    "FILE",
+    "HARDLINK",
+    "ROOTS",
+    "SYMLINK",
+    "ArchiveError",
+    "Extracted",
+    "Limits",
+    "Member",
+    "Scan",
+    "Visit",
+    "extract",
+    "scan",
+]
 
 ROOTS = ("bin", "lib", "releases", "erts-*")
 """What of a release is deployed: patterns for the first part of a name."""
@@ -22,6 +35,7 @@ ROOTS = ("bin", "lib", "releases", "erts-*")
 LIMITS = Limits()
 
 Progress = Callable[[int, int], None]
+Visit = Callable[[Member, Callable[[], bytes]], None]
 
 
 class Extracted(NamedTuple):
@@ -34,10 +48,8 @@ class Extracted(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What would be unpacked, as in `Extracted`; the `contents` asked for, by name; the `matches`, in their order."""
+    """What would be unpacked, as in `Extracted`."""
 
-    contents: Dict[str, bytes]
-    matches: Tuple[str, ...]
     files: int
     links: int
     bytes: int
@@ -68,23 +80,19 @@ def extract(
 
 def scan(
     path: str,
-    wanted: Union[Container[str], Callable[[str], bool]],
-    matching: Optional[Callable[[str], bool]] = None,
+    visit: Optional[Visit] = None,
     roots: Iterable[str] = ROOTS,
     expected_sha256: Optional[str] = None,
     limits: Limits = LIMITS,
 ) -> Scan:
     """Reads a tarball as `extract` does, with all its checks, and writes nothing.
 
-    Keeps the contents of the files whose names are `wanted` (a set of names, or a predicate), and notes the names of
-    files, links and directories for which `matching` holds. Names are those of the unpacked tree: ``lib/…``, no ``./``.
+    `visit` is called with each member that would be unpacked, in their order, and a function that returns the contents
+    of a file, once; nothing is kept of them here. Names are those of the unpacked tree: ``lib/…``, no ``./``.
 
-    Raises `ArchiveError` target_tarball_not_found, bad_tarball (also for a wanted file that is too large),
+    Raises `ArchiveError` target_tarball_not_found, bad_tarball (also for contents of more than `limits.contents`),
     unsafe_tarball, sha256_mismatch.
     """
-    is_wanted = wanted if callable(wanted) else wanted.__contains__
-    contents: Dict[str, bytes] = {}
-    matches: List[str] = []
     counts = {FILE: 0, HARDLINK: 0, SYMLINK: 0, DIRECTORY: 0}
     size = 0
 
@@ -92,15 +100,17 @@ def scan(
         nonlocal size
         counts[member.kind] += 1
         size += member.size
-        if matching and matching(member.name):
-            matches.append(member.name)
-        if member.kind == FILE and is_wanted(member.name):
-            if member.size > limits.wanted:
-                raise ArchiveError("bad_tarball", "it has more than {} bytes".format(limits.wanted), member.name)
-            contents[member.name] = b"".join(pieces)
+
+        def contents() -> bytes:
+            if member.size > limits.contents:
+                raise ArchiveError("bad_tarball", "it has more than {} bytes".format(limits.contents), member.name)
+            return b"".join(pieces)
+
+        if visit:
+            visit(member, contents)
 
     sha256 = _read(path, roots, limits, look, None, expected_sha256)
-    return Scan(contents, tuple(matches), counts[FILE] + counts[HARDLINK], counts[SYMLINK], size, sha256)
+    return Scan(counts[FILE] + counts[HARDLINK], counts[SYMLINK], size, sha256)
 
 
 def _read(

@@ -21,13 +21,13 @@ class Limits(NamedTuple):
     """What a tarball may hold at most.
 
     `bytes` inflated, headers and skipped members included; `members` with the directories they lie in; `name` bytes
-    in a name; `wanted` bytes in a member that `scan` keeps.
+    in a name; `contents` bytes of a member that `scan` hands out at once.
     """
 
     bytes: int = 8 << 30
     members: int = 200000
     name: int = 1024
-    wanted: int = 1 << 20
+    contents: int = 32 << 20
 
 
 _COMPONENT_LIMIT = 255

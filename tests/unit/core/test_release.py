@@ -5,10 +5,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core import release
-from relup_remote.core.archive import ArchiveError
 from relup_remote.core.protocol import Failure
-
-from .archive.tarballs import entry, tarball
 
 VARS = b"""# a comment
 REL_VSN="5.10.5"
@@ -102,48 +99,6 @@ def test_trees_that_say_too_little(root: Path) -> None:
     assert err_type(release.read_tree, str(root)) == "cannot_read_build_info"
     (root / "releases/emqx_vars").unlink()
     assert err_type(release.read_tree, str(root)) == "cannot_read_emqx_vars"
-
-
-def test_a_tarball_tells_what_its_tree_would(tmp_path: Path) -> None:
-    files = [
-        ("releases/emqx_vars", VARS),
-        ("releases/5.10.5/BUILD_INFO", INFO),
-        ("releases/5.10.4/BUILD_INFO", b"erlang: 26\n"),
-        ("lib/kernel-10.2/ebin/code.beam", b"123"),
-        ("lib/kernel-10.2/ebin/kernel.app", b"12"),
-        ("lib/kernel-10.2/priv/other.beam", b""),
-        ("lib/mnesia-4.23/ebin/mnesia_hook.beam", b"1"),
-        ("etc/emqx.conf", b"not deployed"),
-    ]
-    facts = release.read_tarball(tarball(tmp_path / "a.tar.gz", *(entry(name.encode(), data) for name, data in files)))
-    assert facts["version"] == "5.10.5"
-    assert facts["build_info"] == PAIRS
-    assert facts["mnesia_hook"] is True
-    assert facts["modules"] == ["code", "mnesia_hook"]
-    assert facts["apps"] == ["kernel"]
-    assert facts["files"] == 7
-    assert facts["bytes"] == sum(len(data) for name, data in files if not name.startswith("etc/"))
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        ([], "cannot_read_emqx_vars"),
-        ([("releases/emqx_vars", b"")], "rel_vsn_not_found"),
-        ([("releases/emqx_vars", VARS)], "cannot_read_build_info"),
-        ([("releases/emqx_vars", VARS), ("releases/5.10.4/BUILD_INFO", INFO)], "cannot_read_build_info"),
-    ],
-)
-def test_tarballs_of_no_release(tmp_path: Path, names: list[tuple[str, bytes]], expected: str) -> None:
-    path = tarball(tmp_path / "a.tar.gz", *(entry(name.encode(), data) for name, data in names))
-    assert err_type(release.read_tarball, path) == expected
-
-
-def test_a_tarball_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.tar.gz").write_bytes(b"garbage")
-    with pytest.raises(ArchiveError) as caught:
-        release.read_tarball(str(tmp_path / "a.tar.gz"))
-    assert caught.value.err_type == "bad_tarball"
 
 
 # ------------------------------------------------------------------------------------------------- marker and chain

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from relup_remote.core.archive import Extracted, extract, scan
+from relup_remote.core.archive import Extracted, Member, extract, scan
 
 from .tarballs import END, GNU, V7, Node, directory, entry, hardlink, pax, symlink, tarball, tree
 
@@ -84,11 +85,9 @@ def test_scan_counts_what_extract_writes_and_writes_nothing(tmp_path: Path, dest
     path = str(tmp_path / "a.tar.gz")
     before = set(tmp_path.rglob("*"))
 
-    found = scan(path, {"releases/emqx_vars", "etc/emqx.conf"}, matching=lambda name: name.endswith("/a.beam"))
+    found = scan(path)
 
     assert set(tmp_path.rglob("*")) == before
-    assert found.contents == {"releases/emqx_vars": b'REL_VSN="5.10.5"\n'}
-    assert found.matches == ("lib/app-1/ebin/a.beam",)
     assert extract(path, str(dest)) == Extracted(found.files, found.links, found.bytes, found.sha256)
     assert found.bytes == sum(
         len(node[2]) for name, node in tree(dest).items() if node[0] == "file" and name != "lib/hard"
@@ -99,9 +98,34 @@ def test_scan_counts_what_extract_writes_and_writes_nothing(tmp_path: Path, dest
     )
 
 
-def test_wanted_may_be_a_predicate(tmp_path: Path) -> None:
-    path = tarball(tmp_path / "a", entry(b"releases/5.10.5/BUILD_INFO", b"arch"), entry(b"releases/x", b"other"))
-    assert scan(path, lambda name: name.endswith("/BUILD_INFO")).contents == {"releases/5.10.5/BUILD_INFO": b"arch"}
+def test_scan_hands_out_what_extract_would_write(tmp_path: Path, dest: Path) -> None:
+    release = make_release(tmp_path / "release", long_names=True)
+    subprocess.run(["tar", "-czf", tmp_path / "a.tar.gz", "-C", release, "."], check=True)
+    seen: dict[str, bytes | str] = {}
+
+    def visit(member: Member, contents: Callable[[], bytes]) -> None:
+        seen[member.name] = contents() if member.kind == "file" else member.target
+
+    scan(str(tmp_path / "a.tar.gz"), visit)
+
+    extract(str(tmp_path / "a.tar.gz"), str(dest))
+    linked = {"bin/emqx", "lib/hard"}
+    assert {name: seen[name] for name in seen.keys() - linked} == {
+        name: content for name, (_, _, content) in tree(dest).items() if name not in linked
+    }
+    assert {seen[name] for name in linked} in ({b"#!/bin/sh\n", "bin/emqx"}, {b"#!/bin/sh\n", "lib/hard"})
+
+
+def test_contents_that_nobody_asks_for_are_passed_over(tmp_path: Path) -> None:
+    path = tarball(tmp_path / "a", entry(b"bin/a", b"a" * 600), entry(b"bin/b", b"b" * 600), entry(b"bin/c", b"c"))
+    seen: dict[str, bytes] = {}
+
+    def visit(member: Member, contents: Callable[[], bytes]) -> None:
+        if member.name in ("bin/a", "bin/c"):
+            seen[member.name] = contents()
+
+    assert scan(path, visit).bytes == 1201
+    assert seen == {"bin/a": b"a" * 600, "bin/c": b"c"}
 
 
 def test_empty_archive(tmp_path: Path, dest: Path) -> None:
@@ -248,7 +272,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     path = tarball(tmp_path / "a", entry(b"lib/big", content))
     script = (
         "import resource, sys; from relup_remote.core.archive import scan;"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; scan(sys.argv[1], ());"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; scan(sys.argv[1]);"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     run = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)

@@ -98,7 +98,7 @@ def test_any_bytes(raw: bytes) -> None:
         dest.mkdir(mode=0o700)
         before = set(folder.iterdir())
 
-        scanned = outcome(lambda: scan(str(path), (), limits=LIMITS))
+        scanned = outcome(lambda: scan(str(path), limits=LIMITS))
         extracted = outcome(lambda: extract(str(path), str(dest), limits=LIMITS))
 
         assert scanned == extracted

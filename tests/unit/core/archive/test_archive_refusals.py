@@ -1,15 +1,16 @@
 """What must not be unpacked is refused by `extract` and `scan` alike, by name, and nothing is written outside."""
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from relup_remote.core.archive import ArchiveError, Limits, extract, scan
+from relup_remote.core.archive import ArchiveError, Limits, Member, extract, scan
 
 from .tarballs import BLOCK, END, directory, entry, hardlink, octal, pax, symlink, tarball, tree
 
-SMALL = Limits(bytes=100_000, members=20, name=100, wanted=10)
+SMALL = Limits(bytes=100_000, members=20, name=100, contents=10)
 LINK_OUT = symlink(b"lib/out", b"../bin")
 
 UNSAFE = {
@@ -107,7 +108,7 @@ BAD = {
 def refusal(path: str, dest: Path, err_type: str, limits: Limits = SMALL) -> ArchiveError:
     """The error of `extract`, which `scan` gives as well; nothing but the tarball and `dest` is there afterwards."""
     with pytest.raises(ArchiveError) as scanned:
-        scan(path, (), limits=limits)
+        scan(path, limits=limits)
     with pytest.raises(ArchiveError) as extracted:
         extract(path, str(dest), limits=limits)
     error = extracted.value
@@ -152,11 +153,15 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, dest: Path) -> 
     assert (dest / "bin/zeros").stat().st_size <= 4 << 20
 
 
-def test_a_wanted_file_past_the_limit(tmp_path: Path) -> None:
+def read_all(_member: Member, contents: Callable[[], bytes]) -> None:
+    contents()
+
+
+def test_contents_past_the_limit(tmp_path: Path) -> None:
     path = tarball(tmp_path / "a", entry(b"bin/a", b"x" * 11))
-    assert scan(path, (), limits=SMALL).contents == {}
+    assert scan(path, limits=SMALL).bytes == 11
     with pytest.raises(ArchiveError, match="'bin/a'") as caught:
-        scan(path, {"bin/a"}, limits=SMALL)
+        scan(path, read_all, limits=SMALL)
     assert caught.value.err_type == "bad_tarball"
 
 
@@ -178,7 +183,7 @@ def test_compressed_data_cut_short_at_every_byte(tmp_path: Path, dest: Path) -> 
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ArchiveError) as caught:
-            scan(str(path), ())
+            scan(str(path))
         assert caught.value.err_type == "bad_tarball"
         assert "cut short" in caught.value.message
 
