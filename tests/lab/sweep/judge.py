@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 
-from lab.errors import LabError
 from tests.lab.cluster import BASE
 from tests.lab.sweep import disk
 from tests.lab.sweep.disk import Manifest
@@ -62,14 +61,14 @@ def whole_on_disk(machine: Machine, releases: Releases, allowed: Mapping[str, Ma
 
 
 def boot(scene: Scene, scenario: Scenario) -> str:
-    """Power on; the release that the node then runs, which is the whole of one of the two."""
+    """Power on; the release that the node then runs, which is the whole of one of the two.
+
+    Raises `LabError` where it does not come up, and `Mixed`.
+    """
     promised = boots(scene.machine)
     if promised not in (scenario.old, scenario.new):
         raise Mixed(f"the next boot is of {promised}")
-    try:
-        scene.machine.boot()
-    except LabError as error:
-        raise Lost(f"the node does not boot: {error}") from error
+    scene.machine.boot()
     with scene.machine.spending("looking"):
         runs_wholly(scene, promised)
     return promised

@@ -14,6 +14,7 @@ from typing import Any
 
 from lab import processes
 from lab.cluster import Lab
+from lab.errors import LabError
 from lab.layout import Host
 from relup_remote.core import running_node
 from relup_remote.core.erlang.link import Link, connect
@@ -81,13 +82,21 @@ class Machine:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - started
 
     def boot(self) -> None:
-        """Power on: the node starts by its wrapper. Raises `LabError`."""
+        """Power on: the node starts by its wrapper. Raises `LabError` with what the wrapper said."""
         with self.spending("boot"):
-            self.lab.start_node("n1")
+            try:
+                self.lab.start_node("n1")
+            except LabError as error:
+                said = self.host.start_log.read_text().strip()
+                raise LabError(error.err_type, f"{error.message} The wrapper said: {said}", error.hint) from None
 
     def lose_power(self) -> None:
         """End all that runs on the machine, its SSH server apart, which is not the machine's own."""
-        while living := processes.find(self._runs_here):
+        looks_in_vain = 0
+        # Twice: a process that is just becoming another program has no environment for a moment.
+        while looks_in_vain < 2:
+            living = processes.find(self._runs_here)
+            looks_in_vain = 0 if living else looks_in_vain + 1
             for pid in living:
                 processes.kill(pid, self._runs_here)
 
@@ -157,6 +166,11 @@ class Machine:
         """The MD5s of a release's modules, as the node tells them from the files."""
         with self._link() as link:
             return {text(name): md5 for name, md5 in _evaluate(link, BEAMS, {"Lib": str(release / "lib")})}
+
+    def hop_runs(self) -> bool:
+        """Whether the node is in the middle of a hop."""
+        with self._link() as link:
+            return bool(_evaluate(link, "whereis(relup_remote_agent) =/= undefined.", {}) == "true")
 
     @contextmanager
     def _link(self) -> Iterator[Link]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeVar
 
+from lab.errors import LabError
 from tests.lab.sweep.judge import Lost, Mixed, survive
 from tests.lab.sweep.machine import Machine
 from tests.lab.sweep.moments import Moment, choose
@@ -82,7 +83,7 @@ class Sweep:
             survive(Scene(machine, self._releases), case.scenario, case.moments)
         except Mixed as mixed:
             return Outcome(case, "mixed", str(mixed))
-        except Lost as lost:
+        except (Lost, LabError) as lost:
             return Outcome(case, "lost", str(lost))
         return Outcome(case, "recovered")
 
