@@ -144,7 +144,9 @@ class Journal:
             if found != "ok":
                 raise self._unusable(str(found))
             if writing:
+                # A file that can't be written is met by the first write, not by the transaction it is in.
                 connection.execute("BEGIN IMMEDIATE")
+                connection.execute("PRAGMA user_version = {}".format(SCHEMA))
                 connection.rollback()
         self.rows()
 
