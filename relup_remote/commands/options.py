@@ -17,6 +17,7 @@ HELP: dict[str, str] = {
     "tarball": "the target release, a tarball with its .sha256 beside it",
     "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
     "force": REQUEST_OPTIONS["force"][1],
+    "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
     "on_failure": f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)",
     "yes": "do not ask",
     "target": "the version that nodes should be on (default: what the marker says)",
@@ -26,6 +27,7 @@ HELP: dict[str, str] = {
     "boot_timeout": f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})",
     "call_timeout": f"{REQUEST_OPTIONS['call_timeout'][1]} (default: {REQUEST_OPTIONS['call_timeout'][0]})",
     "hop_timeout": f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})",
+    "step_timeout": f"{REQUEST_OPTIONS['step_timeout'][1]} (default: {REQUEST_OPTIONS['step_timeout'][0]})",
 }
 """What each option means, by parameter name."""
 
@@ -38,6 +40,7 @@ PLACEHOLDERS: dict[str, str] = {
     "boot_timeout": "SECONDS",
     "call_timeout": "SECONDS",
     "hop_timeout": "SECONDS",
+    "step_timeout": "SECONDS",
 }
 """What stands for the value of an option that takes one; the others take a file."""
 

@@ -27,6 +27,7 @@ def plan(
     _context: Context,
     tarball: str = "",
     force: bool = False,
+    kill_lingering: bool = False,
     catalogue: str = "",
     call_timeout: str = "",
     host: list[str] | None = None,
@@ -36,7 +37,11 @@ def plan(
 ) -> None:
     """Check everything an upgrade would, on every host, and change nothing."""
     with Invocation("plan", host, inventory, json, quiet) as call:
-        chosen = {"force": force, **options.numbers(call_timeout=call_timeout)}
+        chosen = {
+            "force": force,
+            "kill_lingering": kill_lingering,
+            **options.numbers(call_timeout=call_timeout),
+        }
         path = options.required("tarball", tarball)
         hops = _catalogue(call, catalogue)
         release = call.tarball(path)
@@ -66,10 +71,12 @@ def upgrade(
     _context: Context,
     tarball: str = "",
     force: bool = False,
+    kill_lingering: bool = False,
     on_failure: str = "stop",
     yes: bool = False,
     catalogue: str = "",
     hop_timeout: str = "",
+    step_timeout: str = "",
     call_timeout: str = "",
     boot_timeout: str = "",
     host: list[str] | None = None,
@@ -81,8 +88,14 @@ def upgrade(
     with Invocation("upgrade", host, inventory, json, quiet) as call:
         chosen = {
             "force": force,
+            "kill_lingering": kill_lingering,
             "on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE),
-            **options.numbers(hop_timeout=hop_timeout, call_timeout=call_timeout, boot_timeout=boot_timeout),
+            **options.numbers(
+                hop_timeout=hop_timeout,
+                step_timeout=step_timeout,
+                call_timeout=call_timeout,
+                boot_timeout=boot_timeout,
+            ),
         }
         path = options.required("tarball", tarball)
         hops = _catalogue(call, catalogue)
@@ -103,6 +116,8 @@ def intention(hosts: Sequence[HostSettings], release: Tarball, hops: Sequence[Ho
     ]
     if chosen["force"]:
         lines.append("  patches folders that are not empty do not keep it from going on (--force)")
+    if chosen["kill_lingering"]:
+        lines.append("  processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
     return "\n".join(lines)
 
 

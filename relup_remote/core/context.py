@@ -1,5 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what the steps of one request share."""
 
+import base64
 import os
 from typing import Any, BinaryIO, Callable, Dict, Optional
 
@@ -10,7 +11,7 @@ from .erlang.term import Atom
 from .files import private_dir, remove_tree, write_whole
 from .journal import Journal
 from .protocol import OPTIONS, Failure, Result
-from .site import NodeView, Site, connect_node
+from .site import NodeView, Site, connect_node, locate
 
 Emit = Callable[[Dict[str, Any]], None]
 
@@ -59,6 +60,14 @@ class Context:
     def view(self) -> NodeView:
         """The running node, to be asked."""
         return NodeView(self.link)
+
+    def vm_runs(self) -> bool:
+        """Whether the VM that the request began with still runs."""
+        try:
+            found = locate(self.request["node"]).node
+        except Failure:
+            return False
+        return found is not None and self.site.node is not None and found.os_pid == self.site.node.os_pid
 
     @property
     def agent(self) -> Agent:
@@ -112,28 +121,32 @@ class Context:
 
     def hop_request(self, tree: Optional[str]) -> Dict[Atom, Any]:
         """The agent's request for the hop (see relup_agent.erl); its files are put where the VM can read them."""
-        hop, facts, work = self.hop(), self.tarball["release"], self.work()
-        hop_file = os.path.join(work, "hop.relup")
-        write_whole(hop_file, hop["text"].encode("utf-8"))
-        helpers = []
-        for helper in self.request.get("helpers", []):
-            path = os.path.join(work, os.path.basename(helper["file"]))
-            write_whole(path, helper["text"].encode("utf-8"))
-            helpers.append(path)
+        helpers = [
+            self._for_vm(os.path.basename(helper["file"]), helper["text"].encode("utf-8"))
+            for helper in self.request.get("helpers", [])
+        ]
         fields = {
             "run": self.request["run"].encode("utf-8"),
-            "hop": hop_file,
+            "hop": self._for_vm("hop.relup", self.hop()["text"].encode("utf-8")),
             "from": self.result.from_vsn or "",
             "target": self.target,
+            "facts": self._for_vm("facts", base64.b64decode(self.tarball["release"]["code"])),
             "tree": tree,
-            "modules": [name.encode("utf-8") for name in facts.get("modules", [])],
-            "apps": [name.encode("utf-8") for name in facts.get("apps", [])],
             "helpers": helpers,
             "marker": os.path.join(self.site.base, release.MARKER),
             "outcome": self.site.outcome,
             "resume": self.resume,
+            "kill_lingering": bool(self.option("kill_lingering")),
+            "restart": self.option("on_failure") == "restart",
+            "timeout": int(self.option("step_timeout") * 1000),
+            "core": self.agent.core,
         }
         return {Atom(name): value for name, value in fields.items()}
+
+    def _for_vm(self, name: str, content: bytes) -> str:
+        path = os.path.join(self.work(), name)
+        write_whole(path, content)
+        return path
 
     def note(self, **facts: Any) -> None:
         """Puts facts into the history's row of this attempt."""

@@ -195,7 +195,12 @@ def test_yes_to_the_question_goes_on(inventory: str) -> None:
 def test_the_intention_of_an_upgrade_names_hosts_hops_and_what_a_failure_leads_to() -> None:
     release = Tarball(Path("/t/emqx-1.1.tar.gz"), 71_000_000, "", {}, {"version": "1.1"})
     hosts = [HostSettings("n1", "n1"), HostSettings("n2", "n2")]
-    said = intention(hosts, release, [Hop("a.relup", "1.0", "1.1", "")], {"on_failure": "restart", "force": True})
+    said = intention(
+        hosts,
+        release,
+        [Hop("a.relup", "1.0", "1.1", "")],
+        {"on_failure": "restart", "force": True, "kill_lingering": True},
+    )
     assert said.splitlines()[0] == "upgrade to 1.1 from emqx-1.1.tar.gz (71 MB)"
     for words in ("n1, n2", "1.0 -> 1.1 (a.relup)", "restarts into the release", "--force"):
         assert words in said

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, show
 from ..erlang.term import Atom, Opaque
@@ -19,14 +19,20 @@ case Node of none -> ok; _ -> erlang:monitor_node(Node, true) end,
 receive {nodedown, _} -> ok after Limit -> ok end,
 Ref = erlang:monitor(process, relup_remote_agent),
 receive {'DOWN', Ref, _, _, _} -> ok end,
-code:purge(Module), code:delete(Module), code:purge(Module).
+[begin code:purge(Module), code:delete(Module), code:purge(Module) end || Module <- Modules].
 """
+
+_ENTRY = "relup_agent"
+
+_LOOKING = ("_text", "_processes", "_target", "_verify")
+_ACTING = ("_undo", "_hop", "_preflight", "")
+"""How the names of the agent's modules end: those that look at what is, and those that a hop needs besides."""
 
 
 class Agent:
-    """The agent, loaded into the VM of `link` under a name that nothing else has there.
+    """The agent, loaded into the VM of `link` under names that nothing else has there.
 
-    After `unload` module and processes are gone from the VM, unless a hop is still under way; then they go after it.
+    After `unload` modules and processes are gone from the VM, unless a hop is still under way; then they go after it.
     The same happens when the link breaks.
     """
 
@@ -34,30 +40,48 @@ class Agent:
         """`work` is a folder of ours that the VM can read."""
         self._link = link
         self._work = work
-        self._module = ""
+        self._entry = ""
+        self._loaded: List[str] = []
         self._reaper: Optional[Opaque] = None
         self._follows = False
 
     def load(self) -> None:
-        """Compiles and loads the module. Raises `Failure`."""
-        self._module = self._free_name()
-        path = os.path.join(self._work, self._module + ".erl")
+        """Chooses the names. The modules themselves are loaded when they are needed: compiling them takes its time.
+
+        Raises `Failure`.
+        """
+        self._entry = self._free_name()
+        self._start_reaper()
+
+    def _need(self, parts: Sequence[str]) -> str:
+        """Loads those of the modules that are not there yet; returns the name that theirs begin with."""
+        missing = [part for part in parts if part not in self._loaded]
+        for module, path, code in [self._compile(part) for part in missing]:
+            loaded = self._link.call("code", "load_binary", [Atom(module), path, code])
+            if loaded[0] != "module":
+                raise Failure(
+                    "internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)}
+                )
+        self._loaded += missing
+        return self._entry
+
+    def _compile(self, part: str) -> Tuple[str, str, Any]:
+        module = self._entry + part
+        path = os.path.join(self._work, module + ".erl")
         with open(path, "wb") as file:
-            file.write(source(self._module))
+            file.write(source(_ENTRY + part, self._entry))
         compiled = self._link.call("compile", "file", [path, [Atom("binary"), Atom("return_errors")]])
         if not isinstance(compiled, tuple) or compiled[0] != "ok":
             raise Failure("internal_error", "The agent does not compile in this VM.", detail={"errors": show(compiled)})
-        self._start_reaper()
-        loaded = self._link.call("code", "load_binary", [Atom(self._module), path, compiled[2]])
-        if loaded[0] != "module":
-            raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
+        return module, path, compiled[2]
 
     def unload(self) -> None:
-        """Removes the module, and the processes of a hop that has ended and been followed."""
+        """Removes the modules, and the processes of a hop that has ended and been followed."""
         try:
-            if not self._follows or self._link.call(self._module, "release", []) == "ok":
-                for function in ("purge", "delete", "purge"):
-                    self._link.call("code", function, [Atom(self._module)])
+            if not self._follows or self._link.call(self._entry, "release", []) == "ok":
+                for part in self._loaded:
+                    for function in ("purge", "delete", "purge"):
+                        self._link.call("code", function, [Atom(self._entry + part)])
                 if self._reaper is not None:
                     self._link.call("erlang", "exit", [self._reaper, Atom("kill")])
         except Failure:
@@ -66,7 +90,7 @@ class Agent:
 
     def _free_name(self) -> str:
         while True:
-            name = "relup_agent_" + os.urandom(6).hex()
+            name = "{}_{}".format(_ENTRY, os.urandom(6).hex())
             if self._link.call("code", "which", [Atom(name)]) == "non_existing":
                 return name
 
@@ -77,9 +101,9 @@ class Agent:
         # Through the wrapper each call is a connection of its own, whose end says nothing; then a long time must do.
         bindings = sorted(
             {
-                "Node": Atom(self._link.name) if isinstance(self._link, DistributionLink) else Atom("none"),
+                "Node": self.core,
                 "Limit": Atom("infinity") if direct else 3600 * 1000,
-                "Module": Atom(self._module),
+                "Modules": [Atom(self._entry + part) for part in (*_LOOKING, *_ACTING)],
             }.items()
         )
         self._reaper = self._link.call(
@@ -88,12 +112,17 @@ class Agent:
             [Atom("erl_eval"), Atom("exprs"), [parsed[1], [(Atom(name), value) for name, value in bindings]]],
         )
 
+    @property
+    def core(self) -> Atom:
+        """The name by which the VM sees this core come and go, or ``none`` where it can't."""
+        return Atom(self._link.name if isinstance(self._link, DistributionLink) else "none")
+
     def preflight(self, request: Dict[Atom, Any], timeout: float) -> Dict[str, Any]:
         """All that stands in the way of a hop: {"problems": [Failure], "warnings": [{}], "instructions": [{}]}.
 
         ``modules`` in it are the names of those that the hop takes from the target.
         """
-        report = self._link.call(self._module, "preflight", [request], timeout)
+        report = self._call("preflight", [request], timeout)
         return {
             "problems": [_failure(problem) for problem in report["problems"]],
             "warnings": [_plain(warning) for warning in report["warnings"]],
@@ -104,7 +133,7 @@ class Agent:
     def start(self, request: Dict[Atom, Any]) -> None:
         """Begins a hop. Raises `Failure` upgrade_in_progress while another one runs in the VM."""
         self._follows = True
-        answer = self._link.call(self._module, "start", [request])
+        answer = self._call("start", [request])
         if answer == "busy":
             raise Failure("upgrade_in_progress", "A hop is under way in the VM.")
         if answer != "started":
@@ -115,7 +144,7 @@ class Agent:
         self._follows = True
         seen = 0
         while clock():
-            answer = self._link.call(self._module, "await", [seen, _POLL_MS], _POLL_MS / 1000 + 30)
+            answer = self._call("await", [seen, _POLL_MS], _POLL_MS / 1000 + 30)
             if answer == "gone":
                 return None
             events, seen, outcome = answer
@@ -127,22 +156,25 @@ class Agent:
 
     def release(self) -> None:
         """Lets go of a hop that has ended: its outcome is known."""
-        self._link.call(self._module, "release", [])
+        self._call("release", [])
+
+    def _call(self, function: str, args: List[Any], timeout: float = 30.0) -> Any:
+        return self._link.call(self._need((*_LOOKING, *_ACTING)), function, args, timeout)
 
     def verify(self, tree: Optional[str], modules: List[str], timeout: float) -> Dict[str, Any]:
-        """What the VM says of modules and processes; see ``verify/1`` of the agent."""
+        """What the VM says of modules and processes; see ``run/1`` of relup_agent_verify."""
         request = {Atom("tree"): tree, Atom("modules"): [name.encode("utf-8") for name in modules]}
-        found = _plain(self._link.call(self._module, "verify", [request], timeout))
+        found = _plain(self._link.call(self._need(_LOOKING) + "_verify", "run", [request], timeout))
         return dict(found)
 
 
-def source(module: str) -> bytes:
-    """The agent's source, as the module of that name."""
+def source(part: str, entry: str) -> bytes:
+    """The source of a module of the agent, for an agent whose modules' names begin with `entry`."""
     # Late, for it is slow to import, and most requests need no agent.
     import pkgutil  # noqa: PLC0415
 
-    original = pkgutil.get_data(__name__, "relup_agent.erl") or b""
-    return re.sub(rb"-module\(relup_agent\)", b"-module(" + module.encode("ascii") + b")", original, count=1)
+    original = pkgutil.get_data(__name__, part + ".erl") or b""
+    return re.sub(rb"\b" + _ENTRY.encode("ascii") + rb"(?=_|\b)", entry.encode("ascii"), original)
 
 
 def outcome_of(term: Any) -> Dict[str, Any]:

@@ -13,6 +13,9 @@ from ..protocol import ERRORS, Failure
 from ..site import Site
 from .restart import restart
 
+_LOOK_AGAIN = 0.2
+"""Seconds between two tries to reach a VM whose link broke: nothing tells when it can be reached again."""
+
 
 def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
     """What the VM finds in the way of the hop; fills in the result's hop. `tree` None: it is not deployed yet."""
@@ -48,9 +51,11 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 
 
 def follow(context: Context) -> Optional[Dict[str, Any]]:
-    """Waits for the hop under way in the VM; its outcome, also where it ended before we came. None: none is known."""
-    deadline = time.monotonic() + context.option("hop_timeout")
+    """Waits for the hop under way in the VM; its outcome, also where it ended before we came. None: none is known.
 
+    A link that breaks is made anew while the VM runs.
+    """
+    deadline = time.monotonic() + context.option("hop_timeout")
     total = len(context.result.facts.get("hop", {}).get("instructions", []))
 
     def show(event: Dict[str, Any]) -> None:
@@ -58,8 +63,19 @@ def follow(context: Context) -> Optional[Dict[str, Any]]:
         progress = {"event": "progress", "step": "apply", "unit": "instructions", "text": text}
         context.emit(dict(progress, done=event.get("n"), total=total))
 
-    outcome = context.agent.wait(show, lambda: time.monotonic() < deadline)
-    return outcome or read_outcome(context.site)
+    while True:
+        try:
+            outcome = context.agent.wait(show, lambda: time.monotonic() < deadline)
+            return outcome or read_outcome(context.site)
+        except Failure as failure:
+            if failure.err_type not in ("node_unreachable", "call_timeout"):
+                raise
+            if not context.vm_runs():
+                return read_outcome(context.site)
+            if time.monotonic() >= deadline:
+                raise Failure("hop_timeout", changed=True)
+            context.leave_vm()
+            time.sleep(_LOOK_AGAIN)
 
 
 def read_outcome(site: Site, run: Optional[str] = None) -> Optional[Dict[str, Any]]:
@@ -75,15 +91,18 @@ def read_outcome(site: Site, run: Optional[str] = None) -> Optional[Dict[str, An
 
 
 def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Dict[str, Any]]:
-    """Turns an outcome into the step's, the hop's report into the result. Raises `Failure` but for a success."""
+    """Turns an outcome into the step's, the hop's report into the result. Raises `Failure` but for a success.
+
+    A node that has to restart is restarted, and awaited.
+    """
     if outcome is None:
-        raise Failure("hop_lost", changed=True)
+        raise _lost(context)
     hop = context.result.facts.setdefault("hop", {})
     hop["instructions"] = outcome.get("instructions", hop.get("instructions", []))
-    hop.update({key: outcome[key] for key in ("suspended_ms", "seconds", "undone", "old_code") if key in outcome})
+    hop.update({key: outcome[key] for key in ("suspended_ms", "swap_ms", "seconds", "undone") if key in outcome})
     if outcome["result"] == "success":
         sync_dir(os.path.join(context.site.base, "relup"))
-        detail = {key: hop[key] for key in ("seconds", "suspended_ms") if key in hop}
+        detail = {key: hop[key] for key in ("seconds", "suspended_ms", "swap_ms") if key in hop}
         return "ok", dict(detail, instructions=len(hop["instructions"]))
     err_type = outcome["result"] if outcome["result"] in ERRORS else "internal_error"
     undone = bool(outcome.get("undone"))
@@ -94,10 +113,18 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     )
     detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
     context.changed = not undone
-    if outcome.get("restart") and context.option("on_failure") == "restart":
+    if outcome.get("restart"):
         restart(context)
         after = "The node was restarted and is back."
     raise Failure(err_type, "{}{}. {}".format(place, said, after), detail=detail, changed=not undone)
+
+
+def _lost(context: Context) -> Failure:
+    said = "The hop ended without an outcome." if context.vm_runs() else "The VM died during the hop."
+    if context.option("on_failure") == "restart":
+        restart(context)
+        said += " The node was restarted and is back."
+    return Failure("hop_lost", said, changed=True)
 
 
 def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
@@ -110,5 +137,7 @@ def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
         "instructions": report["instructions"],
         "modules": report["modules"],
     }
-    context.result.warnings = report["warnings"]
+    # The first look, before there is a tree, tells of more than the second.
+    seen = context.result.warnings
+    context.result.warnings = seen + [warning for warning in report["warnings"] if warning not in seen]
     return list(report["problems"])

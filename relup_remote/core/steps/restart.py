@@ -12,8 +12,9 @@ def restart(context: Context) -> None:
 
     Raises `Failure` restart_failed, node_not_back.
     """
+    # Connected until the VM ends: an agent that sees its core go would restart the VM itself.
+    _wrapper(context, "restart" if context.vm_runs() else "start")
     context.leave_vm()
-    _wrapper(context, "restart" if context.site.node is not None else "start")
     context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
 
 

@@ -1,0 +1,274 @@
+%% Payload, shipped to hosts: runs a hop, in a process that the coordinator watches.
+%%
+%% It tells the coordinator each thing that it is about to do, before it does it (`note`), so that whatever becomes of this
+%% process, what it leaves can be taken back:
+%%
+%%     {at, Stage, Item}         the next piece of the hop; what was current before stays done
+%%     {current, [How]}          modules that this piece replaces, and how to bring back what they were
+%%     {suspending, Pids}        these may be suspended from now on, until `resumed`
+%%     {changing, Pid | none | all}  whose state may have changed
+%%     firm                      from here on the hop can't be taken back
+%%     {helper, Mod}             a helper that may be loaded, and is unloaded in the end
+%%     {spent, suspended | swap, Microseconds}   what processes, or callers of modules, could notice
+%%     {done, [Entry]}           the piece is done; an entry of the report for each of its instructions
+-module(relup_agent_hop).
+
+-export([run/2, group/1, entries/4, failure_of/2]).
+
+-import(relup_agent_text, [text/2, short/1, count/3]).
+-import(relup_agent_target, [module/2, is_helper/2, unchanged/2, how_to_undo/1, numbered/1, numbered/2]).
+
+%% Runs the hop of a request; Note is the fun that tells the coordinator. Returns ok, or exits with {failed, Type, Message}.
+run(Req, Note) ->
+    {ok, #{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop} = relup_agent_target:read_hop(Req),
+    Ctx = Req#{note => Note, target_code => relup_agent_target:open(Hop, Req)},
+    Pieces = case maps:get(resume, Req) of
+                 true -> [];
+                 false -> [{code_changes, Piece} || Piece <- group(numbered(Changes))]
+             end ++ [{paths, none}] ++
+        [{callbacks, {N, {callback, Callback}}} || {N, Callback} <- numbered(Callbacks, length(Changes))] ++
+        [{marker, none}],
+    [run_piece(Stage, Piece, Ctx) || {Stage, Piece} <- Pieces],
+    ok.
+
+run_piece(Stage, Piece, #{note := Note} = Ctx) ->
+    Note({at, Stage, Piece}),
+    Start = now_us(),
+    try execute(Piece, Stage, Ctx) of
+        Does -> Note({done, entries(Piece, done, Does, (now_us() - Start) / 1.0e6)})
+    catch
+        throw:{Type, Format, Args} when is_list(Args) -> exit({failed, Type, text(Format, Args)});
+        Class:Reason:Stack ->
+            Where = lists:takewhile(fun(Frame) -> element(1, Frame) =/= ?MODULE end, Stack),
+            exit({failed, failure_of(Stage, Piece), text("~p:~0tP at ~0tP", [Class, Reason, 20, Where, 12])})
+    end.
+
+%% Runs of load_module become one atomic swap.
+group([{_, {load_module, _}} | _] = Changes) ->
+    {Loads, Rest} = lists:splitwith(fun({_, Instr}) -> element(1, Instr) =:= load_module end, Changes),
+    [{loads, Loads} | group(Rest)];
+group([Change | Rest]) -> [Change | group(Rest)];
+group([]) -> [].
+
+%% The report's entries for a piece: #{n, text, does, status, seconds} and what else is known of it.
+entries(none, _, _, _) -> [];
+entries({loads, Loads}, Status, Does, Seconds) ->
+    [entry(N, Instr, Status, does_of(Mod, Does), Seconds / length(Loads)) || {N, {_, Mod} = Instr} <- Loads];
+entries({N, Instr}, Status, Does, Seconds) -> [entry(N, Instr, Status, Does, Seconds)].
+
+entry(N, Instr, Status, Does, Seconds) when is_map(Does) ->
+    Does#{n => N, text => relup_agent_target:label(Instr), status => Status, seconds => Seconds};
+entry(N, Instr, Status, Does, Seconds) -> entry(N, Instr, Status, #{does => Does}, Seconds).
+
+does_of(Mod, {Each, Default}) -> maps:get(Mod, Each, Default);
+does_of(_, Said) -> Said.
+
+%% The err_type of a piece that failed in a way of its own.
+failure_of(callbacks, _) -> post_upgrade_failed;
+failure_of(marker, _) -> marker_failed;
+failure_of(_, {_, {apply, _, _, _}}) -> apply_failed;
+failure_of(_, {_, {restart_application, _}}) -> failed_to_start_app;
+failure_of(_, {_, {update, _, _}}) -> code_change_failed;
+failure_of(_, _) -> failed_to_load.
+
+execute({loads, Loads}, _, Ctx) -> load([Mod || {_, {load_module, Mod}} <- Loads], Ctx);
+execute({_, {update, Mod, {advanced, Extra}}}, _, Ctx) -> update(Mod, Extra, Ctx);
+execute({_, {restart_application, App}}, _, Ctx) -> restart_application(App, Ctx);
+execute({_, {apply, Mod, Fun, Args}}, _, #{note := Note} = Ctx) ->
+    load_helper(Mod, Ctx),
+    Note(firm),
+    case apply(Mod, Fun, Args) of
+        ok -> <<"ok">>;
+        Other -> throw({apply_failed, "~p:~p/~b returned ~0tP, not ok.", [Mod, Fun, length(Args), Other, 12]})
+    end;
+execute({_, {callback, Callback}}, _, #{from := From, target_code := Target} = Ctx) ->
+    {Fun, Args} = relup_agent_target:callback(Callback),
+    Mod = relup_agent_target:callback_module(Target),
+    load_helper(Mod, Ctx),
+    erlang:module_loaded(Mod) orelse throw({post_upgrade_module_not_loaded, "~p is not loaded.", [Mod]}),
+    text("~0tP", [apply(Mod, Fun, [From | Args]), 12]);
+execute(none, paths, #{target_code := Target, note := Note}) ->
+    Note(firm),
+    [replace_path(binary_to_atom(Name, utf8), Ebin) || {Name, Ebin} <- relup_agent_target:app_dirs(Target)],
+    <<>>;
+execute(none, marker, #{marker := Path, target := Version}) ->
+    relup_agent:write_whole(Path, Version),
+    <<>>.
+
+%% ---------------------------------------------------------------------- load_module
+
+load(Mods, Ctx) ->
+    Beams = [{Mod, wanted(Mod, Ctx)} || Mod <- Mods],
+    Changed = lists:ukeysort(1, [Each || {Mod, Beam} = Each <- Beams, not unchanged(Mod, Beam)]),
+    #{note := Note, target_code := Target} = Ctx,
+    [Note({helper, Mod}) || {Mod, _} <- Changed, is_helper(Mod, Target)],
+    Spent = swap(Changed, Ctx),
+    Loaded = #{does => loaded_with(length(Changed) - 1), window_ms => Spent / 1000},
+    {maps:from_list([{Mod, Loaded} || {Mod, _} <- Changed]), #{does => <<"unchanged">>, unchanged => true}}.
+
+loaded_with(0) -> <<"loaded">>;
+loaded_with(Others) -> text("loaded, in one swap with ~ts", [count(Others, "other", "others")]).
+
+wanted(Mod, #{target_code := Target}) ->
+    case module(Mod, Target) of
+        {ok, Beam} -> Beam;
+        {error, Type, Format, Args} -> throw({Type, Format, Args})
+    end.
+
+%% Replaces all modules at once; those with on_load, which can't be prepared, one by one after them. All that can be done
+%% before is. Returns the microseconds of the swap.
+swap([], _) -> 0;
+swap(Beams, #{note := Note} = Ctx) ->
+    {Alone, Together} = lists:partition(fun has_on_load/1, Beams),
+    Prepared = prepare(Together),
+    Note({current, [how_to_undo(Mod) || {Mod, _} <- Beams]}),
+    [purge(Mod, Ctx) || {Mod, _} <- Beams],
+    Start = now_us(),
+    Prepared =:= none orelse finished(code:finish_loading(Prepared)),
+    [finished(code:load_binary(Mod, Path, Code)) || {Mod, #{path := Path, code := Code}} <- Alone],
+    Spent = now_us() - Start,
+    Note({spent, swap, Spent}),
+    Spent.
+
+has_on_load({Mod, #{path := Path, code := Code}}) ->
+    case code:prepare_loading([{Mod, Path, Code}]) of
+        {error, [{_, on_load_not_allowed}]} -> true;
+        _ -> false
+    end.
+
+prepare([]) -> none;
+prepare(Beams) ->
+    case code:prepare_loading([{Mod, Path, Code} || {Mod, #{path := Path, code := Code}} <- Beams]) of
+        {ok, Prepared} -> Prepared;
+        {error, Why} -> throw({failed_to_load, "~0tP", [Why, 20]})
+    end.
+
+finished(ok) -> ok;
+finished({module, _}) -> ok;
+finished({error, Why}) -> throw({failed_to_load, "~0tP", [Why, 20]}).
+
+purge(Mod, #{kill_lingering := Kill}) ->
+    (not erlang:check_old_code(Mod)) orelse code:soft_purge(Mod) orelse (Kill andalso killed(Mod)) orelse
+        throw({old_code_in_use, "Processes run old code of ~p.", [Mod]}).
+
+killed(Mod) ->
+    _ = code:purge(Mod),
+    true.
+
+%% What keeps a helper from being loaded shows when it is called; the preflight has compiled it.
+load_helper(Mod, #{target_code := Target, note := Note} = Ctx) ->
+    case is_helper(Mod, Target) andalso module(Mod, Target) of
+        {ok, Beam} ->
+            Note({helper, Mod}),
+            unchanged(Mod, Beam) orelse swap([{Mod, Beam}], Ctx#{note := fun(_) -> ok end});
+        _ -> ok
+    end.
+
+%% ---------------------------------------------------------------------- update
+
+update(Mod, Extra, #{from := From, note := Note, timeout := Ms} = Ctx) ->
+    Beam = wanted(Mod, Ctx),
+    case unchanged(Mod, Beam) of
+        true -> #{does => <<"unchanged">>, unchanged => true};
+        false -> update_changed(Mod, Beam, {change_code, Mod, From, Extra}, Note, Ms, Ctx)
+    end.
+
+update_changed(Mod, Beam, Message, Note, Ms, Ctx) ->
+    {Found, Problems} = relup_agent_processes:supervised([Mod], Ms),
+    [throw(Problem) || Problem <- Problems],
+    Swap = swapper(Mod, Beam, Ctx),
+    {Changed, Window, Failed} = relup_agent_processes:change(
+        #{mod => Mod, message => Message, note => Note, swap => Swap,
+          pids => lists:usort([Pid || {_, _, Pid} <- Found]), sups => lists:usort([Sup || {_, Sup, _} <- Found])}, Ms),
+    Note({spent, suspended, Window}),
+    %% Old state under new code is not defined: the supervisors start these processes afresh.
+    [exit(Pid, kill) || {Pid, _} <- Failed],
+    case Failed of
+        [] ->
+            #{does => text("~ts, suspended for ~.1f ms", [count(Changed, "process", "processes"), Window / 1000]),
+              processes => Changed, window_ms => Window / 1000};
+        [{Pid, Why} | _] ->
+            throw({code_change_failed, "~b of ~b processes of ~p, the first ~p: ~0tP; they were killed.",
+                   [length(Failed), length(Failed) + Changed, Mod, Pid, Why, 20]})
+    end.
+
+%% What swaps the module while its processes stand still; all that can be done before is.
+swapper(Mod, Beam, #{note := Note} = Ctx) ->
+    case has_on_load({Mod, Beam}) of
+        true -> fun() -> swap([{Mod, Beam}], Ctx) end;
+        false ->
+            Prepared = prepare([{Mod, Beam}]),
+            How = how_to_undo(Mod),
+            purge(Mod, Ctx),
+            fun() ->
+                Note({current, [How]}),
+                finished(code:finish_loading(Prepared))
+            end
+    end.
+
+%% ---------------------------------------------------------------------- restart_application
+
+%% Modules that did not change are left alone, and none is purged: nothing that another application runs is killed.
+restart_application(App, #{target_code := Target, note := Note, timeout := Ms} = Ctx) ->
+    {Ebin, Keys} = relup_agent_target:app_spec(App, Target),
+    Mods = proplists:get_value(modules, Keys, []),
+    Beams = [Each || Mod <- Mods, {_, Beam} = Each <- [{Mod, wanted(Mod, Ctx)}], not unchanged(Mod, Beam)],
+    %% A beam that can't be loaded shows while the application still runs.
+    _ = prepare([Each || Each <- Beams, not has_on_load(Each)]),
+    Type = start_type(App),
+    Gone = [Mod || Mod <- modules_of(App) -- Mods, erlang:module_loaded(Mod)],
+    [purge(Mod, Ctx) || Mod <- [Each || {Each, _} <- Beams] ++ Gone],
+    Note(firm),
+    stop(App, Ms),
+    _ = application:unload(App),
+    _ = replace_path(App, Ebin),
+    swap(Beams, Ctx#{note := fun keep_no_undo/1}),
+    [code:delete(Mod) || Mod <- Gone],
+    case application:load({application, App, Keys}) of
+        ok -> ok;
+        {error, Unloaded} -> throw({failed_to_start_app, "~p: ~0tP", [App, Unloaded, 20]})
+    end,
+    Started = start(App, Type, Ms),
+    #{does => text("restarted, ~b of ~ts replaced, ~b removed~ts",
+                   [length(Beams), count(length(Mods), "module", "modules"), length(Gone), with(Started -- [App])]),
+      started => [atom_to_binary(Each, utf8) || Each <- Started]}.
+
+keep_no_undo(_) -> ok.
+
+with([]) -> "";
+with(Others) -> text("; started with it: ~0tp", [Others]).
+
+modules_of(App) ->
+    case application:get_key(App, modules) of
+        {ok, Listed} -> Listed;
+        undefined -> []
+    end.
+
+%% As the application was started; its end ends the node if it did before.
+start_type(App) ->
+    proplists:get_value(App, proplists:get_value(started, application:info(), []), temporary).
+
+stop(App, Ms) ->
+    case relup_agent_processes:within(Ms, fun() -> application:stop(App) end) of
+        {ok, ok} -> ok;
+        {ok, {error, {not_started, App}}} -> ok;
+        {ok, {error, Why}} -> throw({failed_to_stop_app, "~p: ~0tP", [App, Why, 20]});
+        {error, Why} -> throw({failed_to_stop_app, "~p: ~0tP", [App, Why, 20]})
+    end.
+
+start(App, Type, Ms) ->
+    case relup_agent_processes:within(Ms, fun() -> application:ensure_all_started(App, Type) end) of
+        {ok, {ok, Started}} -> Started;
+        {_, Why} -> throw({failed_to_start_app, "~p: ~0tP", [App, Why, 20]})
+    end.
+
+%% ---------------------------------------------------------------------- code paths
+
+%% The node's applications are looked up in the target's tree from here on, changed or not.
+replace_path(App, Ebin) ->
+    case code:lib_dir(App) of
+        {error, bad_name} -> code:add_pathz(Ebin);
+        Dir -> filename:join(Dir, "ebin") =:= Ebin orelse code:replace_path(App, Ebin)
+    end.
+
+now_us() -> erlang:monotonic_time(microsecond).

@@ -1,0 +1,358 @@
+%% Payload, shipped to hosts: all that stands in the way of a hop, found without changing anything.
+%%
+%% The hop is gone through as it will run, piece by piece. What is loaded at each point is kept in `Seen`: modules, by
+%% name, as the target's facts have them (with n, the instruction that loads them), or `removed`; and the applications
+%% that the hop has started.
+-module(relup_agent_preflight).
+
+-export([run/1]).
+
+-import(relup_agent_text, [text/2, count/3, problem/4, problem/5, warning/4, warning/5, process/1]).
+-import(relup_agent_target, [module/2, is_helper/2, is_exported/3, unchanged/2, loaded_md5/1, numbered/1, numbered/2]).
+
+%% Up to so many questions whether a process runs old code.
+-define(OLD_CODE_CHECKS, 2000000).
+%% How many modules or processes are named.
+-define(NAMED, 500).
+-define(NAMED_PROCESSES, 20).
+-define(VERSION_TIMEOUT, 5000).
+
+%% #{problems, warnings, instructions => [#{n, text, does, …}], modules}: a problem or warning is #{n, err_type, message,
+%% detail}, n 0 where it is the whole hop's; modules are the names of those that the hop takes from the target.
+run(Req) ->
+    case relup_agent_target:read_hop(Req) of
+        {ok, Hop} -> judge(Hop, Req);
+        {error, Problem} -> #{problems => [Problem], warnings => [], instructions => [], modules => []}
+    end.
+
+judge(#{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop, Req) ->
+    Numbered = numbered(Changes),
+    Ctx = supervised(Numbered, Req#{target_code => relup_agent_target:open(Hop, Req)}),
+    {Entries, Found, Seen} = case maps:get(resume, Req) of
+                                 true -> {[entry(Each, <<"done by an earlier attempt">>) || Each <- Numbered], [], seen()};
+                                 false -> changes(relup_agent_hop:group(Numbered), Ctx)
+                             end,
+    Last = [callback(N, Callback, Seen, Ctx) || {N, Callback} <- numbered(Callbacks, length(Changes))],
+    All = Found ++ lists:append([Problems || {_, Problems} <- Last]) ++ release(Seen, Ctx) ++ helpers(Ctx) ++
+        prepared(Seen, Ctx) ++ told_beforehand(Seen, Ctx),
+    {Hard, Soft} = lists:partition(fun(#{severity := Severity}) -> Severity =:= error end, unique(All)),
+    #{modules := Modules} = Seen,
+    #{problems => Hard, warnings => Soft, instructions => Entries ++ [Entry || {Entry, _} <- Last],
+      modules => [atom_to_binary(Mod, utf8) || {Mod, #{}} <- maps:to_list(Modules), not is_helper(Mod, target(Ctx))]}.
+
+seen() -> #{modules => #{}, apps => []}.
+
+target(#{target_code := Target}) -> Target.
+
+entry(Numbered, Does) when is_binary(Does) -> entry(Numbered, #{does => Does});
+entry({N, Instr}, Does) -> Does#{n => N, text => relup_agent_target:label(Instr)}.
+
+%% What is wrong twice is told once, where it first is.
+unique([]) -> [];
+unique([#{err_type := Type, message := Message} = First | Rest]) ->
+    [First | unique([Each || #{err_type := T, message := M} = Each <- Rest, {T, M} =/= {Type, Message}])].
+
+%% ------------------------------------------------------------------------------------------------- code changes
+
+changes(Pieces, Ctx) ->
+    {Checked, Seen} = lists:mapfoldl(fun(Piece, Before) -> piece(Piece, Before, Ctx) end, seen(), Pieces),
+    {lists:append([Entries || {Entries, _} <- Checked]), lists:append([Problems || {_, Problems} <- Checked]), Seen}.
+
+%% {{Entries, Problems}, Seen}
+piece({loads, Loads}, Before, Ctx) ->
+    {Checked, Seen} = lists:mapfoldl(fun(Load, S) -> load(Load, S, Ctx) end, Before, Loads),
+    Others = length([loaded || {#{loads := true}, _} <- Checked]) - 1,
+    {{[in_one_swap(Entry, Others) || {Entry, _} <- Checked], lists:append([Problems || {_, Problems} <- Checked])}, Seen};
+piece(Numbered, Before, Ctx) ->
+    {Does, Problems, Seen} = instruction(Numbered, Before, Ctx),
+    {{[entry(Numbered, Does)], Problems}, Seen}.
+
+in_one_swap(#{loads := true, does := Does} = Entry, Others) when Others > 0 ->
+    maps:remove(loads, Entry#{does := text("~ts, in one swap with ~ts", [Does, count(Others, "other", "others")])});
+in_one_swap(Entry, _) -> maps:remove(loads, Entry).
+
+load({N, {load_module, Mod}} = Numbered, Seen, Ctx) when is_atom(Mod) ->
+    {Does, Problems, After} = replaced(N, Mod, Seen, Ctx),
+    {{entry(Numbered, Does), Problems}, After};
+load(Numbered, Seen, _) -> {{entry(Numbered, <<>>), invalid(Numbered)}, Seen}.
+
+%% {Does, Problems, Seen}
+instruction({N, {update, Mod, {advanced, _}}}, Seen, Ctx) when is_atom(Mod) ->
+    {Does, Problems, After} = replaced(N, Mod, Seen, Ctx),
+    {Found, Users} = maps:get(Mod, maps:get(supervised, Ctx)),
+    {maps:remove(loads, updates(Does, Users)),
+     Problems ++ code_change(N, Mod, Does, After) ++ [problem(N, Type, F, As) || {Type, F, As} <- Found] ++
+         [warning(N, no_process, "No process uses ~p: the update is a mere load.", [Mod]) || Users =:= 0, Found =:= []], After};
+instruction({N, {restart_application, App}}, Seen, _) when App =:= kernel; App =:= stdlib; App =:= compiler ->
+    {<<>>, [problem(N, app_not_restartable, "~p can't be restarted in a hop.", [App])], Seen};
+instruction({N, {restart_application, App}}, Seen, Ctx) when is_atom(App) -> restarted(N, App, Seen, Ctx);
+instruction({N, {apply, Mod, Fun, Args}} = Numbered, Seen, Ctx) when is_atom(Mod), is_atom(Fun) ->
+    try length(Args) of
+        Arity -> {calls(Mod, Seen, Ctx), exported(N, Mod, Fun, Arity, Seen, Ctx), Seen}
+    catch error:badarg -> {<<>>, invalid(Numbered), Seen}
+    end;
+instruction(Numbered, Seen, _) -> {<<>>, invalid(Numbered), Seen}.
+
+invalid({N, Instr}) -> [problem(N, invalid_instr, "Not an instruction: ~0tP", [Instr, 12])].
+
+%% A module that the hop puts in the place of what runs.
+replaced(N, Mod, #{modules := Modules} = Seen, Ctx) ->
+    case module(Mod, target(Ctx)) of
+        {ok, Facts} ->
+            Problems = case unchanged(Mod, Facts) of
+                           true -> [];
+                           false -> sticky(N, Mod) ++ lingering(N, Mod, Ctx)
+                       end,
+            {does(Mod, Facts, Ctx), Problems, Seen#{modules := Modules#{Mod => Facts#{n => N}}}};
+        {error, Type, Format, Args} ->
+            {#{does => <<>>}, [problem(N, Type, Format, Args)], Seen#{modules := Modules#{Mod => unknown}}}
+    end.
+
+does(Mod, Facts, Ctx) ->
+    case {unchanged(Mod, Facts), is_helper(Mod, target(Ctx)), loaded_md5(Mod)} of
+        {true, _, _} -> #{does => <<"unchanged">>, unchanged => true};
+        {false, true, _} -> #{does => <<"helper of the catalogue, removed after the hop">>, loads => true};
+        {false, false, none} -> #{does => <<"new">>, loads => true};
+        {false, false, _} -> #{does => <<"replaced">>, loads => true}
+    end.
+
+updates(#{loads := true, does := Does} = Entry, Users) ->
+    Entry#{does := text("~ts; the state of ~ts changes", [Does, count(Users, "process", "processes")]), processes => Users};
+updates(Entry, _) -> Entry.
+
+sticky(N, Mod) ->
+    [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod)].
+
+%% Processes that a load of Mod would kill.
+lingering(N, Mod, #{kill_lingering := Kill}) ->
+    case erlang:check_old_code(Mod) of
+        false -> [];
+        true ->
+            case erlang:system_info(process_count) =< ?OLD_CODE_CHECKS andalso relup_agent_processes:old_code_users(Mod) of
+                [] -> [];
+                false -> [];
+                Users ->
+                    Severity = case Kill of true -> warning; false -> error end,
+                    Named = [process(Pid) || Pid <- lists:sublist(Users, ?NAMED_PROCESSES)],
+                    Many = count(length(Users), "process runs", "processes run"),
+                    [(problem(N, old_code_in_use, "~ts old code of ~p.", [Many, Mod],
+                              #{module => atom_to_binary(Mod, utf8), count => length(Users), processes => Named}))#{
+                       severity := Severity}]
+            end
+    end.
+
+%% A supervisor changes its state by init/1.
+code_change(_, _, #{unchanged := true}, _) -> [];
+code_change(N, Mod, _, #{modules := Modules}) ->
+    case Modules of
+        #{Mod := #{behaviours := Behaviours} = Facts} ->
+            Can = lists:member(<<"supervisor">>, Behaviours) orelse is_exported(code_change, 3, Facts) orelse
+                is_exported(code_change, 4, Facts) orelse is_exported(system_code_change, 4, Facts),
+            [problem(N, function_not_exported, "The new ~p exports no code_change.", [Mod]) || not Can];
+        _ -> []
+    end.
+
+%% One walk through the supervisors for all updates: Mod => {problems of the walk, how many processes}. A supervisor that
+%% can't be asked is told of with the first update.
+supervised(Numbered, #{timeout := Ms} = Ctx) ->
+    case [Mod || {_, {update, Mod, _}} <- Numbered, is_atom(Mod)] of
+        [] -> Ctx#{supervised => #{}};
+        [First | _] = Mods ->
+            {Found, Problems} = relup_agent_processes:supervised(lists:usort(Mods), Ms),
+            Counts = lists:foldl(fun({Mod, _, _}, Counted) -> maps:update_with(Mod, fun(N) -> N + 1 end, 1, Counted) end,
+                                 maps:from_list([{Mod, 0} || Mod <- Mods]), Found),
+            Ctx#{supervised => maps:map(fun(Mod, Users) -> {[P || P <- Problems, Mod =:= First], Users} end, Counts)}
+    end.
+
+%% ------------------------------------------------------------------------------------------------- applications
+
+restarted(N, App, #{modules := Modules, apps := Apps} = Seen, #{timeout := Ms} = Ctx) ->
+    case relup_agent_target:app(atom_to_binary(App, utf8), target(Ctx)) of
+        {error, Format, Args} -> {<<>>, [problem(N, app_not_found, Format, Args)], Seen};
+        {ok, #{modules := Names} = Facts} ->
+            Mods = [binary_to_atom(Name, utf8) || Name <- Names],
+            {Checked, #{modules := Known}} = lists:mapfoldl(
+                fun(Mod, Before) -> {Does, Problems, After} = replaced(N, Mod, Before, Ctx), {{Does, Problems}, After} end,
+                Seen#{modules := Modules}, Mods),
+            Gone = [Mod || Mod <- running_modules(App) -- Mods],
+            {_, Stuck} = relup_agent_processes:tree(App, Ms),
+            Problems = lists:append([Each || {_, Each} <- Checked]) ++ dependencies(N, App, Facts, Seen, Ctx) ++
+                [problem(N, Type, Format, Args) || {Type, Format, Args} <- Stuck],
+            Changed = length([loads || {#{loads := true}, _} <- Checked]),
+            {text("stop, replace ~b of ~ts, remove ~b, start",
+                  [Changed, count(length(Mods), "module", "modules"), length(Gone)]), Problems,
+             Seen#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
+    end.
+
+running_modules(App) ->
+    case application:get_key(App, modules) of
+        {ok, Mods} -> Mods;
+        undefined -> []
+    end.
+
+%% What the application needs has to be in the target, and running when its turn comes.
+dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := Restarted}, Ctx) ->
+    Started = [atom_to_binary(Name, utf8) || {Name, _, _} <- application:which_applications()] ++
+        [atom_to_binary(Name, utf8) || Name <- Restarted],
+    lists:append([case {relup_agent_target:app(Dep, target(Ctx)), lists:member(Dep, Started)} of
+                      {{error, _, _}, _} ->
+                          [problem(N, app_dependency_missing, "~p needs ~ts, which is not in the target.", [App, Dep])];
+                      {{ok, _}, false} ->
+                          [problem(N, app_dependency_not_started, "~p needs ~ts, which is not started.", [App, Dep])];
+                      {{ok, _}, true} -> []
+                  end || Dep <- Needed -- Optional]).
+
+%% ------------------------------------------------------------------------------------------------- calls
+
+callback(N, Callback, Seen, Ctx) ->
+    Numbered = {N, {callback, Callback}},
+    Mod = relup_agent_target:callback_module(target(Ctx)),
+    case relup_agent_target:callback(Callback) of
+        {Fun, Args} -> {entry(Numbered, calls(Mod, Seen, Ctx)), exported(N, Mod, Fun, 1 + length(Args), Seen, Ctx)};
+        invalid -> {entry(Numbered, <<>>), invalid({N, Callback})}
+    end.
+
+exported(N, Mod, Fun, Arity, Seen, Ctx) ->
+    Not = fun() -> problem(N, function_not_exported, "~p:~p/~b is not exported by the version loaded at this point.",
+                           [Mod, Fun, Arity]) end,
+    case loaded(Mod, Seen, Ctx) of
+        unknown -> [];
+        running -> [Not() || not erlang:function_exported(Mod, Fun, Arity), not erlang:is_builtin(Mod, Fun, Arity)];
+        {_, {ok, Facts}} -> [Not() || not is_exported(Fun, Arity, Facts)];
+        {_, {error, Type, Format, Args}} -> [problem(N, Type, Format, Args)];
+        none -> [problem(N, module_not_found, "~p is neither loaded at this point nor a helper of the catalogue.", [Mod])]
+    end.
+
+calls(Mod, Seen, Ctx) ->
+    case loaded(Mod, Seen, Ctx) of
+        running -> <<"calls what runs now">>;
+        {target, _} -> <<"calls the target's version">>;
+        {helper, _} -> <<"calls the catalogue's helper">>;
+        _ -> <<>>
+    end.
+
+%% What Mod is at this point of the hop: what the hop has loaded, else what runs, else a helper, loaded to be called.
+loaded(Mod, #{modules := Modules}, Ctx) ->
+    Helper = is_helper(Mod, target(Ctx)),
+    case maps:get(Mod, Modules, none) of
+        unknown -> unknown;
+        #{} = Facts when Helper -> {helper, {ok, Facts}};
+        #{} = Facts -> {target, {ok, Facts}};
+        Other ->
+            case Other =:= none andalso erlang:module_loaded(Mod) of
+                true -> running;
+                false when Helper -> {helper, module(Mod, target(Ctx))};
+                false -> none
+            end
+    end.
+
+%% ------------------------------------------------------------------------------------------------- the whole hop
+
+%% Every hop reloads emqx_release, and the version in it is the target's.
+release(_, #{resume := true}) -> [];
+release(#{modules := #{emqx_release := #{n := N} = Facts}}, #{target := Target}) ->
+    case reported(Facts) of
+        {ok, Target} -> [];
+        {ok, Other} -> [problem(N, version_not_reported, "The new emqx_release reports ~ts, not ~ts.", [Other, Target])];
+        unknown -> []
+    end;
+release(#{modules := #{emqx_release := unknown}}, _) -> [];
+release(_, _) ->
+    [problem(0, release_not_reloaded, "The hop does not reload emqx_release.", []) || erlang:module_loaded(emqx_release)].
+
+%% The version that a beam of emqx_release reports: asked of a copy under another name, which is gone at once.
+reported(#{code := Code, md5 := Md5}) ->
+    case loaded_md5(emqx_release) of
+        Md5 -> version_of(emqx_release);
+        _ -> ask_copy(list_to_atom(?MODULE_STRING "_version"), Code)
+    end;
+reported(_) -> unknown.
+
+ask_copy(Name, Code) ->
+    try
+        {ok, emqx_release, Chunks} = beam_lib:all_chunks(Code),
+        {ok, Renamed} = beam_lib:build_module([renamed(Chunk, atom_to_binary(Name, utf8)) || Chunk <- Chunks]),
+        {module, Name} = code:load_binary(Name, "", Renamed),
+        version_of(Name)
+    catch
+        error:_ -> unknown
+    after
+        relup_agent_undo:unload(Name)
+    end.
+
+version_of(Mod) ->
+    case relup_agent_processes:within(?VERSION_TIMEOUT, fun() -> unicode:characters_to_list(Mod:version()) end) of
+        {ok, Version} when is_list(Version) -> {ok, Version};
+        _ -> unknown
+    end.
+
+%% The first atom of the table is the module's name. From OTP 28 on the count is negative and lengths are compact terms.
+renamed({"AtU8", <<Count:32/signed, Size, _:Size/binary, Rest/binary>>}, Name) when Count >= 0 ->
+    {"AtU8", <<Count:32/signed, (byte_size(Name)), Name/binary, Rest/binary>>};
+renamed({"AtU8", <<Count:32/signed, Size:4, 0:4, _:Size/binary, Rest/binary>>}, Name) ->
+    Long = byte_size(Name),
+    {"AtU8", <<Count:32/signed, (Long bsr 8):3, 1:2, 0:3, (Long band 255), Name/binary, Rest/binary>>};
+renamed(Chunk, _) -> Chunk.
+
+%% A helper comes and goes with the hop; a module of its name that the node has would go with it.
+helpers(#{target_code := #{helpers := Helpers} = Target}) ->
+    [problem(0, helper_name_taken, "The node runs a module ~p already.", [Mod])
+     || Mod <- maps:keys(Helpers), is_helper(Mod, Target), erlang:module_loaded(Mod)].
+
+%% Has the VM itself read every beam that the hop would load; they are there once the tree is.
+prepared(#{modules := Modules}, _) ->
+    [problem(N, bad_beam, "~p can't be loaded: ~0tp.", [Mod, Why])
+     || {Mod, #{path := Path, code := Code, n := N} = Facts} <- maps:to_list(Modules), not unchanged(Mod, Facts),
+        {error, [{_, Why} | _]} <- [code:prepare_loading([{Mod, Path, Code}])], Why =/= on_load_not_allowed].
+
+%% ------------------------------------------------------------------------------------------------- what can't be seen later
+
+%% What need not keep the hop from running but should be known: found once, before there is a tree.
+told_beforehand(Seen, #{tree := undefined, resume := false} = Ctx) -> not_covered(Seen, Ctx) ++ not_undoable(Seen, Ctx);
+told_beforehand(_, _) -> [].
+
+%% Modules of the target that are not what runs, and that the hop leaves alone: the node would report a version whose code
+%% it does not run. Those that the hop's own modules call are told apart.
+not_covered(#{modules := Seen}, Ctx) ->
+    Modules = relup_agent_target:modules(target(Ctx)),
+    Other = [{Name, App} || {Name, #{md5 := Md5, app := App}} <- maps:to_list(Modules),
+                            not maps:is_key(Name, by_name(Seen)), is_other(Name, Md5, App, Ctx)],
+    Names = lists:sort([Name || {Name, _} <- Other]),
+    Called = [Called || #{calls := Calls} <- maps:values(Seen), Called <- Calls],
+    [warning(0, not_covered, "~ts of the target not what runs and not in the hop: ~ts~ts",
+             [count(length(Names), "module is", "modules are"), lists:join(", ", lists:sublist(Names, 8)),
+              case length(Names) > 8 of true -> " …"; false -> "." end],
+             #{count => length(Names), modules => lists:sublist(Names, ?NAMED),
+               called_by_the_hop => [Name || Name <- Names, lists:member(Name, Called)],
+               applications => applications([App || {_, App} <- Other])}) || Names =/= []].
+
+by_name(Seen) -> maps:from_list([{atom_to_binary(Mod, utf8), Mod} || Mod <- maps:keys(Seen)]).
+
+%% A module that is not loaded counts where it never would be: the VM loads at its boot all that it has.
+is_other(Name, Md5, App, Ctx) ->
+    Running = try loaded_md5(binary_to_existing_atom(Name, utf8)) catch error:badarg -> none end,
+    case Running of
+        none -> code:get_mode() =:= embedded andalso is_listed(Name, App, Ctx);
+        _ -> Running =/= Md5
+    end.
+
+%% Whether a module is one of an application that the VM has.
+is_listed(Name, Dir, Ctx) ->
+    App = hd(binary:split(Dir, <<"-">>)),
+    case relup_agent_target:app(App, target(Ctx)) of
+        {ok, #{modules := Names}} ->
+            lists:member(Name, Names) andalso
+                lists:any(fun({Loaded, _, _}) -> atom_to_binary(Loaded, utf8) =:= App end, application:loaded_applications());
+        {error, _, _} -> false
+    end.
+
+applications(Dirs) -> maps:fold(fun(Dir, N, Told) -> Told#{Dir => N} end, #{}, counted(Dirs)).
+
+counted(Items) -> lists:foldl(fun(Item, Counts) -> maps:update_with(Item, fun(N) -> N + 1 end, 1, Counts) end, #{}, Items).
+
+%% Running code that is on no disk can't be put back.
+not_undoable(#{modules := Seen}, _) ->
+    Lost = [atom_to_binary(Mod, utf8) || {Mod, #{} = Facts} <- maps:to_list(Seen), not unchanged(Mod, Facts),
+                                         {lost, _} <- [relup_agent_target:how_to_undo(Mod)]],
+    [warning(0, not_undoable, "The running code of ~ts can't be read back: a hop that fails can't be undone.",
+             [count(length(Lost), "module", "modules")], #{modules => lists:sublist(Lost, ?NAMED)}) || Lost =/= []].

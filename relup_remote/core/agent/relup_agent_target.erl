@@ -1,0 +1,193 @@
+%% Payload, shipped to hosts: the hop as its file says, and the code that it would load.
+%%
+%% Of the target's code there are always the facts that were read from its tarball, and, once it is deployed, the tree.
+%% Facts are #{modules => #{Name => Facts}, apps => #{Name => Facts}}; names are binaries, for no atom is made of what is
+%% not in the hop. A module's: app (the folder in lib), md5, exports [{Name, Arity}], behaviours, calls (modules),
+%% on_load, max_op (its highest opcode), or only error. An application's: dir, modules, applications, optional, or only
+%% error. What this module returns of a beam has these keys too, with path and code where there is a tree.
+-module(relup_agent_target).
+
+-export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
+-export([module/2, app/2, app_spec/2, is_helper/2, callback_module/1, modules/1, app_dirs/1, ebin/2]).
+-export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
+
+-import(relup_agent_text, [text/2, short/1, problem/4]).
+
+-define(SCRIPT_TIMEOUT, 15000).
+
+%% ------------------------------------------------------------------------------------------------- the hop
+
+%% {ok, Hop} | {error, Problem}: the hop of the request's file, evaluated as a script and checked for its shape.
+read_hop(#{hop := Path} = Req) ->
+    case relup_agent_processes:within(?SCRIPT_TIMEOUT, fun() -> file:script(Path) end) of
+        {ok, {ok, Hop}} when is_map(Hop) -> check_shape(Hop, Req);
+        {ok, {ok, Other}} -> malformed("the last value of the file is not a map: ~0tP", [Other, 9]);
+        {ok, {error, Reason}} -> malformed("~ts", [script_error(Reason)]);
+        {error, Reason} -> malformed("the file could not be evaluated: ~0tP", [Reason, 12])
+    end.
+
+script_error({Line, file, {_, Class, Reason, _}}) -> io_lib:format("line ~p: ~p:~0tP", [Line, Class, Reason, 12]);
+script_error({Line, _, _} = Reason) when is_integer(Line) -> file:format_error(Reason);
+script_error({{Line, Column}, Mod, Term}) -> [io_lib:format("~p:~p: ", [Line, Column]), Mod:format_error(Term)];
+script_error(Reason) -> file:format_error(Reason).
+
+check_shape(Hop, #{from := From, target := Target}) ->
+    Callbacks = maps:get(post_upgrade_callbacks, Hop, []),
+    Changes = maps:get(code_changes, Hop, missing),
+    Wrong = [What || {What, true} <- [
+        {"from_version is not \"" ++ From ++ "\"", maps:get(from_version, Hop, none) =/= From},
+        {"target_version is not \"" ++ Target ++ "\"", maps:get(target_version, Hop, none) =/= Target},
+        {"code_changes is missing", Changes =:= missing},
+        {"code_changes is not a list", Changes =/= missing andalso not is_proper(Changes)},
+        {"post_upgrade_callbacks is not a list", not is_proper(Callbacks)}]],
+    case Wrong of
+        [] -> {ok, Hop#{post_upgrade_callbacks => Callbacks}};
+        _ -> malformed("~ts", [lists:join("; ", Wrong)])
+    end.
+
+malformed(Format, Args) -> {error, problem(0, malformed_hop, Format, Args)}.
+
+is_proper(List) ->
+    try length(List) >= 0 catch error:badarg -> false end.
+
+numbered(List) -> numbered(List, 0).
+
+numbered(List, Offset) -> lists:zip(lists:seq(Offset + 1, Offset + length(List)), List).
+
+%% A callback as {Fun, Args}, the version it comes from left out; or invalid.
+callback(Fun) when is_atom(Fun) -> {Fun, []};
+callback({Fun, Args}) when is_atom(Fun) ->
+    case is_proper(Args) of
+        true -> {Fun, Args};
+        false -> invalid
+    end;
+callback(_) -> invalid.
+
+label({callback, Callback}) -> <<"callback ", (short(Callback))/binary>>;
+label(Instr) -> short(Instr).
+
+%% ------------------------------------------------------------------------------------------------- the target
+
+%% The target of a request, with those of the catalogue's helpers that the hop uses.
+open(Hop, #{facts := Facts, helpers := Helpers, target := Version} = Req) ->
+    {ok, Content} = file:read_file(Facts),
+    (maps:with([from, target, tree], Req))#{facts => binary_to_term(Content),
+                                            helpers => helpers(Helpers, used_modules(Hop, Version))}.
+
+used_modules(#{code_changes := Changes}, Version) ->
+    ["emqx_post_upgrade_" ++ Version |
+     [atom_to_list(element(2, C)) || C <- Changes, is_tuple(C), tuple_size(C) > 1, is_atom(element(2, C))]].
+
+%% Compiled at once: the sources may be gone before their turn comes, the core being dead by then.
+helpers(Paths, Used) ->
+    maps:from_list([{Mod, compile_helper(Mod, Path)} || Path <- Paths, Name <- [filename:basename(Path, ".erl")],
+                                                        lists:member(Name, Used), Mod <- [list_to_atom(Name)]]).
+
+compile_helper(Mod, Source) ->
+    case compile:file(Source, [binary, return, deterministic]) of
+        {ok, Mod, Code, _} -> beam(Mod, Source, Code);
+        {ok, Other, _, _} -> {error, bad_beam, "~ts holds the module ~p.", [filename:basename(Source), Other]};
+        {error, Errors, _} ->
+            Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
+                    || {File, Each} <- Errors, {Where, M, E} <- Each],
+            {error, helper_not_compiled, "~ts", [lists:join($\s, Told)]}
+    end.
+
+%% What would be loaded as Mod: {ok, Beam} | {error, Type, Format, Args}. The target's come before helpers.
+module(Mod, #{facts := #{modules := Modules}, helpers := Helpers} = Target) ->
+    case {maps:find(atom_to_binary(Mod, utf8), Modules), maps:find(Mod, Helpers)} of
+        {{ok, #{error := Why}}, _} -> {error, bad_beam, "~p of the target can't be read: ~ts.", [Mod, Why]};
+        {{ok, Facts}, _} -> of_target(Mod, Facts, Target);
+        {error, {ok, Compiled}} -> Compiled;
+        {error, error} -> {error, module_not_found, "~p is neither in the target nor a helper of the catalogue.", [Mod]}
+    end.
+
+of_target(Mod, #{max_op := Op} = Facts, #{tree := undefined}) ->
+    case is_known_op(Op) of
+        true -> {ok, Facts};
+        false -> {error, bad_beam, "~p was compiled for a newer version of OTP.", [Mod]}
+    end;
+of_target(Mod, #{app := Dir}, Target) -> read_beam(Mod, filename:join(ebin(Dir, Target), atom_to_list(Mod) ++ ".beam")).
+
+%% The compiler's table of instructions is the loader's.
+is_known_op(Op) ->
+    try beam_opcodes:opname(Op) of _ -> true catch error:undef -> true; error:_ -> false end.
+
+is_helper(Mod, #{facts := #{modules := Modules}, helpers := Helpers}) ->
+    maps:is_key(Mod, Helpers) andalso not maps:is_key(atom_to_binary(Mod, utf8), Modules).
+
+%% Where the hop's callbacks are.
+callback_module(#{target := Version, helpers := Helpers}) ->
+    Own = list_to_atom("emqx_post_upgrade_" ++ Version),
+    case maps:is_key(Own, Helpers) orelse erlang:module_loaded(Own) of
+        true -> Own;
+        false -> emqx_post_upgrade
+    end.
+
+%% Facts of all modules of the target, by name.
+modules(#{facts := #{modules := Modules}}) -> Modules.
+
+%% {ok, Facts} | {error, Format, Args}.
+app(App, #{facts := #{apps := Apps}}) ->
+    case maps:find(App, Apps) of
+        {ok, #{error := Why}} -> {error, "The .app file of ~ts can't be read: ~ts.", [App, Why]};
+        {ok, Facts} -> {ok, Facts};
+        error -> {error, "The target has no application ~ts.", [App]}
+    end.
+
+%% {Ebin, Keys} of an application's .app file in the tree. Throws {app_not_found, Format, Args}.
+app_spec(App, Target) ->
+    case app(atom_to_binary(App, utf8), Target) of
+        {ok, #{dir := Dir}} ->
+            Ebin = ebin(Dir, Target),
+            case file:consult(filename:join(Ebin, atom_to_list(App) ++ ".app")) of
+                {ok, [{application, App, Keys}]} -> {Ebin, Keys};
+                {ok, _} -> throw({app_not_found, "The .app file of ~p is not one.", [App]});
+                {error, Why} -> throw({app_not_found, "The .app file of ~p: ~ts.", [App, file:format_error(Why)]})
+            end;
+        {error, Format, Args} -> throw({app_not_found, Format, Args})
+    end.
+
+%% [{Name, Ebin}] of all applications of the tree.
+app_dirs(#{facts := #{apps := Apps}} = Target) -> [{Name, ebin(Dir, Target)} || {Name, #{dir := Dir}} <- maps:to_list(Apps)].
+
+ebin(Dir, #{tree := Tree}) -> filename:join([Tree, "lib", unicode:characters_to_list(Dir), "ebin"]).
+
+%% ------------------------------------------------------------------------------------------------- beams
+
+read_beam(Mod, Path) ->
+    case file:read_file(Path) of
+        {ok, Code} -> beam(Mod, Path, Code);
+        {error, enoent} -> {error, no_such_file, "~ts is not there.", [Path]};
+        {error, Reason} -> {error, bad_beam, "~ts can't be read: ~p.", [Path, Reason]}
+    end.
+
+beam(Mod, Path, Code) ->
+    case {beam_lib:chunks(Code, [exports, attributes, imports]), beam_lib:md5(Code)} of
+        {{ok, {Mod, [{exports, Exports}, {attributes, Attributes}, {imports, Imports}]}}, {ok, {Mod, Md5}}} ->
+            {ok, #{path => Path, code => Code, md5 => Md5, exports => [{atom_to_binary(F, utf8), A} || {F, A} <- Exports],
+                   behaviours => [atom_to_binary(B, utf8) || {Key, Names} <- Attributes,
+                                                             Key =:= behaviour orelse Key =:= behavior, B <- Names],
+                   calls => lists:usort([atom_to_binary(M, utf8) || {M, _, _} <- Imports, M =/= Mod])}};
+        {{ok, {Other, _}}, _} -> {error, bad_beam, "~ts holds the module ~p.", [Path, Other]};
+        {{error, _, Reason}, _} -> {error, bad_beam, "~ts is no beam: ~0tP.", [Path, Reason, 8]}
+    end.
+
+is_exported(Fun, Arity, #{exports := Exports}) -> lists:member({atom_to_binary(Fun, utf8), Arity}, Exports).
+
+unchanged(Mod, #{md5 := Md5}) -> loaded_md5(Mod) =:= Md5.
+
+loaded_md5(Mod) ->
+    try erlang:get_module_info(Mod, md5) catch error:badarg -> none end.
+
+%% How what Mod is now can be brought back: {reload, Mod, Path} where the running code can be read, {remove, Mod} where
+%% there is none, else {lost, Mod}.
+how_to_undo(Mod) ->
+    case loaded_md5(Mod) of
+        none -> {remove, Mod};
+        Md5 ->
+            case [Path || Path <- [code:which(Mod)], is_list(Path), {ok, {_, Found}} <- [beam_lib:md5(Path)], Found =:= Md5] of
+                [Path] -> {reload, Mod, Path};
+                [] -> {lost, Mod}
+            end
+    end.

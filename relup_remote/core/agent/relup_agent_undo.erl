@@ -1,0 +1,92 @@
+%% Payload, shipped to hosts: takes back what a hop that failed has done, from what it had noted.
+-module(relup_agent_undo).
+
+-export([ledger/0, noted/2, take_back/2, unload/1, finish/1]).
+
+-import(relup_agent_text, [short/1]).
+
+%% What the coordinator knows of a hop under way (see relup_agent_hop):
+%% stage, piece; current, undo (how modules are brought back, the newest first; the current piece's apart);
+%% suspended (processes that may be), changing; firm; helpers; swap, suspending (microseconds); report (newest first);
+%% since (when the piece began).
+ledger() ->
+    #{stage => preparing, piece => none, current => [], undo => [], suspended => [], changing => none, firm => false,
+      helpers => [], swap => 0, suspending => 0, report => [], since => now_us()}.
+
+noted({at, Stage, Piece}, #{current := Current, undo := Undo} = Ledger) ->
+    Ledger#{stage := Stage, piece := Piece, current := [], undo := Current ++ Undo, since := now_us()};
+noted({current, Hows}, #{current := Current} = Ledger) -> Ledger#{current := Hows ++ Current};
+noted({suspending, Pids}, #{suspended := Before} = Ledger) -> Ledger#{suspended := Pids ++ Before};
+noted({changing, all}, Ledger) -> Ledger#{changing := all, firm := true};
+noted({changing, Whose}, Ledger) -> Ledger#{changing := Whose};
+noted(resumed, Ledger) -> Ledger#{suspended := []};
+noted(firm, Ledger) -> Ledger#{firm := true};
+noted({helper, Mod}, #{helpers := Mods} = Ledger) -> Ledger#{helpers := lists:usort([Mod | Mods])};
+noted({spent, swap, Us}, #{swap := Before} = Ledger) -> Ledger#{swap := Before + Us};
+noted({spent, suspended, Us}, #{suspending := Before} = Ledger) -> Ledger#{suspending := Before + Us};
+noted({done, Entries}, #{report := Report} = Ledger) -> Ledger#{report := lists:reverse(Entries) ++ Report, changing := none}.
+
+%% Brings back what can be: everything while nothing firm was done; else what the failed piece has replaced, unless a
+%% state has changed to it. Then all that is suspended goes on. #{undone, left, killed}: whether all is as it was before,
+%% what could not be brought back, and the process that is killed for that its state may be either, in words.
+take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing} = Ledger, Ms) ->
+    #{suspended := Suspended, helpers := Helpers} = Ledger,
+    Back = case {Firm, Changing} of
+               {false, _} -> Current ++ Undo;
+               {true, all} -> [];
+               {true, _} -> Current
+           end,
+    Killed = [Pid || Pid <- [Changing], is_pid(Pid)],
+    [exit(Pid, kill) || Pid <- Killed],
+    Left = bring_back(Back),
+    Silent = relup_agent_processes:resume(Suspended, Ms),
+    [unload(Mod) || Mod <- Helpers],
+    #{killed => [short(Pid) || Pid <- Killed], undone => not Firm andalso Left =:= [] andalso Silent =:= [],
+      left => [short(How) || How <- lists:sublist(Left, 20)] ++ [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.
+
+%% Those that could not be: all that can be read are swapped at once.
+bring_back(Hows) ->
+    {Read, Rest} = lists:partition(fun is_read/1, [{How, read(How)} || How <- Hows]),
+    {Free, Used} = lists:partition(fun({{_, Mod, _}, _}) -> code:soft_purge(Mod) end, Read),
+    Failed = case Free of
+                 [] -> [];
+                 _ -> swap(Free)
+             end,
+    [code:soft_purge(Mod) || {{_, Mod, _}, _} <- Free],
+    [How || {How, _} <- Used ++ Failed] ++ [How || {How, remove} <- Rest, not removed(How)] ++
+        [How || {How, Why} <- Rest, Why =/= remove, Why =/= unchanged].
+
+read({reload, Mod, Path}) ->
+    case relup_agent_target:read_beam(Mod, Path) of
+        {ok, Beam} -> case relup_agent_target:unchanged(Mod, Beam) of true -> unchanged; false -> {ok, Beam} end;
+        _ -> lost
+    end;
+read({remove, _}) -> remove;
+read({lost, _}) -> lost.
+
+is_read({_, {ok, _}}) -> true;
+is_read(_) -> false.
+
+swap(Beams) ->
+    Triples = [{Mod, Path, Code} || {{reload, Mod, Path}, {ok, #{code := Code}}} <- Beams],
+    Swapped = case code:prepare_loading(Triples) of
+                  {ok, Prepared} -> code:finish_loading(Prepared);
+                  Error -> Error
+              end,
+    case Swapped of
+        ok -> [];
+        %% One with on_load can only be loaded alone.
+        {error, _} -> [Each || {{reload, Mod, Path}, {ok, #{code := Code}}} = Each <- Beams,
+                               code:load_binary(Mod, Path, Code) =/= {module, Mod}]
+    end.
+
+removed({remove, Mod}) -> (not erlang:module_loaded(Mod)) orelse unload(Mod).
+
+%% Removes a module unless a process still runs it: then it stays, rather than that process die.
+unload(Mod) -> code:soft_purge(Mod) andalso code:delete(Mod) andalso code:soft_purge(Mod).
+
+%% A hop that has succeeded: only helpers go. Old code stays until the next load of its module: purging it now would break
+%% every fun made by it.
+finish(#{helpers := Helpers}) -> [unload(Mod) || Mod <- Helpers].
+
+now_us() -> erlang:monotonic_time(microsecond).

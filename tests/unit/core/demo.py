@@ -1,0 +1,195 @@
+"""A small application in two versions, running in a real VM, for hops from the one to the other."""
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relup_remote.core.agent import Agent, outcome_of
+from relup_remote.core.archive import FILE, Member
+from relup_remote.core.erlang import term
+from relup_remote.core.erlang.link import DistributionLink
+from relup_remote.core.erlang.term import Atom, text
+from relup_remote.hops.code import Code
+from tests.unit.core.vm import Vm, eventually, running_vm
+
+FROM, TARGET = "1.0", "1.1"
+
+RELEASE = '-module(emqx_release).\n-export([version/0]).\nversion() -> "{version}".\n'
+
+SUPERVISOR = """
+-module(demo_sup).
+-behaviour(supervisor).
+-export([start/1, init/1, children/0]).
+start(N) ->
+    {ok, Sup} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
+    unlink(Sup),
+    [{ok, _} = supervisor:start_child(Sup, [Id]) || Id <- lists:seq(1, N)],
+    ok.
+init([]) ->
+    Worker = #{id => worker, start => {demo_worker, start_link, []}, modules => [demo_worker]},
+    {ok, {#{strategy => simple_one_for_one, intensity => 100000}, [Worker]}}.
+children() -> lists:sort([Pid || {_, Pid, _, _} <- supervisor:which_children(?MODULE)]).
+"""
+
+APP = """
+-module(demo_app).
+-behaviour(application).
+-export([start/2, stop/1]).
+start(_, _) -> demo_sup:start(20), {ok, whereis(demo_sup)}.
+stop(_) -> ok.
+"""
+
+WORKER = """
+-module(demo_worker).
+-behaviour(gen_server).
+-export([start_link/1, init/1, handle_call/3, handle_cast/2, code_change/3, state/1, hop/0]).
+start_link(Id) -> gen_server:start_link(?MODULE, Id, []).
+init(Id) -> {ok, {VERSION, Id}}.
+handle_call(state, _, State) -> {reply, State, State}.
+handle_cast(_, State) -> {noreply, State}.
+state(Pid) -> gen_server:call(Pid, state).
+code_change(From, {_, Id} = State, Extra) -> CHANGE.
+%% The process that runs the hop.
+hop() ->
+    {monitors, [{process, Pid}]} = process_info(whereis(relup_remote_agent), monitors),
+    Pid.
+"""
+
+CALLS = "-module(demo_calls).\n-export([value/0]).\nvalue() -> {version}.\n"
+
+KEYS = """
+{application, demo,
+ [{vsn, "%s"}, {modules, [demo_app, demo_sup, demo_worker, demo_calls]}, {applications, [kernel, stdlib]},
+  {registered, []}, {mod, {demo_app, []}}]}.
+"""
+
+
+def sources(version: int, change: str = "{ok, {VERSION, Id}}") -> dict[str, str]:
+    """The application's modules; ``change`` is what the worker's code_change does."""
+    release = FROM if version == 1 else TARGET
+    return {
+        "emqx_release": RELEASE.format(version=release),
+        "demo_sup": SUPERVISOR,
+        "demo_app": APP,
+        "demo_worker": WORKER.replace("CHANGE", change).replace("VERSION", str(version)),
+        "demo_calls": CALLS.format(version=version),
+    }
+
+
+def build(root: Path, version: int, modules: Mapping[str, str]) -> Path:
+    """A release tree with the application ``demo``, and ``emqx`` with the release's version."""
+    for app in ("demo", "emqx"):
+        (root / "lib" / f"{app}-{version}" / "ebin").mkdir(parents=True)
+    for name, source in modules.items():
+        app = "emqx" if name == "emqx_release" else "demo"
+        path = root / f"{name}.erl"
+        path.write_text(source)
+        out = root / "lib" / f"{app}-{version}" / "ebin"
+        subprocess.run(["erlc", "-o", str(out), str(path)], check=True, capture_output=True)
+    (root / "lib" / f"demo-{version}" / "ebin" / "demo.app").write_text(KEYS % version)
+    return root
+
+
+def facts(root: Path) -> bytes:
+    """The facts of a tree, as they are read from a tarball."""
+    code = Code()
+    for path in sorted(root.glob("lib/*/ebin/*")):
+        code.visit(Member(str(path.relative_to(root)), FILE, 0o644, path.stat().st_size, ""), path.read_bytes)
+    return code.term(())
+
+
+class Demo:
+    """The VM in which the application runs, the agent in it, and the target's tree."""
+
+    def __init__(self, vm: Vm, agent: Agent, link: DistributionLink, folder: Path, target: Path) -> None:
+        self.vm = vm
+        self.agent = agent
+        self.link = link
+        self.folder = folder
+        self.target = target
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / "marker"
+
+    @property
+    def outcome(self) -> Path:
+        return self.folder / "outcome"
+
+    def request(self, changes: str, callbacks: str = "", **fields: Any) -> dict[Atom, Any]:
+        """The agent's request for a hop; ``changes`` and ``callbacks`` as the hop's file has them."""
+        hop = self.folder / "hop.relup"
+        versions = f'from_version => "{FROM}", target_version => "{TARGET}"'
+        hop.write_text(
+            f"#{{{versions}, code_changes => [{changes}], post_upgrade_callbacks => [{callbacks}]}}.", "utf-8"
+        )
+        target_facts = self.folder / "facts"
+        target_facts.write_bytes(facts(self.target))
+        known = {
+            "run": b"run", "hop": str(hop), "from": FROM, "target": TARGET, "facts": str(target_facts),
+            "tree": str(self.target), "helpers": [], "marker": str(self.marker), "outcome": str(self.outcome),
+            "resume": False, "kill_lingering": False, "restart": False, "timeout": 2000, "core": self.agent.core,
+        }  # fmt: skip
+        return {Atom(name): value for name, value in {**known, **fields}.items()}
+
+    def helper(self, name: str, body: str) -> list[str]:
+        """A helper module of the catalogue, as the request's ``helpers``."""
+        path = self.folder / f"{name}.erl"
+        path.write_text(f"-module({name}).\n-compile([export_all, nowarn_export_all]).\n{body}\n")
+        return [str(path)]
+
+    def run(self, changes: str, callbacks: str = "", **fields: Any) -> dict[str, Any]:
+        """The outcome of a hop."""
+        return self.ran(self.request(changes, callbacks, **fields))
+
+    def ran(self, request: dict[Atom, Any]) -> dict[str, Any]:
+        """The outcome of a request."""
+        self.agent.start(request)
+        assert eventually(self.outcome.exists)
+        return outcome_of(term.decode(self.outcome.read_bytes()))
+
+    def call(self, module: str, function: str, *args: Any) -> Any:
+        return self.link.call(module, function, list(args))
+
+    def code(self) -> dict[str, bytes]:
+        """The MD5 of the application's modules as they are loaded."""
+        names = ["emqx_release", "demo_sup", "demo_worker", "demo_calls"]
+        return {name: self.call("erlang", "get_module_info", Atom(name), Atom("md5")) for name in names}
+
+    def children(self) -> list[Any]:
+        return list(self.call("demo_sup", "children"))
+
+    def states(self) -> list[Any]:
+        """What each worker's state is; a suspended one does not answer."""
+        return [self.call("demo_worker", "state", pid) for pid in self.children()]
+
+    def suspended(self) -> int:
+        return int(self.agent.verify(None, [], 30.0)["suspended_count"])
+
+
+@contextlib.contextmanager
+def running_demo(
+    epmd: int, folder: Path, change: str = "{ok, {VERSION, Id}}", prepare: Callable[[Path], None] = lambda tree: None
+) -> Iterator[Demo]:
+    """A VM with the first version running, and the second deployed; ``prepare`` may change the latter."""
+    old = build(folder / "old", 1, sources(1))
+    target = build(folder / "target", 2, sources(2, change))
+    prepare(target)
+    work = folder / "work"
+    work.mkdir()
+    paths = [word for ebin in old.glob("lib/*/ebin") for word in ("-pa", str(ebin))]
+    with running_vm(epmd, folder, *paths) as vm:
+        link = DistributionLink(vm.connect())
+        try:
+            assert eventually(lambda: link.call("init", "get_status", [])[0] == "started")
+            assert link.call("application", "start", [Atom("demo")]) == "ok"
+            assert text(link.call("emqx_release", "version", [])) == FROM
+            link.call("demo_calls", "value", [])
+            agent = Agent(link, str(work))
+            agent.load()
+            yield Demo(vm, agent, link, folder, target)
+            agent.unload()
+        finally:
+            link.close()

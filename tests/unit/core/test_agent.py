@@ -1,0 +1,165 @@
+"""The agent in a real VM: what a hop does to code and processes, and what a hop that fails leaves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relup_remote.core.agent import Agent
+from relup_remote.core.erlang.distribution import BadRpc, DistributionError
+from relup_remote.core.erlang.link import DistributionLink
+from relup_remote.core.erlang.term import Atom
+
+from .demo import TARGET, Demo, running_demo
+from .vm import eventually
+
+UPDATE = "{update, demo_worker, {advanced, []}}"
+LOADS = "{load_module, emqx_release}, {load_module, demo_calls}"
+
+# Only the first of the workers, or all but that.
+FIRST = "case Id of 1 -> {fails}; _ -> {{ok, {{VERSION, Id}}}} end"
+LATER = "case Id of 13 -> {fails}; _ -> {{ok, {{VERSION, Id}}}} end"
+
+
+@pytest.fixture
+def demo(epmd: int, tmp_path: Path) -> Iterator[Demo]:
+    with running_demo(epmd, tmp_path) as found:
+        yield found
+
+
+def first_of_all(demo: Demo) -> None:
+    """Sees to it that worker 1 is the first whose state changes: processes are taken in their order."""
+    assert demo.call("demo_worker", "state", demo.children()[0]) == (1, 1)
+
+
+def test_whole_hop(demo: Demo) -> None:
+    """Modules, states, marker and report; the processes are the same, and the agent leaves nothing behind."""
+    before = demo.children()
+    outcome = demo.run(f"{LOADS}, {UPDATE}, {{load_module, demo_sup}}")
+    assert outcome["result"] == "success"
+    assert demo.marker.read_text() == TARGET
+    assert demo.states() == [(2, number) for number in range(1, 21)]
+    assert demo.children() == before
+    told = {each["n"]: each for each in outcome["instructions"]}
+    assert told[1]["does"] == told[2]["does"] == "loaded, in one swap with 1 other"
+    assert told[3]["processes"] == 20
+    assert told[3]["window_ms"] == outcome["suspended_ms"] > 0
+    assert (told[4]["does"], told[4]["unchanged"]) == ("unchanged", True)
+    assert all(each["status"] == "done" and each["seconds"] >= 0 for each in told.values())
+    demo.agent.unload()
+    assert not [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")]
+    assert demo.call("erlang", "whereis", Atom("relup_remote_agent")) == "undefined"
+
+
+def test_modules_go_when_the_link_breaks(demo: Demo, tmp_path: Path) -> None:
+    link = DistributionLink(demo.vm.connect())
+    (tmp_path / "other").mkdir()
+    other = Agent(link, str(tmp_path / "other"))
+    other.load()
+    other.verify(None, [], 30.0)
+    assert [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")]
+    link.close()
+    assert eventually(lambda: not [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")])
+
+
+@pytest.mark.parametrize(
+    "fails", ["error(broken)", "exit(broken)", "throw(broken)", "{error, broken}", "timer:sleep(infinity)"]
+)
+def test_first_state_that_can_not_change_is_taken_back(epmd: int, tmp_path: Path, fails: str) -> None:
+    with running_demo(epmd, tmp_path, FIRST.format(fails=fails)) as demo:
+        first_of_all(demo)
+        code, before = demo.code(), demo.children()
+        outcome = demo.run(f"{LOADS}, {UPDATE}", timeout=500)
+        assert (outcome["result"], outcome["undone"], outcome["left"]) == ("code_change_failed", True, [])
+        assert demo.code() == code
+        assert demo.suspended() == 0
+        # One that hangs answers to nothing any more: it is killed, and its supervisor starts it afresh.
+        assert len(set(before) - set(demo.children())) == len(outcome["killed"]) == int("infinity" in fails)
+        assert sorted(demo.states()) == [(1, number) for number in range(1, 21)]
+        assert not demo.marker.exists()
+
+
+def test_later_state_that_can_not_change_is_a_new_process(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path, LATER.format(fails="error(broken)")) as demo:
+        before = demo.children()
+        outcome = demo.run(f"{LOADS}, {UPDATE}")
+        assert (outcome["result"], outcome["undone"]) == ("code_change_failed", False)
+        assert "1 of 20 processes" in outcome["message"]
+        assert demo.suspended() == 0
+        assert eventually(lambda: len(demo.children()) == 20)
+        assert len(set(demo.children()) - set(before)) == 1
+        assert sorted(demo.states()) == [(2, number) for number in range(1, 21)]
+
+
+def test_process_that_dies_meanwhile_is_no_failure(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path, LATER.format(fails="exit(self(), kill), timer:sleep(infinity)")) as demo:
+        outcome = demo.run(UPDATE)
+        assert outcome["result"] == "success"
+        assert outcome["instructions"][0]["processes"] == 19
+        assert eventually(lambda: len(demo.children()) == 20)
+
+
+@pytest.mark.parametrize(("who", "undone"), [(FIRST, True), (LATER, False)])
+def test_hop_whose_own_process_is_killed_while_states_change(epmd: int, tmp_path: Path, who: str, undone: bool) -> None:
+    """Nothing stays suspended. The first is killed, for its state may be either; the others go on with the old code."""
+    fails = "exit(demo_worker:hop(), kill), {ok, {VERSION, Id}}"
+    with running_demo(epmd, tmp_path, who.format(fails=fails)) as demo:
+        first_of_all(demo)
+        code, before = demo.code(), demo.children()
+        outcome = demo.run(f"{LOADS}, {UPDATE}")
+        assert (outcome["result"], outcome["undone"]) == ("code_change_failed", undone)
+        assert "own process died" in outcome["message"]
+        assert demo.suspended() == 0
+        assert (demo.code() == code) is undone
+        assert eventually(lambda: len(demo.children()) == 20)
+        assert len(set(before) - set(demo.children())) == len(outcome["killed"]) == int(undone)
+        assert len(demo.states()) == 20
+
+
+def test_what_is_called_by_the_hop_may_kill_it(demo: Demo) -> None:
+    helpers = demo.helper("demo_helper", "die() -> exit(self(), kill), timer:sleep(infinity).")
+    outcome = demo.run(f"{LOADS}, {{apply, demo_helper, die, []}}", helpers=helpers)
+    assert (outcome["result"], outcome["n"], outcome["undone"]) == ("apply_failed", 3, False)
+    assert [each["status"] for each in outcome["instructions"]] == ["done", "done", "failed"]
+    assert demo.call("code", "is_loaded", Atom("demo_helper")) == "false"
+
+
+@pytest.mark.parametrize(("changes", "undone"), [(LOADS, True), (f"{UPDATE}, {LOADS}", False)])
+def test_beam_that_is_cut_once_all_was_checked(demo: Demo, changes: str, undone: bool) -> None:
+    """Nothing of its swap happens; what was done before is taken back unless a state has changed."""
+    code = demo.code()
+    request = demo.request(changes)
+    (path,) = demo.target.glob("lib/demo-2/ebin/demo_calls.beam")
+    path.write_bytes(path.read_bytes()[:200])
+    outcome = demo.ran(request)
+    assert (outcome["result"], outcome["undone"]) == ("bad_beam", undone)
+    assert demo.code()["emqx_release"] == code["emqx_release"]
+    assert (demo.code() == code) is undone
+    assert demo.suspended() == 0
+
+
+def test_vm_restarts_by_itself_once_its_core_is_gone(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path) as demo:
+        gate = tmp_path / "gate"
+        body = f'wait() -> case filelib:is_file("{gate}") of true -> error(open); false -> timer:sleep(20), wait() end.'
+        link = DistributionLink(demo.vm.connect())
+        work = tmp_path / "own"
+        work.mkdir()
+        agent = Agent(link, str(work))
+        agent.load()
+        helpers = demo.helper("demo_gate", body)
+        agent.start(demo.request("{apply, demo_gate, wait, []}", helpers=helpers, restart=True, core=agent.core))
+        link.close()
+        gate.touch()
+        assert eventually(demo.outcome.exists)
+        demo.link.close()
+
+        def restarted() -> bool:
+            try:
+                with demo.vm.connected() as connection:
+                    return bool(connection.call("erlang", "whereis", [Atom("demo_sup")], 5.0) == "undefined")
+            except (DistributionError, BadRpc):
+                # It is just stopping, or booting.
+                return False
+
+        assert eventually(restarted)
