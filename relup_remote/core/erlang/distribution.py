@@ -75,7 +75,7 @@ class Connection:
     def __init__(self, node: str, cookie: str, address: Address, timeout: float = 10.0) -> None:
         """Connects and shakes hands within `timeout` seconds. Raises `DistributionError`."""
         self.node = node
-        self.name = "remsh{}@{}".format(int.from_bytes(os.urandom(3), "big"), node.partition("@")[2])
+        self.name = _own_name(node)
         # Over TLS the node has two bytes more before the messages of the handshake.
         self._length = ">H" if address.context is None else ">I"
         self._creation = int.from_bytes(os.urandom(4), "big") | 4
@@ -239,6 +239,10 @@ class Connection:
         if size > _MAX_HANDSHAKE:
             raise DistributionError("no message of the handshake came")
         return self._read(size, deadline, whole=True)
+
+
+def _own_name(node: str) -> str:
+    return "remsh{}@{}".format(int.from_bytes(os.urandom(3), "big"), node.partition("@")[2])
 
 
 def _digest(cookie: str, challenge: int) -> bytes:

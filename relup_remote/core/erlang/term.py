@@ -15,7 +15,7 @@ list, string         list (a string is a list of code points; see `text`)
 improper list        `ImproperList`
 tuple                tuple
 map                  dict, or `Map` where a dict can't tell the keys apart
-pid, port, ref, fun  `Opaque`, which encodes to just what was decoded
+pid, port, ref, fun  `Opaque`, which encodes to what was decoded
 external fun         `Export`
 ===================  =============================================================
 
@@ -82,7 +82,10 @@ class Map(NamedTuple):
 
 
 class Opaque(NamedTuple):
-    """A pid, port, reference or fun: `kind` says which, `raw` is its encoding with the tag."""
+    """A pid, port, reference or fun: `kind` says which, `raw` is its encoding with the tag.
+
+    Those of one pid, port or reference are equal.
+    """
 
     kind: str
     raw: bytes
@@ -353,25 +356,22 @@ class _Reader:
 
     def export(self) -> Export:
         module, function = self.atom(), self.atom()
-        if self.number(">B") != _SMALL_INTEGER:
+        tag = self.number(">B")
+        arity = _READERS[tag](self) if tag in (_SMALL_INTEGER, _INTEGER) else -1
+        if not 0 <= arity <= 255:
             raise TermError("an arity is a number up to 255")
-        return Export(module, function, self.number(">B"))
-
-    def opaque(self, kind: str, start: int) -> Opaque:
-        return Opaque(kind, self.data[start : self.at])
+        return Export(module, function, arity)
 
     def identifier(self, kind: str, size: int) -> Opaque:
-        start = self.at - 1
-        self.atom()
-        self.take(size)
-        return self.opaque(kind, start)
+        tag = self.data[self.at - 1]
+        # Written anew, since the same pid may come with its node's name in either encoding of atoms.
+        node = _encode_atom(self.atom())
+        return Opaque(kind, bytes([tag]) + node + self.take(size))
 
     def new_reference(self, creation: int) -> Opaque:
-        start = self.at - 1
-        words = self.number(">H")
-        self.atom()
-        self.take(creation + 4 * words)
-        return self.opaque("reference", start)
+        tag, words = self.data[self.at - 1], self.number(">H")
+        node = _encode_atom(self.atom())
+        return Opaque("reference", struct.pack(">BH", tag, words) + node + self.take(creation + 4 * words))
 
     def new_fun(self) -> Opaque:
         # The size counts its own four bytes.
@@ -379,7 +379,7 @@ class _Reader:
         if size < 4:
             raise TermError("a fun of {} bytes".format(size))
         self.take(size - 4)
-        return self.opaque("fun", start)
+        return Opaque("fun", self.data[start : self.at])
 
 
 def _checked_float(value: float) -> float:

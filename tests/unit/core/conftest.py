@@ -6,7 +6,7 @@ import pytest
 
 from relup_remote.core.erlang.distribution import Connection
 
-from .vm import Vm, running_epmd, running_vm
+from .vm import OTPS, Otp, Vm, running_epmd, running_vm
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +27,24 @@ def vm(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
 def connection(vm: Vm) -> Iterator[Connection]:
     """A connection to the shared VM."""
     with vm.connected() as found:
+        yield found
+
+
+@pytest.fixture(scope="session", params=list(OTPS))
+def otp(request: pytest.FixtureRequest) -> Otp:
+    """Each version of Erlang/OTP in turn."""
+    return OTPS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def each_vm(otp: Otp, epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
+    """A VM of each version in turn, which the tests share as they do `vm`."""
+    with running_vm(epmd, tmp_path_factory.mktemp("home"), otp=otp) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def each_connection(each_vm: Vm) -> Iterator[Connection]:
+    """A connection to it."""
+    with each_vm.connected() as found:
         yield found

