@@ -65,7 +65,8 @@ def sync_dir(path: str) -> None:
 def read_small(path: str, limit: int = 1 << 20) -> Optional[bytes]:
     """The content of a small file, or None where there is none that can be read."""
     try:
-        with open(path, "rb") as file:
+        # A pipe in its place is empty, not waited for.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             return file.read(limit)
     except OSError:
         return None

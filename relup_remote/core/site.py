@@ -110,9 +110,7 @@ def check_trust(site: Site) -> None:
     for path in (site.base, site.data_dir, os.path.dirname(site.staging)):
         trust.check_way(path)
     for path in (site.ours, site.work, site.staging):
-        if os.path.lexists(path):
-            trust.check_private(path)
-            trust.check_contents(path)
+        trust.check_ours(path)
     owners = trust.us() | {os.stat(site.base).st_uid}
     trust.check_place(os.path.join(site.base, "relup"), owners)
     for root in release.boot_chain(site.base)[1:]:

@@ -16,7 +16,7 @@ import grp
 import os
 import pwd
 import stat
-from typing import AbstractSet, List, Set
+from typing import AbstractSet, Iterator, List, Optional, Set, Tuple
 
 from .protocol import Failure
 
@@ -37,28 +37,26 @@ def check_private(path: str) -> None:
         raise _untrusted("untrusted_dir", path, found, "it is open to others")
 
 
-def check_contents(folder: str) -> None:
-    """Raises `Failure` untrusted_file or untrusted_dir for what does not belong into the folder of ours."""
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        _check_either(path, os.lstat(path), us())
+def check_ours(folder: str) -> None:
+    """Raises `Failure` untrusted_dir or untrusted_file unless `folder`, where there is one, is ours, and all in it."""
+    if _found(folder) is not None:
+        check_private(folder)
+        for path, found in _inner(folder):
+            _check_either(path, found, us())
 
 
-def check_place(folder: str, owners: AbstractSet[int]) -> None:
-    """Raises `Failure` untrusted_dir or untrusted_file unless `folder`, where there is one, is a place of the node.
+def check_place(path: str, owners: AbstractSet[int]) -> None:
+    """Raises `Failure` untrusted_dir or untrusted_file unless `path`, where there is anything, is a place of the node.
 
     So has to be all that lies in it, but not what that holds: nobody else could have put that there.
     """
-    if not os.path.lexists(folder):
+    outer = _found(path)
+    if outer is None:
         return
-    found = os.lstat(folder)
-    _check_folder(folder, found, owners)
-    _check_writers(folder, found, owners)
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        found = os.lstat(path)
-        _check_either(path, found, owners)
-        _check_writers(path, found, owners)
+    _check_place(path, outer, owners)
+    if stat.S_ISDIR(outer.st_mode):
+        for each, found in _inner(path):
+            _check_place(each, found, owners)
 
 
 def check_way(path: str) -> None:
@@ -120,8 +118,9 @@ def _check_either(path: str, found: os.stat_result, owners: AbstractSet[int]) ->
         raise _untrusted(_kind(found), path, found, _belongs(found))
 
 
-def _check_writers(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
-    anyone = found.st_mode & stat.S_IWOTH
+def _check_place(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
+    _check_either(path, found, owners)
+    anyone = bool(found.st_mode & stat.S_IWOTH)
     if anyone or (found.st_mode & stat.S_IWGRP and not _members(found.st_gid) <= owners):
         raise _untrusted(_kind(found), path, found, "others may write to it")
 
@@ -137,6 +136,25 @@ def _belongs(found: os.stat_result) -> str:
 def _untrusted(err_type: str, path: str, found: os.stat_result, why: str) -> Failure:
     detail = {"path": path, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
     return Failure(err_type, "{} is not relied on: {}.".format(path, why), detail=detail)
+
+
+def _found(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _inner(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
+    """All that is in a folder, but for what another core removes meanwhile."""
+    try:
+        names = sorted(os.listdir(folder))
+    except PermissionError:
+        raise _untrusted("untrusted_dir", folder, os.lstat(folder), "it can't be read")
+    for path in [os.path.join(folder, name) for name in names]:
+        found = _found(path)
+        if found is not None:
+            yield path, found
 
 
 def _members(gid: int) -> Set[int]:

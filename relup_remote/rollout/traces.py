@@ -5,6 +5,7 @@ import os
 import traceback
 from pathlib import Path
 
+from relup_remote.core.files import private_dir
 from relup_remote.core.protocol import Failure
 
 _log = logging.getLogger("relup_remote")
@@ -24,10 +25,11 @@ def internal_error(error: Exception, name: str, stage: str, folder: Path | None 
     path = (folder or default_folder()) / f"{name}.traceback"
     detail = {"error": f"{type(error).__name__}: {error}"}
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dir(str(path.parent))
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
             traceback.print_exception(error, file=file)
         detail["traceback"] = str(path)
-    except OSError as problem:
+    except (OSError, Failure) as problem:
         detail["traceback"] = f"could not be written: {problem}"
     return Failure("internal_error", detail=detail, stage=stage)

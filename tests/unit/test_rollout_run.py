@@ -88,6 +88,17 @@ def test_what_nobody_foresaw_is_a_row_and_its_traceback_a_file(tmp_path: Path) -
     assert "in run" in written.read_text()
 
 
+def test_a_traceback_is_not_written_where_others_may(tmp_path: Path) -> None:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    folder.chmod(0o777)
+    hosts = fleet("status", ZeroDivisionError("oh"), result("ok"), result("ok"))
+    row = Runner(hosts.connect, traces_folder=folder).at_once(jobs("status"))[0]
+    assert row["error"]["err_type"] == "internal_error"
+    assert "untrusted_dir" in row["error"]["detail"]["traceback"]
+    assert list(folder.iterdir()) == []
+
+
 def test_an_outcome_that_is_none_is_not_believed() -> None:
     row = Runner(Fleet({("n1", "status"): {"event": "result", "outcome": "splendid"}}).connect).one(jobs("status")[0])
     assert (row["outcome"], row["error"]["err_type"]) == ("failed", "protocol_mismatch")

@@ -18,7 +18,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Unpacks bin, lib, releases and erts-* beside the final place and renames: the tree is there whole or not at all.
 
     A tree that is there already, whole and from the same tarball, is left as it is; one that is not is replaced, unless
-    the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, disk_full, no_write_permission.
+    the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, sha256_mismatch, disk_full,
+    no_write_permission.
     """
     # Late, for most requests read no archive.
     from .. import archive  # noqa: PLC0415
@@ -38,11 +39,12 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     except OSError as error:
         raise writing_failure(error, parent, "cannot_create_dir")
     try:
-        done = archive.extract(context.staged, temporary, on_progress=_progress(context))
+        sha256 = context.tarball["sha256"]
+        done = archive.extract(context.staged, temporary, on_progress=_progress(context), expected_sha256=sha256)
         found = release.read_tree(temporary).version
         if found != context.target:
             raise Failure("bad_tarball", "The tree says it is {}, not {}.".format(found, context.target))
-        stamp = dict(tree_size(temporary), sha256=context.tarball["sha256"], version=found)
+        stamp = dict(tree_size(temporary), sha256=sha256, version=found)
         write_whole(os.path.join(temporary, STAMP), json.dumps(stamp, sort_keys=True).encode("utf-8"), 0o644)
         # As open as any release: what runs from it may be another user's command line tool.
         os.chmod(temporary, 0o755)  # noqa: S103

@@ -141,6 +141,8 @@ def test_small_files(tmp_path: Path) -> None:
     assert files.read_small(str(tmp_path / "a"), 2) == b"ab"
     assert files.read_small(str(tmp_path / "absent")) is None
     assert files.read_small(str(tmp_path)) is None
+    os.mkfifo(tmp_path / "pipe")
+    assert files.read_small(str(tmp_path / "pipe")) == b""
 
 
 def test_room_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The core on a host: sent once, kept, checked, and run from where nobody can disturb it."""
 
 import hashlib
+import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.host import Host, bootstrap, session
 from relup_remote.host.payload import Payload
 
+from ..core.others import NOBODY, as_root
 from .ssh_server import Server
 
 
@@ -130,9 +133,10 @@ def test_two_controllers_at_once(server: Server, core: Payload, other_core: Payl
     assert not list(server.cache.glob("*.part"))
 
 
-def test_folder_that_others_may_write_is_refused(server: Server, core: Payload) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o755])
+def test_folder_that_is_open_to_others_is_refused(server: Server, core: Payload, mode: int) -> None:
     server.cache.mkdir(parents=True)
-    server.cache.chmod(0o777)
+    server.cache.chmod(mode)
     found = failure(server, core)
     assert (found.err_type, found.stage) == ("untrusted_dir", "connect")
     assert found.detail["path"] == str(server.cache)
@@ -163,6 +167,34 @@ def test_link_in_place_of_the_core_is_not_followed(server: Server, core: Payload
     facts(server, core)
     assert session.compiled(core).content in sent
     assert not kept.is_symlink()
+
+
+def pipe_in_place_of(path: Path) -> None:
+    """A pipe that only we can open."""
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda kept: kept.chmod(0o666), id="which others may write"),
+        pytest.param(lambda kept: os.chown(kept, NOBODY, NOBODY), id="of another user", marks=as_root),
+        pytest.param(pipe_in_place_of, id="that is a pipe"),
+    ],
+)
+def test_kept_core_that_another_may_have_made_is_replaced(
+    server: Server, core: Payload, sent: list[bytes], spoil: Callable[[Path], object]
+) -> None:
+    facts(server, core)
+    (kept,) = server.cache.iterdir()
+    spoil(kept)
+    sent.clear()
+    facts(server, core)
+    assert session.compiled(core).content in sent
+    (kept,) = server.cache.iterdir()
+    assert kept.is_file()
+    assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (os.geteuid(), 0o600)
 
 
 def test_home_that_does_not_exist_is_no_obstacle(server: Server, core: Payload) -> None:
