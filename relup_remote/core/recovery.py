@@ -32,6 +32,7 @@ from .files import remove_file, remove_tree
 from .history import is_of_this_vm, last_change, mirror, succeeded
 from .protocol import ERRORS, Failure
 from .steps.apply import follow, read_outcome
+from .steps.restart import restart
 
 UNFINISHED_CALLBACKS = ("post_upgrade_failed", "post_upgrade_module_not_loaded", "marker_failed")
 
@@ -71,8 +72,11 @@ def finish_rows(context: Context, wait: bool) -> None:
             return
         text = "A hop begun by run {} is under way; waiting for it.".format(pending[-1]["run"])
         context.emit({"event": "note", "message": text})
-        follow(context)
-        context.agent.release()
+        outcome = follow(context)
+        if outcome is not None and outcome.get("restart"):
+            restart(context)
+        else:
+            context.agent.release()
     for row in pending:
         _finish(context, row, _ending(context, row))
     if pending:

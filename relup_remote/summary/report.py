@@ -74,6 +74,10 @@ def _hop(hop: Mapping[str, Any]) -> str:
         for instruction in hop.get("instructions", ())
     ]
     title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
-    suspended = hop.get("suspended_ms")
-    end = f"\nprocesses were suspended for {suspended:.1f} ms in all" if suspended is not None else ""
-    return f"{title}\n{table(headers, lines)}{end}"
+    return "\n".join([title, table(headers, lines), *_noticeable(hop)])
+
+
+def _noticeable(hop: Mapping[str, Any]) -> Iterator[str]:
+    """What clients may have noticed of a hop that has run."""
+    if hop.get("suspended_ms") is not None:
+        yield f"processes stood still for {hop['suspended_ms']:.1f} ms in all, modules were swapped in {hop['swap_ms']:.1f} ms"

@@ -167,13 +167,20 @@ def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same
         {"n": 1, "text": "{load_module,emqx}", "does": "load 1 module", "seconds": 0.01, "status": "done"},
         {"n": 2, "text": "{apply,m,f,[]}", "does": "call m:f/0", "seconds": None, "status": "planned"},
     ]
-    hop = {"file": "a.relup", "from": "1.0", "target": "1.1", "instructions": instructions, "suspended_ms": 3}
+    hop = {
+        "file": "a.relup",
+        "from": "1.0",
+        "target": "1.1",
+        "instructions": instructions,
+        "suspended_ms": 3,
+        "swap_ms": 0.25,
+    }
     shown = report.hops([row("n1", hop=hop), row("n2", hop=hop), row("n3")])
     lines = shown.splitlines()
     assert lines[0] == "n1, n2: hop 1.0 -> 1.1, a.relup"
     assert lines[3].split() == ["1", "{load_module,emqx}", "load", "1", "module", "done", "10", "ms"]
     assert lines[4].split() == ["2", "{apply,m,f,[]}", "call", "m:f/0", "planned"]
-    assert lines[-1] == "processes were suspended for 3.0 ms in all"
+    assert lines[-1] == "processes stood still for 3.0 ms in all, modules were swapped in 0.2 ms"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ class Agent:
         report = self._call("preflight", [request], timeout)
         return {
             "problems": [_failure(problem) for problem in report["problems"]],
-            "warnings": [_plain(warning) for warning in report["warnings"]],
+            "warnings": [_warning(warning) for warning in report["warnings"]],
             "instructions": [_plain(instruction) for instruction in report["instructions"]],
             "modules": sorted(_plain(name) for name in report["modules"]),
         }
@@ -144,7 +144,7 @@ class Agent:
         self._follows = True
         seen = 0
         while clock():
-            answer = self._call("await", [seen, _POLL_MS], _POLL_MS / 1000 + 30)
+            answer = self._call("await", [seen, _POLL_MS, self.core], _POLL_MS / 1000 + 30)
             if answer == "gone":
                 return None
             events, seen, outcome = answer
@@ -188,6 +188,12 @@ def _failure(problem: Dict[Any, Any]) -> Failure:
     detail = dict(plain["detail"], instruction=plain["n"]) if plain["n"] else dict(plain["detail"])
     message = "Instruction {}: {}".format(plain["n"], plain["message"]) if plain["n"] else plain["message"]
     return Failure(err_type, message, detail=detail)
+
+
+def _warning(warning: Dict[Any, Any]) -> Dict[str, Any]:
+    failure = _failure(warning)
+    failure.stage = "apply"
+    return failure.to_json()
 
 
 def _plain(value: Any) -> Any:

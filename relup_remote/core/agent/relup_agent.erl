@@ -10,10 +10,10 @@
 %%     relup_agent_text         words
 %%
 %% All of them are loaded under names that nothing in the VM has. `start/1` runs the hop in processes of its own, which
-%% outlive the core and its connection; `await/2` tells how it goes, to whoever asks, since the coordinator is found by its
+%% outlive the core and its connection; `await/3` tells how it goes, to whoever asks, since the coordinator is found by its
 %% registered name and not by the module, whose name differs from load to load.
 %%
-%%     coordinator  registered; keeps the events and what would have to be taken back, answers await/2, writes the outcome
+%%     coordinator  registered; keeps the events and what would have to be taken back, answers await/3, writes the outcome
 %%      ├ worker    runs the hop: code changes, code path, callbacks, marker
 %%      └ undoer    takes it back when the worker has failed, or was killed
 %%
@@ -49,7 +49,7 @@
 %% restarts), timeout (milliseconds for one answer, or one application to stop or start), core (the core's node, or none).
 -module(relup_agent).
 
--export([preflight/1, start/1, await/2, release/0, write_whole/2]).
+-export([preflight/1, start/1, await/3, release/0, write_whole/2]).
 
 -import(relup_agent_text, [text/2, short/1]).
 
@@ -68,13 +68,14 @@ start(Req) ->
         {'DOWN', Ref, process, Pid, Reason} -> {failed, short(Reason)}
     end.
 
-%% {Events, Next, running | Outcome}: the events from number Since on, waiting up to Ms for one; `gone` without a hop.
-await(Since, Ms) ->
+%% {Events, Next, running | Outcome}: the events from number Since on, waiting up to Ms for one; `gone` without a hop. Core
+%% is the node of who asks, or none: from now on it is that core which restarts the VM if need be.
+await(Since, Ms, Core) ->
     case whereis(?NAME) of
         undefined -> gone;
         Pid ->
             Ref = monitor(process, Pid),
-            Pid ! {await, {self(), Ref}, Since},
+            Pid ! {await, {self(), Ref}, Since, Core},
             receive
                 {Ref, Answer} -> demonitor(Ref, [flush]), Answer;
                 {'DOWN', Ref, process, Pid, _} -> gone
@@ -107,7 +108,8 @@ coordinator(Caller, Req) ->
             Note = fun(What) -> Self ! {note, What} end,
             {_, Worker} = spawn_monitor(fun() -> exit({outcome, relup_agent_hop:run(Req, Note)}) end),
             Started = now_us(),
-            State = #{req => Req, ledger => relup_agent_undo:ledger(), events => 0, waiting => [], started => Started},
+            State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(), waiting => [],
+                      started => Started},
             {Result, Next} = until_down(Worker, State),
             ended(Result, Next)
     catch
@@ -118,7 +120,7 @@ coordinator(Caller, Req) ->
 until_down(Ref, State) ->
     receive
         {note, Note} -> until_down(Ref, answer_all(running, noted(Note, State)));
-        {await, From, Since} -> until_down(Ref, answer(running, From, Since, State));
+        {await, From, Since, Core} -> until_down(Ref, answer(running, From, Since, State#{core := Core}));
         {release, {Pid, Tag}} -> Pid ! {Tag, busy}, until_down(Ref, State);
         {'DOWN', Ref, process, _, Reason} -> {Reason, State}
     end.
@@ -163,7 +165,7 @@ settle(#{result := Result, restart := Restart} = Outcome, #{req := Req} = State)
     Written = (catch write_outcome(Outcome, Req)),
     Next = answer_all(Outcome, State),
     case Restart of
-        true -> watch(Req), linger(Outcome, Next, fun() -> restart(Req) end);
+        true -> watch(Next), linger(Outcome, Next, fun() -> restart(Req) end);
         false when Written =:= ok -> ok;
         false -> linger(Outcome, Next, fun() -> ok end)
     end.
@@ -171,9 +173,13 @@ settle(#{result := Result, restart := Restart} = Outcome, #{req := Req} = State)
 %% Until whoever asked for the hop has let go of it; Then when nobody is there to.
 linger(Outcome, State, Then) ->
     receive
-        {await, From, Since} -> linger(Outcome, answer(Outcome, From, Since, State), Then);
+        {await, From, Since, Core} ->
+            Next = answer(Outcome, From, Since, State#{core := Core}),
+            watch(Next),
+            linger(Outcome, Next, Then);
         {release, _} -> ok;
-        {nodedown, _} -> Then()
+        {nodedown, Core} when Core =:= map_get(core, State) -> Then();
+        {nodedown, _} -> linger(Outcome, State, Then)
     after ?LINGER -> Then()
     end.
 
