@@ -1,0 +1,93 @@
+"""The `.app` and `.rel` files of a release, read as Erlang reads them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relup_remote.hops.app_file import App, SpecError, read_app, read_rel
+
+from .core.vm import OTPS, SYSTEM
+from .erlang_says import facts, lib_dir
+
+SCRIPT = "app_facts.script"
+
+ODD = """%% -*- coding: utf-8 -*-
+{application, 'odd-app',
+ [{description, "A \\"full stop. and \\x{416}\\n"}, {vsn, "1.0"}, {id, []}, {maxT, infinity}, {limit, 1.5},
+  {bits, 16#ff}, {modules, [odd, 'Elixir.Odd.Module', 'größe', 'it\\'s']}, {registered, []},
+  {applications, [kernel, stdlib, ssl]}, {optional_applications, [ssl]},
+  {modules, [the_second_of_a_key]},
+  {env, [{map, #{a => <<"b">>, "c" => $d}}, {nested, [{[]}]}]}, {mod, {odd, []}}]}.
+"""
+
+
+@pytest.mark.parametrize("otp", OTPS)
+def test_all_of_otp_is_read_as_erlang_reads_it(otp: str, tmp_path: Path) -> None:
+    installed = OTPS[otp]()
+    paths = sorted(lib_dir(installed).glob("*/ebin/*.app"))
+    said = facts(installed, SCRIPT, paths, tmp_path)
+    assert len(said) == len(paths) >= 3
+    assert {path: as_said(read_app(path.read_bytes())) for path in paths} == said
+
+
+def test_all_that_may_stand_in_such_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "odd-app.app"
+    path.write_text(ODD)
+    found = read_app(path.read_bytes())
+    assert as_said(found) == facts(SYSTEM, SCRIPT, [path], tmp_path)[path]
+    assert found == App("odd-app", ["odd", "Elixir.Odd.Module", "größe", "it's"], ["kernel", "stdlib", "ssl"], ["ssl"])
+
+
+def as_said(app: App) -> tuple[object, ...]:
+    lists = (app.modules, app.applications, app.optional)
+    return (app.name.encode(), *([name.encode() for name in names] for names in lists))
+
+
+def test_what_is_left_out_is_empty() -> None:
+    assert read_app(b"{application, a, []}.") == App("a", [], [], [])
+    assert read_app(b"{application, a, [modules, {applications}, {[], []}]}.") == App("a", [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "describes no application"),
+        (b"garbage", "is not understood"),
+        (b"{application, a, [", "is not understood"),
+        (b"{application, a, []}. {application, b, []}.", "describes no application"),
+        (b'{application, "a", []}.', "describes no application"),
+        (b"{application, a}.", "describes no application"),
+        (b"{release, a, []}.", "describes no application"),
+        (b"{application, a, [{modules, m}]}.", "has modules that are no list of names"),
+        (b'{application, a, [{applications, ["kernel"]}]}.', "has applications that are no list of names"),
+        (b"[" * 100_000, "is not understood"),
+        (b"\xff", "is not understood"),
+    ],
+)
+def test_what_is_no_application(content: bytes, reason: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_app(content)
+    assert caught.value.reason == reason
+
+
+@given(st.one_of(st.binary(), st.text(alphabet="{}[],.\"'ab \\#=>").map(str.encode)))
+def test_whatever_else_is_in_a_file_is_refused(content: bytes) -> None:
+    for read in (read_app, read_rel):
+        with pytest.raises(SpecError):
+            read(content)
+
+
+def test_a_release() -> None:
+    text = b'{release, {"emqx", "5.10.5"}, {erts, "15.2"},\n [{kernel, "10.2"}, {\'odd-app\', "1.0", load}]}.\n'
+    assert read_rel(text) == [("kernel", "10.2"), ("odd-app", "1.0")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{release, a}.", b"{release, a, b, c}.", b"{release, a, b, [kernel]}.", b"{release, a, b, [{kernel}]}."],
+)
+def test_what_is_no_release(content: bytes) -> None:
+    with pytest.raises(SpecError, match="describes no release"):
+        read_rel(content)
