@@ -1,4 +1,4 @@
-"""Payload, shipped to hosts (Python 3.6 and up, standard library only): reading a release, deployed or in its tarball.
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the files of a release, and which one boots.
 
 The files are those of section "releases/" of an EMQX install: emqx_vars, BUILD_INFO and the .rel file.
 """
