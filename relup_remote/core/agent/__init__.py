@@ -139,12 +139,17 @@ class Agent:
         if answer != "started":
             raise Failure("internal_error", "The hop did not start.", detail={"reason": show(answer)})
 
-    def wait(self, on_event: Callable[[Event], None], clock: Callable[[], bool]) -> Optional[Dict[str, Any]]:
-        """Follows the hop in the VM to its end; None when there is none. `clock` says whether to wait on."""
+    def wait(self, on_event: Callable[[Event], None], left: Callable[[], float]) -> Optional[Dict[str, Any]]:
+        """Follows the hop in the VM to its end; None when there is none. `left` says for how many more seconds.
+
+        Raises `Failure` hop_timeout.
+        """
         self._follows = True
         seen = 0
-        while clock():
-            answer = self._call("await", [seen, _POLL_MS, self.core], _POLL_MS / 1000 + 30)
+        seconds = left()
+        while seconds > 0:
+            poll = min(_POLL_MS, 1 + int(seconds * 1000))
+            answer = self._call("await", [seen, poll], poll / 1000 + 30)
             if answer == "gone":
                 return None
             events, seen, outcome = answer
@@ -152,6 +157,7 @@ class Agent:
                 on_event(_plain(event))
             if outcome != "running":
                 return outcome_of(outcome)
+            seconds = left()
         raise Failure("hop_timeout", changed=True)
 
     def release(self) -> None:

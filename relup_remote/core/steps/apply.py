@@ -65,7 +65,7 @@ def follow(context: Context) -> Optional[Dict[str, Any]]:
 
     while True:
         try:
-            outcome = context.agent.wait(show, lambda: time.monotonic() < deadline)
+            outcome = context.agent.wait(show, lambda: deadline - time.monotonic())
             return outcome or read_outcome(context.site)
         except Failure as failure:
             if failure.err_type not in ("node_unreachable", "call_timeout"):
