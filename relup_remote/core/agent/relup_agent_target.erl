@@ -96,7 +96,7 @@ compile_helper(Mod, Source) ->
 %% What would be loaded as Mod: {ok, Beam} | {error, Type, Format, Args}. The target's come before helpers.
 module(Mod, #{facts := #{modules := Modules}, helpers := Helpers} = Target) ->
     case {maps:find(atom_to_binary(Mod, utf8), Modules), maps:find(Mod, Helpers)} of
-        {{ok, #{error := Why}}, _} -> {error, bad_beam, "~p of the target can't be read: ~ts.", [Mod, Why]};
+        {{ok, #{error := Why}}, _} -> {error, bad_beam, "~p of the target ~ts.", [Mod, Why]};
         {{ok, Facts}, _} -> of_target(Mod, Facts, Target);
         {error, {ok, Compiled}} -> Compiled;
         {error, error} -> {error, module_not_found, "~p is neither in the target nor a helper of the catalogue.", [Mod]}
@@ -130,7 +130,7 @@ modules(#{facts := #{modules := Modules}}) -> Modules.
 %% {ok, Facts} | {error, Format, Args}.
 app(App, #{facts := #{apps := Apps}}) ->
     case maps:find(App, Apps) of
-        {ok, #{error := Why}} -> {error, "The .app file of ~ts can't be read: ~ts.", [App, Why]};
+        {ok, #{error := Why}} -> {error, "The .app file of ~ts ~ts.", [App, Why]};
         {ok, Facts} -> {ok, Facts};
         error -> {error, "The target has no application ~ts.", [App]}
     end.
