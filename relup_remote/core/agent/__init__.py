@@ -149,7 +149,7 @@ class Agent:
         seconds = left()
         while seconds > 0:
             poll = min(_POLL_MS, 1 + int(seconds * 1000))
-            answer = self._call("await", [seen, poll], poll / 1000 + 30)
+            answer = self._call("await", [seen, poll, self.core], poll / 1000 + 30)
             if answer == "gone":
                 return None
             events, seen, outcome = answer
