@@ -140,12 +140,16 @@ prepare([]) -> none;
 prepare(Beams) ->
     case code:prepare_loading([{Mod, Path, Code} || {Mod, #{path := Path, code := Code}} <- Beams]) of
         {ok, Prepared} -> Prepared;
-        {error, Why} -> throw({failed_to_load, "~0tP", [Why, 20]})
+        {error, Why} -> not_loaded(Why)
     end.
 
 finished(ok) -> ok;
 finished({module, _}) -> ok;
-finished({error, Why}) -> throw({failed_to_load, "~0tP", [Why, 20]}).
+finished({error, Why}) -> not_loaded(Why).
+
+not_loaded(badfile = Why) -> throw({bad_beam, "~0tP", [Why, 20]});
+not_loaded([{_, badfile} | _] = Why) -> throw({bad_beam, "~0tP", [Why, 20]});
+not_loaded(Why) -> throw({failed_to_load, "~0tP", [Why, 20]}).
 
 purge(Mod, #{kill_lingering := Kill}) ->
     (not erlang:check_old_code(Mod)) orelse code:soft_purge(Mod) orelse (Kill andalso killed(Mod)) orelse
