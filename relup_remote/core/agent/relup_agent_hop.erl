@@ -84,7 +84,9 @@ execute({_, {apply, Mod, Fun, Args}}, _, #{note := Note} = Ctx) ->
 execute({_, {callback, Callback}}, _, #{from := From, target_code := Target} = Ctx) ->
     {Fun, Args} = relup_agent_target:callback(Callback),
     Mod = relup_agent_target:callback_module(Target),
-    load_helper(Mod, Ctx),
+    try load_helper(Mod, Ctx)
+    catch throw:{_, Format, Why} -> throw({post_upgrade_module_not_loaded, Format, Why})
+    end,
     erlang:module_loaded(Mod) orelse throw({post_upgrade_module_not_loaded, "~p is not loaded.", [Mod]}),
     text("~0tP", [apply(Mod, Fun, [From | Args]), 12]);
 execute(none, paths, #{target_code := Target, note := Note}) ->
