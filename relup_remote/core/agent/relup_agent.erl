@@ -33,7 +33,7 @@
 %%     a code change after one of the latter  | no     | mixed   | no     | goes on    | boots base    | whole hop
 %%     callback                               | no     | new     | no     | goes on    | goes on       | callbacks, marker
 %%     marker                                 | no     | new     | no     | goes on    | goes on       | callbacks, marker
-%%     nothing: it takes longer than allowed  | -      | as far  | no     | goes on    | goes on       | waits for the hop
+%%     nothing: it takes longer than allowed  | -      | as far  | as far | goes on    | goes on       | waits for the hop
 %%     nothing: the marker is written         | -      | new     | yes    | goes on    | goes on       | nothing left
 %%
 %% as before: same modules, same processes, no connection lost. goes on: the VM stays up with its connections, but for
@@ -127,10 +127,23 @@ until_down(Ref, State) ->
 
 noted(Note, #{ledger := Ledger} = State) -> State#{ledger := relup_agent_undo:noted(Note, Ledger)}.
 
-ended({outcome, ok}, #{ledger := Ledger} = State) ->
+ended({outcome, ok}, State) -> succeeded(State);
+ended(Reason, State) ->
+    %% The file server renames for a caller that has died as well.
+    case is_marked(State) of
+        true -> succeeded(State);
+        false -> failed(Reason, State)
+    end.
+
+is_marked(#{ledger := #{stage := marker}, req := #{marker := Path, target := Version}}) ->
+    file:read_file(Path) =:= {ok, unicode:characters_to_binary(Version)};
+is_marked(_) -> false.
+
+succeeded(#{ledger := Ledger} = State) ->
     _ = relup_agent_undo:finish(Ledger),
-    settle((summary(State))#{result => success, undone => false, restart => false}, State);
-ended(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
+    settle((summary(State))#{result => success, undone => false, restart => false}, State).
+
+failed(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
     #{stage := Stage, piece := Piece, since := Since} = Ledger,
     {Type, Message} = failure(Reason, Stage, Piece),
     Entries = relup_agent_hop:entries(Piece, failed, Message, (now_us() - Since) / 1.0e6),
