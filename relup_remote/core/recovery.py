@@ -81,7 +81,7 @@ def finish_rows(context: Context, wait: bool) -> None:
         _finish(context, row, _ending(context, row))
     if pending:
         remove_file(context.site.outcome)
-    _remove_dead_work(context)
+    _remove_litter(context)
     mirror(context)
 
 
@@ -151,7 +151,10 @@ def _whereabouts(context: Context, row: Dict[str, Any]) -> str:
     return "The VM has started since; it runs from {}.".format(context.site.node.root)
 
 
-def _remove_dead_work(context: Context) -> None:
+def _remove_litter(context: Context) -> None:
+    # Only who holds the lock makes partial trees; work folders may belong to a core that only looks.
+    for tree in context.site.partial_trees():
+        remove_tree(tree)
     names = os.listdir(context.site.work) if os.path.isdir(context.site.work) else []
     for name in names:
         pid = name.rpartition("-")[2]

@@ -8,9 +8,10 @@ from .. import release
 from ..agent import outcome_of
 from ..context import Context
 from ..erlang import term
-from ..files import read_small, remove_file, remove_tree, sync_dir
+from ..files import read_small, remove_file, sync_dir
 from ..protocol import ERRORS, Failure
 from ..site import Site
+from .extract import discard
 from .restart import restart
 
 _LOOK_AGAIN = 0.2
@@ -31,7 +32,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     problems = _preflight(context, request)
     if problems:
         if context.deployed and release.marker(context.site.base) != context.target:
-            remove_tree(context.tree)
+            discard(context.tree)
         context.result.problems = problems
         raise problems[0]
     remove_file(context.site.outcome)

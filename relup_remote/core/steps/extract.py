@@ -29,7 +29,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     if _is_ours_and_whole(context.tree, context.tarball["sha256"]):
         return "unchanged", {"tree": context.tree}
     parent = os.path.dirname(context.tree)
-    temporary = os.path.join(parent, "{}{}-{}".format(PARTIAL, context.target, os.urandom(6).hex()))
+    temporary = _partial(context.tree)
     try:
         if not os.path.isdir(parent):
             os.mkdir(parent)
@@ -64,12 +64,33 @@ def _put_in_place(context: Context, temporary: str) -> None:
     if os.path.lexists(context.tree):
         if context.site.node is not None and (context.site.node.root + "/").startswith(context.tree + "/"):
             raise Failure("cannot_write_file", "The node runs from {}.".format(context.tree))
-        old = temporary + "-old"
+        old = _partial(context.tree)
         os.rename(context.tree, old)
     os.rename(temporary, context.tree)
     sync_dir(os.path.dirname(context.tree))
     if old is not None:
         remove_tree(old)
+
+
+def discard(tree: str) -> None:
+    """Removes a deployed tree, if it is there. Raises `Failure`.
+
+    The name goes first: a removal that is cut short leaves a partial tree, never a part of a deployed one.
+    """
+    partial = _partial(tree)
+    try:
+        os.rename(tree, partial)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise writing_failure(error, tree)
+    remove_tree(partial)
+
+
+def _partial(tree: str) -> str:
+    """A name beside a tree, for what is not whole yet, or not any more."""
+    folder, version = os.path.split(tree)
+    return os.path.join(folder, "{}{}-{}".format(PARTIAL, version, os.urandom(6).hex()))
 
 
 def _progress(context: Context) -> Any:

@@ -8,9 +8,10 @@ from typing import Any, Dict, Tuple
 
 from .. import release
 from ..context import Context
-from ..files import remove_file, remove_tree, sync_dir
+from ..files import remove_file, sync_dir
 from ..history import half_done
 from ..protocol import Failure
+from .extract import discard
 from .restart import restart
 
 
@@ -36,6 +37,6 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     removed = []
     if context.option("purge") and version is not None:
         # Only now: until it had stopped, the node ran from the tree.
-        remove_tree(release.tree_of(base, version))
+        discard(release.tree_of(base, version))
         removed.append(release.tree_of(base, version))
     return "ok", {"marker": version, "booted": wanted, "removed": removed}
