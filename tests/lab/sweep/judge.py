@@ -49,14 +49,14 @@ def survive(scene: Scene, scenario: Scenario, moments: Collection[Moment]) -> No
 
 def whole_on_disk(machine: Machine, releases: Releases, allowed: Mapping[str, Manifest]) -> None:
     """Every tree under a release's name is whole, or was not before; the marker is absent, or names a whole one."""
-    for name, path in disk.trees(machine.root).items():
-        if not name.startswith(disk.TEMPORARY):
-            found = disk.manifest(path)
-            off = disk.difference(found, releases.manifests.get(name, {}))
-            if off and found != allowed.get(name):
-                raise Mixed(f"the tree {name} is not whole: {off}")
     marked = disk.marker(machine.root)
-    if marked is not None and (marked not in disk.trees(machine.root) or marked in allowed):
+    trees = {name: path for name, path in disk.trees(machine.root).items() if not name.startswith(disk.TEMPORARY)}
+    for name, path in trees.items():
+        found = disk.manifest(path)
+        off = disk.difference(found, releases.manifests.get(name, {}))
+        if off and (name == marked or found != allowed.get(name)):
+            raise Mixed(f"the tree {name} is not whole: {off}")
+    if marked is not None and marked not in trees:
         raise Mixed(f"the marker names {marked!r}, which is not there")
 
 

@@ -1,9 +1,10 @@
 """The whole sweep: what is to be killed when, on as many machines as there are, and what came of it."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -44,6 +45,23 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """So many points of a scenario, each with as many moments as it has ``lives``."""
+
+    scenario: Scenario
+    points: int
+    lives: int = 1
+
+    def moments(self, run: Sequence[Event], seed: int) -> Iterator[tuple[Moment, ...]]:
+        """The moments of each point, from what the command does when nothing interrupts it."""
+        chance = random.Random(f"{seed} {self.scenario.name} {self.lives}")
+        chosen = choose(run, self.points * self.lives, chance)
+        if self.lives > 1:
+            chance.shuffle(chosen)
+        return zip(*(chosen[life :: self.lives] for life in range(self.lives)), strict=True)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a case: ``recovered``, ``mixed`` or ``lost``, and why."""
 
@@ -61,10 +79,18 @@ class Sweep:
         self._points = points
         self._seed = seed
 
-    def cases(self) -> list[Case]:
-        """All points: each command is run once to its end, to see what there is to interrupt."""
-        runs = dict(zip(SCENARIOS, self._each(SCENARIOS, self._traced), strict=True))
-        return list(cases(runs, self._points, self._seed))
+    def cases(self, only: Collection[int] = ()) -> list[Case]:
+        """All points, or those with the numbers given. Each command is run once to its end, to see what it does."""
+        numbers = count(1)
+        planned = [(plan, [next(numbers) for _ in range(plan.points)]) for plan in plans(self._points)]
+        wanted = [(plan, mine) for plan, mine in planned if mine and (not only or set(mine) & set(only))]
+        runs = self._each([plan.scenario for plan, _ in wanted], self._traced)
+        found = [
+            Case(number, plan.scenario, moments)
+            for (plan, mine), run in zip(wanted, runs, strict=True)
+            for number, moments in zip(mine, plan.moments(run, self._seed), strict=True)
+        ]
+        return [case for case in found if not only or case.number in only]
 
     def outcomes(self, cases: Sequence[Case]) -> list[Outcome]:
         """What became of each."""
@@ -104,20 +130,10 @@ class Sweep:
             return list(pool.map(on_a_free_one, items))
 
 
-def cases(runs: Mapping[Scenario, Sequence[Event]], points: int, seed: int) -> Iterator[Case]:
-    """The points, numbered, from what each scenario's command does when nothing interrupts it."""
-    chance = random.Random(seed)
-    first = SCENARIOS[0]
-    twice = round(points * TWICE)
-    counts = {scenario: round(points * SHARES.get(scenario.name, 0)) for scenario in runs}
-    counts[first] = points - twice - sum(counts.values())
-    number = 0
-    for scenario, run in runs.items():
-        for moment in choose(run, counts[scenario], chance):
-            number += 1
-            yield Case(number, scenario, (moment,))
-    pairs = choose(runs[first], 2 * twice, chance)
-    chance.shuffle(pairs)
-    for one, other in zip(pairs[::2], pairs[1::2], strict=True):
-        number += 1
-        yield Case(number, first, (one, other))
+def plans(points: int) -> Iterator[Plan]:
+    """How so many points are shared out."""
+    usual, *others = SCENARIOS
+    planned = [Plan(usual, round(points * TWICE), lives=2)]
+    planned += [Plan(scenario, round(points * SHARES[scenario.name])) for scenario in others]
+    yield Plan(usual, points - sum(plan.points for plan in planned))
+    yield from planned
