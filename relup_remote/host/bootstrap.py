@@ -5,7 +5,7 @@ It is called with the core's digest, its size in bytes, and the user to become o
 
     {"event": "core", "have": true}                     the core is here
     {"event": "core", "have": false, "bytecode": "…"}   send it; the magic number of our bytecode, in hex
-    {"event": "core", "error": {…}}                     it can't be run: `err_type`, `detail`; perhaps after `have`
+    {"event": "core", "error": {…}}                     it can't be run; perhaps after `have`
 
 and then is the core, whose input and output are the rest of both streams. What is sent is a line of JSON and the bytes
 it announces: `null` and the core itself, or, from a controller with the same bytecode, `{"bytes": n, "sha256": "…"}`
@@ -32,12 +32,11 @@ FORGOTTEN = 86400
 
 
 class Refused(Exception):
-    """The core can't be run here: `err_type` and `detail` as in the protocol."""
+    """The core can't be run here: `error` is as in the protocol, the `message` the err_type's own where not given."""
 
-    def __init__(self, err_type: str, detail: Dict[str, Any]) -> None:
+    def __init__(self, err_type: str, detail: Dict[str, Any], message: Optional[str] = None) -> None:
         super().__init__(err_type)
-        self.err_type = err_type
-        self.detail = detail
+        self.error = {"err_type": err_type, "detail": detail, "message": message}
 
 
 def launch(digest: str, size: int, user: str) -> int:
@@ -47,7 +46,7 @@ def launch(digest: str, size: int, user: str) -> int:
             become(user)
         core = obtain(digest, size)
     except Refused as refused:
-        say(error={"err_type": refused.err_type, "detail": refused.detail})
+        say(error=refused.error)
         return 1
     sys.path.insert(0, f"/proc/self/fd/{core}")
     from relup_remote.core.main import main
@@ -111,7 +110,7 @@ def cache_folder() -> Optional[str]:
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         detail = {"path": folder, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
-        raise Refused("untrusted_dir", detail)
+        raise Refused("untrusted_dir", detail, f"{folder} is not relied on: it is no folder of ours alone.")
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 

@@ -157,7 +157,7 @@ class _Core:
             raise Failure(name, detail={"looked_for": list(launcher.pythons(self._errand.python))})
         if name not in ERRORS:
             raise Failure("core_failed", detail={"error": error})
-        raise Failure(name, detail=error.get("detail"))
+        raise Failure(name, error.get("message"), detail=error.get("detail"))
 
     def _send_core(self, bytecode: Any) -> None:
         """Send the core: compiled, if the host has our kind of Python. It saves the host the work, and is done once."""

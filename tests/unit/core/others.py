@@ -40,6 +40,28 @@ def become_nobody() -> None:
 
 
 @contextlib.contextmanager
+def holding(take: Callable[[], object]) -> Iterator[int]:
+    """A process of the user `NOBODY` that holds what ``take`` gives it; its pid."""
+    (ready, say), (wait, go) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        become_nobody()
+        held = take()
+        os.write(say, b"1" if held else b"")
+        os.read(wait, 1)
+        os._exit(0)
+    os.close(say)
+    try:
+        assert os.read(ready, 1) == b"1"
+        yield child
+    finally:
+        for descriptor in (ready, wait, go):
+            os.close(descriptor)
+        os.waitpid(child, 0)
+
+
+@contextlib.contextmanager
 def claiming(folder: Path, root: str, name: str, *options: str, uid: int = NOBODY) -> Iterator[int]:
     """A process, made in ``folder``, that calls itself a VM of ``root`` and ``name``; its pid."""
     folder.chmod(0o755)

@@ -140,6 +140,7 @@ def test_folder_that_is_open_to_others_is_refused(server: Server, core: Payload,
     found = failure(server, core)
     assert (found.err_type, found.stage) == ("untrusted_dir", "connect")
     assert found.detail["path"] == str(server.cache)
+    assert str(server.cache) in found.message
     assert list(server.cache.iterdir()) == []
 
 
