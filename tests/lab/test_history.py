@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
+from lab.errors import LabError
 from lab.layout import Ports
 from tests.lab.cluster import (
     BASE,
@@ -245,6 +246,55 @@ def test_whoever_comes_next_says_what_became_of_it(
     results = [row.split()[3] for row in in_vm(lab, node)]
     assert results == (["hop_lost", "success"] if command == "upgrade" else ["hop_lost"])
     assert told(relup.run("logs", "--host", node)) == [("journal", result) for result in results]
+
+
+def failing(catalogue: Path) -> None:
+    """Let the gated hop of a catalogue fail where it can't be taken back any more."""
+    hop = catalogue / f"{BASE}-to-{FIRST}.relup"
+    text = hop.read_text()
+    hop.write_text(text.replace("{apply, emqx_dashboard, ready, []}", "{apply, erlang, error, [not_today]}"))
+    assert hop.read_text() != text
+
+
+def boot_of(lab: Lab, host: str) -> str | None:
+    """What a node that is up has of this boot alone, be it one within the same process; None while it is not up."""
+    try:
+        return lab.eval(host, "{emqx:is_running(), whereis(application_controller)}")
+    except LabError:
+        return None
+
+
+@pytest.mark.parametrize("command", ["status", "upgrade"])
+def test_a_vm_that_has_to_restart_although_the_core_is_gone(
+    lab: Lab, relup: Tool, tarball: Path, tmp_path: Path, node: str, command: str
+) -> None:
+    """The row ends with the outcome that the restart comes from, be it seen after the restart or waited for before."""
+    gate, catalogue = tmp_path / "gate", gated(tmp_path / "catalogue", tmp_path / "gate")
+    failing(catalogue)
+    options = ("--host", node, "--tarball", str(tarball), "--yes")
+    started = relup.start("upgrade", *options, "--catalogue", str(catalogue), "--on-failure", "restart")
+    until("the hop is under way", Path(f"{gate}.reached").exists)
+    dead = until("the lock names its owner", lambda: lock(lab, node))
+    os.kill(dead["pid"], signal.SIGKILL)
+    assert ended(started).status == 1
+    before = boot_of(lab, node)
+    if command == "upgrade":
+        next_one = relup.start("upgrade", *options)
+        until("the next one has the lock", lambda: (lock(lab, node) or dead)["run"] != dead["run"])
+        gate.touch()
+        ran = ended(next_one)
+        assert ran.status == 0, ran.stdout
+    else:
+        gate.touch()
+        until("the VM has restarted", lambda: boot_of(lab, node) not in (None, before))
+        until("the broker runs", lambda: str(boot_of(lab, node)).startswith("{true"))
+        ran = relup.run("status", "--host", node)
+        assert ran.row()["facts"]["state"] == "idle"
+    (recovered,) = ran.row()["facts"]["recovered"]
+    assert (recovered["result"], recovered["stage"]) == ("apply_failed", "apply")
+    results = ["apply_failed", *(["success"] if command == "upgrade" else [])]
+    assert told(relup.run("logs", "--host", node)) == [("journal", result) for result in results]
+    assert [row.split()[3] for row in in_vm(lab, node)] == results
 
 
 def test_what_is_finished_with_the_node_down_is_mirrored_when_it_is_up(
