@@ -38,11 +38,26 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
            end,
     Killed = [Pid || Pid <- [Changing], is_pid(Pid)],
     [exit(Pid, kill) || Pid <- Killed],
+    await_on_loads(Ms),
     Left = bring_back(Back),
     Silent = relup_agent_processes:resume(Suspended, Ms),
     [unload(Mod) || Mod <- Helpers],
     #{killed => [short(Pid) || Pid <- Killed], undone => not Firm andalso Left =:= [] andalso Silent =:= [],
       left => [short(How) || How <- lists:sublist(Left, 20)] ++ [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.
+
+%% An on_load that runs yet, for a hop whose process was killed, would have its module replace what is brought back. It
+%% runs in a process that the code server watches, up to Ms are waited for it.
+await_on_loads(Ms) ->
+    Refs = [monitor(process, Pid) || Pid <- watched_by_code_server()],
+    [receive {'DOWN', Ref, process, Pid, _} -> until_seen(Pid) after Ms -> ok end || Ref <- Refs],
+    %% What the code server does about it is done when it answers.
+    code:get_path().
+
+until_seen(Pid) -> lists:member(Pid, watched_by_code_server()) andalso until_seen(Pid).
+
+watched_by_code_server() ->
+    {monitors, Watched} = process_info(whereis(code_server), monitors),
+    [Pid || {process, Pid} <- Watched, is_pid(Pid)].
 
 %% Those that could not be: all that can be read are swapped at once.
 bring_back(Hows) ->
