@@ -112,7 +112,12 @@ class Invocation:
         if self._json:
             self.say(documents.text(documents.rows_document(self.command, self.run, rows)))
             return
-        parts = [(table or steps_table)(rows), report.hops(rows) if hops else "", recovered(rows), report.troubles(rows)]
+        parts = [
+            (table or steps_table)(rows),
+            report.hops(rows) if hops else "",
+            recovered(rows),
+            report.troubles(rows),
+        ]
         self.say("\n\n".join(part for part in parts if part))
 
     def show_document(self, document: Mapping[str, Any], text: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relup_remote.commands.history import intention as clearing
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows
@@ -13,6 +14,7 @@ from relup_remote.rollout.rows import Row
 from relup_remote.summary import json as documents
 from relup_remote.summary import report, tables, text
 from relup_remote.summary.progress import Progress
+from relup_remote.summary.recovered import recovered
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import result
 
@@ -107,6 +109,40 @@ def test_history_of_all_hosts_is_one_table_oldest_first() -> None:
     assert lines[2].split() == ["1970-01-01", "00:00:09", "n2", "1.0", "1.1", "in-progress"]
     assert tables.history(found, limit=1) == attempts[-1:]
     assert tables.history_table([]) == ""
+
+
+def test_a_row_that_ended_when_it_began_took_no_time_and_one_without_a_run_has_none() -> None:
+    """Rows of the plugin's have no run and no operator, nor has any other of theirs the columns for it."""
+    shown = tables.history_table([{"host": "n1", **attempt(1_000, 1_000, result="success", run=None, source="plugin")}])
+    assert shown.splitlines()[2].split() == ["1970-01-01", "00:00:01", "n1", "1.0", "1.1", "success", "0.0", "plugin"]
+
+
+def test_what_was_finished_is_told_a_sentence_an_attempt() -> None:
+    messages = [{"message": f"The upgrade by \x1b[1m{name} was left unfinished."} for name in ("alice", "bob")]
+    assert recovered(
+        [row("n1", "ok", recovered=messages), row("n2", "ok"), row("n3", "ok", recovered=messages[:1])]
+    ) == (
+        "n1: The upgrade by ?[1malice was left unfinished.\n"
+        "n1: The upgrade by ?[1mbob was left unfinished.\n"
+        "n3: The upgrade by ?[1malice was left unfinished."
+    )
+    assert recovered([row("n1", "ok")]) == ""
+
+
+def test_what_is_going_to_be_cleared_is_counted_for_each_host() -> None:
+    asked = [
+        row("n1", "ok", clearable={"journal": 3, "plugin": 12}),
+        row("n2", "ok", clearable={"journal": 0, "plugin": None}),
+        rows.of_failure("n3", Failure("host_unreachable", stage="connect")),
+        rows.skipped("n4", "interrupted"),
+    ]
+    assert clearing(asked).splitlines() == [
+        "the history of attempts is deleted, for good; attempts under way are kept",
+        "  n1: 3 in the host's journal, 12 in the node's emqx_relup_log",
+        "  n2: 0 in the host's journal, an unknown number in the node's emqx_relup_log",
+        "  n3: not known, No SSH connection to the host could be made.",
+        "  n4: not known, skipped",
+    ]
 
 
 def test_errors_are_told_in_full_and_those_of_several_hosts_once() -> None:
