@@ -11,7 +11,7 @@ from typing import Any
 
 from invoke.tasks import Task
 
-from relup_remote import inventory
+from relup_remote import failures, faults, inventory
 from relup_remote.commands import COMMANDS
 from relup_remote.commands.options import HELP, PLACEHOLDERS
 from relup_remote.core.protocol import ERRORS, ErrorSpec
@@ -104,10 +104,87 @@ In parentheses: what holds where a setting without a default is absent.
 """
 
 
+def failures_page() -> str:
+    """docs/failures.md: the state table, and every fault that is tried against it."""
+    states = failures.states()
+    modules = {state.failed_in: state.modules for state in states}
+    places = [
+        (
+            f"`{kind}`, {point}",
+            place.does,
+            *(_tried(faults.Cell(kind, point, fault), modules) for fault in faults.FAULTS),
+        )
+        for (kind, point), place in faults.PLACES.items()
+    ]
+    return f"""\
+# Failures
+
+{NOTE}
+What a hop leaves when it fails, by the point at which it failed. Whatever the point, nothing is left suspended, the
+history has a row that names the error, and the report names the instruction.
+
+{_table(failures.COLUMNS, states)}
+
+- **undone**: everything was taken back. The node has the same modules and the same processes as before, and no client
+  noticed; such a node is never restarted. Only a process that was asked to change its state and did not answer is
+  killed, for its state may be either; its supervisor starts it afresh.
+- **modules**: the code that runs is that of before (*old*), that of the hop (*new*), or part of it is the one and part
+  the other (*mixed*).
+- **marker**: whether it is written, so that the next boot is of the target.
+- *goes on*: the VM stays up with its connections. Only processes whose state could not be changed once another's had
+  are killed; their supervisors start them afresh, in the new code.
+- *boots base*: with `--on-failure restart` the VM restarts, and boots what the marker says: the release that it booted
+  before.
+- *whole hop*: the next upgrade runs all of it again. What has been loaded already is not loaded twice; `apply` and
+  callbacks have to bear repetition.
+- *waits for the hop*: when `--hop-timeout` is over, the command ends, the hop does not; the next command finishes its
+  row in the history.
+
+## What is tried
+
+The fault matrix (`tests/lab/faults`) causes each of these on a real node with clients on it, with both values of
+`--on-failure`, and compares the node with the table above.
+
+{_table(("fault", ""), faults.MEANINGS.items())}
+
+{_table(("instruction", "what happens there", *faults.FAULTS), places)}
+
+A dash: there is no such thing.
+
+{_listed(_left_out())}
+"""
+
+
+def _tried(cell: faults.Cell, modules: Mapping[str, str]) -> str:
+    """What a cell of the fault matrix comes to, in words; ``modules`` by the rows of the state table."""
+    if faults.meaningless(cell):
+        return "–"
+    end = faults.ending(cell)
+    words = {"old": "taken back", "mixed": "mixed", "new": "to be finished"}
+    known = {faults.DONE: "no failure", faults.TOO_LONG: "the hop goes on"}
+    return known.get(end) or f"{words[modules[end.failed_in]]}: `{end.result}`"
+
+
+def _left_out() -> list[str]:
+    """The combinations that are not tried, by why."""
+    found: dict[str, list[str]] = {}
+    for kind, point in faults.PLACES:
+        for fault in faults.FAULTS:
+            reason = faults.meaningless(faults.Cell(kind, point, fault))
+            if reason:
+                found.setdefault(reason, []).append(f"`{kind}` {point}, {fault}")
+    return [f"{reason}: {'; '.join(cells)}" for reason, cells in found.items()]
+
+
+def _listed(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}." for item in items)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "commands.md": commands_page,
     "inventory.md": inventory_page,
+    "failures.md": failures_page,
 }
 """The pages by file name."""
 
