@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import checks, history, recovery, release
 from .context import Context
-from .lock import Lock, held, holder
+from .lock import Lock, held, holder, taken_over
 from .protocol import COMMANDS, Failure, Step
 from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
 
@@ -56,22 +56,22 @@ def _done(context: Context, step: Step) -> None:
     context.emit(dict(step.to_json(), event="step"))
 
 
-def _locked(context: Context) -> Lock:
+@contextmanager
+def _locked(context: Context) -> Iterator[None]:
+    """Holds the node's lock; says so where whoever held it last is dead."""
     context.site.make_ours()
     owner = {key: context.request[key] for key in ("command", "operator", "run")}
-    return Lock(context.site.ours, owner)
+    with Lock(context.site.ours, owner) as lock:
+        if lock.taken_over is not None:
+            context.emit({"event": "note", "message": taken_over(lock.taken_over)})
+        yield
 
 
 # ------------------------------------------------------------------------------------------------ upgrade and its like
 
 
 def _upgrade(context: Context) -> None:
-    with _locked(context) as lock:
-        if lock.taken_over is not None:
-            text = "The lock of {operator} (run {run}) was taken over: its owner is dead."
-            context.emit(
-                {"event": "note", "message": text.format(**dict({"operator": "?", "run": "?"}, **lock.taken_over))}
-            )
+    with _locked(context):
         recovery.finish_rows(context, wait=True)
         recovery.refuse_during_hop(context)
         context.result.running = context.result.from_vsn = context.view.version()

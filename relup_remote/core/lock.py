@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from .files import writing_failure
 from .protocol import Failure
@@ -114,9 +114,17 @@ def _said(descriptor: int) -> Optional[Dict[str, Any]]:
 
 def held(by: Dict[str, Any]) -> Failure:
     """The failure that names the holder."""
+    return Failure("upgrade_in_progress", "{} works on this node since {}.".format(*_who_and_when(by)), detail=by)
+
+
+def taken_over(by: Dict[str, Any]) -> str:
+    """The sentence about a dead holder."""
+    return "The lock that {} held since {} was taken over: its owner is dead.".format(*_who_and_when(by))
+
+
+def _who_and_when(by: Dict[str, Any]) -> Tuple[str, str]:
+    who = "{} of {}".format(by.get("command", "another command"), by.get("operator", "someone"))
     since = by.get("since")
-    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since / 1000)) if isinstance(since, int) else "unknown"
-    message = "{} of {} works on this node since {}.".format(
-        by.get("command", "another command"), by.get("operator", "someone"), when
-    )
-    return Failure("upgrade_in_progress", message, detail=by)
+    if not isinstance(since, int):
+        return who, "unknown"
+    return who, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since / 1000))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import relup_remote
-from relup_remote.core.lock import FILE, Lock, held, holder
+from relup_remote.core.lock import FILE, Lock, held, holder, taken_over
 from relup_remote.core.protocol import Failure
 from relup_remote.core.trust import open_ours
 
@@ -95,6 +95,9 @@ def test_the_lock_of_a_killed_process_is_taken_over_and_told(tmp_path: Path) -> 
             assert lock.taken_over is not None
             assert lock.taken_over["pid"] == process.pid
             assert lock.taken_over["operator"] == "alice@desk"
+            said = taken_over(lock.taken_over)
+            assert said.startswith("The lock that upgrade of alice@desk held since 20")
+            assert said.endswith(" was taken over: its owner is dead.")
             found = holder(str(tmp_path))
             assert found is not None
             assert found["operator"] == "bob"
