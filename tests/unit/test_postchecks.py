@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import on_host
@@ -197,6 +198,18 @@ def test_the_base_of_deployed_trees_is_the_first_root(machine: Machine) -> None:
 
 def test_the_history_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert on_host.attempt(str(tmp_path)) is None
+
+
+def test_the_last_attempt_is_the_one_that_began_last_whatever_the_clock_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "relup_remote"
+    folder.mkdir()
+    history = Journal(str(folder))
+    for run, moment in (("first", 9_000), ("second", 1_000)):
+        monkeypatch.setattr(journals, "_now", lambda moment=moment: moment)
+        history.note(history.begin(run, "alice@desk", "1.0", "1.1", {}), {"changed": True})
+    assert (on_host.attempt(str(tmp_path)) or {})["run"] == "second"
 
 
 def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:

@@ -191,6 +191,16 @@ def test_a_row_without_a_vm_is_judged_by_the_clock(up: Node) -> None:
     context.close()
 
 
+def test_a_vm_that_did_not_answer_is_not_asked_once_more(up: Node) -> None:
+    """A rollback is there for nodes that hang: it must not wait for each of its questions."""
+    context = up.context()
+    context.result.running = None
+    context.link.close()
+    history.begin(context, {"rollback": True})
+    assert up.row("later")["vm"] is None
+    assert context.result.warnings == []
+
+
 # ------------------------------------------------------------------------------------------------ rows of dead cores
 
 Left = Callable[[Node], object]
