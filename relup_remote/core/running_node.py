@@ -11,6 +11,7 @@ node's only if its process listens there, and no process of another user does.
 import itertools
 import os
 import pwd
+import re
 from typing import AbstractSet, Dict, List, NamedTuple, Optional, Set
 
 from .erlang.link import Peer
@@ -171,14 +172,16 @@ class CommandLine:
 
     def kernel(self, key: str) -> Optional[str]:
         """The value of a parameter of the application kernel."""
-        for at, word in enumerate(self.words[:-2]):
-            if word == "-kernel" and key in self.words[at + 1 :]:
-                pairs = self.words[at + 1 :]
-                for name, value in zip(pairs[::2], pairs[1::2]):
-                    if name.startswith("-"):
-                        break
-                    if name == key:
-                        return value
+        inside, name = False, None
+        for word in self.words:
+            if name is not None:
+                if name == key:
+                    return word
+                name = None
+            elif word.startswith("-"):
+                inside = word == "-kernel"
+            elif inside:
+                name = word
         return None
 
 
@@ -216,7 +219,7 @@ def _peer(line: CommandLine, name: str, base: str, folder: str, uid: int) -> Pee
 
 
 def _number(text: Optional[str], default: int) -> int:
-    return int(text) if text is not None and text.isdigit() else default
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,5}", text) else default
 
 
 def _environment(folder: str) -> Dict[str, str]:
