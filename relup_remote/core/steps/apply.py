@@ -86,9 +86,9 @@ def read_outcome(site: Site, run: Optional[str] = None) -> Optional[Dict[str, An
         return None
     try:
         outcome = outcome_of(term.decode(content))
-    except (term.TermError, TypeError, ValueError):
+    except (term.TermError, TypeError, ValueError, RecursionError):
         return None
-    return outcome if run in (None, outcome.get("run")) else None
+    return outcome if isinstance(outcome.get("result"), str) and run in (None, outcome.get("run")) else None
 
 
 def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Dict[str, Any]]:
