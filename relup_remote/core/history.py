@@ -7,7 +7,7 @@ with them: when a row begins, when it ends, and, if the VM could not be asked ju
 from typing import Any, Callable, Dict, List, Optional
 
 from .context import Context
-from .erlang.term import Atom
+from .erlang.term import Atom, Opaque
 from .files import read_small
 from .plugin_log import PluginLog, run_of_ours
 from .protocol import Failure
@@ -95,8 +95,8 @@ def attempts(context: Context) -> List[Dict[str, Any]]:
 def merged(context: Context) -> List[Dict[str, Any]]:
     """The attempts of the journal and of the VM's table, oldest first, each once, with its ``source``.
 
-    Where one of the two can't be read, the result has a warning. Its facts say how many rows each has that `clear` would
-    remove, None where that is not known.
+    Where one of the two can't be read, the result has a warning. Its facts say how many rows `clear` would remove from
+    each, None where that is not known.
     """
     found = {
         "journal": _read(context, "The history", context.journal.rows),
@@ -158,6 +158,9 @@ def vm_of(context: Context) -> Optional[str]:
     try:
         controller = context.link.call("erlang", "whereis", [Atom("application_controller")])
     except Failure:
+        return None
+    if not isinstance(controller, Opaque):
+        # The VM is booting.
         return None
     parts = [boot.decode("ascii").strip(), str(node.os_pid), started.decode("ascii"), controller.raw.hex()]
     return "/".join(parts)

@@ -102,10 +102,9 @@ def _finish(context: Context, row: Dict[str, Any], ending: _Ending) -> None:
     context.journal.note(row["id"], dict(row["extra"], changed=ending.changed))
     context.journal.finish(row["id"], ending.result, ending.stage, ending.details, ending.at)
     what = "rollback" if row["options"].get("rollback") else "upgrade"
-    text = (
-        "The {} from {from_vsn} to {target_vsn} by {operator} (run {run}) was left unfinished; the history now says {}."
-    )
-    message = text.format(what, ending.result, **row)
+    versions = [row[name] or "an unknown version" for name in ("from_vsn", "target_vsn")]
+    text = "The {} from {} to {} by {operator} (run {run}) was left unfinished; the history now says {}."
+    message = text.format(what, *versions, ending.result, **row)
     recovered = {key: row[key] for key in ("run", "operator", "started_at", "from_vsn", "target_vsn")}
     recovered.update(result=ending.result, stage=ending.stage, details=ending.details, message=message)
     context.result.facts.setdefault("recovered", []).append(recovered)
