@@ -25,7 +25,7 @@ receive {'DOWN', Ref, _, _, _} -> ok end,
 _ENTRY = "relup_agent"
 
 _LOOKING = ("_text", "_processes", "_target", "_verify")
-_ACTING = ("_undo", "_hop", "_preflight", "")
+_ACTING = ("_crowd", "_undo", "_hop", "_preflight", "")
 """How the names of the agent's modules end: those that look at what is, and those that a hop needs besides."""
 
 

@@ -6,7 +6,8 @@
 %%     relup_agent_undo         taking back a hop that failed
 %%     relup_agent_verify       what the VM is after a hop; changes nothing
 %%     relup_agent_target       the hop's file, and the code that it would load
-%%     relup_agent_processes    processes, and changing many of them at once
+%%     relup_agent_processes    who the processes of a module are, and how they stand
+%%     relup_agent_crowd        changing the state of very many processes at once
 %%     relup_agent_text         words
 %%
 %% All of them are loaded under names that nothing in the VM has. `start/1` runs the hop in processes of its own, which

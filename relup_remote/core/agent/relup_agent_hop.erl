@@ -183,7 +183,7 @@ update_changed(Mod, Beam, Message, Note, Ms, Ctx) ->
     {Found, Problems} = relup_agent_processes:supervised([Mod], Ms),
     [throw(Problem) || Problem <- Problems],
     Swap = swapper(Mod, Beam, Ctx),
-    {Changed, Window, Failed} = relup_agent_processes:change(
+    {Changed, Window, Failed} = relup_agent_crowd:change(
         #{mod => Mod, message => Message, note => Note, swap => Swap,
           pids => lists:usort([Pid || {_, _, Pid} <- Found]), sups => lists:usort([Sup || {_, Sup, _} <- Found])}, Ms),
     Note({spent, suspended, Window}),

@@ -40,7 +40,7 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
     [exit(Pid, kill) || Pid <- Killed],
     await_on_loads(Ms),
     Left = bring_back(Back),
-    Silent = relup_agent_processes:resume(Suspended, Ms),
+    Silent = relup_agent_crowd:resume(Suspended, Ms),
     [unload(Mod) || Mod <- Helpers],
     #{killed => [short(Pid) || Pid <- Killed], undone => not Firm andalso Left =:= [] andalso Silent =:= [],
       left => [short(How) || How <- lists:sublist(Left, 20)] ++ [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.

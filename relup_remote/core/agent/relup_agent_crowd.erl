@@ -1,0 +1,165 @@
+%% Payload, shipped to hosts: system messages to very many processes at once, and changing the state of all of them while
+%% they stand still for the shortest time.
+%%
+%% The processes are split over a few hands. Each monitors its share, one monitor a process for all that it is asked, whose
+%% reference is the tag of every message, and keeps some of them asked and unanswered: with all of them asked at once the
+%% run queue of a hundred thousand processes makes each of them cold in the cache, and the whole three times as slow.
+-module(relup_agent_crowd).
+
+-export([change/2, resume/2]).
+
+-define(AHEAD, 64).
+%% A hand for fewer processes is not worth it.
+-define(SHARE, 250).
+
+%% Suspends all, swaps the module, changes the state of one process, and if that works of all others; each goes on as soon
+%% as it has changed. What fails in the first would fail in all, and with none changed all can be taken back.
+%%
+%% #{mod, pids, sups, swap (fun), message (the change_code message), note (fun that tells the coordinator what is about to
+%% happen)}; Ms, how long all answers to one message may take. Returns {Changed, microseconds from the first suspension to
+%% the last that goes on, [{Pid, Why}] of those that failed, which stand still yet}. Throws {suspend_failed |
+%% code_change_failed, Format, Args}: then nothing has changed, and those suspended are the caller's to resume.
+change(#{mod := Mod, sups := Sups, pids := Pids, swap := Swap, message := Message, note := Note}, Ms) ->
+    Above = gather(Sups, Ms),
+    Known = gather(Pids, Ms),
+    Note({suspending, Sups ++ Pids}),
+    Start = now_us(),
+    %% A child that started after the look would keep an old state: its supervisor stands still as well.
+    suspended(ask(Above, suspend, none, [])),
+    tell(Known, suspend, none, []),
+    Late = late_children(Sups, Mod, Pids),
+    Note({suspending, Late}),
+    New = gather(Late, Ms),
+    tell(New, suspend, none, []),
+    suspended(answers(Known ++ New)),
+    Swap(),
+    Ready = change_first(Pids ++ Late, Message, Note, Ms),
+    {Others, Failed} = ask(Known ++ New, Message, resume, Ready),
+    _ = ask(Above, resume, none, []),
+    Window = now_us() - Start,
+    Note(resumed),
+    leave(Above ++ Known ++ New),
+    {length([changed || {_, changed} <- Ready]) + Others, Window, Failed}.
+
+suspended({_, []}) -> ok;
+suspended({_, [{Pid, Why} | _]}) -> throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]}).
+
+%% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
+late_children(Sups, Mod, Known) ->
+    Links = [Pid || Sup <- Sups, {links, Linked} <- [process_info(Sup, links)], Pid <- Linked, is_pid(Pid)],
+    [Pid || Pid <- Links -- Known, element(1, proc_lib:translate_initial_call(Pid)) =:= Mod].
+
+%% [{Pid, changed | dead}] of those that need no change any more: the first that is alive, and the dead before it.
+change_first([], _, _, _) -> [];
+change_first([Pid | Rest], Message, Note, Ms) ->
+    Note({changing, Pid}),
+    Hand = gather([Pid], Ms),
+    Answer = ask(Hand, Message, resume, []),
+    leave(Hand),
+    case Answer of
+        {1, []} ->
+            Note({changing, all}),
+            [{Pid, changed}];
+        {0, []} -> [{Pid, dead} | change_first(Rest, Message, Note, Ms)];
+        {0, [{Pid, Why}]} ->
+            %% One that does not answer is in the middle of it yet.
+            Why =:= timeout orelse Note({changing, none}),
+            throw({code_change_failed, "~p: ~0tP", [Pid, Why, 20]})
+    end.
+
+%% Lets all go on; [Pid] of those that stand still all the same. One that is too busy to answer, and was too busy to be
+%% suspended, has both messages waiting for it.
+resume(Pids, Ms) ->
+    Hands = gather(Pids, Ms),
+    {_, Silent} = ask(Hands, resume, none, []),
+    leave(Hands),
+    [Pid || {Pid, _} <- Silent, relup_agent_processes:is_suspended(Pid)].
+
+%% ------------------------------------------------------------------------------------------------- hands
+
+%% The hands for the processes, which they watch from here on; nothing is sent to them yet. Hands end with their maker.
+gather([], _) -> [];
+gather(Pids, Ms) ->
+    Maker = self(),
+    Count = max(1, min(2 * erlang:system_info(schedulers_online), length(Pids) div ?SHARE)),
+    Hands = [spawn_opt(fun() -> hand(Maker, Share, Ms) end, [link, {message_queue_data, off_heap}])
+             || Share <- shares(Pids, Count)],
+    [receive {Hand, ready} -> Hand end || Hand <- Hands].
+
+shares(Pids, 1) -> [Pids];
+shares(Pids, Count) ->
+    {Share, Rest} = lists:split(length(Pids) div Count, Pids),
+    [Share | shares(Rest, Count - 1)].
+
+leave(Hands) ->
+    [begin unlink(Hand), Hand ! {self(), leave} end || Hand <- Hands],
+    ok.
+
+%% A system message to all but some ([{Pid, _}]), and Then to each that has said ok, unless it is none:
+%% {how many said ok, [{Pid, Why}] of the others}. The dead are in neither.
+ask(Hands, Message, Then, But) ->
+    tell(Hands, Message, Then, But),
+    answers(Hands).
+
+tell(Hands, Message, Then, But) -> [Hand ! {self(), {Message, Then, But}} || Hand <- Hands].
+
+answers(Hands) ->
+    lists:foldl(fun(Hand, {Done, Failed}) ->
+                        receive {Hand, {More, Others}} -> {Done + More, Others ++ Failed} end
+                end, {0, []}, Hands).
+
+hand(Maker, Pids, Ms) ->
+    Members = [{monitor(process, Pid), Pid} || Pid <- Pids],
+    Maker ! {self(), ready},
+    obey(Maker, Members, #{}, Ms).
+
+%% Dead is kept as long as the members are: that one is down is told once, maybe while another thing is asked.
+obey(Maker, Members, Dead, Ms) ->
+    receive
+        {Maker, {Message, Then, But}} ->
+            Asked = case But of
+                        [] -> Members;
+                        _ -> [Member || {_, Pid} = Member <- Members, not lists:keymember(Pid, 1, But)]
+                    end,
+            {Done, Failed, Gone} = send(Asked, {Message, Then}, Dead, Ms),
+            Maker ! {self(), {length(Done), Failed}},
+            obey(Maker, Done, Gone, Ms);
+        {Maker, leave} -> ok
+    end.
+
+%% {members that said ok, in their order, [{Pid, Why}] of the others, Dead}
+send(Members, {Message, Then}, Dead, Ms) ->
+    Timer = erlang:start_timer(Ms, self(), late),
+    {Done, Failed, Gone} = flow(Members, {Message, Then, Timer}, #{}, Dead, [], []),
+    erlang:cancel_timer(Timer),
+    receive {timeout, Timer, late} -> ok after 0 -> ok end,
+    {lists:reverse(Done), Failed, Gone}.
+
+%% Asked: #{Ref => Member}, or #{Ref => done} for one that was told to go on and has yet to.
+flow([{Ref, Pid} = Member | Rest], {Message, _, _} = Order, Asked, Dead, Done, Failed) when map_size(Asked) < ?AHEAD ->
+    case is_map_key(Ref, Dead) of
+        true -> flow(Rest, Order, Asked, Dead, Done, Failed);
+        false ->
+            Pid ! {system, {self(), Ref}, Message},
+            flow(Rest, Order, Asked#{Ref => Member}, Dead, Done, Failed)
+    end;
+flow([], _, Asked, Dead, Done, Failed) when map_size(Asked) =:= 0 -> {Done, Failed, Dead};
+flow(Members, {_, Then, Timer} = Order, Asked, Dead, Done, Failed) ->
+    receive
+        {Ref, Answer} when is_map_key(Ref, Asked) ->
+            case maps:take(Ref, Asked) of
+                {done, Left} -> flow(Members, Order, Left, Dead, Done, Failed);
+                {Member, Left} when Answer =:= ok, Then =:= none -> flow(Members, Order, Left, Dead, [Member | Done], Failed);
+                {{_, Pid} = Member, Left} when Answer =:= ok ->
+                    Pid ! {system, {self(), Ref}, Then},
+                    flow(Members, Order, Left#{Ref => done}, Dead, [Member | Done], Failed);
+                {{_, Pid}, Left} -> flow(Members, Order, Left, Dead, Done, [{Pid, Answer} | Failed])
+            end;
+        {'DOWN', Ref, process, _, _} ->
+            flow(Members, Order, maps:remove(Ref, Asked), Dead#{Ref => dead}, Done, Failed);
+        {timeout, Timer, late} ->
+            Silent = [Pid || {_, Pid} <- maps:values(Asked)] ++ [Pid || {Ref, Pid} <- Members, not is_map_key(Ref, Dead)],
+            {Done, [{Pid, timeout} || Pid <- Silent] ++ Failed, Dead}
+    end.
+
+now_us() -> erlang:monotonic_time(microsecond).
