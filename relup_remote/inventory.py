@@ -16,6 +16,7 @@ import difflib
 import fnmatch
 import os
 import re
+import reprlib
 import sys
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ __all__ = ["SETTINGS", "HostSettings", "Inventory", "InventoryError", "load", "l
 VARIABLE = "RELUP_INVENTORY"
 SECTIONS = ("defaults", "hosts", "groups")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# A few lines of YAML may stand for billions of values.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
 
 
 class InventoryError(UsageError):
@@ -137,6 +142,8 @@ class _Reader:
             raise self._error(f"line {mark.line + 1}" if mark else "", error.problem or "is not YAML") from error
         except yaml.YAMLError as error:
             raise self._error("", f"is not YAML: {error}".splitlines()[0]) from error
+        except RecursionError as error:
+            raise self._error("", "is nested too deep") from error
         if document is None:
             raise self._error("", "is empty")
         return document
@@ -164,7 +171,7 @@ class _Reader:
         try:
             return kind.read(value, self.path.parent.absolute())
         except ValueError as error:
-            raise self._error(f"{where}.{name}", f"expected {kind.label}, found {value!r}") from error
+            raise self._error(f"{where}.{name}", f"expected {kind.label}, found {_shown(value)}") from error
 
     def _groups(self, section: Any, hosts: set[str]) -> dict[str, tuple[str, ...]]:
         groups = {}
@@ -174,33 +181,40 @@ class _Reader:
             if name in hosts:
                 raise self._error(where, "a host has this name too")
             if not isinstance(members, list):
-                raise self._error(where, f"expected a list of hosts, found {members!r}")
+                raise self._error(where, f"expected a list of hosts, found {_shown(members)}")
             for member in members:
                 if not isinstance(member, str) or member not in hosts:
-                    raise self._error(where, f"there is no host {member!r}{_nearest(str(member), hosts)}")
+                    raise self._error(where, f"there is no host {_shown(member)}{_nearest(member, hosts)}")
             groups[name] = tuple(members)
         return groups
 
     def _mapping(self, value: Any, where: str) -> dict[Any, Any]:
         if not isinstance(value, dict):
-            raise self._error(where, f"expected a mapping, found {value!r}")
+            raise self._error(where, f"expected a mapping, found {_shown(value)}")
         return value
 
     def _known(self, mapping: Mapping[Any, Any], known: Iterable[str], where: str, what: str) -> None:
         for key in mapping:
             if key not in known:
-                raise self._error(where, f"unknown {what} {key!r}{_nearest(str(key), known)}")
+                raise self._error(where, f"unknown {what} {_shown(key)}{_nearest(key, known)}")
 
     def _name(self, name: Any, where: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise self._error(where, f"{name!r} is not a name: letters, digits, dots, dashes and underscores")
+            raise self._error(where, f"{_shown(name)} is not a name: letters, digits, dots, dashes and underscores")
 
     def _error(self, where: str, message: str) -> InventoryError:
         return InventoryError(self.path, where, message)
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where PyYAML lets the last one win."""
+    """YAML that refuses a key given twice, where PyYAML lets the last one win, and names the place of a bad value."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            # What PyYAML lets pass where it makes a number, a time or the like of what is none.
+            raise yaml.MarkedYAMLError(problem=f"no {node.tag}", problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -212,7 +226,14 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def _shown(value: Any) -> str:
+    try:
+        return _SHORT.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _nearest(word: Any, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5) if isinstance(word, str) else []
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

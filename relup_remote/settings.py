@@ -35,7 +35,8 @@ def _port(value: Any, _base: Path) -> int:
 
 
 def _seconds(value: Any, _base: Path) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+    # What waits can't wait for billions of seconds.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 10**9:
         raise ValueError
     return float(value)
 

@@ -51,7 +51,8 @@ _PLAIN = re.compile(
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|([0-7]{1,3})|\^(.)|(.))", re.DOTALL)
-_TRIPLE = re.compile(r'("{3,})[^\S\n]*\n')
+# More quotes than anyone writes would be counted again at each of them.
+_TRIPLE = re.compile(r'("{3,100})(?!")[^\S\n]*\n')
 _SIGIL = re.compile(r"~[a-zA-Z]*(?=[\"'(\[{</|`#])")
 _NAMED = {"b": "\b", "d": "\x7f", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "s": " ", "t": "\t", "v": "\v"}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
