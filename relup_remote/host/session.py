@@ -155,9 +155,14 @@ class _Core:
         name = error.get("err_type") if isinstance(error, dict) else None
         if name == "python_missing":
             raise Failure(name, detail={"looked_for": list(launcher.pythons(self._errand.python))})
-        if name not in ERRORS:
+        if not isinstance(name, str) or name not in ERRORS:
             raise Failure("core_failed", detail={"error": error})
-        raise Failure(name, error.get("message"), detail=error.get("detail"))
+        message, detail = error.get("message"), error.get("detail")
+        raise Failure(
+            name,
+            message if isinstance(message, str) else None,
+            detail=detail if isinstance(detail, dict) else None,
+        )
 
     def _send_core(self, bytecode: Any) -> None:
         """Send the core: compiled, if the host has our kind of Python. It saves the host the work, and is done once."""
@@ -343,4 +348,5 @@ def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
 
 
 def _is_size(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and value >= 0
+    # What a file offset can be.
+    return type(value) is int and 0 <= value < 1 << 63
