@@ -161,16 +161,20 @@ def newer(code: bytes) -> bytes:
     return code[:at] + struct.pack(">I", 4000) + code[at + 4 :]
 
 
-def needs(app: str, other: str) -> Edit:
-    """The target whose ``app`` needs the application ``other`` as well."""
+def app_file(app: str, change: Callable[[bytes], bytes]) -> Edit:
+    """The target with another `.app` file of an application."""
 
     def edit(draft: Draft) -> None:
         name, content = draft.original(f"{app}.app")
-        changed = content.replace(b"[kernel, stdlib", b"[kernel, stdlib, " + other.encode(), 1)
-        assert changed != content
-        draft.files[name] = changed
+        draft.files[name] = change(content)
+        assert draft.files[name] != content
 
     return edit
+
+
+def needs(app: str, other: str) -> Edit:
+    """The target whose ``app`` needs the application ``other`` as well."""
+    return app_file(app, lambda text: text.replace(b"[kernel, stdlib", b"[kernel, stdlib, " + other.encode(), 1))
 
 
 def release_of(version: str) -> Edit:
@@ -266,6 +270,9 @@ REFUSED: dict[str, Defect] = {
     # Applications
     "an unknown application": Defect(
         first("{restart_application, emqx_alarm}"), "app_not_found", "{restart_application,emqx_alarm}"
+    ),
+    "an application that does not say what it is": Defect(
+        app_file("emqx_alarms", lambda _: b"an application"), "app_not_found", "{restart_application,emqx_alarms}"
     ),
     **{
         f"a restart of {app}": Defect(first(f"{{restart_application, {app}}}"), "app_not_restartable", f",{app}}}")

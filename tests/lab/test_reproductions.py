@@ -19,6 +19,7 @@ import pytest
 from lab import processes, variants
 from lab.cluster import Lab
 from lab.layout import PROJECT, Ports
+from relup_remote.core.journal import Journal
 from tests.lab import inotify, lingering
 from tests.lab.cluster import (
     BASE,
@@ -45,6 +46,8 @@ WORKERS = "5.10.9-lab"
 
 CATALOGUE = PROJECT / "priv" / "relup"
 MEBIBYTE = 1 << 20
+FULL = 2
+"""SQLite's number for ``PRAGMA synchronous = FULL``."""
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +115,12 @@ def marker(lab: Lab) -> str | None:
 @used
 def test_failed_code_change_leaves_processes_suspended_and_the_row_open(lab: Lab, relup: Tool, tmp_path: Path) -> None:
     lab.eval(HOST, "emqx_pool:start_workers(20)")
-    before = code_of(lab, HOST)
+    before, pid = code_of(lab, HOST), lab.node_pid(HOST)
     broken = catalogue(tmp_path / "broken", WORKERS, ("#{started_at => erlang:system_time(millisecond)}", "#{}"))
     failed = upgrade(relup, lab.tarball(WORKERS), "--catalogue", str(broken))
     error = failed.error()
     assert (failed.status, error["err_type"], error["detail"]["undone"]) == (1, "code_change_failed", True)
-    assert code_of(lab, HOST) == before
+    assert (code_of(lab, HOST), lab.node_pid(HOST)) == (before, pid)
     assert version(lab) == BASE
     suspended = "[P || P <- processes(), {current_function, {sys, _, _}} <- [process_info(P, current_function)]]"
     assert lab.eval(HOST, suspended) == "[]"
@@ -157,6 +160,17 @@ def test_failed_callback_keeps_the_next_attempt_from_finishing(
     assert (version(lab), marker(lab), state(relup)) == (FIRST, FIRST, "hot-upgraded")
     assert [row["result"] for row in history(relup)] == ["post_upgrade_failed", "success"]
     assert relup.run("verify", "--target", FIRST).status == 0
+
+
+@used
+def test_processes_to_be_updated_are_those_from_before_the_hop(lab: Lab, relup: Tool, tmp_path: Path) -> None:
+    early, late = "{apply, emqx_pool, start_workers, [5]}", "{update, emqx_pool_worker,"
+    hops = catalogue(tmp_path / "hops", WORKERS, (late, f"{early}, {late}"))
+    ran = upgrade(relup, lab.tarball(WORKERS), "--catalogue", str(hops))
+    assert ran.status == 0, ran.stdout
+    assert (
+        lab.eval(HOST, "[element(1, sys:get_state(P)) || P <- emqx_pool:workers()]") == f"[{','.join(['worker'] * 5)}]"
+    )
 
 
 # A hop that can't run, found when all is deployed
@@ -367,6 +381,23 @@ def test_crash_of_the_machine_after_a_success_loses_the_row(lab: Lab, relup: Too
     assert (row["status"], row["result"], row["target_vsn"]) == ("finished", "success", FIRST)
     lab.start_node(HOST)
     assert (version(lab), marker(lab)) == (FIRST, FIRST)
+
+
+def test_history_is_told_of_before_it_is_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """SQLite waits for the disk at the end of each transaction, in its mode FULL."""
+    modes: list[int] = []
+
+    class Watched(sqlite3.Connection):
+        def __exit__(self, *raised: Any) -> Any:
+            modes.extend(self.execute("PRAGMA synchronous").fetchone())
+            return super().__exit__(*raised)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=Watched, **options))
+    journal = Journal(str(tmp_path))
+    journal.finish(journal.begin("a-run", "someone", BASE, FIRST, {}), "success")
+    assert len(modes) >= 2
+    assert set(modes) == {FULL}
 
 
 # Exit status

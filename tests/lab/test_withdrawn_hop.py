@@ -4,7 +4,7 @@ Its helpers come with the catalogue and are loaded by the hop, each of three app
 it runs, and `node()` stands in arguments. Each defect is seeded alone, and has to be found alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,16 @@ def test_defect_is_named(defect: str, lab: Lab, relup: Tool, target: Path, tmp_p
     assert_refused_for(ran, seeded.err_type, seeded.at)
 
 
+def test_people_are_told_what_and_where(relup: Tool, target: Path, tmp_path: Path) -> None:
+    draft = Draft(target)
+    REFUSED["a wrong arity in an apply"].edit(draft)
+    catalogue, tarball = draft.make(tmp_path)
+    ran = relup.run("plan", "--host", HOST, "--tarball", str(tarball), "--catalogue", str(catalogue), json=False)
+    assert ran.status == 3
+    assert f"{HOST}: function_not_exported at apply" in ran.stdout
+    assert "Instruction 17: emqx_lab_collect:garbage/1" in ran.stdout
+
+
 def test_modules_that_are_left_out_are_listed(lab: Lab, relup: Tool, target: Path, tmp_path: Path) -> None:
     draft = Draft(target)
     defects.swapped("\n       {load_module, emqx_stats},", "")(draft)
@@ -173,6 +183,15 @@ def in_old_code(lab: Lab, folder: Path) -> AbstractContextManager[None]:
     return lingering(lab, HOST, "emqx_stats", BASE, folder)
 
 
+def taken(lab: Lab, _folder: Path) -> AbstractContextManager[None]:
+    """The node has a module of a helper's name, which would go with the helper after the hop."""
+    load = (
+        "{ok, Mod, Code} = compile:forms([{attribute, 1, module, emqx_lab_settle}], [binary]),"
+        " code:load_binary(Mod, [], Code)"
+    )
+    return evaluated(lab, load, "code:delete(emqx_lab_settle), code:purge(emqx_lab_settle)")
+
+
 @contextmanager
 def evaluated(lab: Lab, before: str, after: str) -> Iterator[None]:
     lab.eval(HOST, before)
@@ -182,10 +201,11 @@ def evaluated(lab: Lab, before: str, after: str) -> Iterator[None]:
         lab.eval(HOST, after)
 
 
-UNFIT = {
+UNFIT: dict[str, tuple[Callable[[Lab, Path], AbstractContextManager[None]], str, str | None]] = {
     "a sticky module": (sticky, "sticky_module", "{load_module,emqx_stats}"),
     "a suspended supervisor": (suspended, "suspended_supervisor", "{update,"),
     "a supervisor that does not answer": (deaf, "which_children_failed", "{update,"),
+    "a helper's name that is taken": (taken, "helper_name_taken", None),
     "a process in old code": (in_old_code, "old_code_in_use", "{load_module,emqx_stats}"),
 }
 
