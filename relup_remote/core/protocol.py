@@ -67,7 +67,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
         "stop",
         "what happens to a node whose hop failed past the point where it can be undone: stop | restart",
     ),
-    "kill_lingering": (False, "go on although processes run old code of a module that the hop replaces; they are killed"),
+    "kill_lingering": (False, "go on although processes run old code of what the hop replaces; they are killed"),
     "purge": (False, "rollback: remove the deployed tree as well"),
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
