@@ -277,13 +277,16 @@ class _Listener(NamedTuple):
 def _listeners(folder: str) -> List[_Listener]:
     """The sockets that listen where we can connect to: in our network, which may be another than the process's.
 
-    Source of the format: proc(5), "/proc/net/tcp".
+    Source of the format: the kernel's "proc_net_tcp"; it lists those that listen first, before what may be a million
+    connections of clients, which are not read.
     """
-    rows: List[List[str]] = []
+    found: List[_Listener] = []
     for table in ("tcp", "tcp6"):
         try:
             with open(os.path.join(os.path.dirname(folder), "net", table)) as file:
-                rows += [row.split() for row in file.readlines()[1:]]
+                rows = (line.split() for line in itertools.islice(file, 1, None))
+                listening = itertools.takewhile(lambda row: row[3] == "0A", rows)
+                found += [_Listener(int(row[1].rpartition(":")[2], 16), int(row[7]), row[9]) for row in listening]
         except OSError:
             continue
-    return [_Listener(int(row[1].rpartition(":")[2], 16), int(row[7]), row[9]) for row in rows if row[3] == "0A"]
+    return found
