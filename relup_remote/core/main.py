@@ -1,6 +1,5 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): one request in, events and a result out."""
 
-import json
 import os
 import pwd
 import signal
@@ -11,11 +10,11 @@ from typing import Any, BinaryIO, Dict
 
 from . import commands
 from .context import Context
-from .protocol import COMMANDS, PROTOCOL_VERSION, Failure, Result, encode, exit_status
+from .protocol import Failure, Result, encode, exit_status
+from .request import read_request
 from .site import check_trust, check_user, locate
 
 _ALIVE_EVERY = 5.0
-_MAX_REQUEST = 64 << 20
 
 
 class Output:
@@ -63,7 +62,7 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
     command = "connect"
     context = None
     try:
-        request = _request(stdin)
+        request = read_request(stdin)
         command = request["command"]
         output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user()})
         site = locate(request["node"])
@@ -113,19 +112,3 @@ def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     # So has a hop that began, also where all of it could be taken back.
     changed = failure.changed or (context is not None and (context.changed or context.hop_started))
     result.outcome = "refused" if refusing and not changed and not broke else "failed"
-
-
-def _request(stdin: BinaryIO) -> Dict[str, Any]:
-    line = stdin.readline(_MAX_REQUEST)
-    try:
-        request = json.loads(line.decode("utf-8"))
-    except ValueError:
-        raise Failure("bad_request", "The request is not a line of JSON.")
-    if not isinstance(request, dict) or request.get("protocol") != PROTOCOL_VERSION:
-        spoken = request.get("protocol") if isinstance(request, dict) else None
-        detail = {"core": PROTOCOL_VERSION, "controller": spoken}
-        raise Failure("protocol_mismatch", detail=detail)
-    missing = [key for key in ("command", "run", "operator", "node") if key not in request]
-    if missing or request["command"] not in COMMANDS:
-        raise Failure("bad_request", detail={"missing": missing, "command": request.get("command")})
-    return dict(request)

@@ -20,7 +20,20 @@ from .inputs import damaged, fuzz, json_values
 WANT = {"event": "want", "file": "tarball", "offset": 0, "bytes": 100}
 RESULT = {"event": "result", "outcome": "ok"}
 KINDS = st.sampled_from(["core", "hello", "step", "progress", "want", "note", "alive", "result", "odd"])
-KEYS = ["file", "offset", "bytes", "error", "have", "bytecode", "step", "status", "outcome", "detail", "err_type", "message"]
+KEYS = [
+    "file",
+    "offset",
+    "bytes",
+    "error",
+    "have",
+    "bytecode",
+    "step",
+    "status",
+    "outcome",
+    "detail",
+    "err_type",
+    "message",
+]
 
 numbers = st.integers() | st.sampled_from([2**63, 2**64, 10**30, -1, True, 1.5])
 errors = st.dictionaries(st.sampled_from(KEYS), json_values | st.sampled_from([*ERRORS][:5]), max_size=4)
