@@ -10,12 +10,16 @@ from ..site import await_node
 def restart(context: Context) -> None:
     """Restarts the node, or starts one that is down, and waits until it stays up. The context's site is the new one.
 
-    Raises `Failure` restart_failed, node_not_back.
+    Raises `Failure` restart_failed, and node_not_back, also where it runs from another tree than the marker names.
     """
+    tree = context.site.booted_by_marker()
     # Connected until the VM ends: an agent that sees its core go would restart the VM itself.
     _wrapper(context, "restart" if context.vm_runs() else "start")
     context.leave_vm()
     context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+    running = context.site.node and context.site.node.root
+    if os.path.realpath(running or "") != os.path.realpath(tree):
+        raise Failure("node_not_back", "The node came back from {}, not from {}.".format(running, tree), changed=True)
 
 
 def _wrapper(context: Context, command: str) -> None:
