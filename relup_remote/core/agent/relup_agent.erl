@@ -50,7 +50,7 @@
 %% restarts), timeout (milliseconds for one answer, or one application to stop or start), core (the core's node, or none).
 -module(relup_agent).
 
--export([preflight/1, start/1, await/3, release/0, write_whole/2]).
+-export([preflight/1, start/1, await/3, release/0, write_whole/3]).
 
 -import(relup_agent_text, [text/2, short/1]).
 
@@ -221,10 +221,10 @@ answer_all(Outcome, #{waiting := Waiting} = State) ->
 audit(Format, Args, #{run := Run}) ->
     logger:notice("relup_remote, run ~ts: " ++ Format, [Run | Args]).
 
-write_outcome(Outcome, #{outcome := Path, run := Run}) -> write_whole(Path, term_to_binary(Outcome#{run => Run})).
+write_outcome(Outcome, #{outcome := Path, run := Run}) -> write_whole(Path, term_to_binary(Outcome#{run => Run}), 8#600).
 
-%% A file that appears whole: temporary, sync, rename.
-write_whole(Path, Content) ->
+%% A file that appears whole, with its mode, whatever the VM's umask: temporary, sync, rename.
+write_whole(Path, Content, Mode) ->
     Temporary = Path ++ ".tmp",
     {ok, File} = file:open(Temporary, [write, raw, binary]),
     try
@@ -233,6 +233,7 @@ write_whole(Path, Content) ->
     after
         file:close(File)
     end,
+    ok = file:change_mode(Temporary, Mode),
     ok = file:rename(Temporary, Path).
 
 now_us() -> erlang:monotonic_time(microsecond).

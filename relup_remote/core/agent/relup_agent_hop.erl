@@ -94,7 +94,7 @@ execute(none, paths, #{target_code := Target, note := Note}) ->
     [replace_path(binary_to_atom(Name, utf8), Ebin) || {Name, Ebin} <- relup_agent_target:app_dirs(Target)],
     <<>>;
 execute(none, marker, #{marker := Path, target := Version}) ->
-    relup_agent:write_whole(Path, Version),
+    relup_agent:write_whole(Path, Version, 8#644),
     <<>>.
 
 %% ---------------------------------------------------------------------- load_module
