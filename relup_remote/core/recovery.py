@@ -31,6 +31,7 @@ from .erlang.term import Atom
 from .files import remove_file, remove_tree
 from .history import is_of_this_vm, last_change, mirror, succeeded
 from .protocol import ERRORS, Failure
+from .site import await_node
 from .steps.apply import follow, read_outcome
 from .steps.restart import restart
 
@@ -70,13 +71,7 @@ def finish_rows(context: Context, wait: bool) -> None:
     if pending and hop_under_way(context):
         if not wait:
             return
-        text = "A hop begun by run {} is under way; waiting for it.".format(pending[-1]["run"])
-        context.emit({"event": "note", "message": text})
-        outcome = follow(context)
-        if outcome is not None and outcome.get("restart"):
-            restart(context)
-        else:
-            context.agent.release()
+        _wait_for_hop(context, pending[-1]["run"])
     for row in pending:
         _finish(context, row, _ending(context, row))
     if pending:
@@ -96,6 +91,29 @@ def note_unfinished(context: Context) -> None:
         context.unfinished = True
         context.resume = last["result"] in UNFINISHED_CALLBACKS
         context.result.from_vsn = last["from_vsn"]
+
+
+def _wait_for_hop(context: Context, run: str) -> None:
+    message = "A hop begun by run {} is under way; waiting for it.".format(run)
+    context.emit({"event": "note", "message": message})
+    outcome = follow(context) or {}
+    if not outcome.get("restart"):
+        context.agent.release()
+    elif _agent_waits(context):
+        restart(context)
+    else:
+        # The hop failed before we came, with its core gone: the VM restarts itself, and two restarts would be in each
+        # other's way.
+        context.leave_vm()
+        context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+
+
+def _agent_waits(context: Context) -> bool:
+    """Whether the agent that told the outcome leaves the rest to us."""
+    try:
+        return hop_under_way(context)
+    except Failure:
+        return False
 
 
 def _finish(context: Context, row: Dict[str, Any], ending: _Ending) -> None:
