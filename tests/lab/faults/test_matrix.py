@@ -1,0 +1,98 @@
+"""Every fault at every point of every kind of instruction, with live clients: the node is what the state table says."""
+
+from typing import Any
+
+import pytest
+
+from lab.clients import Traffic
+from lab.evidence import Evidence
+from relup_remote.failures import State, states
+from relup_remote.faults import DONE, ON_FAILURE, TOO_LONG, Cell, Ending, cells, ending
+from relup_remote.rollout.rows import Row
+from tests.lab.cluster import BASE
+from tests.lab.faults.hops import options
+from tests.lab.faults.node import Look, Node
+from tests.lab.faults.release import APP, TARGET
+
+CLIENTS = 20
+"""Half of them on the node under test."""
+
+AWAIT_CLIENTS, AWAIT_MESSAGES = 2.5, 15.0
+"""Seconds that clients have to come back, and messages to arrive."""
+
+STATES = {state.failed_in: state for state in states()}
+CELLS = [
+    pytest.param(cell, on_failure, id="-".join((*cell, on_failure)).replace(" ", "_"))
+    for cell in cells()
+    for on_failure in ON_FAILURE
+]
+
+
+@pytest.mark.parametrize(("cell", "on_failure"), CELLS)
+def test_node_is_what_the_table_says(spare: Node, ports: dict[str, int], cell: Cell, on_failure: str) -> None:
+    end = ending(cell)
+    state = STATES[end.failed_in]
+    is_restarted = on_failure == "restart" and state.restart == "boots base"
+    before = spare.look()
+    spare.arm(cell)
+    with Traffic(ports, clients=CLIENTS) as traffic:
+        row = spare.upgrade(cell, options(cell, on_failure))
+        after = spare.look()
+        # What is sent to clients of a node that restarts is lost, however long one waits for it.
+        evidence = traffic.stop(AWAIT_CLIENTS if is_restarted else AWAIT_MESSAGES)
+    check_report(row, end, state)
+    check_history(spare.history(), end)
+    if is_restarted:
+        check_restarted(before, after, evidence)
+    else:
+        assert after.os_pid == before.os_pid
+        assert evidence.held, str(evidence)
+        check_modules(state, before.md5s, after.md5s, spare.md5s_after(cell, before))
+    assert after.suspended == 0
+    assert end == TOO_LONG or not after.hop_runs
+    assert state.marker == "as far" or after.marker == (TARGET if state.marker == "yes" else None)
+
+
+def check_report(row: Row, end: Ending, state: State) -> None:
+    """The row of the command says how it ended, and whether it was taken back."""
+    if end == DONE:
+        assert (row["outcome"], row["error"]) == ("upgraded", None)
+        return
+    assert row["outcome"] == "failed"
+    assert row["error"]["err_type"] == end.result, row["error"]
+    if state.undone != "-":
+        assert row["error"]["detail"]["undone"] == (state.undone == "yes"), row["error"]
+
+
+def check_history(history: list[dict[str, Any]], end: Ending) -> None:
+    """There is one row of the attempt, finished unless its hop goes on."""
+    status = ("in-progress", None) if end == TOO_LONG else ("finished", end.result)
+    assert [(row["status"], row["result"]) for row in history] == [status]
+
+
+def check_modules(state: State, before: dict[str, bytes], after: dict[str, bytes], whole: dict[str, bytes]) -> None:
+    """All modules of the VM are those of before, those of the whole hop, or partly the one and partly the other."""
+    if state.modules in ("old", "new"):
+        assert differing(after, before if state.modules == "old" else whole) == []
+        return
+    changed = differing(after, before)
+    assert [name for name in changed if after.get(name) != whole.get(name)] == []
+    assert changed != []
+    assert state.modules == "as far" or differing(after, whole) != []
+
+
+def check_restarted(before: Look, after: Look, evidence: Evidence) -> None:
+    """It is another VM, with the code of before, and the clients are back: all they sent was taken in the end."""
+    assert after.os_pid not in (before.os_pid, None)
+    assert after.version == BASE
+    # The application of the matrix is started by the tests, not by the release.
+    of_release = [name for name in differing(after.md5s, before.md5s) if not name.startswith(APP)]
+    assert of_release == []
+    assert evidence.kept == CLIENTS // 2
+    assert evidence.reconnects == CLIENTS // 2
+    assert evidence.acknowledged == evidence.sent
+
+
+def differing(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """The modules that are not the same in both, sorted."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
