@@ -4,7 +4,7 @@ Sources of the formats: app(4) and rel(4) of Erlang/OTP.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from relup_remote.core.erlang.consult import Word, read_terms
 
@@ -19,12 +19,31 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An application: its ``modules``, and the ``applications`` it needs, of which it can do without ``optional``."""
+    """An application: its ``modules``, and the ``applications`` it needs, of which it can do without ``optional``.
+
+    ``start`` is what starts it, as `mod` has it, ``environment`` its variables: terms as `read_terms` has them, which
+    are equal where the same is written.
+    """
 
     name: str
     modules: list[str]
     applications: list[str]
     optional: list[str]
+    start: Any = None
+    environment: Any = None
+
+
+class Released(NamedTuple):
+    """An application of a release; ``start`` is how it starts: permanent, transient, temporary, load or none."""
+
+    name: str
+    version: str
+    start: str = "permanent"
+
+    @property
+    def folder(self) -> str:
+        """Its folder in lib."""
+        return f"{self.name}-{self.version}"
 
 
 def read_app(content: bytes) -> App:
@@ -38,16 +57,23 @@ def read_app(content: bytes) -> App:
                 _atoms(keys, "modules"),
                 _atoms(keys, "applications"),
                 _atoms(keys, "optional_applications"),
+                keys.get("mod"),
+                keys.get("env"),
             )
     raise SpecError("describes no application")
 
 
-def read_rel(content: bytes) -> list[tuple[str, str]]:
-    """The applications of a release and their versions, in their order. Raises `SpecError`."""
+def read_rel(content: bytes) -> list[Released]:
+    """The applications of a release, in their order. Raises `SpecError`."""
     match _consult(content):
         case ("release", _, _, [*apps]) if all(isinstance(app, tuple) and len(app) >= 2 for app in apps):
-            return [(str(app[0]), str(app[1])) for app in apps]
+            return [Released(str(app[0]), str(app[1]), *_start(app)) for app in apps]
     raise SpecError("describes no release")
+
+
+def _start(app: tuple[Any, ...]) -> list[str]:
+    """How an application of a release starts, if it is said. The names that it includes may be there as well."""
+    return [str(part) for part in app[2:] if isinstance(part, Word)][:1]
 
 
 def _consult(content: bytes) -> Any:

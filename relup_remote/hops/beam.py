@@ -33,6 +33,7 @@ _MANDATORY = (b"AtU8", b"Code", b"StrT", b"ImpT", b"ExpT")
 _READ = frozenset([*_MANDATORY, b"FunT", b"LitT", b"Meta", b"Attr"])
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_ARGUMENTS = _LONGEST_ATOM = 255
+_LOAD_NIF = (b"erlang", b"load_nif", 2)
 
 
 class BeamError(ValueError):
@@ -47,17 +48,27 @@ class BeamError(ValueError):
 class Beam:
     """A module. Names are UTF-8, lists sorted and without repetition.
 
-    ``md5`` is what `beam_lib:md5/1` and the loader make of it, ``calls`` the modules that it imports functions from,
-    itself not among them, ``max_op`` the highest opcode that its compiler may have used.
+    ``md5`` is what `beam_lib:md5/1` and the loader make of it, ``imports`` the functions of other modules that it calls
+    by name (and its own that it calls so), ``max_op`` the highest opcode that its compiler may have used.
     """
 
     module: bytes
     md5: bytes
     exports: list[tuple[bytes, int]]
     behaviours: list[bytes]
-    calls: list[bytes]
+    imports: list[tuple[bytes, bytes, int]]
     on_load: bool
     max_op: int
+
+    @property
+    def calls(self) -> list[bytes]:
+        """The modules that it imports functions from, itself not among them."""
+        return sorted({module for module, _, _ in self.imports} - {self.module})
+
+    @property
+    def loads_nif(self) -> bool:
+        """Whether it puts functions in native code."""
+        return _LOAD_NIF in self.imports
 
 
 def read_beam(content: bytes) -> Beam:
@@ -87,7 +98,9 @@ def _module(chunks: dict[bytes, bytes]) -> Beam:
         md5=_md5(chunks),
         exports=sorted({(atoms[atom], arity) for atom, arity in zip(exports[::3], exports[1::3], strict=True)}),
         behaviours=_behaviours(chunks.get(b"Attr", b"")),
-        calls=sorted({atoms[atom] for atom in set(imports[::3])} - {atoms[1]}),
+        imports=sorted(
+            {(atoms[module], atoms[atom], arity) for module, atom, arity in zip(*[iter(imports)] * 3, strict=True)}
+        ),
         on_load=_ON_LOAD.search(code, 4 + header) is not None,
         max_op=max_op,
     )

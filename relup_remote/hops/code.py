@@ -28,6 +28,7 @@ WITH_CODE = "emqx_release"
 # What is not UTF-8 in a name is a lone surrogate here, and no module's name.
 _PLACE = re.compile(r"lib/([^/\udc80-\udcff]+)/ebin/([^/\udc80-\udcff]+)\.(beam|app)").fullmatch
 _LONGEST_CHAIN = 8
+_LEADS_NOWHERE = "is a link that leads to no such file"
 _VERSION, _COMPRESSED = 131, 80
 
 
@@ -74,54 +75,61 @@ class Code:
             for place in self._places.values()
         )
 
-    def term(self, released: Collection[str]) -> bytes:
-        """The external term, compressed.
+    def modules(self, released: Collection[str]) -> dict[str, tuple[str, Beam | str]]:
+        """The modules by name: each's folder in lib, and what its beam file holds, or a clause about what is wrong.
 
         ``released`` are the folders of the release's own applications (``emqx-5.5.8``). Of files with one name, as two
         versions of an application have, the one in such a folder counts, or else the last by folder.
         """
+        return {name: (folder, self._beam(name, path)) for name, folder, path in self._all("beam", released)}
+
+    def apps(self, released: Collection[str]) -> dict[str, tuple[str, App | str]]:
+        """The applications by name, as `modules` has the modules."""
+        return {name: (folder, self._app(name, path)) for name, folder, path in self._all("app", released)}
+
+    def term(self, released: Collection[str]) -> bytes:
+        """The external term, compressed, of the `modules` and `apps`."""
         facts = {
-            Atom("modules"): {name.encode(): self._of_module(name, path) for name, path in self._all("beam", released)},
-            Atom("apps"): {name.encode(): self._of_app(name, path) for name, path in self._all("app", released)},
+            Atom("modules"): {
+                name.encode(): self._of_module(name, folder, path) for name, folder, path in self._all("beam", released)
+            },
+            Atom("apps"): {name.encode(): _of_app(folder, app) for name, (folder, app) in self.apps(released).items()},
         }
         inner = encode(facts)[1:]
         return bytes([_VERSION, _COMPRESSED]) + struct.pack(">I", len(inner)) + zlib.compress(inner)
 
-    def _all(self, kind: str, released: Collection[str]) -> Iterator[tuple[str, str]]:
+    def _all(self, kind: str, released: Collection[str]) -> Iterator[tuple[str, str, str]]:
         places = [(place.folder in released, place, path) for path, place in self._places.items() if place.kind == kind]
-        yield from {place.name: path for _, place, path in sorted(places)}.items()
+        for name, (folder, path) in {place.name: (place.folder, path) for _, place, path in sorted(places)}.items():
+            yield name, folder, path
 
-    def _of_module(self, name: str, path: str) -> dict[Atom, Any]:
-        target = self._target(path)
-        beam = self._facts.get(target)
-        if not isinstance(beam, Beam):
-            return _no_facts(beam)
-        if beam.module != name.encode():
-            return _no_facts(f"holds the module {beam.module.decode()}")
-        code = {"code": self._kept[target]} if target in self._kept else {}
+    def _of_module(self, name: str, folder: str, path: str) -> dict[Atom, Any]:
+        beam = self._beam(name, path)
+        if isinstance(beam, str):
+            return _term(error=beam.encode())
+        kept = self._kept.get(self._target(path))
         return _term(
-            app=self._places[path].folder.encode(),
+            app=folder.encode(),
             md5=beam.md5,
             exports=beam.exports,
             behaviours=beam.behaviours,
             calls=beam.calls,
             on_load=beam.on_load,
             max_op=beam.max_op,
-            **code,
+            **({} if kept is None else {"code": kept}),
         )
 
-    def _of_app(self, name: str, path: str) -> dict[Atom, Any]:
-        app = self._facts.get(self._target(path))
-        if not isinstance(app, App):
-            return _no_facts(app)
-        if app.name != name:
-            return _no_facts(f"describes the application {app.name}")
-        return _term(
-            dir=self._places[path].folder.encode(),
-            modules=[module.encode() for module in app.modules],
-            applications=[needed.encode() for needed in app.applications],
-            optional=[needed.encode() for needed in app.optional],
-        )
+    def _beam(self, name: str, path: str) -> Beam | str:
+        beam = self._facts.get(self._target(path), _LEADS_NOWHERE)
+        if isinstance(beam, Beam) and beam.module != name.encode():
+            return f"holds the module {beam.module.decode()}"
+        return beam if isinstance(beam, Beam | str) else _LEADS_NOWHERE
+
+    def _app(self, name: str, path: str) -> App | str:
+        app = self._facts.get(self._target(path), _LEADS_NOWHERE)
+        if isinstance(app, App) and app.name != name:
+            return f"describes the application {app.name}"
+        return app if isinstance(app, App | str) else _LEADS_NOWHERE
 
     def _target(self, path: str) -> str:
         for _ in range(_LONGEST_CHAIN):
@@ -136,8 +144,15 @@ def _facts(kind: str, content: bytes) -> Beam | App | str:
         return error.reason
 
 
-def _no_facts(reason: object) -> dict[Atom, Any]:
-    return _term(error=(reason if isinstance(reason, str) else "is a link that leads to no such file").encode())
+def _of_app(folder: str, app: App | str) -> dict[Atom, Any]:
+    if isinstance(app, str):
+        return _term(error=app.encode())
+    return _term(
+        dir=folder.encode(),
+        modules=[module.encode() for module in app.modules],
+        applications=[needed.encode() for needed in app.applications],
+        optional=[needed.encode() for needed in app.optional],
+    )
 
 
 def _term(**facts: Any) -> dict[Atom, Any]:

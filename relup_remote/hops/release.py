@@ -3,23 +3,62 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from relup_remote.core.archive import FILE, ArchiveError, Member, scan
+from relup_remote.core.archive import FILE, ArchiveError, Member, Scan, scan
 from relup_remote.core.protocol import Failure
 from relup_remote.core.release import parse_pairs, version_in
-from relup_remote.hops.app_file import SpecError, read_rel
+from relup_remote.hops.app_file import Released, SpecError, read_rel
 from relup_remote.hops.code import Code
 
 _TEXT = re.compile(r"releases/(emqx_vars|[^/]+/(BUILD_INFO|[^/]+\.rel))").fullmatch
 _TEXT_LIMIT = 4 << 20
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a release says of itself: ``emqx_vars`` and ``build_info`` by key, the applications of its `.rel` files; its
+    ``code``, and how much all of it ``unpacks`` to."""
+
+    version: str
+    emqx_vars: dict[str, str]
+    build_info: dict[str, str]
+    released: list[Released]
+    code: Code
+    unpacks: Scan
+
+    @property
+    def folders(self) -> set[str]:
+        """The folders in lib of its own applications."""
+        return {app.folder for app in self.released}
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it is built on EMQX's fork of OTP."""
+        return self.code.has_module("mnesia", "mnesia_hook")
+
+
 def read_tarball(path: str, sha256: str | None = None) -> dict[str, Any]:
     """The request's ``tarball.release`` for the tarball at ``path``: see `relup_remote.core.protocol`.
 
-    With ``sha256`` (hex), only if that is its digest. Raises `Failure` cannot_read_emqx_vars, rel_vsn_not_found,
-    cannot_read_build_info, and those of `archive.scan`.
+    With ``sha256`` (hex), only if that is its digest. Raises as `read_contents`.
+    """
+    contents = read_contents(path, sha256)
+    return {
+        "version": contents.version,
+        "build_info": contents.build_info,
+        "mnesia_hook": contents.is_fork,
+        "files": contents.unpacks.files,
+        "bytes": contents.unpacks.bytes,
+        "code": base64.b64encode(contents.code.term(contents.folders)).decode("ascii"),
+    }
+
+
+def read_contents(path: str, sha256: str | None = None) -> Contents:
+    """The release in the tarball at ``path``; with ``sha256`` (hex), only if that is its digest.
+
+    Raises `Failure` cannot_read_emqx_vars, rel_vsn_not_found, cannot_read_build_info, and those of `archive.scan`.
     """
     texts: dict[str, bytes] = {}
     code = Code()
@@ -32,28 +71,28 @@ def read_tarball(path: str, sha256: str | None = None) -> dict[str, Any]:
         else:
             code.visit(member, contents)
 
-    found = scan(path, visit, expected_sha256=sha256)
+    unpacks = scan(path, visit, expected_sha256=sha256)
     version = version_in(texts.get("releases/emqx_vars"), "the tarball")
     build_info = texts.get(f"releases/{version}/BUILD_INFO")
     if build_info is None:
         raise Failure("cannot_read_build_info", f"The tarball has no releases/{version}/BUILD_INFO.")
-    return {
-        "version": version,
-        "build_info": parse_pairs(build_info.decode("utf-8", "replace"), ":"),
-        "mnesia_hook": code.has_module("mnesia", "mnesia_hook"),
-        "files": found.files,
-        "bytes": found.bytes,
-        "code": base64.b64encode(code.term(_released(texts, version))).decode("ascii"),
-    }
+    return Contents(
+        version,
+        parse_pairs(texts["releases/emqx_vars"].decode("utf-8", "replace"), "="),
+        parse_pairs(build_info.decode("utf-8", "replace"), ":"),
+        _released(texts, version),
+        code,
+        unpacks,
+    )
 
 
-def _released(texts: dict[str, bytes], version: str) -> set[str]:
-    """The folders in lib that the .rel files of a version name. One that can't be read names none."""
-    folders: set[str] = set()
+def _released(texts: dict[str, bytes], version: str) -> list[Released]:
+    """The applications that the .rel files of a version name. One that can't be read names none."""
+    found: list[Released] = []
     for name, content in texts.items():
         if name.startswith(f"releases/{version}/") and name.endswith(".rel"):
             try:
-                folders.update(f"{app}-{vsn}" for app, vsn in read_rel(content))
+                found += read_rel(content)
             except SpecError:
                 continue
-    return folders
+    return found

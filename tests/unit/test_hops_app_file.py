@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relup_remote.core.erlang.term import Map
 from relup_remote.hops.app_file import App, SpecError, read_app, read_rel
 
 from .core.vm import OTPS, SYSTEM
@@ -37,7 +38,9 @@ def test_all_that_may_stand_in_such_a_file(tmp_path: Path) -> None:
     path.write_text(ODD)
     found = read_app(path.read_bytes())
     assert as_said(found) == facts(SYSTEM, SCRIPT, [path], tmp_path)[path]
-    assert found == App("odd-app", ["odd", "Elixir.Odd.Module", "größe", "it's"], ["kernel", "stdlib", "ssl"], ["ssl"])
+    environment = [("map", Map([("a", b"b"), ("c", ord("d"))])), ("nested", [([],)])]
+    modules = ["odd", "Elixir.Odd.Module", "größe", "it's"]
+    assert found == App("odd-app", modules, ["kernel", "stdlib", "ssl"], ["ssl"], ("odd", []), environment)
 
 
 def as_said(app: App) -> tuple[object, ...]:
@@ -81,7 +84,14 @@ def test_whatever_else_is_in_a_file_is_refused(content: bytes) -> None:
 
 def test_a_release() -> None:
     text = b'{release, {"emqx", "5.10.5"}, {erts, "15.2"},\n [{kernel, "10.2"}, {\'odd-app\', "1.0", load}]}.\n'
-    assert read_rel(text) == [("kernel", "10.2"), ("odd-app", "1.0")]
+    assert read_rel(text) == [("kernel", "10.2", "permanent"), ("odd-app", "1.0", "load")]
+    assert [app.folder for app in read_rel(text)] == ["kernel-10.2", "odd-app-1.0"]
+
+
+def test_how_an_application_starts_and_what_it_includes() -> None:
+    apps = b'{a, "1", [b]}, {c, "2", none, [d]}, {e, "3"}'
+    found = read_rel(b'{release, {"emqx", "1"}, {erts, "15.2"}, [' + apps + b"]}.")
+    assert [app.start for app in found] == ["permanent", "none", "permanent"]
 
 
 @pytest.mark.parametrize(
