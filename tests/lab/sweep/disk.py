@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ DEPLOYED = ("bin", "lib", "releases")
 """The folders of a release that a tree has, besides ``erts-*``."""
 
 STAMP = ".relup_remote.json"
+JOURNAL = "journal.sqlite3"
 TEMPORARY = ".relup_remote-"
 
 Manifest = Mapping[str, str]
@@ -65,20 +69,23 @@ def marker(root: Path) -> str | None:
 
 def attempts(ours: Path) -> list[dict[str, Any]]:
     """The rows of the history, oldest first."""
-    path = ours / "journal.sqlite3"
-    if not path.exists():
+    if not (ours / JOURNAL).exists():
         return []
-    connection = sqlite3.connect(path, timeout=10)
-    connection.row_factory = sqlite3.Row
-    try:
-        return [dict(row) for row in connection.execute("SELECT * FROM attempts ORDER BY id")]
-    except sqlite3.OperationalError as error:
-        # Whoever made the file may have ended before it held a table.
-        if "no such table" in str(error):
-            return []
-        raise
-    finally:
-        connection.close()
+    with tempfile.TemporaryDirectory() as folder:
+        # Whoever opens it finishes or undoes what a dead writer left; that is the tool's to do, not ours.
+        for path in ours.glob(f"{JOURNAL}*"):
+            shutil.copy(path, folder)
+        with closing(sqlite3.connect(Path(folder, JOURNAL))) as connection:
+            connection.row_factory = sqlite3.Row
+            # Whoever made the file may have ended before it held a table.
+            if connection.execute("SELECT name FROM sqlite_master").fetchone() is None:
+                return []
+            return [dict(row) for row in connection.execute("SELECT * FROM attempts ORDER BY id")]
+
+
+def unfinished(ours: Path) -> list[str]:
+    """The runs whose attempt has not ended, by the history."""
+    return [row["run"] for row in attempts(ours) if row["status"] != "finished"]
 
 
 def leftovers(root: Path) -> list[str]:

@@ -29,13 +29,14 @@ def survive(scene: Scene, scenario: Scenario, moments: Collection[Moment]) -> No
     machine, releases = scene.machine, scene.releases
     allowed = scenario.before(scene)
     earlier = len(disk.attempts(machine.ours))
-    booted, killed = scenario.old, list[tuple[Ran, str]]()
+    booted, killed, open_rows = scenario.old, list[tuple[Ran, str]](), list[str]()
     for moment in moments:
         if booted == scenario.old:
             with machine.spending("killed command"):
                 ran = machine.run_traced(*scenario.kill(scene), moment)
             with machine.spending("looking"):
                 whole_on_disk(machine, releases, allowed)
+                open_rows = disk.unfinished(machine.ours)
             booted = boot(scene, scenario)
             killed.append((ran, booted))
     with machine.spending("command again"):
@@ -45,6 +46,7 @@ def survive(scene: Scene, scenario: Scenario, moments: Collection[Moment]) -> No
     with machine.spending("looking"):
         finished(scene, scenario, last)
         remembered(machine, earlier, [(ran, fates(ran, scenario, booted)) for ran, booted in killed], last)
+        announced(open_rows, last)
 
 
 def whole_on_disk(machine: Machine, releases: Releases, allowed: Mapping[str, Manifest]) -> None:
@@ -115,16 +117,16 @@ def fates(ran: Ran, scenario: Scenario, booted: str) -> Collection[str]:
         return ()
     if booted == scenario.new:
         return ("success",)
-    phases = {event.phase for event in ran.events}
-    if phases & {f"after {scenario.command}", "after apply"}:
+    labels = {event.label for event in ran.events}
+    if labels & {"says step apply ok", "says step rollback ok"}:
         raise Lost(f"{scenario.command} was past its change, and {booted} was booted")
     if any(event["event"] == "progress" and event["step"] == "apply" for event in ran.said):
         return ("hop_lost",)
-    return ("interrupted", "hop_lost") if "apply" in phases else ("interrupted",)
+    return ("interrupted", "hop_lost") if "says step apply start" in labels else ("interrupted",)
 
 
 def remembered(machine: Machine, earlier: int, killed: Collection[tuple[Ran, Collection[str]]], last: Ran) -> None:
-    """One row for every attempt that began, finished, with the right result; whoever finished another's row said so."""
+    """One row for every attempt that began, finished, with the right result."""
     rows = disk.attempts(machine.ours)[earlier:]
     names = [row["run"] for row in rows]
     if sorted(set(names)) != sorted(names) or not set(names) <= {ran.run for ran, _ in killed} | {last.run}:
@@ -138,6 +140,13 @@ def remembered(machine: Machine, earlier: int, killed: Collection[tuple[Ran, Col
             raise Lost("an attempt that began is not in the history")
         if ran.run in results and results[ran.run] not in allowed:
             raise Lost(f"the history says {results[ran.run]}, not {' or '.join(allowed)}")
+
+
+def announced(runs: Collection[str], last: Ran) -> None:
+    """Whoever finished the rows of other runs has named them to the operator."""
+    told = " ".join(last.notes)
+    if any(run not in told for run in runs):
+        raise Lost(f"the rows of {' and '.join(runs)} were unfinished, but all that was said is {told!r}")
 
 
 def begun(ran: Ran) -> bool:

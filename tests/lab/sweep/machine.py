@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.layout import Host
 from relup_remote.core import running_node
-from relup_remote.core.erlang.link import Link, connect
+from relup_remote.core.erlang.link import connect
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.protocol import encode
 from tests.lab.sweep import driver, trace
@@ -154,8 +154,7 @@ class Machine:
 
     def code(self) -> Code:
         """What the node runs."""
-        with self._link() as link:
-            root, version, modules = _evaluate(link, CODE, {})
+        root, version, modules = self.evaluate(CODE)
         return Code(
             text(root),
             text(version),
@@ -164,30 +163,21 @@ class Machine:
 
     def beams(self, release: Path) -> dict[str, bytes]:
         """The MD5s of a release's modules, as the node tells them from the files."""
-        with self._link() as link:
-            return {text(name): md5 for name, md5 in _evaluate(link, BEAMS, {"Lib": str(release / "lib")})}
+        return {text(name): md5 for name, md5 in self.evaluate(BEAMS, Lib=str(release / "lib"))}
 
     def hop_runs(self) -> bool:
         """Whether the node is in the middle of a hop."""
-        with self._link() as link:
-            return bool(_evaluate(link, "whereis(relup_remote_agent) =/= undefined.", {}) == "true")
+        return bool(self.evaluate("whereis(relup_remote_agent) =/= undefined.") == "true")
 
-    @contextmanager
-    def _link(self) -> Iterator[Link]:
+    def evaluate(self, expression: str, **bindings: Any) -> Any:
+        """The value of an Erlang expression in the node, as a term."""
         node = running_node.find(str(self.root), None)
-        assert node
-        link = connect(node.peer)
-        try:
-            yield link
-        finally:
-            link.close()
-
-
-def _evaluate(link: Link, expression: str, bindings: Mapping[str, Any]) -> Any:
-    tokens = link.call("erl_scan", "string", [expression])
-    parsed = link.call("erl_parse", "parse_exprs", [tokens[1]])
-    bound = sorted((Atom(name), value) for name, value in bindings.items())
-    return link.call("erl_eval", "exprs", [parsed[1], bound])[1]
+        assert node, "the node does not run"
+        with closing(connect(node.peer)) as link:
+            tokens = link.call("erl_scan", "string", [expression])
+            parsed = link.call("erl_parse", "parse_exprs", [tokens[1]])
+            bound = sorted((Atom(name), value) for name, value in bindings.items())
+            return link.call("erl_eval", "exprs", [parsed[1], bound])[1]
 
 
 def _send(descriptor: int, content: bytes) -> None:

@@ -158,25 +158,20 @@ def _littered(scene: Scene) -> Mapping[str, Manifest]:
     return {}
 
 
-_HOP: Mapping[str, tuple[str, ...]] = {BASE: ("upgraded",), FIRST: ("nothing left",)}
+_PURGE = {"purge": True}
+_HOP = {BASE: ("upgraded",), FIRST: ("nothing left",)}
+_SECOND_HOP = {FIRST: ("upgraded",), SECOND: ("nothing left",)}
+_ROLLBACK = {FIRST: ("rolled back",), BASE: ("nothing left",)}
+_CLEANUP = {FIRST: ("cleaned", "unchanged")}
 
 SCENARIOS = (
-    Scenario("upgrade", "upgrade", BASE, FIRST, _base, done=_HOP),
-    Scenario(
-        *("second hop", "upgrade", FIRST, SECOND, _upgraded),
-        target=SECOND,
-        done={FIRST: ("upgraded",), SECOND: ("nothing left",)},
-    ),
-    Scenario("upgrade over another tree", "upgrade", BASE, FIRST, _other_tree, done=_HOP),
-    Scenario(
-        *("rollback", "rollback", FIRST, BASE, _upgraded),
-        again="rollback",
-        options={"purge": True},
-        done={FIRST: ("rolled back",), BASE: ("nothing left",)},
-    ),
-    Scenario(*("cleanup", "cleanup", FIRST, FIRST, _littered), again="cleanup", done={FIRST: ("cleaned", "unchanged")}),
-    Scenario("stage", "stage", BASE, BASE, _base, done=_HOP),
-    Scenario("plan", "plan", BASE, BASE, _base, done=_HOP),
+    Scenario("upgrade", "upgrade", BASE, FIRST, before=_base, done=_HOP),
+    Scenario("second hop", "upgrade", FIRST, SECOND, before=_upgraded, target=SECOND, done=_SECOND_HOP),
+    Scenario("upgrade over another tree", "upgrade", BASE, FIRST, before=_other_tree, done=_HOP),
+    Scenario("rollback", "rollback", FIRST, BASE, before=_upgraded, again="rollback", options=_PURGE, done=_ROLLBACK),
+    Scenario("cleanup", "cleanup", FIRST, FIRST, before=_littered, again="cleanup", done=_CLEANUP),
+    Scenario("stage", "stage", BASE, BASE, before=_base, done=_HOP),
+    Scenario("plan", "plan", BASE, BASE, before=_base, done=_HOP),
 )
 """All that is swept, the first by far the most."""
 
