@@ -16,12 +16,14 @@
 -define(NAMED, 500).
 -define(NAMED_PROCESSES, 20).
 -define(VERSION_TIMEOUT, 5000).
+%% How long a supervisor may take to answer: less than in the hop, since more than one may be silent.
+-define(LOOK_TIMEOUT, 5000).
 
 %% #{problems, warnings, instructions => [#{n, text, does, …}], modules}: a problem or warning is #{n, err_type, message,
 %% detail}, n 0 where it is the whole hop's; modules are the names of those that the hop takes from the target.
-run(Req) ->
+run(#{timeout := Ms} = Req) ->
     case relup_agent_target:read_hop(Req) of
-        {ok, Hop} -> judge(Hop, Req);
+        {ok, Hop} -> judge(Hop, Req#{timeout := min(Ms, ?LOOK_TIMEOUT)});
         {error, Problem} -> #{problems => [Problem], warnings => [], instructions => [], modules => []}
     end.
 
