@@ -21,8 +21,14 @@ process(Pid) ->
               {ok, Found} -> atom_to_binary(Found, utf8);
               undefined -> <<>>
           end,
-    #{pid => text("~p", [Pid]), name => Name, initial_call => short(proc_lib:translate_initial_call(Pid)),
-      application => App}.
+    #{pid => text("~p", [Pid]), name => Name, initial_call => short(initial_call(Pid)), application => App}.
+
+%% What proc_lib knows nothing of was spawned without it.
+initial_call(Pid) ->
+    case {proc_lib:translate_initial_call(Pid), process_info(Pid, initial_call)} of
+        {{proc_lib, init_p, 5}, {initial_call, Call}} -> Call;
+        {Call, _} -> Call
+    end.
 
 %% Something wrong with instruction N; 0: with the whole hop.
 problem(N, Type, Format, Args) -> problem(N, Type, Format, Args, #{}).
