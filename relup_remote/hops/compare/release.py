@@ -92,6 +92,11 @@ class Release:
         """What its modules export."""
         return Exports(self.modules)
 
+    @cached_property
+    def max_op(self) -> int:
+        """The highest opcode that its modules have."""
+        return max((module.max_op for module in self.modules.values()), default=0)
+
     def has_module(self, name: str) -> bool:
         """Whether there is such a module, readable or not."""
         return name in self.modules or name in self.broken_modules

@@ -1,0 +1,44 @@
+"""Checking a hop against the two releases that it leads between, without a node.
+
+What a node's preflight finds and needs no VM is found here too, under the same names; and what only two releases side
+by side can tell. What has to be evaluated is left to the node, and said to be.
+"""
+
+from collections.abc import Iterable
+
+from relup_remote.hops.catalogue import Helper
+from relup_remote.hops.check.case import Case
+from relup_remote.hops.check.findings import CHECK_ERRORS, SEVERITIES, Finding, Severity, specs
+from relup_remote.hops.check.helpers import facts_of
+from relup_remote.hops.check.rules import RULES
+from relup_remote.hops.compare import Difference
+from relup_remote.hops.hop import Hop
+from relup_remote.hops.hop_file import read_hop
+from relup_remote.hops.reading import ReadError
+
+__all__ = ["CHECK_ERRORS", "SEVERITIES", "Finding", "Severity", "check", "check_text", "specs"]
+
+
+def check_text(file: str, text: str, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
+    """What is found of the hop in the text of a file, as `check`; a text that is none is one finding, malformed_hop."""
+    try:
+        hop = read_hop(file, text)
+    except ReadError as error:
+        message = f"{error.message[:1].upper()}{error.message[1:]}."
+        return [Finding("malformed_hop", "error", message, error.line, error.column)]
+    return check(hop, difference, helpers)
+
+
+def check(hop: Hop, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
+    """What is found of a hop between two releases, with the helpers of its catalogue; in the order of the file."""
+    facts = {found.name: found for found in map(facts_of, helpers)}
+    case = Case(hop, difference, facts)
+    # What is wrong twice is told once, where it first is.
+    found: dict[tuple[str, str], Finding] = {}
+    for finding in sorted((finding for rule in RULES for finding in rule(case)), key=_place):
+        found.setdefault((finding.err_type, finding.message), finding)
+    return list(found.values())
+
+
+def _place(finding: Finding) -> tuple[int, int, int]:
+    return finding.line, finding.column, SEVERITIES.index(finding.severity)

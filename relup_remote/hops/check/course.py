@@ -1,0 +1,127 @@
+"""The hop as it will run: which code of which module is loaded at each point of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from relup_remote.hops.compare import Difference
+from relup_remote.hops.hop import Callback, Hop, Instruction
+from relup_remote.hops.reading.values import Dynamic
+
+Step: TypeAlias = Instruction | Callback | Dynamic
+"""An instruction of a hop; a `Dynamic` can be read by a node only."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """When something happens: in which ``piece`` of the hop, and by which instruction.
+
+    A piece is a run of loads, which are one swap, or any other instruction.
+    """
+
+    piece: int
+    step: Instruction
+
+
+@dataclass
+class Course:
+    """What the code changes do, in their order.
+
+    - ``loaded``: the modules that become the target's version, or a helper, when they first do.
+    - ``moved``: those of them whose code is then another.
+    - ``gone``: the modules that a restarted application no longer has.
+    - ``restarted``: the applications started anew, when they last are.
+    - ``again``: instructions for modules that were loaded before, with the earlier one.
+    - ``unknown``: the pieces that only a node can tell.
+    """
+
+    pieces: int
+    loaded: dict[str, Turn] = field(default_factory=dict)
+    moved: dict[str, Turn] = field(default_factory=dict)
+    gone: dict[str, Turn] = field(default_factory=dict)
+    restarted: dict[str, Turn] = field(default_factory=dict)
+    again: list[tuple[Instruction, Instruction]] = field(default_factory=list)
+    unknown: list[int] = field(default_factory=list)
+    _places: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all code changes can be told."""
+        return not self.unknown
+
+    def piece_of(self, step: Instruction | Callback) -> int:
+        """The piece that an instruction is in; a number past all of them for a callback."""
+        return self._places.get(id(step), self.pieces)
+
+    def is_known_before(self, piece: int) -> bool:
+        """Whether all that comes before a piece can be told."""
+        return self.is_known or self.unknown[0] >= piece
+
+    def is_before(self, first: Turn, then: Turn) -> bool:
+        """Whether one thing surely happens before another, and not in one swap with it."""
+        return first.piece < then.piece and not any(first.piece < piece < then.piece for piece in self.unknown)
+
+
+def course_of(hop: Hop, difference: Difference) -> Course:
+    """The course of a hop."""
+    pieces = list(_pieces(hop))
+    course = Course(len(pieces))
+    for piece, steps in enumerate(pieces):
+        for step in steps:
+            course._places[id(step)] = piece
+            if is_unknown(step):
+                course.unknown.append(piece)
+            elif isinstance(step, Instruction) and step.name is not None:
+                _take(course, Turn(piece, step), step.name, difference)
+    return course
+
+
+def is_open(step: Step) -> bool:
+    """Whether something about an instruction can be told by a node only."""
+    if isinstance(step, Dynamic):
+        return True
+    if step.problem is not None:
+        return False
+    if isinstance(step, Callback):
+        return None in (step.function, step.arity)
+    return step.name is None or (step.kind == "apply" and None in (step.function, step.arity))
+
+
+def is_unknown(step: Instruction | Dynamic) -> bool:
+    """Whether only a node can tell what an instruction does to the code."""
+    return is_open(step) and not (isinstance(step, Instruction) and step.kind == "apply")
+
+
+def _pieces(hop: Hop) -> Iterator[Sequence[Instruction | Dynamic]]:
+    run: list[Instruction | Dynamic] = []
+    for change in hop.changes:
+        if isinstance(change, Instruction) and change.kind == "load_module":
+            run.append(change)
+            continue
+        if run:
+            yield run
+        run = []
+        yield [change]
+    if run:
+        yield run
+
+
+def _take(course: Course, turn: Turn, name: str, difference: Difference) -> None:
+    if turn.step.kind in ("load_module", "update"):
+        if name in course.loaded:
+            course.again.append((turn.step, course.loaded[name].step))
+        _load(course, turn, name, difference)
+    elif turn.step.kind == "restart_application":
+        course.restarted[name] = turn
+        old, new = difference.old.apps.get(name), difference.new.apps.get(name)
+        for module in new.modules if new else ():
+            _load(course, turn, module, difference)
+        for module in old.modules if old and new else ():
+            if new and module not in new.modules:
+                course.gone[module] = turn
+
+
+def _load(course: Course, turn: Turn, module: str, difference: Difference) -> None:
+    course.loaded.setdefault(module, turn)
+    if not difference.is_unchanged(module):
+        course.moved.setdefault(module, turn)

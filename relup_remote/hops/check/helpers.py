@@ -1,0 +1,66 @@
+"""What can be told of a helper module without compiling it: its name, and what it exports."""
+
+from dataclasses import dataclass
+
+from lark import Token
+
+from relup_remote.hops.catalogue import Helper
+from relup_remote.hops.compare import Function
+from relup_remote.hops.reading import ReadError
+from relup_remote.hops.reading.parser import tokens
+
+
+@dataclass(frozen=True)
+class HelperFacts:
+    """A helper: the ``name`` of its file, the ``module`` that its source says it is, and what that exports.
+
+    What can't be told is None.
+    """
+
+    name: str
+    module: str | None
+    exports: frozenset[Function] | None
+
+
+def facts_of(helper: Helper) -> HelperFacts:
+    """The facts of a helper module."""
+    name = helper.file.removesuffix(".erl")
+    try:
+        forms = _attributes(helper.text)
+    except ReadError:
+        return HelperFacts(name, None, None)
+    modules = [arguments[0] for attribute, arguments in forms if attribute == "module"]
+    if any("export_all" in arguments for attribute, arguments in forms if attribute == "compile"):
+        return HelperFacts(name, _only(modules), None)
+    exported = [arguments for attribute, arguments in forms if attribute == "export"]
+    return HelperFacts(
+        name, _only(modules), frozenset(pair for arguments in exported for pair in _functions(arguments))
+    )
+
+
+def _only(modules: list[object]) -> str | None:
+    return str(modules[0]) if len(modules) == 1 else None
+
+
+def _attributes(text: str) -> list[tuple[str, list[object]]]:
+    """The attributes ``-name(…)``: each with the literals in its parentheses, in their order."""
+    found: list[tuple[str, list[object]]] = []
+    form: list[Token] = []
+    for token in tokens(text):
+        form.append(token)
+        if token.type == "STOP":
+            if len(form) > 3 and form[0] == "-" and form[1].type == "ATOM" and form[2] == "(":
+                found.append(
+                    (str(form[1].value), [part.value for part in form[3:] if part.type in ("ATOM", "INTEGER")])
+                )
+            form = []
+    return found
+
+
+def _functions(arguments: list[object]) -> list[Function]:
+    """Functions as an export lists them: name and arity in turn."""
+    return [
+        (str(name), arity)
+        for name, arity in zip(arguments[::2], arguments[1::2], strict=False)
+        if isinstance(arity, int)
+    ]

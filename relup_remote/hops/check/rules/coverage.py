@@ -1,0 +1,76 @@
+"""Whether the version that a node reports after the hop is the code that it runs."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from relup_remote.hops.check.case import NAMED, Case, counted, named
+from relup_remote.hops.check.findings import Finding
+from relup_remote.hops.compare import Module
+
+RELEASE = "emqx_release"
+
+
+def version(case: Case) -> Iterator[Finding]:
+    """The node goes on reporting the old version."""
+    turn = case.course.loaded.get(RELEASE)
+    if turn and case.difference.is_unchanged(RELEASE):
+        message = f"{RELEASE} is the same in both releases, so it reports the same version."
+        yield case.finding("error", "version_not_reported", turn.step, message)
+    elif turn is None and case.course.is_known and (case.old.has_module(RELEASE) or case.new.has_module(RELEASE)):
+        yield case.finding("error", "release_not_reloaded", None, f"The hop does not reload {RELEASE}.")
+
+
+def not_covered(case: Case) -> Iterator[Finding]:
+    """Modules that stay other than the target's."""
+    wanted = {**case.difference.changed, **case.difference.added}
+    left = {name: module for name, module in wanted.items() if name not in case.course.loaded and _counts(case, module)}
+    if not left:
+        return
+    names = sorted(left)
+    called = {
+        called
+        for name in case.course.moved
+        if name in case.new.modules
+        for called, _, _ in case.new.modules[name].imports
+    }
+    unless = "" if case.course.is_known else " (unless it loads them by what only a node can tell)"
+    many = counted(len(names), "module is", "modules are")
+    message = f"Of the target {many} other and not in the hop{unless}: {named(names)}."
+    yield case.finding(
+        "warning" if case.course.is_known else "note",
+        "not_covered",
+        None,
+        message,
+        count=len(names),
+        modules=names[:NAMED],
+        called_by_the_hop=[name for name in names if name in called][:NAMED],
+        applications=dict(sorted(Counter(module.app for module in left.values()).items())),
+    )
+
+
+def _counts(case: Case, module: Module) -> bool:
+    """Whether a node that boots the target would load a module, and one that runs now has its application."""
+    app, before = case.new.apps.get(module.app), case.old.apps.get(module.app)
+    if module.name in case.difference.changed:
+        return before is None or before.started is not None
+    return before is not None and app is not None and module.name in app.modules
+
+
+def removed(case: Case) -> Iterator[Finding]:
+    """Modules that the target does not have."""
+    left = [name for name in case.difference.removed if name not in case.course.gone and name not in case.helpers]
+    if left and case.course.is_known:
+        message = (
+            f"Of {case.old.version} {counted(len(left), 'module is', 'modules are')} not in the target: {named(left)}."
+        )
+        yield case.finding("note", "module_removed", None, message, count=len(left), modules=left[:NAMED])
+
+
+def unreadable(case: Case) -> Iterator[Finding]:
+    """Modules of the target that can't be read, and that the hop leaves alone."""
+    for name, reason in sorted(case.new.broken_modules.items()):
+        if name not in case.course.loaded:
+            yield case.finding("warning", "bad_beam", None, f"{name} of the target {reason}.")
+
+
+RULES = (version, not_covered, removed, unreadable)
