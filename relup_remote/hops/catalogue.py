@@ -10,21 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote.checkout import checkout
-from relup_remote.hops.lexer import LexError
-from relup_remote.hops.script import versions
+from relup_remote.hops.hop import Hop
+from relup_remote.hops.hop_file import read_hop
+from relup_remote.hops.reading import ReadError, decoded
 from relup_remote.usage import UsageError
 
+__all__ = ["Catalogue", "Helper", "Hop", "Malformed", "load", "locate"]
+
 VARIABLE = "RELUP_CATALOGUE"
-
-
-@dataclass(frozen=True)
-class Hop:
-    """A hop file and the pair of versions it is for."""
-
-    file: str
-    from_vsn: str
-    target: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -110,18 +103,9 @@ def _is_entry(path: Path) -> bool:
 
 def _read(path: Path) -> Hop | Helper | Malformed:
     try:
-        text = path.read_bytes().decode("utf-8")
-        if path.suffix == ".erl":
-            return Helper(path.name, text)
-        return Hop(path.name, *versions(text), text)
+        text = decoded(path.read_bytes())
+        return Helper(path.name, text) if path.suffix == ".erl" else read_hop(path.name, text)
     except OSError as error:
         return Malformed(path.name, 0, 0, f"can't be read: {error.strerror}")
-    except UnicodeDecodeError as error:
-        line, column = _place(error.object, error.start)
-        return Malformed(path.name, line, column, "not UTF-8 text")
-    except LexError as error:
+    except ReadError as error:
         return Malformed(path.name, error.line, error.column, error.message)
-
-
-def _place(data: bytes, at: int) -> tuple[int, int]:
-    return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)

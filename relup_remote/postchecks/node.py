@@ -10,7 +10,7 @@ from typing import Any
 
 from testinfra.host import Host
 
-from relup_remote.hops.lexer import tokens
+from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks.ssh import Link, connect
 
@@ -134,12 +134,5 @@ class Node:
 
 
 def applications(rel: str) -> dict[str, str]:
-    """Name and version of each application in a `.rel` file: its pairs that begin ``{name, "version"``."""
-    found = tokens(rel)
-    windows = zip(found, found[1:], found[2:], found[3:], strict=False)
-    return {
-        name.value: version.value
-        for opening, name, comma, version in windows
-        if opening.is_("{") and name.sort == "atom" and comma.is_(",") and version.sort == "string"
-        if name.value != "erts"
-    }
+    """Name and version of each application that a `.rel` file names. Raises `SpecError`."""
+    return {app.name: app.version for app in read_rel(rel.encode())}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from relup_remote.hops.catalogue import Helper, Malformed, load, locate
-from relup_remote.hops.lexer import LexError
-from relup_remote.hops.script import versions
+from relup_remote.hops.hop_file import read_hop
+from relup_remote.hops.reading import ReadError
 from relup_remote.usage import UsageError
 
 HOP = '#{from_version => "1.0", target_version => "1.1", code_changes => []}.\n'
@@ -32,7 +32,8 @@ HOP = '#{from_version => "1.0", target_version => "1.1", code_changes => []}.\n'
     ],
 )
 def test_versions_are_read_off_literals_and_scripts(text: str) -> None:
-    assert versions(text) == ("1.0", "1.1")
+    hop = read_hop("a.relup", text)
+    assert (hop.from_vsn, hop.target) == ("1.0", "1.1")
 
 
 @pytest.mark.parametrize(
@@ -40,23 +41,24 @@ def test_versions_are_read_off_literals_and_scripts(text: str) -> None:
     [
         ("", 1, 1, "the file holds no expression"),
         ("% nothing\n", 1, 1, "the file holds no expression"),
-        (HOP.rstrip(".\n"), 1, 69, "the last expression does not end with a full stop"),
+        (HOP.rstrip(".\n"), 1, 68, "the last expression does not end with a full stop"),
         ('#{from_version => "1.0"}.', 1, 1, "the map has no target_version"),
         ('\n#{target_version => "1.0"}.', 2, 1, "the map has no from_version"),
-        ("make_hop().", 1, 1, "the last expression is not a map, so its versions can't be told"),
-        ("A = A.", 1, 5, "the last expression is not a map, so its versions can't be told"),
+        ("[a].", 1, 1, "the last expression is not a map, so its versions can't be told"),
+        (
+            "make_hop().",
+            1,
+            1,
+            "only a VM can tell what the last expression is, so its versions can't be told",
+        ),
+        ("A = A.", 1, 5, "the variable A is not bound"),
         (
             '#{from_version => f(), target_version => "1"}.',
             1,
             19,
             "from_version is not a literal string, so it can't be told",
         ),
-        (
-            '#{from_version => X, target_version => "1"}.',
-            1,
-            19,
-            "from_version is not a literal string, so it can't be told",
-        ),
+        ('#{from_version => X, target_version => "1"}.', 1, 19, "the variable X is not bound"),
         ('#{from_version => "", target_version => "1"}.', 1, 19, "from_version is no version: ''"),
         ('#{from_version => "1 0", target_version => "1"}.', 1, 19, "from_version is no version: '1 0'"),
         ('#{from_version => "1", target_version => "1"}.', 1, 1, "both versions are 1"),
@@ -64,13 +66,13 @@ def test_versions_are_read_off_literals_and_scripts(text: str) -> None:
         ("\n#{a => [1].", 2, 11, "a full stop where '}' must close the '{' of line 2"),
         ("a }.", 1, 3, "'}' closes nothing"),
         ("end.", 1, 1, "'end' closes nothing"),
-        ("#{a => 1", 1, 2, "'{' is never closed by '}'"),
+        ("#{a => 1", 1, 8, "the file ends where '}' must close the '{' of line 1"),
         ('#{a => "b}.', 1, 8, "unterminated string"),
     ],
 )
 def test_malformed_hops_are_named_with_line_column_and_reason(text: str, line: int, column: int, message: str) -> None:
-    with pytest.raises(LexError) as caught:
-        versions(text)
+    with pytest.raises(ReadError) as caught:
+        read_hop("a.relup", text)
     assert (caught.value.line, caught.value.column, caught.value.message) == (line, column, message)
 
 
@@ -91,7 +93,7 @@ def test_a_folder_is_read_whole_whatever_is_in_it(tmp_path: Path) -> None:
     assert found.hops[1].text == HOP
     assert found.helpers == (Helper("helper.erl", "-module(helper)."),)
     assert found.malformed == (
-        Malformed("bad.relup", 2, 2, "'{' is never closed by '}'"),
+        Malformed("bad.relup", 2, 2, "the file ends where '}' must close the '{' of line 2"),
         Malformed("dangling.relup", 0, 0, "can't be read: No such file or directory"),
         Malformed("latin.relup", 2, 2, "not UTF-8 text"),
     )

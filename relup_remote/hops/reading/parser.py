@@ -1,0 +1,140 @@
+"""Parsing Erlang source by the grammar in `erlang.lark`.
+
+Lark's LALR parser takes time and memory in proportion to the text, whatever is nested in what, and says at which token
+a text goes wrong. Weighed for this: `pyparsing` and `parsimonious` descend by recursion; `ply` is no longer released.
+The tokens of Erlang don't depend on where they stand, so the lexer is the basic one and not the contextual one.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from lark import Lark, Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+from lark.parsers.lalr_interactive_parser import InteractiveParser
+
+from relup_remote.core.erlang.term import Atom
+from relup_remote.hops.reading import literals
+from relup_remote.hops.reading.errors import ReadError
+from relup_remote.hops.reading.literals import LiteralError
+from relup_remote.hops.reading.syntax import Node, span_of
+from relup_remote.hops.reading.tree import Builder
+
+_LITERALS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "ATOM": ("ATOM", literals.atom),
+    "QUOTED": ("ATOM", lambda token: literals.atom(literals.quoted(token))),
+    "STRING": ("STRING", literals.quoted),
+    "TRIPLE": ("STRING", literals.triple_quoted),
+    "SIGIL": ("SIGIL", literals.sigil),
+    "RAW_SIGIL": ("SIGIL", literals.sigil),
+    "TRIPLE_SIGIL": ("SIGIL", literals.sigil),
+    "CHAR": ("CHAR", literals.character),
+    "INTEGER": ("INTEGER", literals.integer),
+    "FLOAT": ("FLOAT", literals.floating),
+}
+"""Of each token that is a literal: what it is to the parser, and what tells its value."""
+
+_UNREADABLE = {
+    '"': "unterminated string",
+    "'": "unterminated atom",
+    "$": "a $ without a character",
+    "~": "a sigil that is none",
+    "\ufeff": "a byte-order mark",
+}
+_CLOSED_BY = {"LPAR": ")", "LSQB": "]", "LBRACE": "}", "LBIN": ">>"} | dict.fromkeys(
+    ("BEGIN", "CASE", "IF", "RECEIVE", "TRY", "MAYBE", "FUN"), "end"
+)
+
+# `maybe` has been a keyword since Erlang/OTP 27. Before an operand it can be nothing else.
+_BLOCK_FOLLOWS = re.compile(
+    r"(?>[\x00-\x20\x80-\xa0]|%[^\n]*\n)*(?!(?:and|andalso|band|bor|bsl|bsr|bxor|div|end|of|or|orelse|rem|when|xor)\b)"
+    r"(?:[\w\[{\"'$#~]|<<)"
+)
+
+
+@cache
+def _grammar() -> Lark:
+    return Lark.open(
+        "erlang.lark", rel_to=__file__, parser="lalr", lexer="basic", start=["file", "unread"], transformer=Builder()
+    )
+
+
+def forms(text: str) -> list[list[Node]]:
+    """The expressions of each form. Raises `ReadError`."""
+    parser = _grammar().parse_interactive(start="file")
+    stream = tokens(text)
+    token: Token | None = None
+    try:
+        for token in stream:
+            parser.feed_token(token)
+    except (UnexpectedToken, ReadError) as error:
+        # Erlang reads all tokens of a form before it parses them: what is wrong with one of them comes first.
+        while token and token.type != "STOP":
+            token = next(stream, None)
+        if isinstance(error, ReadError):
+            raise
+        raise _error(error.token, _reason(error.token, parser)) from None
+    if token and token.type != "STOP":
+        raise _error(token, _ending(parser))
+    found: list[list[Node]] = parser.feed_token(Token("$END", ""))
+    return found
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The tokens of a text; the value of a literal is what it stands for. Raises `ReadError`."""
+    has_blocks = False
+    try:
+        for token in _grammar().lex(text):
+            if token.type in _LITERALS:
+                token.type, value_of = _LITERALS[token.type]
+                token.value = value_of(token)
+            elif token.type == "MAYBE" and not _BLOCK_FOLLOWS.match(text, span_of(token).end):
+                token.type, token.value = "ATOM", Atom("maybe")
+            elif token.type == "ELSE" and not has_blocks:
+                token.type, token.value = "ATOM", Atom("else")
+            has_blocks = has_blocks or token.type == "MAYBE"
+            yield token
+    except LiteralError as error:
+        raise _error(token, str(error)) from None
+    except UnexpectedCharacters as error:
+        raise ReadError(
+            error.line, error.column, _UNREADABLE.get(error.char, f"the character {error.char!r}")
+        ) from None
+
+
+def _error(token: Token, message: str) -> ReadError:
+    place = span_of(token)
+    return ReadError(place.line, place.column, message)
+
+
+def _reason(token: Token, parser: InteractiveParser) -> str:
+    found = "a full stop" if token.type == "STOP" else f"'{token}'"
+    closing = _closing(parser)
+    if token in _CLOSED_BY.values() and not closing:
+        return f"{found} closes nothing"
+    if token in (*_CLOSED_BY.values(), ".") and closing and token != closing.sign:
+        return f"{found} where '{closing.sign}' must close the '{closing.opening}' of line {closing.opening.line}"
+    return f"syntax error before {found}"
+
+
+def _ending(parser: InteractiveParser) -> str:
+    closing = _closing(parser)
+    if closing:
+        return f"the file ends where '{closing.sign}' must close the '{closing.opening}' of line {closing.opening.line}"
+    return "the last expression does not end with a full stop"
+
+
+class _Closing(NamedTuple):
+    """A bracket or block that is open, and what closes it."""
+
+    opening: Token
+    sign: str
+
+
+def _closing(parser: InteractiveParser) -> _Closing | None:
+    """The innermost bracket or block that is open: what the parser has not made anything of yet."""
+    for item in reversed(parser.parser_state.value_stack):
+        if isinstance(item, Token) and item.type in _CLOSED_BY:
+            return _Closing(item, _CLOSED_BY[item.type])
+    return None
