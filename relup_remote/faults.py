@@ -148,6 +148,9 @@ class Ending(NamedTuple):
     result: str
 
 
+IN_DOUBT = ((UPDATE, DURING, TIMEOUT), (UPDATE, DURING, KILL))
+"""Where a process was asked to change its state and has not answered: it is killed, all else is taken back."""
+
 DONE = Ending(_WRITTEN, "success")
 TOO_LONG = Ending("nothing: it takes longer than allowed", "hop_timeout")
 

@@ -83,14 +83,6 @@ second(_From) -> {APP}_point:strike(second_callback).
     ),
 )
 
-FAULTS: dict[str, Any] = {
-    EXCEPTION: Atom("exception"),
-    TIMEOUT: (Atom("timeout"), HANG),
-    DEATH: Atom("death"),
-    KILL: Atom("kill"),
-    EXIT: Atom("exit"),
-}
-
 PASSES = {
     (LOAD, BEFORE): ("gate_before", 1),
     (LOAD, DURING): ("loaded", 1),
@@ -145,14 +137,17 @@ def options(cell: Cell, on_failure: str) -> dict[str, Any]:
     return {"on_failure": on_failure, "step_timeout": STEP_TIMEOUT, "settle": 0.5, **waits}
 
 
-def arming(cell: Cell, root: Path, target: Release) -> tuple[Any, ...]:
-    """The arguments of ``emqx_faults_point:arm/2`` for a cell: where it strikes, and with what."""
+def arming(cell: Cell, root: Path, target: Release, hang: int) -> tuple[Any, ...]:
+    """The arguments of ``emqx_faults_point:arm/2`` for a cell: where it strikes, and with what.
+
+    ``hang``: the milliseconds that whatever takes too long takes.
+    """
     place, nth = PASSES.get((cell.kind, cell.point), ("gate_after", 1))
     if cell.fault == BAD_BEAM:
         beam = f"{APP}_gate_after" if cell.point == AFTER else CUT[cell.kind]
         cut = (Atom("cut"), str(root / "relup" / TARGET / target.place(beam)))
         return (Atom("gate_before"), 1), cut
-    return (Atom(place), nth), _fault(cell, root)
+    return (Atom(place), nth), _fault(cell, root, hang)
 
 
 def in_the_way(root: Path) -> tuple[Path, Path, Path]:
@@ -161,21 +156,22 @@ def in_the_way(root: Path) -> tuple[Path, Path, Path]:
     return marker.with_name("current.tmp"), marker, root / "data" / "relup_remote" / "outcome"
 
 
-def _fault(cell: Cell, root: Path) -> Any:
+def _fault(cell: Cell, root: Path, hang: int) -> Any:
     temporary, marker, outcome = map(str, in_the_way(root))
-    special = {
+    special: dict[tuple[str, str, str], Any] = {
         (RESTART, HALFWAY, EXIT): Atom("shutdown"),
         (APPLY, DURING, DEATH): Atom("death_of_server"),
         (CALLBACK, DURING, DEATH): Atom("death_of_server"),
         (CALLBACK, AFTER, DEATH): Atom("death_of_server"),
         (MARKER, BEFORE, EXCEPTION): (Atom("folder"), temporary),
         (MARKER, DURING, EXCEPTION): (Atom("folder"), marker),
-        (MARKER, DURING, TIMEOUT): (Atom("freeze"), Atom("file_server_2"), HANG),
+        (MARKER, DURING, TIMEOUT): (Atom("freeze"), Atom("file_server_2"), hang),
         (MARKER, DURING, KILL): (Atom("kill_at"), Atom("file_server_2")),
         (MARKER, AFTER, EXCEPTION): (Atom("folder"), outcome),
-        (MARKER, AFTER, TIMEOUT): (Atom("freeze"), Atom("code_server"), HANG),
+        (MARKER, AFTER, TIMEOUT): (Atom("freeze"), Atom("code_server"), hang),
     }
-    return special.get((cell.kind, cell.point, cell.fault), FAULTS[cell.fault])
+    usual = (Atom("timeout"), hang) if cell.fault == TIMEOUT else Atom(cell.fault)
+    return special.get(cell, usual)
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from relup_remote.rollout.rows import Row
 from relup_remote.rollout.run import Job, Runner
 from relup_remote.rollout.tarball import Tarball
 from tests.lab.cluster import ours
-from tests.lab.faults.hops import HELPERS, arming, hop, in_the_way, loaded_by
+from tests.lab.faults.hops import HANG, HELPERS, arming, hop, in_the_way, loaded_by
 from tests.lab.faults.release import APP, GATES, TARGET, Release
 
 POINT = f"{APP}_point"
@@ -29,12 +29,17 @@ PASSING = ("relup_agent", f"{APP}_helper", f"emqx_post_upgrade_{TARGET}")
 
 @dataclass(frozen=True)
 class Look:
-    """What a node is at a moment. ``md5s``: of every module that is loaded, but for the agent's own."""
+    """What a node is at a moment.
+
+    ``md5s``: of every module that is loaded, but for those that come and go with a hop. ``workers``: the pids of the
+    application's workers.
+    """
 
     os_pid: int | None
     version: str
     md5s: dict[str, bytes]
     suspended: int
+    workers: set[str]
     hop_runs: bool
     marker: str | None
 
@@ -68,13 +73,14 @@ class Node:
             version=text(seen["version"]),
             md5s=md5s,
             suspended=len(seen["suspended"]),
+            workers={text(pid) for pid in seen["workers"]},
             hop_runs=seen["hop"] == "true",
             marker=marker.read_text() if marker.is_file() else None,
         )
 
-    def arm(self, cell: Cell) -> None:
-        """Have the cell's fault strike in the next hop."""
-        self._ask("arm", *arming(cell, self.root, self._target))
+    def arm(self, cell: Cell, hang: int = HANG) -> None:
+        """Have the cell's fault strike in the next hop; what takes too long takes ``hang`` milliseconds."""
+        self._ask("arm", *arming(cell, self.root, self._target, hang))
 
     def upgrade(self, cell: Cell, options: dict[str, Any]) -> Row:
         """Upgrade the node by the cell's hop; its row."""

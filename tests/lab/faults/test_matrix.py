@@ -7,7 +7,7 @@ import pytest
 from lab.clients import Traffic
 from lab.evidence import Evidence
 from relup_remote.failures import State, states
-from relup_remote.faults import DONE, ON_FAILURE, TOO_LONG, Cell, Ending, cells, ending
+from relup_remote.faults import DONE, IN_DOUBT, ON_FAILURE, TOO_LONG, Cell, Ending, cells, ending
 from relup_remote.rollout.rows import Row
 from tests.lab.cluster import BASE
 from tests.lab.faults.hops import options
@@ -48,6 +48,8 @@ def test_node_is_what_the_table_says(spare: Node, ports: dict[str, int], cell: C
         assert after.os_pid == before.os_pid
         assert evidence.held, str(evidence)
         check_modules(state, before.md5s, after.md5s, spare.md5s_after(cell, before))
+        if state.stop == "as before":
+            assert len(before.workers - after.workers) == (cell in IN_DOUBT)
     assert after.suspended == 0
     assert end == TOO_LONG or not after.hop_runs
     assert state.marker == "as far" or after.marker == (TARGET if state.marker == "yes" else None)

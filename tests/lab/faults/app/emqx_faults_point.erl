@@ -83,6 +83,7 @@ until(Condition) ->
 look() ->
     #{md5s => [{Mod, Mod:module_info(md5)} || {Mod, _} <- code:all_loaded(), Mod =/= ?MODULE],
       suspended => [Pid || Pid <- processes(), stands_still(process_info(Pid, current_function))],
+      workers => [pid_to_list(Pid) || N <- lists:seq(1, 4), Pid <- [whereis(emqx_faults_worker:name(N))], is_pid(Pid)],
       hop => whereis(relup_remote_agent) =/= undefined,
       version => emqx_release:version()}.
 
