@@ -28,13 +28,14 @@ from relup_remote.faults import (
 )
 from relup_remote.hops.catalogue import Helper, Hop
 from tests.lab.cluster import BASE
-from tests.lab.faults.release import APP, TARGET, Release
+from tests.lab.faults.release import APP, IN_APP, TARGET, Release
 
 HANG = 2500
 """Milliseconds that whatever takes too long takes; more than `STEP_TIMEOUT`, and than is waited for such a hop."""
 
 STEP_TIMEOUT = 1.0
 HOP_TIMEOUT = 1.2
+"""Seconds."""
 
 INSTRUCTIONS = {
     LOAD: (f"{{load_module, {APP}_plain}}", f"{{load_module, {APP}_loaded}}"),
@@ -44,20 +45,24 @@ INSTRUCTIONS = {
     CALLBACK: (),
     MARKER: (),
 }
+"""What the hop of a kind has between the gates."""
 
 MODULES = {
     LOAD: (f"{APP}_plain", f"{APP}_loaded"),
     UPDATE: (f"{APP}_worker",),
-    RESTART: (APP, f"{APP}_app", f"{APP}_sup", f"{APP}_worker"),
+    RESTART: IN_APP,
     APPLY: (),
     CALLBACK: (),
     MARKER: (),
 }
+"""The modules that these instructions load."""
+
 AROUND = (
     "emqx_connection",
     "emqx_release",
     *(f"{APP}_{name}" for name in ("gate_before", "gate_after", "spacer_a", "spacer_b")),
 )
+"""The modules that every hop loads."""
 
 HELPERS = (
     Helper(
@@ -82,6 +87,7 @@ second(_From) -> {APP}_point:strike(second_callback).
 """,
     ),
 )
+"""The catalogue's modules: what `apply` and the callbacks call."""
 
 PASSES = {
     (LOAD, BEFORE): ("gate_before", 1),
