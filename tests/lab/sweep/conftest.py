@@ -7,6 +7,7 @@ import pytest
 
 from lab.cluster import Lab
 from lab.layout import PROJECT, Ports
+from relup_remote.host.bootstrap import compiled
 from relup_remote.host.payload import payload
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
 from tests.lab.sweep.machine import Machine
@@ -19,7 +20,7 @@ PORT_OFFSETS = (3400, 3410)
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]]:
     """Nodes of the first release, each a cluster by itself."""
     core = tmp_path_factory.mktemp("core") / "core.pyz"
-    core.write_bytes(payload().content)
+    core.write_bytes(compiled(payload().content))
     with ExitStack() as stack:
         found = []
         for offset in PORT_OFFSETS:

@@ -1,8 +1,8 @@
 """The core, run so that the machine loses power at a chosen moment: a program of its own, started by `machine`.
 
-    python -I driver.py PAYLOAD DOOM
+    python -I -S driver.py PAYLOAD DOOM
 
-PAYLOAD is the core as it is shipped, DOOM is JSON: ``vm`` the pid of the node's VM, ``trace`` the file to write every
+PAYLOAD is the core as hosts keep it, DOOM is JSON: ``vm`` the pid of the node's VM, ``trace`` the file to write every
 event to, ``phase`` and ``index`` which of them is the one, ``watch`` a file or null: its appearing, or its being
 replaced, after that event is the moment; ``delay`` seconds from there; ``first`` who dies first, ``core`` or ``vm``.
 Without ``phase`` nobody dies.

@@ -24,6 +24,9 @@ from tests.lab.sweep import driver, trace
 from tests.lab.sweep.moments import Moment
 from tests.lab.sweep.trace import Event
 
+PYTHON = (sys.executable, "-I", "-S")
+"""How a core is run on a host."""
+
 TIMEOUT = 120.0
 """Seconds that a run of the core may take."""
 
@@ -61,7 +64,7 @@ class Code:
 
 
 class Machine:
-    """The host ``n1`` of a lab. ``payload`` is the core as it is shipped, ``seconds`` what the time went to."""
+    """The host ``n1`` of a lab. ``payload`` is the core as hosts keep it, ``seconds`` what the time went to."""
 
     def __init__(self, lab: Lab, payload: Path) -> None:
         self.lab = lab
@@ -105,7 +108,7 @@ class Machine:
 
     def run(self, request: Mapping[str, Any], tarball: Path | None = None) -> Ran:
         """Run the core to its end."""
-        return self._run([sys.executable, "-I", str(self._payload)], request, tarball)
+        return self._run([*PYTHON, str(self._payload)], request, tarball)
 
     def run_traced(self, request: Mapping[str, Any], tarball: Path | None, moment: Moment | None = None) -> Ran:
         """Run the core, noting what it does; at the ``moment``, or at its end if that never comes, all is dead."""
@@ -119,9 +122,7 @@ class Machine:
             "first": moment and moment.first,
         }
         self._trace.unlink(missing_ok=True)
-        ran = self._run(
-            [sys.executable, "-I", str(driver.__file__), str(self._payload), json.dumps(doom)], request, tarball
-        )
+        ran = self._run([*PYTHON, str(driver.__file__), str(self._payload), json.dumps(doom)], request, tarball)
         if moment is not None:
             self.lose_power()
         return replace(ran, events=trace.read(self._trace))
