@@ -10,7 +10,7 @@ from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check.case import Case
 from relup_remote.hops.check.findings import CHECK_ERRORS, SEVERITIES, Finding, Severity, specs
 from relup_remote.hops.check.helpers import facts_of
-from relup_remote.hops.check.rules import RULES
+from relup_remote.hops.check.rules import RULES, releases
 from relup_remote.hops.compare import Difference
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
@@ -35,7 +35,8 @@ def check(hop: Hop, difference: Difference, helpers: Iterable[Helper] = ()) -> l
     case = Case(hop, difference, facts)
     # What is wrong twice is told once, where it first is.
     found: dict[tuple[str, str], Finding] = {}
-    for finding in sorted((finding for rule in RULES for finding in rule(case)), key=_place):
+    rules = releases.RULES if hop.problems else RULES
+    for finding in sorted((finding for rule in rules for finding in rule(case)), key=_place):
         found.setdefault((finding.err_type, finding.message), finding)
     return list(found.values())
 

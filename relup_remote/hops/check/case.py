@@ -12,6 +12,9 @@ from relup_remote.hops.compare import Difference, Release
 from relup_remote.hops.hop import Callback, Hop, Instruction
 from relup_remote.hops.reading.values import Span, entry
 
+CALLBACKS = "emqx_post_upgrade"
+"""The module with a release's callbacks; a catalogue's own has the target's version after it."""
+
 NAMED = 500
 """How many modules a finding names at most."""
 
@@ -57,8 +60,8 @@ class Case:
     @cached_property
     def callback_module(self) -> str:
         """Where the callbacks are."""
-        own = f"emqx_post_upgrade_{self.new.version}"
-        return own if own in self.helpers or self.old.has_module(own) else "emqx_post_upgrade"
+        own = f"{CALLBACKS}_{self.new.version}"
+        return own if own in self.helpers or self.old.has_module(own) else CALLBACKS
 
     def finding(
         self, severity: Severity, err_type: str, at: Step | Span | None, message: str, **detail: Any

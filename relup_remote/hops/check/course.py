@@ -32,7 +32,7 @@ class Course:
     - ``gone``: the modules that a restarted application no longer has.
     - ``restarted``: the applications started anew, when they last are.
     - ``again``: instructions for modules that were loaded before, with the earlier one.
-    - ``unknown``: the pieces that only a node can tell.
+    - ``unknown``: the pieces of which it can't be told what they do.
     """
 
     pieces: int
@@ -88,8 +88,8 @@ def is_open(step: Step) -> bool:
 
 
 def is_unknown(step: Instruction | Dynamic) -> bool:
-    """Whether only a node can tell what an instruction does to the code."""
-    return is_open(step) and not (isinstance(step, Instruction) and step.kind == "apply")
+    """Whether it can't be told what an instruction does, or is meant to do, to the code."""
+    return isinstance(step, Dynamic) or step.kind == "unknown" or (step.kind != "apply" and step.name is None)
 
 
 def _pieces(hop: Hop) -> Iterator[Sequence[Instruction | Dynamic]]:

@@ -50,7 +50,7 @@ def uses(case: Case) -> Iterator[Finding]:
         found = case.new.modules.get(module)
         turn = case.course.restarted.get(found.app) if found else None
         if found and turn and turn.piece < case.course.piece_of(step):
-            message = f"It calls {module} of {found.app}, which instruction {turn.step.n} restarts."
+            message = f"It calls {module}:{step.function}, and instruction {turn.step.n} restarts {found.app}."
             yield case.finding("note", "used_after_restart", step, message)
 
 

@@ -6,7 +6,7 @@ must not come before it, and who called one that is gone must not come after. Wh
 
 from collections.abc import Iterator, Sequence
 
-from relup_remote.hops.check.case import Case, named
+from relup_remote.hops.check.case import CALLBACKS, Case, named
 from relup_remote.hops.check.course import Turn
 from relup_remote.hops.check.findings import Finding
 from relup_remote.hops.compare import Function
@@ -24,7 +24,7 @@ def new_functions(case: Case) -> Iterator[Finding]:
                 message = f"{calls}, which is new as well, and the hop does not load {called}."
                 yield case.finding("error", "undefined_call", first.step, message)
         # What only callbacks call runs after all code changes.
-        elif caller != case.callback_module and case.course.is_before(first, then):
+        elif not caller.startswith(CALLBACKS) and case.course.is_before(first, then):
             yield case.finding("warning", "load_order", first.step, f"{calls}, which comes only with {_by(then)}.")
 
 
