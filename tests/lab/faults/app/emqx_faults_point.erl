@@ -14,7 +14,7 @@
 %%     {freeze, Server, Ms}    that server of the VM's does not answer for so long
 %%     {kill_at, Server}       the hop's process is killed while it waits for that server
 -module(emqx_faults_point).
--export([arm/2, disarm/0, look/0, put_back/3, strike/1]).
+-export([arm/2, disarm/0, look/0, put_back/3, strike/1, worker/1]).
 
 arm(Place, Fault) -> persistent_term:put(?MODULE, {Place, Fault, atomics:new(1, [])}).
 
@@ -79,11 +79,14 @@ end_process(Pid) ->
 until(Condition) ->
     Condition() orelse begin timer:sleep(5), until(Condition) end.
 
+%% The name of a worker; here, for this module is there when the application is not.
+worker(N) -> list_to_atom("emqx_faults_" ++ integer_to_list(N)).
+
 %% What the matrix looks at.
 look() ->
     #{md5s => [{Mod, Mod:module_info(md5)} || {Mod, _} <- code:all_loaded(), Mod =/= ?MODULE],
       suspended => [Pid || Pid <- processes(), stands_still(process_info(Pid, current_function))],
-      workers => [pid_to_list(Pid) || N <- lists:seq(1, 4), Pid <- [whereis(emqx_faults_worker:name(N))], is_pid(Pid)],
+      workers => [pid_to_list(Pid) || N <- lists:seq(1, 4), Pid <- [whereis(worker(N))], is_pid(Pid)],
       hop => whereis(relup_remote_agent) =/= undefined,
       version => emqx_release:version()}.
 

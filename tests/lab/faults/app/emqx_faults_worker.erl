@@ -1,23 +1,22 @@
 %% A process that may fail when it is asked to stand still, or to change its state.
 -module(emqx_faults_worker).
--export([start_link/1, ask/1, name/1]).
+-export([start_link/1, ask/1]).
 -export([init/2, system_continue/3, system_terminate/4, system_code_change/4]).
 
 start_link(N) -> proc_lib:start_link(?MODULE, init, [self(), N]).
 
 %% The version of its code that its state is of.
 ask(N) ->
-    Ref = monitor(process, name(N)),
-    name(N) ! {ask, self(), Ref},
+    Name = emqx_faults_point:worker(N),
+    Ref = monitor(process, Name),
+    Name ! {ask, self(), Ref},
     receive
         {Ref, Version} -> demonitor(Ref, [flush]), Version;
         {'DOWN', Ref, _, _, Reason} -> exit(Reason)
     end.
 
-name(N) -> list_to_atom("emqx_faults_" ++ integer_to_list(N)).
-
 init(Parent, N) ->
-    register(name(N), self()),
+    register(emqx_faults_point:worker(N), self()),
     proc_lib:init_ack({ok, self()}),
     loop(Parent, ?VERSION).
 
