@@ -41,7 +41,7 @@ def test_versions_are_read_off_literals_and_scripts(text: str) -> None:
     [
         ("", 1, 1, "the file holds no expression"),
         ("% nothing\n", 1, 1, "the file holds no expression"),
-        (HOP.rstrip(".\n"), 1, 68, "the last expression does not end with a full stop"),
+        (HOP.rstrip(".\n"), 1, 69, "the last expression does not end with a full stop"),
         ('#{from_version => "1.0"}.', 1, 1, "the map has no target_version"),
         ('\n#{target_version => "1.0"}.', 2, 1, "the map has no from_version"),
         ("[a].", 1, 1, "the last expression is not a map, so its versions can't be told"),

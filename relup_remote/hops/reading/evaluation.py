@@ -84,14 +84,14 @@ Items = Generator[Task, Result, list[Term]]
 class Evaluation:
     """The evaluation of a file whose text has ``length`` characters.
 
-    ``is_script``: something in it was more than the writing down of a term.
+    ``is_script``: something in it was more than the writing down of a term. ``all_known``: nothing was left to a VM.
     """
 
     def __init__(self, length: int) -> None:
         self.allowance = 100_000 + 4 * length
         self.is_script = False
         self._scope: Scope = {}
-        self._all_known = True
+        self.all_known = True
 
     def value(self, expression: Node) -> Term:
         """The value of the next expression. Raises `ReadError` for a variable that nothing can have bound."""
@@ -209,7 +209,7 @@ class Evaluation:
                 scope.pop(name, None)
             is_bound = self._bind(node.pattern, item, scope) if self._afford(1 + len(names)) else None
             if is_bound is None or (isinstance(item, Dynamic) and item.spliced):
-                self._all_known = False
+                self.all_known = False
                 items += [unknown] if unknown not in items[-1:] else []
             elif is_bound:
                 items.append(self._term((yield Task(node.template, scope, task.depth + 1)), node.template))
@@ -232,7 +232,7 @@ class Evaluation:
         return (yield from self._body(called.fun.body, scope, task.depth + 1))
 
     def _variable(self, node: Variable, scope: Scope) -> Result:
-        if node.name not in scope and self._all_known and node.name != "_":
+        if node.name not in scope and self.all_known and node.name != "_":
             raise ReadError(node.span.line, node.span.column, f"the variable {node.name} is not bound")
         found = scope.get(node.name)
         if found is None or isinstance(found, Dynamic) or not self._afford(found.size):
@@ -268,7 +268,7 @@ class Evaluation:
 
     def _dynamic(self, span: Span) -> Dynamic:
         # What is not evaluated may bind variables.
-        self._all_known = False
+        self.all_known = False
         return Dynamic(span)
 
     def _afford(self, steps: int) -> bool:

@@ -18,7 +18,11 @@ _TRIPLE = re.compile(r'"{3,}')
 
 
 class LiteralError(ValueError):
-    """A token that looks like a literal and is none."""
+    """A token that looks like a literal and is none. ``line`` is which of its lines is wrong, from 0."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def unescaped(text: str) -> str:
@@ -66,9 +70,9 @@ def triple_quoted(token: str) -> str:
     quotes = _TRIPLE.match(token)
     lines = token.split("\n")[1:]
     indentation = lines.pop()[: -quotes.end()] if quotes else ""
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         if line.strip() and not line.startswith(indentation):
-            raise LiteralError("a line that is indented less than the closing quotes")
+            raise LiteralError("a line that is indented less than the closing quotes", number)
     return "\n".join(line.removesuffix("\r")[len(indentation) :] for line in lines)
 
 

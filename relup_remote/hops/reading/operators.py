@@ -47,25 +47,30 @@ def bound(parts: Sequence[Node | Token]) -> Node:
             while waiting and (waiting[-1][0] > level or (waiting[-1][0] == level and sort != "right")):
                 if waiting[-1][0] == level and sort == "none":
                     raise NotAssociative(part)
-                _apply(waiting.pop(), operands)
+                _apply(waiting, operands)
             waiting.append((level, part, False))
         else:
             waiting.append((_CATCH if part == "catch" else _PREFIX, part, True))
         after_operand = not isinstance(part, Token)
     while waiting:
-        _apply(waiting.pop(), operands)
+        _apply(waiting, operands)
     return operands[0]
 
 
-def _apply(operation: tuple[int, Token, bool], operands: list[Node]) -> None:
-    _, operator, is_prefix = operation
+def _apply(waiting: list[tuple[int, Token, bool]], operands: list[Node]) -> None:
+    _, operator, is_prefix = waiting.pop()
     right = operands.pop()
-    operands.append(_prefixed(operator, right) if is_prefix else _infixed(operands.pop(), operator, right))
+    if is_prefix:
+        is_only = not (waiting and waiting[-1][2])
+        operands.append(_prefixed(operator, right, is_only))
+    else:
+        operands.append(_infixed(operands.pop(), operator, right))
 
 
-def _prefixed(operator: Token, right: Node) -> Node:
+def _prefixed(operator: Token, right: Node, is_only: bool) -> Node:
     span = span_of(operator).to(right.span)
-    if operator in ("+", "-") and isinstance(right, Located) and type(right.value) in (int, float):
+    # A number has one sign; what has more is no number as yet, but a calculation.
+    if is_only and operator in ("+", "-") and isinstance(right, Located) and type(right.value) in (int, float):
         return Located(-right.value if operator == "-" else right.value, span)
     return Expression(span)
 

@@ -96,7 +96,8 @@ def tokens(text: str) -> Iterator[Token]:
             has_blocks = has_blocks or token.type == "MAYBE"
             yield token
     except LiteralError as error:
-        raise _error(token, str(error)) from None
+        place = span_of(token)
+        raise ReadError(place.line + error.line, 1 if error.line else place.column, str(error)) from None
     except UnexpectedCharacters as error:
         raise ReadError(
             error.line, error.column, _UNREADABLE.get(error.char, f"the character {error.char!r}")

@@ -15,11 +15,13 @@ _LATIN_1 = re.compile(r"(?:[^\n]*\n)?[^\n%]*%.*?coding\s*[:=]\s*(?:latin-1|iso-8
 class Script:
     """What a file holds: the value of each form, a full stop at its end.
 
-    ``is_script``: it is more than terms written down, so that `file:consult` would refuse it.
+    - ``is_script``: it is more than terms written down, so that `file:consult` would refuse it.
+    - ``is_complete``: nothing in it is left to a VM, not even what has no part in the values.
     """
 
     values: tuple[Term, ...]
     is_script: bool
+    is_complete: bool
 
 
 def decoded(content: bytes) -> str:
@@ -44,4 +46,4 @@ def read(text: str) -> Script:
         found = [evaluation.value(expression) for expression in expressions]
         values.append(found[-1])
         evaluation.is_script = evaluation.is_script or len(expressions) > 1
-    return Script(tuple(values), evaluation.is_script)
+    return Script(tuple(values), evaluation.is_script, evaluation.all_known)

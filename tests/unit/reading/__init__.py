@@ -1,0 +1,1 @@
+"""The reader of hops, beside what Erlang itself makes of the same files."""
