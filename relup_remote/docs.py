@@ -13,8 +13,10 @@ from invoke.tasks import Task
 
 from relup_remote import failures, faults, inventory
 from relup_remote.commands import COMMANDS
+from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.options import HELP, PLACEHOLDERS
 from relup_remote.core.protocol import ERRORS, ErrorSpec
+from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -38,12 +40,21 @@ A failure always has an `err_type`, a sentence, a hint, and the stage at which i
 Wrong use: exit status 2, and nothing was contacted. `declined` is the exception: exit status 3.
 
 {_errors(USAGE_ERRORS)}
+
+## In a hop that is checked
+
+`inv hop.check` names what a node would refuse as the node does (above). These only it finds; whether one is an error, a
+warning or a note, it says itself.
+
+{_errors(CHECK_ERRORS)}
 """
 
 
 def commands_page() -> str:
     """docs/commands.md: every command with its options."""
-    sections = "\n".join(_command(task) for task in COMMANDS)
+    named = [(task.name.replace("_", "-"), task) for task in COMMANDS]
+    named += [(f"hop.{task.name}", task) for task in HOP_COMMANDS]
+    sections = "\n".join(_command(name, task) for name, task in named)
     return f"""\
 # Commands
 
@@ -194,14 +205,16 @@ def _errors(errors: Mapping[str, ErrorSpec]) -> str:
     return _table(("err_type", "meaning", "what to do"), lines)
 
 
-def _command(task: "Task[Any]") -> str:
+def _command(name: str, task: "Task[Any]") -> str:
     parameters = list(inspect.signature(task.body).parameters.values())[1:]
     lines = [(f"`{_usage(parameter)}`", HELP[parameter.name]) for parameter in parameters]
-    return f"## {task.name.replace('_', '-')}\n\n{task.__doc__}\n\n{_table(('option', ''), lines)}\n"
+    return f"## {name}\n\n{task.__doc__}\n\n{_table(('option', ''), lines)}\n"
 
 
 def _usage(parameter: inspect.Parameter) -> str:
-    flag = f"--{parameter.name.replace('_', '-')}"
+    if parameter.default is parameter.empty:
+        return parameter.name.upper()
+    flag = f"--{parameter.name.strip('_').replace('_', '-')}"
     return flag if parameter.default is False else f"{flag} {PLACEHOLDERS.get(parameter.name, 'FILE')}"
 
 

@@ -3,6 +3,7 @@
 from invoke.collection import Collection
 
 from relup_remote.commands.history import logs, logs_clear
+from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.looking import hosts, status, verify
 from relup_remote.commands.paths import paths
 from relup_remote.commands.postcheck import postcheck
@@ -14,4 +15,6 @@ COMMANDS = (hosts, paths, plan, stage, upgrade, verify, status, logs, logs_clear
 
 def namespace() -> Collection:
     """A collection of all commands."""
-    return Collection(*COMMANDS)
+    commands = Collection(*COMMANDS)
+    commands.add_collection(Collection("hop", *HOP_COMMANDS))
+    return commands

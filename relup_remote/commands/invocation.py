@@ -120,10 +120,11 @@ class Invocation:
         ]
         self.say("\n\n".join(part for part in parts if part))
 
-    def show_document(self, document: Mapping[str, Any], text: str) -> None:
-        """Print what a command that went to no host came to: the document, or the text."""
+    def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
+        """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""
+        self._status = 0 if ok else 1
         self.say(
-            documents.text({"command": self.command, "ok": True, "run": self.run, **document}) if self._json else text
+            documents.text({"command": self.command, "ok": ok, "run": self.run, **document}) if self._json else text
         )
 
     def say(self, text: str) -> None:

@@ -20,6 +20,11 @@ HELP: dict[str, str] = {
     "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
     "on_failure": f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)",
     "yes": "do not ask",
+    "hop": "a hop file; or - for the one that the catalogue has between the two releases",
+    "from_": "the release that the hop leads from, a tarball",
+    "to": "the release that the hop leads to, a tarball",
+    "sarif": "write what is found to this file as well, as SARIF 2.1.0, for code review",
+    "strict": "exit status 1 for warnings too",
     "target": "the version that nodes should be on (default: what the marker says)",
     "limit": "at most so many rows, the newest; 0 is all (default: 0)",
     "anyway": "even while nodes of the cluster are not on the target",
@@ -50,14 +55,16 @@ ON_FAILURE = ("stop", "restart")
 def command(body: Callable[..., None]) -> "Task[Any]":
     """Make an Invoke task of ``body``: its parameters are the options, their help comes from `HELP`.
 
-    Numbers are taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence.
+    One without a default is given by its position; one whose name is a keyword has an underscore after it. Numbers are
+    taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence.
     """
-    names = list(inspect.signature(body).parameters)[1:]
+    parameters = list(inspect.signature(body).parameters.values())[1:]
+    names = [parameter.name for parameter in parameters]
     return Task(
         body,
         help={name: HELP[name] for name in names},
         iterable=[name for name in names if name == "host"],
-        positional=[],
+        positional=[parameter.name for parameter in parameters if parameter.default is parameter.empty],
         auto_shortflags=False,
     )
 
@@ -89,4 +96,4 @@ def _number(name: str, value: str, minimum: int) -> int:
 
 
 def _flag(name: str) -> str:
-    return name.replace("_", "-")
+    return name.strip("_").replace("_", "-")

@@ -13,6 +13,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from relup_remote.commands import COMMANDS
+from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import HELP
 from relup_remote.commands.upgrading import intention
@@ -116,7 +117,7 @@ def test_inv_behaves_the_same() -> None:
 
 
 def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
-    for task in COMMANDS:
+    for task in (*COMMANDS, *HOP_COMMANDS):
         for argument in task.get_arguments():
             assert argument.nicknames == ()
             assert HELP[str(argument.attr_name or argument.name)]

@@ -5,6 +5,7 @@ by side can tell. What has to be evaluated is left to the node, and said to be.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check.case import Case
@@ -14,9 +15,29 @@ from relup_remote.hops.check.rules import RULES, releases
 from relup_remote.hops.compare import Difference
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
-from relup_remote.hops.reading import ReadError
+from relup_remote.hops.reading import ReadError, decoded
 
-__all__ = ["CHECK_ERRORS", "SEVERITIES", "Finding", "Severity", "check", "check_text", "specs"]
+__all__ = [
+    "CHECK_ERRORS",
+    "SEVERITIES",
+    "Finding",
+    "Severity",
+    "check",
+    "check_file",
+    "check_text",
+    "is_failed",
+    "specs",
+]
+
+
+def check_file(file: Path, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
+    """What is found of the hop in a file, as `check_text`. Raises OSError."""
+    content = file.read_bytes()
+    try:
+        text = decoded(content)
+    except ReadError as error:
+        return [_malformed(error)]
+    return check_text(file.name, text, difference, helpers)
 
 
 def check_text(file: str, text: str, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
@@ -24,8 +45,7 @@ def check_text(file: str, text: str, difference: Difference, helpers: Iterable[H
     try:
         hop = read_hop(file, text)
     except ReadError as error:
-        message = f"{error.message[:1].upper()}{error.message[1:]}."
-        return [Finding("malformed_hop", "error", message, error.line, error.column)]
+        return [_malformed(error)]
     return check(hop, difference, helpers)
 
 
@@ -39,6 +59,17 @@ def check(hop: Hop, difference: Difference, helpers: Iterable[Helper] = ()) -> l
     for finding in sorted((finding for rule in rules for finding in rule(case)), key=_place):
         found.setdefault((finding.err_type, finding.message), finding)
     return list(found.values())
+
+
+def is_failed(findings: Iterable[Finding], *, strict: bool = False) -> bool:
+    """Whether a hop does not pass: it has an error, or if ``strict`` a warning."""
+    severities = {finding.severity for finding in findings}
+    return "error" in severities or (strict and "warning" in severities)
+
+
+def _malformed(error: ReadError) -> Finding:
+    message = f"{error.message[:1].upper()}{error.message[1:]}."
+    return Finding("malformed_hop", "error", message, error.line, error.column)
 
 
 def _place(finding: Finding) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from relup_remote.hops.check.findings import Finding
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
 
-def sarif(file: Path, findings: Sequence[Finding]) -> dict[str, Any]:
+def log(file: Path, findings: Sequence[Finding]) -> dict[str, Any]:
     """The log of one run. The hop's ``file`` is named relative to the working directory, if it is below it."""
     rules = list(dict.fromkeys(finding.err_type for finding in findings))
     tool = {"name": "relup_remote", "rules": [_rule(err_type, findings) for err_type in rules], **_version()}
