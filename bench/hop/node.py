@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,15 +115,17 @@ class Node:
         )
         return dict(json.loads(done.stdout))
 
-    @contextlib.contextmanager
-    def weighed(self, memory: list[Memory]) -> Iterator[None]:
-        """Adds to `memory` what the block takes of it."""
+    def weigh(self) -> Callable[[], Memory]:
+        """Looks at the VM's memory from here on; what is returned tells, once, what was taken of it."""
         # Resets the peak: proc(5), clear_refs.
         Path(f"/proc/{self._vm.process.pid}/clear_refs").write_text("5")
         meter = self.call("bench_meter", "start")
-        yield
-        before, peak = self.call("bench_meter", "stop", meter)
-        memory.append(Memory(peak_kb(self._vm.process.pid) / 1e3, before / 1e6, peak / 1e6))
+
+        def taken() -> Memory:
+            before, peak = self.call("bench_meter", "stop", meter)
+            return Memory(peak_kb(self._vm.process.pid) / 1e3, before / 1e6, peak / 1e6)
+
+        return taken
 
 
 @contextlib.contextmanager
