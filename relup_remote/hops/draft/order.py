@@ -19,14 +19,21 @@ class Kind(IntEnum):
     LOAD = 0
     UPDATE = 1
     RESTART = 2
+    RELEASE = 3
+    """The load of the module that says which release the node is of."""
 
 
 class Step(NamedTuple):
-    """An instruction to be: for a module, or for an application as a whole, whose ``module`` is empty."""
+    """An instruction to be: for a module, or, where ``module`` is empty, for a whole application."""
 
     kind: Kind
     app: str
     module: str = ""
+
+    @property
+    def name(self) -> str:
+        """The module or application that the instruction names."""
+        return self.module or self.app
 
 
 def ordered(needs: Mapping[Step, Collection[Step]]) -> list[list[Step]]:

@@ -1,0 +1,142 @@
+"""What a draft asks its author: all that decides about a hop and is in no release."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from relup_remote.hops.check.rules.instructions import STICKY
+from relup_remote.hops.compare import Module
+from relup_remote.hops.draft.order import Kind, Step
+from relup_remote.hops.draft.restarts import is_supervisor
+from relup_remote.hops.draft.steps import Steps, changes_state, has_state
+from relup_remote.hops.draft.words import atoms, listed
+from relup_remote.hops.reading.writing import atom
+
+CALLBACKS = "emqx_post_upgrade"
+"""The module of a release whose functions hops may call when all code is new."""
+
+_LISTENING = frozenset(
+    {
+        ("gen_tcp", "listen"),
+        ("ssl", "listen"),
+        ("socket", "listen"),
+        ("esockd", "open"),
+        ("ranch", "start_listener"),
+        ("cowboy", "start_clear"),
+        ("cowboy", "start_tls"),
+        ("quicer", "listen"),
+        ("quicer", "spawn_listener"),
+    }
+)
+
+
+def of_step(step: Step, steps: Steps) -> list[str]:
+    """The questions about one instruction."""
+    about = _of_restart(step.app, steps) if step.kind is Kind.RESTART else _of_module(step, steps)
+    return [*about, *_of_callers(step, steps)]
+
+
+def of_group(group: list[Step]) -> list[str]:
+    """The questions about steps that need each other."""
+    if len(group) == 1 or all(step.kind in (Kind.LOAD, Kind.RELEASE) for step in group):
+        return []
+    names = [step.name for step in group]
+    return [
+        f"{atoms(names, most=len(names))} call what is new or gone in each other, and can't be replaced at once: "
+        "which one bears it?"
+    ]
+
+
+def _of_module(step: Step, steps: Steps) -> Iterator[str]:
+    name = atom(step.module)
+    module = steps.difference.new.modules[step.module]
+    is_changed = step.module in steps.difference.changed
+    if step.kind is Kind.UPDATE:
+        yield (
+            f"Does the state of {name} change its shape, and does code_change need more than []? "
+            f"If it does not change, {{load_module, {name}}} will do."
+        )
+        if "gen_event" in module.behaviours:
+            yield f"Do all managers that have {name} as handler say modules => dynamic? Others are not found."
+    elif is_changed and is_supervisor(module):
+        yield f"Do children of {name} change? A load starts none and stops none."
+    elif is_changed and has_state(module):
+        yield f"Does the state of {name} change its shape? It exports no code_change, so an update is not possible."
+    if module.loads_nif:
+        yield f"Does the native code of {name} bear to be loaded a second time, beside the old one?"
+    elif module.on_load:
+        yield f"Does on_load of {name} bear to run in a node that works?"
+    app = steps.difference.new.apps.get(module.app)
+    if is_changed and app and app.runs and _starts(app.start, step.module):
+        yield f"Does {name} start anything new? The hop does not call its start/2: {_restart(app.name)} would."
+
+
+def _starts(start: object, module: str) -> bool:
+    return isinstance(start, tuple) and bool(start) and start[0] == module
+
+
+def _of_callers(step: Step, steps: Steps) -> Iterator[str]:
+    stranded: dict[str, list[str]] = defaultdict(list)
+    for caller, called in steps.difference.lost_calls:
+        if steps.of_module.get(called) == step and caller not in steps.of_module:
+            stranded[called].append(caller)
+    for called, callers in stranded.items():
+        yield f"Are these calls ever made? {atoms(callers)} will go on calling what is gone from {atom(called)}."
+
+
+def _of_restart(app: str, steps: Steps) -> Iterator[str]:
+    new, old = steps.difference.new, steps.difference.old
+    listeners = [
+        name
+        for name in new.apps[app].modules
+        if name in new.modules
+        and any((module, function) in _LISTENING for module, function, _ in new.modules[name].imports)
+    ]
+    if app in old.apps and listeners:
+        yield (
+            f"May the connections of {atom(app)} be dropped? {atoms(listeners)} opens their port. "
+            "If not: load its modules, and let an apply start or stop what is new or gone."
+        )
+    dependents = sorted(name for name, other in old.apps.items() if other.runs and app in other.applications)
+    if app in old.apps and dependents:
+        verb = "need" if len(dependents) > 1 else "needs"
+        yield f"May {atom(app)} stop for a moment? {atoms(dependents)} {verb} it."
+    if app in old.apps and old.apps[app].environment != new.apps[app].environment:
+        yield f"Was anything in the environment of {atom(app)} set at run time? The restart forgets it."
+
+
+def of_release(steps: Steps, callbacks: bool) -> Iterator[str]:
+    """The questions about the hop as a whole; ``callbacks`` says whether it has any."""
+    old, new = steps.difference.old, steps.difference.new
+    if (old.otp, old.erts) != (new.otp, new.erts):
+        yield (
+            f"Is the hop good on Erlang/OTP {old.otp} (ERTS {old.erts})? The release's {new.otp} (ERTS {new.erts}) "
+            "comes with the next boot."
+        )
+    kept = [
+        name for name in sorted({**steps.difference.changed, **steps.difference.added}) if name not in steps.of_module
+    ]
+    if kept:
+        yield f"Can {atoms(kept)} wait for the next boot? No node lets modules of {atoms(STICKY)} be replaced."
+    broken = sorted([*new.broken_modules, *new.broken_apps])
+    if broken:
+        yield f"Is the tarball whole? {atoms(broken)} can't be read."
+    for name, app in steps.difference.removed_apps.items():
+        if app.runs:
+            stop = f"{{apply, application, stop, [{atom(name)}]}}"
+            yield f"Should {atom(name)} stop? It is gone from the release, and runs until the next boot: {stop}."
+    running = [name for name, module in steps.difference.removed.items() if _stays(module, steps)]
+    if running:
+        yield f"Who stops the processes of {atoms(running)}? Gone from the release, they run until the next boot."
+    offered = [f"{atom(name)}/{arity}" for name, arity in sorted(steps.difference.gained.get(CALLBACKS, ())) if arity]
+    if offered and not callbacks:
+        yield f"Has anything to be called when all code is new? {CALLBACKS} has {listed(offered)} only now."
+
+
+def _stays(module: Module, steps: Steps) -> bool:
+    """Whether a module that is gone from the release has processes that go on."""
+    stops = module.name in steps.of_module or module.app in steps.difference.removed_apps
+    return (changes_state(module) or has_state(module)) and not stops
+
+
+def _restart(app: str) -> str:
+    return f"{{restart_application, {atom(app)}}}"

@@ -1,0 +1,61 @@
+"""Which applications have to be restarted: those that loads can't bring to where they should be."""
+
+from collections.abc import Iterator
+
+from relup_remote.hops.check.rules.instructions import NOT_RESTARTABLE
+from relup_remote.hops.compare import Application, Difference, Module
+from relup_remote.hops.draft.words import atoms
+from relup_remote.hops.reading.writing import atom
+
+
+def is_supervisor(module: Module) -> bool:
+    """Whether a module says what children a supervisor has."""
+    return "supervisor" in module.behaviours
+
+
+def restarts(difference: Difference) -> dict[str, list[str]]:
+    """The applications to be restarted, or started for the first time, each with the reasons."""
+    apps = difference.new.apps
+    reasons = {name: list(_reasons(app, difference)) for name, app in difference.kept_apps.items()}
+    reasons |= {name: ["new"] for name in difference.added_apps}
+    found = {name: told for name, told in reasons.items() if told and apps[name].runs and name not in NOT_RESTARTABLE}
+    waiting = list(found)
+    for name in waiting:
+        for needed in sorted({*apps[name].applications} - {*apps[name].optional} - found.keys()):
+            if needed in apps and not _runs(needed, difference):
+                found[needed] = [f"{atom(name)} needs it, and it does not run"]
+                waiting.append(needed)
+    return found
+
+
+def needs_of(app: str, difference: Difference) -> set[str]:
+    """The applications that one of the new release needs, those that these need, and so on."""
+    apps = difference.new.apps
+    found: set[str] = set()
+    waiting = [app]
+    while waiting:
+        name = waiting.pop()
+        new = {*apps[name].applications} - found if name in apps else set()
+        found |= new
+        waiting += new
+    return found - {app}
+
+
+def _runs(app: str, difference: Difference) -> bool:
+    before = difference.old.apps.get(app)
+    return before is not None and before.runs
+
+
+def _reasons(app: Application, difference: Difference) -> Iterator[str]:
+    changed = [difference.changed[name] for name in app.new.modules if name in difference.changed]
+    supervisors = [module.name for module in changed if is_supervisor(module)]
+    if supervisors and app.new.start:
+        yield f"its supervisor{'s' if len(supervisors) > 1 else ''} {atoms(supervisors)} changed"
+    if app.old.start != app.new.start:
+        yield "another module starts it"
+    if app.old.environment != app.new.environment:
+        yield "its environment changed"
+    if app.needs_more:
+        yield f"it needs {atoms(app.needs_more)} now"
+    if not app.old.runs:
+        yield "the release starts it now"
