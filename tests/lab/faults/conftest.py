@@ -16,13 +16,13 @@ PORT_OFFSET = 3000
 MATRIX = "faults/test_matrix.py"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Not up yet: its roots are to hold a release of their own."""
     return Lab(tmp_path_factory.mktemp("faults"), nodes=2, ports=Ports().shifted(PORT_OFFSET))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """The node under test, as it is put back after each cell."""
     original = lab.tarball(BASE)
@@ -47,7 +47,7 @@ def spare(node: Node) -> Iterator[Node]:
     node.put_back()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ports(lab: Lab) -> dict[str, int]:
     """Where MQTT clients connect to."""
     return {host: lab.mqtt_port(host) for host in lab.hosts}
