@@ -4,7 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.hops.check import Finding, check_text
+from relup_remote.hops.catalogue import Helper
+from relup_remote.hops.check import CHECK_ERRORS, Finding, check_text, is_failed, specs
+from relup_remote.hops.check.helpers import HelperFacts, facts_of
+from relup_remote.hops.check.sarif import log
+from relup_remote.hops.compare import Function
 
 from .hop_defects import DEFECTS
 from .hop_releases import HELPER, HOP, Beams, difference
@@ -39,3 +43,104 @@ def test_a_defect_is_named_at_its_line(name: str, beams: Beams, right: list[Find
     assert (defect.severity, defect.err_type, defect.line(HOP)) in [
         (each.severity, each.err_type, each.line) for each in found
     ]
+
+
+def test_whatever_a_check_can_find_is_tried() -> None:
+    assert set(CHECK_ERRORS) <= {defect.err_type for defect in DEFECTS.values()}
+    assert {defect.err_type for defect in DEFECTS.values()} <= set(specs())
+
+
+def test_what_is_left_out_is_counted_and_listed_by_application(beams: Beams, tmp_path: Path) -> None:
+    hop = HOP.replace("{load_module, demo_lib},\n      ", "").replace("{restart_application, extra},\n      ", "")
+    (found,) = [
+        each for each in check_text("a", hop, difference(tmp_path, beams), [HELPER]) if each.severity == "warning"
+    ]
+    assert (found.err_type, found.n) == ("not_covered", None)
+    assert found.message == "Of the target 3 modules are other and not in the hop: demo_lib, extra, extra_coming."
+    assert found.detail == {
+        "count": 3,
+        "modules": ["demo_lib", "extra", "extra_coming"],
+        "called_by_the_hop": ["demo_lib"],
+        "applications": {"demo": 1, "extra": 2},
+    }
+
+
+def test_nothing_is_guessed_of_what_only_a_node_can_tell(beams: Beams, tmp_path: Path) -> None:
+    unknown = "[{load_module, list_to_atom(Name)} || Name <- os:cmd(names)]"
+    hop = f"""#{{from_version => "1.0", target_version => "1.1",
+  code_changes => [{{load_module, demo_api}}, {{update, demo_worker, {{advanced, []}}}}] ++
+    {unknown} ++
+    [{{apply, extra_coming, f, []}}, {{apply, some_module, f, []}}]}}."""
+    found = check_text("a", hop, difference(tmp_path, beams), [])
+    assert [(each.severity, each.err_type, each.line) for each in found] == [
+        ("note", "not_covered", 2),
+        ("note", "only_the_node_can_tell", 3),
+    ]
+    assert unknown in found[1].message
+    assert found[0].message.startswith("Of the target 4 modules are other and not in the hop (unless it loads them")
+
+
+def test_what_is_in_one_swap_comes_at_once(beams: Beams, tmp_path: Path) -> None:
+    hop = HOP.replace("{load_module, demo_lib},", "{load_module, demo_api},", 1)
+    hop = hop.replace("{load_module, demo_api},\n      {update", "{load_module, demo_lib},\n      {update")
+    assert hop != HOP
+    found = check_text("a", hop, difference(tmp_path, beams), [HELPER])
+    assert [each.err_type for each in found] == ["used_after_restart"]
+
+
+@pytest.mark.parametrize(("strict", "expected"), [(False, False), (True, True)])
+def test_warnings_count_only_if_they_are_to(strict: bool, expected: bool) -> None:
+    warned = Finding("load_order", "warning", "", 1, 1)
+    assert is_failed([warned], strict=strict) is expected
+    assert is_failed([warned, Finding("malformed_hop", "error", "", 1, 1)], strict=strict)
+    assert not is_failed([Finding("unchanged_module", "note", "", 1, 1)], strict=strict)
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "exports"),
+    [
+        ("-module(a).\n-export([f/0, 'G'/12]).\n-export([h/1]).\nf() -> -1.", "a", {("f", 0), ("G", 12), ("h", 1)}),
+        ("-module(a).\n-compile([export_all]).\n", "a", None),
+        ("-module('a.b').\n-spec f() -> ok.\nf() -> ?MODULE.", "a.b", set()),
+        ('-module(a).\nf() -> "unclosed.', None, None),
+        ("f() -> ok.", None, set()),
+    ],
+)
+def test_what_a_helper_exports(source: str, module: str | None, exports: set[Function] | None) -> None:
+    assert facts_of(Helper("x.erl", source)) == HelperFacts(
+        "x", module, None if exports is None else frozenset(exports)
+    )
+
+
+def test_sarif_names_file_line_and_rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    findings = [
+        Finding("load_order", "warning", "One.", 3, 7, 2, {"count": 1}),
+        Finding("malformed_hop", "error", "Two.", 1, 1),
+        Finding("load_order", "warning", "Three.", 5, 7, 4),
+    ]
+    (run,) = log(Path("hops/größe 1.relup"), findings)["runs"]
+    driver = run["tool"]["driver"]
+    assert [rule["id"] for rule in driver["rules"]] == ["load_order", "malformed_hop"]
+    assert all(rule["shortDescription"]["text"] and rule["help"]["text"] for rule in driver["rules"])
+    assert [(result["ruleId"], result["ruleIndex"], result["level"]) for result in run["results"]] == [
+        ("load_order", 0, "warning"),
+        ("malformed_hop", 1, "error"),
+        ("load_order", 0, "warning"),
+    ]
+    first = run["results"][0]
+    assert first["locations"] == [
+        {
+            "physicalLocation": {
+                "artifactLocation": {"uri": "hops/gr%C3%B6%C3%9Fe%201.relup"},
+                "region": {"startLine": 3, "startColumn": 7},
+            }
+        }
+    ]
+    assert (first["message"], first["properties"]) == ({"text": "One."}, {"instruction": 2, "detail": {"count": 1}})
+
+
+def test_sarif_names_a_file_elsewhere_in_full(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (result,) = log(Path("/hops/a.relup"), [Finding("load_order", "note", "", 1, 1)])["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "file:///hops/a.relup"}
