@@ -11,23 +11,26 @@
 %% ------------------------------------------------------------------------------------------------- looking
 
 %% {[{Mod, Supervisor, Pid}], [Problem]}: the processes whose child specification lists one of the modules, or that
-%% answer get_modules with it. A problem is {Type, Format, Args}: a supervisor that can't be asked, within Ms.
+%% answer get_modules with it; and the top supervisors of applications, with themselves as supervisor, where it is theirs.
+%% A problem is {Type, Format, Args}: a supervisor that can't be asked, within Ms.
 supervised(Mods, Ms) ->
-    Roots = [Sup || {App, _, _} <- application:which_applications(), Sup <- top_supervisor(App)],
-    split([Found || Sup <- Roots, Found <- walk(Sup, Mods, Ms)]).
+    Tops = [Top || {App, _, _} <- application:which_applications(), Top <- top_supervisor(App)],
+    split([{child, {Mod, Sup, Sup}} || {Mod, Sup} <- Tops, lists:member(Mod, Mods)] ++
+              [Found || {_, Sup} <- Tops, Found <- walk(Sup, Mods, Ms)]).
 
 %% The same for the processes of one application, all modules; what counts of it are the problems.
-tree(App, Ms) -> split([Found || Sup <- top_supervisor(App), Found <- walk(Sup, [], Ms)]).
+tree(App, Ms) -> split([Found || {_, Sup} <- top_supervisor(App), Found <- walk(Sup, [], Ms)]).
 
 split(Found) ->
     {Problems, Children} = lists:partition(fun({What, _}) -> What =:= problem end, Found),
     {[Child || {child, Child} <- Children], [Problem || {problem, Problem} <- Problems]}.
 
+%% [{Mod, Sup}]. An application's top process need not be a supervisor; asking it for children could then hurt it.
 top_supervisor(App) ->
     case application_controller:get_master(App) of
         Master when is_pid(Master) ->
             case application_master:get_child(Master) of
-                {Sup, _} when is_pid(Sup) -> [Sup];
+                {Sup, _} when is_pid(Sup) -> [{Mod, Sup} || {supervisor, Mod, _} <- [proc_lib:translate_initial_call(Sup)]];
                 _ -> []
             end;
         undefined -> []
@@ -46,14 +49,18 @@ modules_of({_, Pid, worker, dynamic}, [_ | _]) -> get_modules(Pid);
 modules_of({_, _, _, Mods}, _) when is_list(Mods) -> Mods;
 modules_of(_, _) -> [].
 
+%% What its specification calls a supervisor has to answer, be it one of stdlib's or not: those of connections are not. Some
+%% answer with no list, and some end meanwhile.
 children(Sup, Ms) ->
-    case {is_suspended(Sup), is_supervisor(Sup)} of
-        {true, _} -> {problem, {suspended_supervisor, "The supervisor ~ts is suspended.", [name(Sup)]}};
-        {false, false} -> [];
-        {false, true} ->
-            try gen_server:call(Sup, which_children, Ms)
-            catch exit:{noproc, _} -> [];
-                  exit:{Why, _} -> {problem, {which_children_failed, "The supervisor ~ts does not answer: ~0tP.", [name(Sup), Why, 6]}}
+    case is_suspended(Sup) of
+        true -> {problem, {suspended_supervisor, "The supervisor ~ts is suspended.", [name(Sup)]}};
+        false ->
+            try gen_server:call(Sup, which_children, Ms) of
+                Children when is_list(Children) -> Children;
+                _ -> []
+            catch
+                exit:{timeout, _} -> {problem, {which_children_failed, "The supervisor ~ts does not answer.", [name(Sup)]}};
+                exit:_ -> []
             end
     end.
 
@@ -62,21 +69,6 @@ name(Pid) ->
         #{name := <<>>} -> text("~p", [Pid]);
         #{name := Name} -> Name
     end.
-
-%% An application's top process need not be a supervisor; asking it for children could then hurt it.
-is_supervisor(Pid) ->
-    case proc_lib:translate_initial_call(Pid) of
-        {supervisor, _, _} -> true;
-        {supervisor_bridge, _, _} -> false;
-        _ ->
-            case process_info(Pid, dictionary) of
-                {dictionary, Dict} -> is_supervisor_call(proplists:get_value('$initial_call', Dict));
-                undefined -> false
-            end
-    end.
-
-is_supervisor_call({supervisor, _, _}) -> true;
-is_supervisor_call(_) -> false.
 
 %% Event managers answer this with their handlers; for others it is a message like any other, to which they owe nothing.
 get_modules(Pid) ->

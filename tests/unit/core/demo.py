@@ -84,12 +84,21 @@ def build(root: Path, version: int, modules: Mapping[str, str]) -> Path:
         (root / "lib" / f"{app}-{version}" / "ebin").mkdir(parents=True)
     for name, source in modules.items():
         app = "emqx" if name == "emqx_release" else "demo"
-        path = root / f"{name}.erl"
-        path.write_text(source)
-        out = root / "lib" / f"{app}-{version}" / "ebin"
-        subprocess.run(["erlc", "-o", str(out), str(path)], check=True, capture_output=True)
+        _compile(root, name, source, root / "lib" / f"{app}-{version}" / "ebin")
     (root / "lib" / f"demo-{version}" / "ebin" / "demo.app").write_text(KEYS % version)
     return root
+
+
+def recompile(root: Path, name: str, source: str) -> None:
+    """Puts another version of a module in the place of the tree's."""
+    (beam,) = root.glob(f"lib/*/ebin/{name}.beam")
+    _compile(root, name, source, beam.parent)
+
+
+def _compile(root: Path, name: str, source: str, out: Path) -> None:
+    path = root / f"{name}.erl"
+    path.write_text(source)
+    subprocess.run(["erlc", "-o", str(out), str(path)], check=True, capture_output=True)
 
 
 def facts(root: Path) -> bytes:
@@ -139,6 +148,12 @@ class Demo:
         path = self.folder / f"{name}.erl"
         path.write_text(f"-module({name}).\n-compile([export_all, nowarn_export_all]).\n{body}\n")
         return [str(path)]
+
+    def load(self, name: str, body: str) -> None:
+        """A module that the VM runs, and that is in no release."""
+        (path,) = self.helper(name, body)
+        code = self.call("compile", "file", path, [Atom("binary")])[2]
+        assert self.call("code", "load_binary", Atom(name), path, code)[0] == "module"
 
     def run(self, changes: str, callbacks: str = "", **fields: Any) -> dict[str, Any]:
         """The outcome of a hop."""

@@ -10,7 +10,7 @@ from relup_remote.core.erlang.distribution import BadRpc, DistributionError
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
 
-from .demo import TARGET, Demo, running_demo
+from .demo import SUPERVISOR, TARGET, Demo, recompile, running_demo
 from .vm import eventually
 
 UPDATE = "{update, demo_worker, {advanced, []}}"
@@ -19,6 +19,14 @@ LOADS = "{load_module, emqx_release}, {load_module, demo_calls}"
 # Only the first of the workers, or all but that.
 FIRST = "case Id of 1 -> {fails}; _ -> {{ok, {{VERSION, Id}}}} end"
 LATER = "case Id of 13 -> {fails}; _ -> {{ok, {{VERSION, Id}}}} end"
+
+# As servers of connections do it: no supervisor of stdlib's, but called one, and it can tell its children.
+LIKE_A_SUPERVISOR = """
+start_link() -> gen_server:start_link(?MODULE, [], []).
+init([]) -> {ok, [Pid || Id <- [101, 102], {ok, Pid} <- [demo_worker:start_link(Id)]]}.
+handle_call(which_children, _, Pids) -> {reply, [{undefined, Pid, worker, [demo_worker]} || Pid <- Pids], Pids}.
+handle_cast(_, Pids) -> {noreply, Pids}.
+"""
 
 
 @pytest.fixture
@@ -60,6 +68,28 @@ def test_modules_go_when_the_link_breaks(demo: Demo, tmp_path: Path) -> None:
     assert [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")]
     link.close()
     assert eventually(lambda: not [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")])
+
+
+def test_children_of_what_is_called_a_supervisor_change_too(demo: Demo) -> None:
+    demo.load("demo_like_a_supervisor", LIKE_A_SUPERVISOR)
+    start = (Atom("demo_like_a_supervisor"), Atom("start_link"), [])
+    child = {Atom("id"): Atom("like"), Atom("start"): start, Atom("type"): Atom("supervisor")}
+    like = demo.call("supervisor", "start_child", Atom("kernel_safe_sup"), child)[1]
+    outcome = demo.run(UPDATE)
+    assert (outcome["result"], outcome["instructions"][0]["processes"]) == ("success", 22)
+    pids = [pid for _, pid, _, _ in demo.call("supervisor", "which_children", like)]
+    assert [demo.call("demo_worker", "state", pid) for pid in pids] == [(2, 101), (2, 102)]
+
+
+def test_top_supervisor_changes_and_keeps_its_children(epmd: int, tmp_path: Path) -> None:
+    changed = SUPERVISOR.replace("100000", "99999")
+    with running_demo(epmd, tmp_path, prepare=lambda tree: recompile(tree, "demo_sup", changed)) as demo:
+        before = demo.children()
+        outcome = demo.run("{update, demo_sup, {advanced, []}}")
+        assert (outcome["result"], outcome["instructions"][0]["processes"]) == ("success", 1)
+        assert "99999" in str(demo.call("sys", "get_state", Atom("demo_sup")))
+        assert demo.children() == before
+        assert demo.suspended() == 0
 
 
 @pytest.mark.parametrize(
