@@ -27,7 +27,7 @@ def read_hop(file: str, text: str) -> Hop:
         raise _error(last, f"both versions are {source}")
     problems: list[Problem] = []
     changes = _numbered(last, "code_changes", problems)
-    callbacks = _numbered(last, "post_upgrade_callbacks", problems)
+    callbacks = _numbered(last, "post_upgrade_callbacks", problems, after=changes[-1][0] if changes else 0)
     return Hop(
         file,
         source,
@@ -53,8 +53,8 @@ def _version(hop: Located, key: str) -> str:
     return version
 
 
-def _numbered(hop: Located, key: str, problems: list[Problem]) -> list[tuple[int | None, Term]]:
-    """The elements of a list of the hop, with their numbers as far as they can be told."""
+def _numbered(hop: Located, key: str, problems: list[Problem], after: int | None = 0) -> list[tuple[int | None, Term]]:
+    """The elements of a list of the hop, with their numbers as far as they can be told: those that follow ``after``."""
     term = entry(hop, key)
     if term is None:
         if key == "code_changes":
@@ -66,7 +66,7 @@ def _numbered(hop: Located, key: str, problems: list[Problem]) -> list[tuple[int
     if found is None:
         problems.append(Problem(term.span, f"{key} is not a list"))
     numbered: list[tuple[int | None, Term]] = []
-    n: int | None = 0
+    n = after
     for item in found or ():
         n = None if n is None or (isinstance(item, Dynamic) and item.spliced) else n + 1
         numbered.append((n, item))
