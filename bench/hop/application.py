@@ -70,6 +70,11 @@ class Release:
         """Where all of its modules are."""
         return self.tree / "lib" / f"bench-{self.number}" / "ebin"
 
+    @property
+    def source(self) -> Path:
+        """The source of one of the largest of them."""
+        return self.tree / "src" / f"{module_names()[10]}.erl"
+
 
 def module_names() -> list[str]:
     """The modules that a hop of modules replaces."""

@@ -79,11 +79,13 @@ class Node:
 
     def plain_load(self, release: int) -> float:
         """Loads all modules the plain way; the milliseconds in which those of both releases are side by side."""
-        return float(self.call("bench_plain", "load", self._modules, str(self._releases[release].ebin))) / 1e3
+        found = self._releases[release]
+        return float(self.call("bench_plain", "load", self._modules, str(found.ebin), str(found.source))) / 1e3
 
     def plain_update(self, release: int) -> float:
         """Updates all workers the plain way; the milliseconds in which they stand still."""
-        return float(self.call("bench_plain", "update", str(self._releases[release].ebin))) / 1e3
+        found = self._releases[release]
+        return float(self.call("bench_plain", "update", str(found.ebin), str(found.source))) / 1e3
 
     def hop(self, release: int, changes: str) -> dict[str, Any]:
         """Hops by the agent, as a core of its own has it do it; `changes` as the hop's file has them.
