@@ -107,7 +107,7 @@ coordinator(Caller, Req) ->
             audit("hop ~ts -> ~ts begins", [maps:get(from, Req), maps:get(target, Req)], Req),
             Self = self(),
             Note = fun(What) -> Self ! {note, What} end,
-            {_, Worker} = spawn_monitor(fun() -> exit({outcome, relup_agent_hop:run(Req, Note)}) end),
+            {_, Worker} = spawn_monitor(fun() -> relup_agent_hop:run(Req, Note) end),
             Started = now_us(),
             State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(), waiting => [],
                       started => Started},
@@ -128,7 +128,8 @@ until_down(Ref, State) ->
 
 noted(Note, #{ledger := Ledger} = State) -> State#{ledger := relup_agent_undo:noted(Note, Ledger)}.
 
-ended({outcome, ok}, State) -> succeeded(State);
+%% A hop that has succeeded ends like this, so that what it has started goes on though it may be linked to it.
+ended(normal, #{ledger := #{stage := marker}} = State) -> succeeded(State);
 ended(Reason, State) ->
     %% The file server renames for a caller that has died as well.
     case is_marked(State) of

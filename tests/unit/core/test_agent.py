@@ -154,6 +154,15 @@ def test_what_is_called_by_the_hop_may_kill_it(demo: Demo) -> None:
     assert demo.call("code", "is_loaded", Atom("demo_helper")) == "false"
 
 
+def test_what_the_hop_has_started_outlives_it(demo: Demo) -> None:
+    helpers = demo.helper(
+        "demo_helper", "start() -> {ok, Pid} = demo_worker:start_link(42), register(answer, Pid), ok."
+    )
+    outcome = demo.run(f"{LOADS}, {{apply, demo_helper, start, []}}", helpers=helpers)
+    assert outcome["result"] == "success"
+    assert demo.call("demo_worker", "state", Atom("answer")) == (1, 42)
+
+
 @pytest.mark.parametrize(("changes", "undone"), [(LOADS, True), (f"{UPDATE}, {LOADS}", False)])
 def test_beam_that_is_cut_once_all_was_checked(demo: Demo, changes: str, undone: bool) -> None:
     """Nothing of its swap happens; what was done before is taken back unless a state has changed."""
