@@ -103,7 +103,7 @@ load(Mods, Ctx) ->
     Beams = [{Mod, wanted(Mod, Ctx)} || Mod <- Mods],
     Changed = lists:ukeysort(1, [Each || {Mod, Beam} = Each <- Beams, not unchanged(Mod, Beam)]),
     #{note := Note, target_code := Target} = Ctx,
-    [Note({helper, Mod}) || {Mod, _} <- Changed, is_helper(Mod, Target)],
+    [Note({helper, Mod}) || Mod <- Mods, is_helper(Mod, Target)],
     Spent = swap(Changed, Ctx),
     Loaded = #{does => loaded_with(length(Changed) - 1), window_ms => Spent / 1000},
     {maps:from_list([{Mod, Loaded} || {Mod, _} <- Changed]), #{does => <<"unchanged">>, unchanged => true}}.
@@ -222,7 +222,7 @@ restart_application(App, #{target_code := Target, note := Note, timeout := Ms} =
     %% A beam that can't be loaded shows while the application still runs.
     _ = prepare([Each || Each <- Beams, not has_on_load(Each)]),
     Type = start_type(App),
-    Gone = [Mod || Mod <- modules_of(App) -- Mods, erlang:module_loaded(Mod)],
+    Gone = relup_agent_target:dropped(App, Target),
     [purge(Mod, Ctx) || Mod <- [Each || {Each, _} <- Beams] ++ Gone],
     Note(firm),
     stop(App, Ms),
@@ -243,12 +243,6 @@ keep_no_undo(_) -> ok.
 
 with([]) -> "";
 with(Others) -> text("; started with it: ~0tp", [Others]).
-
-modules_of(App) ->
-    case application:get_key(App, modules) of
-        {ok, Listed} -> Listed;
-        undefined -> []
-    end.
 
 %% As the application was started; its end ends the node if it did before.
 start_type(App) ->

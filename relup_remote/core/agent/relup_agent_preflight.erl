@@ -176,7 +176,7 @@ restarted(N, App, #{modules := Modules, apps := Apps} = Seen, #{timeout := Ms} =
             {Checked, #{modules := Known}} = lists:mapfoldl(
                 fun(Mod, Before) -> {Does, Problems, After} = replaced(N, Mod, Before, Ctx), {{Does, Problems}, After} end,
                 Seen#{modules := Modules}, Mods),
-            Gone = [Mod || Mod <- running_modules(App) -- Mods],
+            Gone = relup_agent_target:dropped(App, target(Ctx)),
             {_, Stuck} = relup_agent_processes:tree(App, Ms),
             Problems = lists:append([Each || {_, Each} <- Checked]) ++ dependencies(N, App, Facts, Seen, Ctx) ++
                 [problem(N, Type, Format, Args) || {Type, Format, Args} <- Stuck],
@@ -184,12 +184,6 @@ restarted(N, App, #{modules := Modules, apps := Apps} = Seen, #{timeout := Ms} =
             {text("stop, replace ~b of ~ts, remove ~b, start",
                   [Changed, count(length(Mods), "module", "modules"), length(Gone)]), Problems,
              Seen#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
-    end.
-
-running_modules(App) ->
-    case application:get_key(App, modules) of
-        {ok, Mods} -> Mods;
-        undefined -> []
     end.
 
 %% What the application needs has to be in the target, and running when its turn comes.
@@ -299,7 +293,12 @@ renamed(Chunk, _) -> Chunk.
 %% A helper comes and goes with the hop; a module of its name that the node has would go with it.
 helpers(#{target_code := #{helpers := Helpers} = Target}) ->
     [problem(0, helper_name_taken, "The node runs a module ~p already.", [Mod])
-     || Mod <- maps:keys(Helpers), is_helper(Mod, Target), erlang:module_loaded(Mod)].
+     || {Mod, Compiled} <- maps:to_list(Helpers), is_helper(Mod, Target), erlang:module_loaded(Mod),
+        not is_left(Mod, Compiled)].
+
+%% One that an earlier hop could not unload, for a process ran it yet.
+is_left(Mod, {ok, Beam}) -> unchanged(Mod, Beam);
+is_left(_, _) -> false.
 
 %% Has the VM itself read every beam that the hop would load; they are there once the tree is.
 prepared(#{modules := Modules}, _) ->
@@ -316,9 +315,8 @@ told_beforehand(_, _) -> [].
 %% Modules of the target that are not what runs, and that the hop leaves alone: the node would report a version whose code
 %% it does not run. Those that the hop's own modules call are told apart.
 not_covered(#{modules := Seen}, Ctx) ->
-    Modules = relup_agent_target:modules(target(Ctx)),
-    Other = [{Name, App} || {Name, #{md5 := Md5, app := App}} <- maps:to_list(Modules),
-                            not maps:is_key(Name, by_name(Seen)), is_other(Name, Md5, App, Ctx)],
+    Left = maps:without([atom_to_binary(Mod, utf8) || Mod <- maps:keys(Seen)], relup_agent_target:modules(target(Ctx))),
+    Other = [{Name, App} || {Name, #{md5 := Md5, app := App}} <- maps:to_list(Left), is_other(Name, Md5, App, Ctx)],
     Names = lists:sort([Name || {Name, _} <- Other]),
     Called = [Called || #{calls := Calls} <- maps:values(Seen), Called <- Calls],
     [warning(0, not_covered, "~ts of the target not what runs and not in the hop: ~ts~ts",
@@ -327,8 +325,6 @@ not_covered(#{modules := Seen}, Ctx) ->
              #{count => length(Names), modules => lists:sublist(Names, ?NAMED),
                called_by_the_hop => [Name || Name <- Names, lists:member(Name, Called)],
                applications => applications([App || {_, App} <- Other])}) || Names =/= []].
-
-by_name(Seen) -> maps:from_list([{atom_to_binary(Mod, utf8), Mod} || Mod <- maps:keys(Seen)]).
 
 %% A module that is not loaded counts where it never would be: the VM loads at its boot all that it has.
 is_other(Name, Md5, App, Ctx) ->

@@ -8,7 +8,7 @@
 -module(relup_agent_target).
 
 -export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
--export([module/2, app/2, app_spec/2, is_helper/2, callback_module/1, modules/1, app_dirs/1, ebin/2]).
+-export([module/2, app/2, app_spec/2, dropped/2, is_helper/2, callback_module/1, modules/1, app_dirs/1, ebin/2]).
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
 
 -import(relup_agent_text, [text/2, short/1, problem/4]).
@@ -146,6 +146,13 @@ app_spec(App, Target) ->
                 {error, Why} -> throw({app_not_found, "The .app file of ~p: ~ts.", [App, file:format_error(Why)]})
             end;
         {error, Format, Args} -> throw({app_not_found, Format, Args})
+    end.
+
+%% The modules that an application has now and the target has no more, be it in another application.
+dropped(App, #{facts := #{modules := Modules}}) ->
+    case application:get_key(App, modules) of
+        {ok, Listed} -> [Mod || Mod <- Listed, not maps:is_key(atom_to_binary(Mod, utf8), Modules), erlang:module_loaded(Mod)];
+        undefined -> []
     end.
 
 %% [{Name, Ebin}] of all applications of the tree.

@@ -163,6 +163,31 @@ def test_what_the_hop_has_started_outlives_it(demo: Demo) -> None:
     assert demo.call("demo_worker", "state", Atom("answer")) == (1, 42)
 
 
+def test_helper_that_could_not_go_is_taken_for_what_it_is(demo: Demo) -> None:
+    body = "wait() -> receive stop -> ok end.\nstart() -> register(waits, spawn(fun wait/0)), ok.\nfails() -> error."
+    helpers = demo.helper("demo_helper", body)
+    demo.load("demo_helper", body)
+    demo.call("demo_helper", "start")
+    request = demo.request(f"{LOADS}, {{load_module, demo_helper}}, {{apply, demo_helper, fails, []}}", helpers=helpers)
+    assert demo.agent.preflight(request, 30.0)["problems"] == []
+    assert demo.ran(request)["result"] == "apply_failed"
+    assert demo.call("erlang", "module_loaded", Atom("demo_helper")) == "false"
+    assert demo.call("erlang", "whereis", Atom("waits")) != "undefined"
+
+
+def test_restart_leaves_modules_alone_that_have_moved(epmd: int, tmp_path: Path) -> None:
+    def move(tree: Path) -> None:
+        ebin = tree / "lib" / "demo-2" / "ebin"
+        (ebin / "demo_calls.beam").rename(tree / "lib" / "emqx-2" / "ebin" / "demo_calls.beam")
+        keys = (ebin / "demo.app").read_text()
+        (ebin / "demo.app").write_text(keys.replace(", demo_calls", ""))
+
+    with running_demo(epmd, tmp_path, prepare=move) as demo:
+        outcome = demo.run("{load_module, emqx_release}, {load_module, demo_calls}, {restart_application, demo}")
+        assert outcome["result"] == "success"
+        assert demo.call("demo_calls", "value") == 2
+
+
 @pytest.mark.parametrize(("changes", "undone"), [(LOADS, True), (f"{UPDATE}, {LOADS}", False)])
 def test_beam_that_is_cut_once_all_was_checked(demo: Demo, changes: str, undone: bool) -> None:
     """Nothing of its swap happens; what was done before is taken back unless a state has changed."""
