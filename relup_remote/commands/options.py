@@ -22,7 +22,15 @@ HELP: dict[str, str] = {
     "yes": "do not ask",
     "hop": "a hop file; or - for the one that the catalogue has between the two releases",
     "from_": "the release that the hop leads from, a tarball",
+    "paths.from_": "what can be reached from this version, by chains of hops, the shortest first",
+    "paths.strict": "exit status 1 if anything is wrong with the catalogue",
+    "graph": "draw the versions and the hops between them (default: text)",
+    "show.from_": "the version that the hop leads from",
+    "show.target": "the version that the hop leads to",
     "to": "the release that the hop leads to, a tarball",
+    "o": "write the hop to this file, and a helper module beside it (default: the hop to stdout)",
+    "callback": "a function to call when all code is new, NAME or NAME/ARITY with the version counted; repeatable",
+    "draft.force": "replace files that are there",
     "sarif": "write what is found to this file as well, as SARIF 2.1.0, for code review",
     "strict": "exit status 1 for warnings too",
     "target": "the version that nodes should be on (default: what the marker says)",
@@ -34,12 +42,21 @@ HELP: dict[str, str] = {
     "hop_timeout": f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})",
     "step_timeout": f"{REQUEST_OPTIONS['step_timeout'][1]} (default: {REQUEST_OPTIONS['step_timeout'][0]})",
 }
-"""What each option means, by parameter name."""
+"""What each option means, by parameter name; what it means to one command only, by the command's name before it."""
+
+
+def meaning(command: str, name: str) -> str:
+    """What an option of a command means."""
+    return HELP.get(f"{command}.{name}") or HELP[name]
+
 
 PLACEHOLDERS: dict[str, str] = {
     "host": "HOST",
     "catalogue": "FOLDER",
+    "callback": "NAME[/ARITY]",
     "on_failure": "stop|restart",
+    "paths.from_": "VERSION",
+    "graph": "text|mermaid|svg",
     "target": "VERSION",
     "limit": "ROWS",
     "boot_timeout": "SECONDS",
@@ -47,7 +64,19 @@ PLACEHOLDERS: dict[str, str] = {
     "hop_timeout": "SECONDS",
     "step_timeout": "SECONDS",
 }
-"""What stands for the value of an option that takes one; the others take a file."""
+"""What stands for the value of an option that takes one, named as in `HELP`; the others take a file."""
+
+
+def placeholder(command: str, name: str) -> str:
+    """What stands for the value of an option of a command."""
+    return PLACEHOLDERS.get(f"{command}.{name}") or PLACEHOLDERS.get(name, "FILE")
+
+
+REPEATABLE = ("host", "callback")
+"""The options that may be given more than once."""
+
+WITH_DEFAULT = ("graph",)
+"""The options whose value may be left out."""
 
 ON_FAILURE = ("stop", "restart")
 
@@ -62,9 +91,10 @@ def command(body: Callable[..., None]) -> "Task[Any]":
     names = [parameter.name for parameter in parameters]
     return Task(
         body,
-        help={name: HELP[name] for name in names},
-        iterable=[name for name in names if name == "host"],
+        help={name: meaning(body.__name__, name) for name in names},
+        iterable=[name for name in names if name in REPEATABLE],
         positional=[parameter.name for parameter in parameters if parameter.default is parameter.empty],
+        optional=[name for name in names if name in WITH_DEFAULT],
         auto_shortflags=False,
     )
 
@@ -81,6 +111,11 @@ def choice(name: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise UsageError("bad_option", f"--{_flag(name)} must be {' or '.join(choices)}, not {value!r}")
     return value
+
+
+def value_or(given: str | bool, default: str) -> str:
+    """The value of an option of `WITH_DEFAULT`, or the default if it is given without one: that is what True means."""
+    return default if given is True else str(given)
 
 
 def numbers(minimum: int = 1, **given: str) -> dict[str, int]:

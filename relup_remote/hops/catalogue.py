@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote.checkout import checkout
+from relup_remote.core.protocol import ERRORS
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
 from relup_remote.hops.reading import ReadError, decoded
@@ -26,6 +27,11 @@ class Helper:
 
     file: str
     text: str
+
+    @property
+    def module(self) -> str:
+        """The module that it has to hold."""
+        return self.file.removesuffix(".erl")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,16 @@ class Catalogue:
         for hop in self.hops:
             files[hop.from_vsn, hop.target].append(hop.file)
         return {pair: names for pair, names in files.items() if len(names) > 1}
+
+    def hop(self, source: str, target: str) -> Hop:
+        """The hop from one version to another. Raises `UsageError` (``no_relup_entry``, ``ambiguous_hop``)."""
+        found = [hop for hop in self.hops if (hop.from_vsn, hop.target) == (source, target)]
+        if len(found) == 1:
+            return found[0]
+        err_type = "ambiguous_hop" if found else "no_relup_entry"
+        unread = f"; not read: {', '.join(file.file for file in self.malformed)}" if self.malformed else ""
+        reason = ", ".join(hop.file for hop in found) or f"there is no such hop{unread}"
+        raise UsageError(err_type, f"{self.folder}: {source} -> {target}: {reason}", ERRORS[err_type].hint)
 
     def to(self, target: str) -> list[Hop]:
         """The hops that lead to a version."""

@@ -84,18 +84,24 @@ Items = Generator[Task, Result, list[Term]]
 class Evaluation:
     """The evaluation of a file whose text has ``length`` characters.
 
-    ``is_script``: something in it was more than the writing down of a term. ``all_known``: nothing was left to a VM.
+    ``is_script``: something in it was more than the writing down of a term.
     """
 
     def __init__(self, length: int) -> None:
-        self.allowance = 100_000 + 4 * length
+        self.allowance = 20_000 + 4 * length
         self.is_script = False
         self._scope: Scope = {}
-        self.all_known = True
+        self._all_known = True
+        self._untouched: set[Node] = set()
 
     def value(self, expression: Node) -> Term:
         """The value of the next expression. Raises `ReadError` for a variable that nothing can have bound."""
         return self._term(self._run(Task(expression, self._scope, 0, may_bind=True)), expression)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was evaluated, nothing being left to a VM."""
+        return self._all_known and not self._untouched
 
     def _run(self, task: Task) -> Result:
         stack = [self._steps(task)]
@@ -124,6 +130,7 @@ class Evaluation:
             case Variable():
                 return self._variable(node, task.scope)
             case Fun():
+                self._untouched.add(node)
                 affordable = self._afford(len(task.scope))
                 return Closure(node, dict(task.scope)) if affordable else self._dynamic(node.span)
             case TupleOf():
@@ -201,6 +208,7 @@ class Evaluation:
         names, found = _names(node.pattern), elements(source)
         if names is None or found is None or task.depth == MAX_DEPTH:
             return self._dynamic(node.span)
+        self._untouched.add(node)
         unknown = Dynamic(node.span, spliced=True)
         scope = dict(task.scope)
         items: list[Term] = []
@@ -209,9 +217,10 @@ class Evaluation:
                 scope.pop(name, None)
             is_bound = self._bind(node.pattern, item, scope) if self._afford(1 + len(names)) else None
             if is_bound is None or (isinstance(item, Dynamic) and item.spliced):
-                self.all_known = False
+                self._all_known = False
                 items += [unknown] if unknown not in items[-1:] else []
             elif is_bound:
+                self._untouched.discard(node)
                 items.append(self._term((yield Task(node.template, scope, task.depth + 1)), node.template))
         return list_of(items, node.span)
 
@@ -227,12 +236,13 @@ class Evaluation:
             and self._afford(len(called.scope))
         ):
             return self._dynamic(node.span)
+        self._untouched.discard(called.fun)
         scope = {**called.scope, **dict(zip(called.fun.parameters, arguments, strict=True))}
         scope.pop("_", None)
         return (yield from self._body(called.fun.body, scope, task.depth + 1))
 
     def _variable(self, node: Variable, scope: Scope) -> Result:
-        if node.name not in scope and self.all_known and node.name != "_":
+        if node.name not in scope and self._all_known and node.name != "_":
             raise ReadError(node.span.line, node.span.column, f"the variable {node.name} is not bound")
         found = scope.get(node.name)
         if found is None or isinstance(found, Dynamic) or not self._afford(found.size):
@@ -268,7 +278,7 @@ class Evaluation:
 
     def _dynamic(self, span: Span) -> Dynamic:
         # What is not evaluated may bind variables.
-        self.all_known = False
+        self._all_known = False
         return Dynamic(span)
 
     def _afford(self, steps: int) -> bool:

@@ -5,6 +5,7 @@ takes is taken: the node that evaluates the hop has the last word.
 """
 
 import re
+from typing import NoReturn
 
 from relup_remote.core.erlang.term import Atom
 
@@ -18,26 +19,28 @@ _TRIPLE = re.compile(r'"{3,}')
 
 
 class LiteralError(ValueError):
-    """A token that looks like a literal and is none. ``line`` is which of its lines is wrong, from 0."""
+    """A token that looks like a literal and is none. ``at`` is where in it that shows, an offset."""
 
-    def __init__(self, message: str, line: int = 0) -> None:
+    def __init__(self, message: str, at: int = 0) -> None:
         super().__init__(message)
-        self.line = line
+        self.at = at
 
 
-def unescaped(text: str) -> str:
-    """Text between quotes with its escapes resolved. Raises `LiteralError`."""
+def unescaped(token: str, start: int, end: int) -> str:
+    """What stands in a token from ``start`` up to ``end``, with its escapes resolved. Raises `LiteralError`."""
+    text = token[start:end]
     if "\\" in text:
-        pieces, at = [], 0
-        while (escape := text.find("\\", at)) >= 0:
-            found = _ESCAPE.match(text, escape)
+        pieces, at = [], start
+        while (escape := token.find("\\", at, end)) >= 0:
+            found = _ESCAPE.match(token, escape, end)
             if not found:
-                raise LiteralError("an escape that is none")
-            pieces += [text[at:escape], _character(found)]
+                raise LiteralError("an escape that is none", escape)
+            pieces += [token[at:escape], _character(found)]
             at = found.end()
-        text = "".join([*pieces, text[at:]])
-    if not text.isascii() and _NO_CHARACTER.search(text):
-        raise LiteralError("a character that Unicode has not")
+        text = "".join([*pieces, token[at:end]])
+    if not text.isascii() and (wrong := _NO_CHARACTER.search(text)):
+        # Escapes can't make such characters, so it stands in the token as it is.
+        raise LiteralError("a character that Unicode has not", token.find(wrong.group()))
     return text
 
 
@@ -48,14 +51,15 @@ def _character(escape: "re.Match[str]") -> str:
     if control is not None:
         return "\x7f" if control == "?" else chr(ord(control) & 31)
     digits = octal or (braced or hexadecimal).lstrip("0") or "0"
-    if len(digits) > 6 or (code := int(digits, 8 if octal else 16)) > 0x10FFFF:
-        raise LiteralError("an escape beyond Unicode")
+    code = int(digits, 8 if octal else 16) if len(digits) <= 6 else 0x110000
+    if code > 0x10FFFF or _NO_CHARACTER.match(chr(code)):
+        raise LiteralError("an escape for a character that Unicode has not", escape.start())
     return chr(code)
 
 
 def quoted(token: str) -> str:
     """A string or an atom in quotes. Raises `LiteralError`."""
-    return unescaped(token[1:-1])
+    return unescaped(token, 1, len(token) - 1)
 
 
 def atom(name: str) -> Atom:
@@ -70,15 +74,22 @@ def triple_quoted(token: str) -> str:
     quotes = _TRIPLE.match(token)
     lines = token.split("\n")[1:]
     indentation = lines.pop()[: -quotes.end()] if quotes else ""
-    for number, line in enumerate(lines, start=1):
+    at = token.index("\n") + 1
+    for line in lines:
         if line.strip() and not line.startswith(indentation):
-            raise LiteralError("a line that is indented less than the closing quotes", number)
+            raise LiteralError("a line that is indented less than the closing quotes", at)
+        at += len(line) + 1
     return "\n".join(line.removesuffix("\r")[len(indentation) :] for line in lines)
+
+
+def unclosed(token: str) -> NoReturn:
+    """The quotes that open a triple-quoted string which nothing closes. Raises `LiteralError`."""
+    raise LiteralError("unterminated string")
 
 
 def character(token: str) -> int:
     """``$a``. Raises `LiteralError`."""
-    return ord(unescaped(token[1:]))
+    return ord(unescaped(token, 1, len(token)))
 
 
 def sigil(token: str) -> str | bytes:
@@ -87,7 +98,7 @@ def sigil(token: str) -> str | bytes:
     content = token[1 + len(prefix) :]
     if content.startswith('"""'):
         text = triple_quoted(content)
-        text = unescaped(text) if prefix in ("b", "s") else text
+        text = unescaped(text, 0, len(text)) if prefix in ("b", "s") else text
     else:
         text = content[1:-1] if prefix in ("B", "S") else quoted(content)
     return text if prefix in ("s", "S") else text.encode("utf-8")

@@ -32,6 +32,7 @@ _LITERALS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "CHAR": ("CHAR", literals.character),
     "INTEGER": ("INTEGER", literals.integer),
     "FLOAT": ("FLOAT", literals.floating),
+    "UNCLOSED": ("STRING", literals.unclosed),
 }
 """Of each token that is a literal: what it is to the parser, and what tells its value."""
 
@@ -39,7 +40,6 @@ _UNREADABLE = {
     '"': "unterminated string",
     "'": "unterminated atom",
     "$": "a $ without a character",
-    "~": "a sigil that is none",
     "\ufeff": "a byte-order mark",
 }
 _CLOSED_BY = {"LPAR": ")", "LSQB": "]", "LBRACE": "}", "LBIN": ">>"} | dict.fromkeys(
@@ -96,8 +96,10 @@ def tokens(text: str) -> Iterator[Token]:
             has_blocks = has_blocks or token.type == "MAYBE"
             yield token
     except LiteralError as error:
-        place = span_of(token)
-        raise ReadError(place.line + error.line, 1 if error.line else place.column, str(error)) from None
+        before = token[: error.at]
+        line = before.count("\n")
+        column = len(before) - before.rfind("\n") if line else span_of(token).column + len(before)
+        raise ReadError(span_of(token).line + line, column, str(error)) from None
     except UnexpectedCharacters as error:
         raise ReadError(
             error.line, error.column, _UNREADABLE.get(error.char, f"the character {error.char!r}")

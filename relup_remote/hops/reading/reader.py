@@ -46,4 +46,4 @@ def read(text: str) -> Script:
         found = [evaluation.value(expression) for expression in expressions]
         values.append(found[-1])
         evaluation.is_script = evaluation.is_script or len(expressions) > 1
-    return Script(tuple(values), evaluation.is_script, evaluation.all_known)
+    return Script(tuple(values), evaluation.is_script, evaluation.is_complete)

@@ -23,7 +23,29 @@ from typing import Any, NamedTuple
 
 from relup_remote.core.erlang.term import Atom, BitString, Export, ImproperList, Map
 
-__all__ = ["Atom", "BitString", "Dynamic", "Export", "ImproperList", "Located", "Map", "Span", "Term"]
+__all__ = [
+    "Atom",
+    "BitString",
+    "Dynamic",
+    "Export",
+    "ImproperList",
+    "Located",
+    "Map",
+    "Span",
+    "Term",
+    "elements",
+    "entry",
+    "is_constant",
+    "is_string",
+    "length",
+    "list_of",
+    "map_of",
+    "parts",
+    "plain",
+    "string",
+    "tuple_of",
+    "walk",
+]
 
 
 class Span(NamedTuple):

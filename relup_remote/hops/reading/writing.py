@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from relup_remote.hops.reading.values import Atom, BitString, Dynamic, Export, ImproperList, Located, Map, Term
 
@@ -18,27 +19,28 @@ _RESERVED = re.compile(
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def written(term: Term, text: str, limit: int = LIMIT) -> str:
+def written(term: Term, text: str, *, limit: int = LIMIT, marks: tuple[str, str] = ("", "")) -> str:
     """A term as Erlang would have it; what only a VM can tell as it is in ``text``, which the term was read from.
 
-    What is past the ``limit`` is left out, and three dots say so.
+    ``marks`` are put around the latter. What is past the ``limit`` is left out, and three dots say so.
     """
     pieces: list[str] = []
     room = limit
     waiting: list[Term | str] = [term]
     while waiting:
         part = waiting.pop()
-        if room <= 0:
-            return "".join(pieces)[:limit] + "..."
+        if room < 0:
+            break
         if isinstance(part, Dynamic):
-            part = " ".join(part.span.of(text)[:limit].split())
+            part = " ".join(part.span.of(text)[:limit].split()).join(marks)
         if isinstance(part, str):
             pieces.append(part)
             room -= len(part)
         else:
             # No more of a long list than can be shown.
-            waiting.extend(reversed(list(_pieces(part, room))))
-    return "".join(pieces)
+            waiting.extend(reversed(list(_pieces(part, room + 1))))
+    line = "".join(pieces)
+    return line if len(line) <= limit else f"{line[:limit]}..."
 
 
 def _pieces(term: Located, room: int) -> Iterator[Term | str]:
@@ -51,9 +53,21 @@ def _pieces(term: Located, room: int) -> Iterator[Term | str]:
     elif type(value) is tuple:
         yield from ("{", *_separated(value[:room]), "}")
     elif type(value) is list:
-        yield from ("[", *_separated(value[:room]), "]")
+        yield from _list(value[:room])
     else:
         yield _scalar(value, room)
+
+
+def _list(items: Sequence[Term]) -> Iterator[Term | str]:
+    if not items:
+        yield "[]"
+    for number, (is_spliced, group) in enumerate(groupby(items, _is_spliced)):
+        yield " ++ " if number else ""
+        yield from _separated(list(group), (" ++ ",)) if is_spliced else ("[", *_separated(list(group)), "]")
+
+
+def _is_spliced(term: Term) -> bool:
+    return isinstance(term, Dynamic) and term.spliced
 
 
 def _separated(terms: Sequence[Term], separators: Sequence[str] = (", ",)) -> Iterator[Term | str]:
@@ -86,6 +100,11 @@ def atom(name: str) -> str:
     """An atom, in quotes where it needs them."""
     plain = _PLAIN_ATOM.fullmatch(name) and not _RESERVED.fullmatch(name)
     return str.__str__(name) if plain else _quoted(name, "'")
+
+
+def string_literal(text: str) -> str:
+    """A string."""
+    return _quoted(text, _QUOTE)
 
 
 def _quoted(text: str, quote: str) -> str:

@@ -23,7 +23,7 @@ def agrees(ours: Outcome, script: Any, consult: Any) -> bool:
             if isinstance(ours, ReadError) or not ours.values or not is_value(ours.values[-1], value):
                 return False
         case ("syntax", line):
-            return isinstance(ours, ReadError) and ours.line == line
+            return isinstance(ours, ReadError) and (ours.line == line or _is_before(ours, line))
         case "no_text":
             return isinstance(ours, ReadError)
         case "empty":
@@ -35,6 +35,11 @@ def agrees(ours: Outcome, script: Any, consult: Any) -> bool:
     if isinstance(consult, tuple) and consult[0] == "ok":
         return len(ours.values) == len(consult[1]) and all(map(is_value, ours.values, consult[1]))
     return consult == "bad_term" and ours.is_script
+
+
+def _is_before(ours: ReadError, line: int) -> bool:
+    """Whether ours is a semicolon, which Erlang stumbles after: it parses a form as the clause of a function."""
+    return ours.message == "syntax error before ';'" and ours.line <= line
 
 
 def is_value(term: Term, value: Any) -> bool:

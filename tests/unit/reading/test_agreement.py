@@ -11,7 +11,7 @@ from .erlang import Erlang
 
 CORPUS = [*hand_made(), *generated(300, seed=5)]
 SIGNS = "()[]{}<>|,;:.=+-*/#$\"'\\ \n\0~?!_%aX1"
-PIECES = (*SIGNS, *"-> => := || <- << >> ++ end fun case catch 16#".split(), ". ", '"""\n')
+PIECES = (*SIGNS, "->", "=>", ":=", "||", "<-", "<<", ">>", "++", "end", "fun", "case", "catch", "16#", ". ", '"""\n')
 
 
 def disagreement(content: bytes, erlangs: list[Erlang]) -> str:
