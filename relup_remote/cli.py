@@ -10,6 +10,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 from relup_remote.commands import namespace
+from relup_remote.commands.options import HELP, REPEATABLE
 
 
 class UsageProgram(Program):
@@ -32,12 +33,16 @@ class UsageProgram(Program):
             super().parse_cleanup()
 
 
+_REPEATABLE = {f"--{name}": HELP[name].partition(" (")[0] for name in REPEATABLE}
+
+
 def _check_values(words: Sequence[str]) -> None:
     """Invoke lets an option that may be repeated go without its value, and ``--host`` alone would mean all hosts."""
     for word, following in pairwise([*words, "--"]):
-        value = following if word == "--host" else word.partition("=")[2] if word.startswith("--host=") else "given"
-        if not value or value.startswith("-"):
-            raise Exit("Flag '--host' needs a value: a host, a group, a glob or a comma list of these.", code=2)
+        flag, equals, given = word.partition("=")
+        value = given if equals else following
+        if flag in _REPEATABLE and (not value or value.startswith("-")):
+            raise Exit(f"Flag '{flag}' needs a value: {_REPEATABLE[flag]}.", code=2)
 
 
 @contextmanager

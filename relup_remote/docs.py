@@ -14,7 +14,7 @@ from invoke.tasks import Task
 from relup_remote import failures, faults, inventory
 from relup_remote.commands import COMMANDS
 from relup_remote.commands.hop import HOP_COMMANDS
-from relup_remote.commands.options import HELP, PLACEHOLDERS
+from relup_remote.commands.options import meaning, placeholder
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.usage import USAGE_ERRORS
@@ -207,15 +207,16 @@ def _errors(errors: Mapping[str, ErrorSpec]) -> str:
 
 def _command(name: str, task: "Task[Any]") -> str:
     parameters = list(inspect.signature(task.body).parameters.values())[1:]
-    lines = [(f"`{_usage(parameter)}`", HELP[parameter.name]) for parameter in parameters]
+    lines = [(f"`{_usage(task.name, parameter)}`", meaning(task.name, parameter.name)) for parameter in parameters]
     return f"## {name}\n\n{task.__doc__}\n\n{_table(('option', ''), lines)}\n"
 
 
-def _usage(parameter: inspect.Parameter) -> str:
+def _usage(command: str, parameter: inspect.Parameter) -> str:
     if parameter.default is parameter.empty:
-        return parameter.name.upper()
-    flag = f"--{parameter.name.strip('_').replace('_', '-')}"
-    return flag if parameter.default is False else f"{flag} {PLACEHOLDERS.get(parameter.name, 'FILE')}"
+        return parameter.name.strip("_").upper()
+    name = parameter.name.strip("_").replace("_", "-")
+    flag = f"--{name}" if len(name) > 1 else f"-{name}"
+    return flag if parameter.default is False else f"{flag} {placeholder(command, parameter.name)}"
 
 
 def _default(value: object) -> str:

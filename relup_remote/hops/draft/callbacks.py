@@ -4,8 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Release
 from relup_remote.hops.draft.questions import CALLBACKS
+from relup_remote.hops.draft.text import REVIEW
 from relup_remote.hops.reading.writing import atom
 
 _DECLARED = re.compile(r"([a-z][0-9A-Za-z_@]*)(?:/([0-9]{1,3}))?")
@@ -44,27 +46,16 @@ class Callback:
 
 
 def parse(declared: str) -> Callback:
-    """The callback of ``NAME`` or ``NAME/ARITY``, the version counted. Raises ValueError with a clause about it."""
+    """The callback of ``NAME`` or ``NAME/ARITY``, the version counted. Raises ValueError with what it must be."""
     found = _DECLARED.fullmatch(declared)
     if not found:
-        raise ValueError("is no NAME or NAME/ARITY of an Erlang function")
+        raise ValueError(f"must be NAME or NAME/ARITY of an Erlang function, not {declared!r}")
     arity = int(found[2] or 1)
     if not 1 <= arity <= _MOST_ARGUMENTS:
-        raise ValueError(f"has an arity that is not between 1 and {_MOST_ARGUMENTS}: the version comes first")
+        raise ValueError(
+            f"must have between 1 and {_MOST_ARGUMENTS} arguments, of which the version is the first: {declared}"
+        )
     return Callback(found[1], arity)
-
-
-@dataclass(frozen=True)
-class Helper:
-    """A module that ships with the catalogue."""
-
-    name: str
-    text: str
-
-    @property
-    def file(self) -> str:
-        """The name of its file."""
-        return f"{self.name}.erl"
 
 
 def helper(callbacks: Sequence[Callback], release: Release) -> Helper | None:
@@ -84,7 +75,7 @@ def helper(callbacks: Sequence[Callback], release: Release) -> Helper | None:
 -export([{", ".join(callback.exported for callback in wanted)}]).
 """
     bodies = [_body(callback, (callback.name, callback.arity) in own) for callback in wanted]
-    return Helper(name, "\n".join([head, *bodies]))
+    return Helper(f"{name}.erl", "\n".join([head, *bodies]))
 
 
 def _body(callback: Callback, passed_on: bool) -> str:
@@ -95,4 +86,4 @@ def _body(callback: Callback, passed_on: bool) -> str:
         arguments = ["FromVsn", *extra]
         return f"{spec}{callback.call(arguments)} -> {CALLBACKS}:{callback.call(arguments)}.\n"
     ignored = ["_FromVsn", *(f"_{name}" for name in extra)]
-    return f"%% REVIEW: What has to be done here?\n{spec}{callback.call(ignored)} -> ok.\n"
+    return f"{REVIEW}What has to be done here?\n{spec}{callback.call(ignored)} -> ok.\n"

@@ -1,6 +1,5 @@
 """Drafts between made up releases: as text, as read back, and as checked."""
 
-from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check import Finding, check_text
 from relup_remote.hops.compare import Difference
 from relup_remote.hops.draft import Callback, draft
@@ -24,7 +23,7 @@ def changes(difference: Difference) -> list[str]:
 def found(difference: Difference, *callbacks: Callback) -> list[Finding]:
     """What the check finds of the draft, notes aside."""
     made = draft(difference, callbacks)
-    helpers = [Helper(made.helper.file, made.helper.text)] if made.helper else []
+    helpers = [made.helper] if made.helper else []
     return [finding for finding in check_text("a.relup", made.text, difference, helpers) if finding.severity != "note"]
 
 

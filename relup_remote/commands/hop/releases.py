@@ -1,0 +1,17 @@
+"""The two releases that a hop leads between, as options name them."""
+
+from pathlib import Path
+
+from relup_remote.commands.options import required
+from relup_remote.core.protocol import Failure
+from relup_remote.hops.compare import Difference, read_both
+from relup_remote.usage import UsageError
+
+
+def difference(from_: str, to: str) -> Difference:
+    """What the releases in the tarballs of `--from` and `--to` differ in. Raises `UsageError`."""
+    tarballs = Path(required("from_", from_)).expanduser(), Path(required("to", to)).expanduser()
+    try:
+        return Difference(*read_both(*tarballs))
+    except Failure as failure:
+        raise UsageError(failure.err_type, failure.message, failure.hint) from failure

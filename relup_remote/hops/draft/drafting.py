@@ -1,0 +1,57 @@
+"""Putting a draft together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from relup_remote.hops.catalogue import Helper
+from relup_remote.hops.compare import Difference
+from relup_remote.hops.draft import questions
+from relup_remote.hops.draft.callbacks import Callback, helper
+from relup_remote.hops.draft.order import Step
+from relup_remote.hops.draft.reasons import instruction, remarks, why
+from relup_remote.hops.draft.steps import Steps
+from relup_remote.hops.draft.text import REVIEW, Line, hop_text
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The text of a hop file, and the module that has its callbacks, where one is needed."""
+
+    text: str
+    helper: Helper | None
+
+    def contents(self, file: Path) -> dict[Path, str]:
+        """What is to be written where the hop is to be ``file``: the helper is beside it, and comes first."""
+        beside = {file.parent / self.helper.file: self.helper.text} if self.helper else {}
+        return {**beside, file: self.text}
+
+    @property
+    def questions(self) -> int:
+        """How many questions the author is asked."""
+        return self.text.count(REVIEW) + (self.helper.text.count(REVIEW) if self.helper else 0)
+
+
+def draft(difference: Difference, callbacks: Sequence[Callback] = ()) -> Draft:
+    """A hop over a difference, which calls ``callbacks`` in the end."""
+    steps = Steps(difference)
+    own = helper(callbacks, difference.new)
+    text = hop_text(
+        (difference.old.version, difference.new.version),
+        remarks(steps),
+        list(questions.of_release(steps, bool(callbacks))),
+        [line for group in steps.order for line in _lines(group, steps)],
+        [_callback(callback, own) for callback in callbacks],
+    )
+    return Draft(text, own)
+
+
+def _lines(group: list[Step], steps: Steps) -> list[Line]:
+    lines = [Line(instruction(step), why(step, group, steps), [*questions.of_step(step, steps)]) for step in group]
+    first = lines[0]
+    return [Line(first.text, first.why, [*questions.of_group(group), *first.questions]), *lines[1:]]
+
+
+def _callback(callback: Callback, own: Helper | None) -> Line:
+    asked = [f"What does {callback.name} get after the version?"] if callback.others else []
+    return Line(callback.term, f"declared; in {own.file if own else questions.CALLBACKS}", asked)
