@@ -172,6 +172,9 @@ def _remove_litter(context: Context) -> None:
     # Only who holds the lock makes partial trees; work folders may belong to a core that only looks.
     for tree in context.site.partial_trees():
         remove_tree(tree)
+    # What a VM that died was about to write; no hop runs now.
+    for path in (context.site.outcome, os.path.join(context.site.base, release.MARKER)):
+        remove_file(path + ".tmp")
     names = os.listdir(context.site.work) if os.path.isdir(context.site.work) else []
     for name in names:
         pid = name.rpartition("-")[2]
