@@ -156,6 +156,11 @@ DEFECTS: dict[str, Defect] = {
         SETTLE,
         helpers=(Helper("demo_helper.erl", "-module(other).\n-export([settle/1]).\nsettle(_) -> ok.\n"),),
     ),
+    "a helper that does not compile": Defect(
+        "helper_not_compiled",
+        SETTLE,
+        helpers=(Helper("demo_helper.erl", '-module(demo_helper).\nsettle(_) -> "ok.\n'),),
+    ),
     "a helper named as the node's module": Defect(
         "helper_name_taken",
         SETTLE,
@@ -184,6 +189,14 @@ DEFECTS: dict[str, Defect] = {
     # Calls of the hop.
     "an apply of the wrong arity": Defect(
         "function_not_exported", "{apply, extra, ready, [1]}", {READY: "{apply, extra, ready, [1]}"}
+    ),
+    "a module that a restart takes away": Defect(
+        "module_taken_away",
+        RESTART,
+        new=both(
+            lambda beams: Edit({f"{DEMO}/extra_past.beam": beams.of("old", "extra_past")}),
+            text(f"{DEMO}/demo.app", "demo_sup", "demo_sup, extra_past"),
+        ),
     ),
     "an apply before the function is there": Defect(
         "function_not_exported", "{apply, demo_lib, coming, []}", first("{apply, demo_lib, coming, []}")

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check import CHECK_ERRORS, Finding, check_text, is_failed, specs
 from relup_remote.hops.check.helpers import HelperFacts, facts_of
 from relup_remote.hops.check.sarif import log
-from relup_remote.hops.compare import Function
+from relup_remote.hops.compare import Difference, Function
 
 from .hop_defects import DEFECTS
 from .hop_releases import HELPER, HOP, Beams, difference
@@ -102,7 +104,7 @@ def test_warnings_count_only_if_they_are_to(strict: bool, expected: bool) -> Non
         ("-module(a).\n-export([f/0, 'G'/12]).\n-export([h/1]).\nf() -> -1.", "a", {("f", 0), ("G", 12), ("h", 1)}),
         ("-module(a).\n-compile([export_all]).\n", "a", None),
         ("-module('a.b').\n-spec f() -> ok.\nf() -> ?MODULE.", "a.b", set()),
-        ('-module(a).\nf() -> "unclosed.', None, None),
+        ("-module().\n-export([]).", None, set()),
         ("f() -> ok.", None, set()),
     ],
 )
@@ -144,3 +146,45 @@ def test_sarif_names_a_file_elsewhere_in_full(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     (result,) = log(Path("/hops/a.relup"), [Finding("load_order", "note", "", 1, 1)])["runs"][0]["results"]
     assert result["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "file:///hops/a.relup"}
+
+
+def test_a_helper_that_is_no_erlang_says_where() -> None:
+    found = facts_of(Helper("x.erl", '-module(x).\nf() -> "unclosed.'))
+    assert (found.module, found.exports) == (None, None)
+    assert found.error is not None
+    assert found.error.startswith("line 2, column 8: ")
+
+
+ATOMS = st.sampled_from(
+    ["demo_lib", "demo_api", "demo_worker", "extra", "extra_past", "emqx_release", "nobody", "node()"]
+)
+TERMS = st.sampled_from(["[]", "{advanced, []}", "none", "[1]", "[node()]", "X", '"text"', "#{}", "[a | b]"])
+INSTRUCTIONS = st.one_of(
+    st.builds("{{load_module, {}}}".format, ATOMS),
+    st.builds("{{update, {}, {}}}".format, ATOMS, TERMS),
+    st.builds("{{restart_application, {}}}".format, ATOMS),
+    st.builds("{{apply, {}, {}, {}}}".format, ATOMS, ATOMS, TERMS),
+    ATOMS,
+    TERMS,
+)
+LISTS = st.builds(
+    "{}".format, st.one_of(TERMS, st.lists(INSTRUCTIONS, max_size=6).map(lambda items: f"[{', '.join(items)}]"))
+)
+
+
+@pytest.fixture(scope="module")
+def releases(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> Difference:
+    """What the two releases differ in."""
+    return difference(tmp_path_factory.mktemp("plain"), beams)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LISTS, LISTS)
+def test_any_hop_is_judged(releases: Difference, changes: str, callbacks: str) -> None:
+    versions = 'X = node(),\n#{from_version => "1.0", target_version => "1.1"'
+    hop = f"{versions},\ncode_changes => {changes},\npost_upgrade_callbacks => {callbacks}}}."
+    found = check_text("a", hop, releases, [HELPER])
+    assert [(each.line, each.column) for each in found] == sorted((each.line, each.column) for each in found)
+    for each in found:
+        assert each.spec.hint
+        assert each.n is None or each.n > 0

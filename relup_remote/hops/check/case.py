@@ -9,6 +9,7 @@ from relup_remote.hops.check.course import Course, Step, course_of
 from relup_remote.hops.check.findings import Finding, Severity
 from relup_remote.hops.check.helpers import HelperFacts
 from relup_remote.hops.compare import Difference, Release
+from relup_remote.hops.helpers import callback_module
 from relup_remote.hops.hop import Callback, Hop, Instruction
 from relup_remote.hops.reading.values import Span, entry
 
@@ -60,7 +61,7 @@ class Case:
     @cached_property
     def callback_module(self) -> str:
         """Where the callbacks are."""
-        own = f"{CALLBACKS}_{self.new.version}"
+        own = callback_module(self.hop)
         return own if own in self.helpers or self.old.has_module(own) else CALLBACKS
 
     def finding(

@@ -28,21 +28,24 @@ class Course:
     """What the code changes do, in their order.
 
     - ``loaded``: the modules that become the target's version, or a helper, when they first do.
+    - ``last``: the same modules, when they last are loaded.
     - ``moved``: those of them whose code is then another.
     - ``gone``: the modules that a restarted application no longer has.
     - ``restarted``: the applications started anew, when they last are.
     - ``again``: instructions for modules that were loaded before, with the earlier one.
     - ``unknown``: the pieces of which it can't be told what they do.
+    - ``places``: the piece of each code change, by its identity.
     """
 
     pieces: int
     loaded: dict[str, Turn] = field(default_factory=dict)
+    last: dict[str, Turn] = field(default_factory=dict)
     moved: dict[str, Turn] = field(default_factory=dict)
     gone: dict[str, Turn] = field(default_factory=dict)
     restarted: dict[str, Turn] = field(default_factory=dict)
     again: list[tuple[Instruction, Instruction]] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
-    _places: dict[int, int] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_known(self) -> bool:
@@ -51,11 +54,16 @@ class Course:
 
     def piece_of(self, step: Instruction | Callback) -> int:
         """The piece that an instruction is in; a number past all of them for a callback."""
-        return self._places.get(id(step), self.pieces)
+        return self.places.get(id(step), self.pieces)
 
     def is_known_before(self, piece: int) -> bool:
         """Whether all that comes before a piece can be told."""
         return self.is_known or self.unknown[0] >= piece
+
+    def has_gone(self, module: str, piece: int) -> bool:
+        """Whether a restart has taken a module away by the end of a piece, and nothing has loaded it since."""
+        gone, loaded = self.gone.get(module), self.last.get(module)
+        return gone is not None and gone.piece <= piece and not (loaded and gone.piece < loaded.piece <= piece)
 
     def is_before(self, first: Turn, then: Turn) -> bool:
         """Whether one thing surely happens before another, and not in one swap with it."""
@@ -68,7 +76,7 @@ def course_of(hop: Hop, difference: Difference) -> Course:
     course = Course(len(pieces))
     for piece, steps in enumerate(pieces):
         for step in steps:
-            course._places[id(step)] = piece
+            course.places[id(step)] = piece
             if is_unknown(step):
                 course.unknown.append(piece)
             elif isinstance(step, Instruction) and step.name is not None:
@@ -123,5 +131,6 @@ def _take(course: Course, turn: Turn, name: str, difference: Difference) -> None
 
 def _load(course: Course, turn: Turn, module: str, difference: Difference) -> None:
     course.loaded.setdefault(module, turn)
+    course.last[module] = turn
     if not difference.is_unchanged(module):
         course.moved.setdefault(module, turn)

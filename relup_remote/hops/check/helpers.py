@@ -1,6 +1,7 @@
 """What can be told of a helper module without compiling it: its name, and what it exports."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 from lark import Token
 
@@ -14,32 +15,27 @@ from relup_remote.hops.reading.parser import tokens
 class HelperFacts:
     """A helper: the ``name`` of its file, the ``module`` that its source says it is, and what that exports.
 
-    What can't be told is None.
+    What can't be told is None. ``error`` is why it does not compile, as far as its tokens show that.
     """
 
     name: str
     module: str | None
     exports: frozenset[Function] | None
+    error: str | None = None
 
 
 def facts_of(helper: Helper) -> HelperFacts:
     """The facts of a helper module."""
-    name = helper.file.removesuffix(".erl")
     try:
-        forms = _attributes(helper.text)
-    except ReadError:
-        return HelperFacts(name, None, None)
-    modules = [arguments[0] for attribute, arguments in forms if attribute == "module"]
-    if any("export_all" in arguments for attribute, arguments in forms if attribute == "compile"):
-        return HelperFacts(name, _only(modules), None)
-    exported = [arguments for attribute, arguments in forms if attribute == "export"]
-    return HelperFacts(
-        name, _only(modules), frozenset(pair for arguments in exported for pair in _functions(arguments))
-    )
-
-
-def _only(modules: list[object]) -> str | None:
-    return str(modules[0]) if len(modules) == 1 else None
+        attributes = _attributes(helper.text)
+    except ReadError as error:
+        return HelperFacts(helper.module, None, None, str(error))
+    modules = [arguments for attribute, arguments in attributes if attribute == "module"]
+    module = str(modules[0][0]) if modules and modules[0] else None
+    if any("export_all" in arguments for attribute, arguments in attributes if attribute == "compile"):
+        return HelperFacts(helper.module, module, None)
+    exports = [_functions(arguments) for attribute, arguments in attributes if attribute == "export"]
+    return HelperFacts(helper.module, module, frozenset(chain.from_iterable(exports)))
 
 
 def _attributes(text: str) -> list[tuple[str, list[object]]]:

@@ -32,12 +32,12 @@ def callbacks(case: Case) -> Iterator[Finding]:
 
 def _exported(case: Case, step: Instruction | Callback, module: str, function: Function) -> Iterator[Finding]:
     piece = case.course.piece_of(step)
-    turn, gone = case.course.loaded.get(module), case.course.gone.get(module)
-    if turn and turn.piece <= piece:
+    turn, has_gone = case.course.loaded.get(module), case.course.has_gone(module, piece)
+    if turn and turn.piece <= piece and not has_gone:
         exports = _of_target(case, module)
     elif not case.course.is_known_before(piece):
         return
-    elif module in case.old.modules and not (gone and gone.piece <= piece):
+    elif module in case.old.modules and not has_gone:
         exports = case.old.exported.of(module)
     elif module in PRELOADED or module in case.old.broken_modules:
         return

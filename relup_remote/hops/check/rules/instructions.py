@@ -89,13 +89,15 @@ def without_effect(case: Case) -> Iterator[Finding]:
 
 
 def helpers(case: Case) -> Iterator[Finding]:
-    """Helpers that are not what they are named, or that would take the node's own module away."""
+    """Helpers that do not compile, are not what they are named, or would take the node's own module away."""
     told = set()
     for step, name in _uses(case):
         helper = case.helpers.get(name)
         if helper is None or not case.is_helper(name) or name in told:
             continue
         told.add(name)
+        if helper.error is not None:
+            yield case.finding("error", "helper_not_compiled", step, f"{name}.erl, {helper.error}.")
         if helper.module is not None and helper.module != name:
             yield case.finding("error", "bad_beam", step, f"{name}.erl holds the module {helper.module}.")
         if case.old.has_module(name):

@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 
 from relup_remote.hops.check.case import Case
-from relup_remote.hops.check.findings import Finding
+from relup_remote.hops.check.findings import Finding, Severity
 from relup_remote.hops.hop import Instruction
 
 STATEFUL = ("gen_server", "gen_statem", "gen_event", "gen_fsm")
 _CODE_CHANGE = {("code_change", 3), ("code_change", 4)}
+_SUPERVISORS: dict[str, tuple[Severity, str]] = {
+    "load_module": ("warning", "keeps its children"),
+    "update": ("note", "takes the new child specifications, but starts no child"),
+}
 
 
 def states(case: Case) -> Iterator[Finding]:
@@ -32,13 +36,8 @@ def supervisors(case: Case) -> Iterator[Finding]:
         if module is None or not _is_changed_by(case, step, name) or module.app in case.course.restarted:
             continue
         if _behaviours(case, name, ("supervisor",)):
-            does = (
-                "takes the new child specifications, but starts no child"
-                if step.kind == "update"
-                else "keeps its children"
-            )
-            message = f"{name} is a supervisor; one that runs {does}."
-            yield case.finding("note" if step.kind == "update" else "warning", "supervisor_changed", step, message)
+            severity, does = _SUPERVISORS[step.kind]
+            yield case.finding(severity, "supervisor_changed", step, f"{name} is a supervisor; one that runs {does}.")
 
 
 def _is_changed_by(case: Case, step: Instruction, name: str) -> bool:
