@@ -121,8 +121,7 @@ wanted(Mod, #{target_code := Target}) ->
 %% before is. Returns the microseconds of the swap.
 swap([], _) -> 0;
 swap(Beams, #{note := Note} = Ctx) ->
-    {Alone, Together} = lists:partition(fun has_on_load/1, Beams),
-    Prepared = prepare(Together),
+    {Prepared, Alone} = prepare(Beams, []),
     Note({current, [how_to_undo(Mod) || {Mod, _} <- Beams]}),
     [purge(Mod, Ctx) || {Mod, _} <- Beams],
     Start = now_us(),
@@ -132,17 +131,18 @@ swap(Beams, #{note := Note} = Ctx) ->
     Note({spent, swap, Spent}),
     Spent.
 
-has_on_load({Mod, #{path := Path, code := Code}}) ->
-    case code:prepare_loading([{Mod, Path, Code}]) of
-        {error, [{_, on_load_not_allowed}]} -> true;
-        _ -> false
-    end.
-
-prepare([]) -> none;
-prepare(Beams) ->
+%% {what finish_loading takes, or none; those with on_load, which can't be prepared}
+prepare([], Alone) -> {none, Alone};
+prepare(Beams, Alone) ->
     case code:prepare_loading([{Mod, Path, Code} || {Mod, #{path := Path, code := Code}} <- Beams]) of
-        {ok, Prepared} -> Prepared;
-        {error, Why} -> not_loaded(Why)
+        {ok, Prepared} -> {Prepared, Alone};
+        {error, Errors} ->
+            case [Mod || {Mod, on_load_not_allowed} <- Errors] of
+                OnLoad when Alone =:= [], length(OnLoad) =:= length(Errors) ->
+                    {With, Without} = lists:partition(fun({Mod, _}) -> lists:member(Mod, OnLoad) end, Beams),
+                    prepare(Without, With);
+                _ -> not_loaded([Error || {_, Why} = Error <- Errors, Why =/= on_load_not_allowed])
+            end
     end.
 
 finished(ok) -> ok;
@@ -200,10 +200,9 @@ update_changed(Mod, Beam, Message, Note, Ms, Ctx) ->
 
 %% What swaps the module while its processes stand still; all that can be done before is.
 swapper(Mod, Beam, #{note := Note} = Ctx) ->
-    case has_on_load({Mod, Beam}) of
-        true -> fun() -> swap([{Mod, Beam}], Ctx) end;
-        false ->
-            Prepared = prepare([{Mod, Beam}]),
+    case prepare([{Mod, Beam}], []) of
+        {none, _} -> fun() -> swap([{Mod, Beam}], Ctx) end;
+        {Prepared, []} ->
             How = how_to_undo(Mod),
             purge(Mod, Ctx),
             fun() ->
@@ -220,7 +219,7 @@ restart_application(App, #{target_code := Target, note := Note, timeout := Ms} =
     Mods = proplists:get_value(modules, Keys, []),
     Beams = [Each || Mod <- Mods, {_, Beam} = Each <- [{Mod, wanted(Mod, Ctx)}], not unchanged(Mod, Beam)],
     %% A beam that can't be loaded shows while the application still runs.
-    _ = prepare([Each || Each <- Beams, not has_on_load(Each)]),
+    _ = prepare(Beams, []),
     Type = start_type(App),
     Gone = relup_agent_target:dropped(App, Target),
     [purge(Mod, Ctx) || Mod <- [Each || {Each, _} <- Beams] ++ Gone],
