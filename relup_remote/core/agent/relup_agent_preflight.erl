@@ -1,8 +1,8 @@
 %% Payload, shipped to hosts: all that stands in the way of a hop, found without changing anything.
 %%
 %% The hop is gone through as it will run, piece by piece. What is loaded at each point is kept in `Seen`: modules, by
-%% name, as the target's facts have them (with n, the instruction that loads them), or `removed`; and the applications
-%% that the hop has started.
+%% name, as the target's facts have them (with n, the instruction that loads them), or `removed`; the applications that
+%% the hop has started; and how many modules all processes were asked for, and for which there were too many to ask.
 -module(relup_agent_preflight).
 
 -export([run/1]).
@@ -10,8 +10,6 @@
 -import(relup_agent_text, [text/2, count/3, problem/4, problem/5, warning/4, warning/5, process/1]).
 -import(relup_agent_target, [module/2, is_helper/2, is_exported/3, unchanged/2, loaded_md5/1, numbered/1, numbered/2]).
 
-%% Up to so many questions whether a process runs old code.
--define(OLD_CODE_CHECKS, 2000000).
 %% How many modules or processes are named.
 -define(NAMED, 500).
 -define(NAMED_PROCESSES, 20).
@@ -36,13 +34,13 @@ judge(#{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop, Req
                              end,
     Last = [callback(N, Callback, Seen, Ctx) || {N, Callback} <- numbered(Callbacks, length(Changes))],
     All = Found ++ lists:append([Problems || {_, Problems} <- Last]) ++ release(Seen, Ctx) ++ helpers(Ctx) ++
-        prepared(Seen, Ctx) ++ told_beforehand(Seen, Ctx),
+        prepared(Seen, Ctx) ++ unasked(Seen) ++ told_beforehand(Seen, Ctx),
     {Hard, Soft} = lists:partition(fun(#{severity := Severity}) -> Severity =:= error end, unique(All)),
     #{modules := Modules} = Seen,
     #{problems => Hard, warnings => Soft, instructions => Entries ++ [Entry || {Entry, _} <- Last],
       modules => [atom_to_binary(Mod, utf8) || {Mod, #{}} <- maps:to_list(Modules), not is_helper(Mod, target(Ctx))]}.
 
-seen() -> #{modules => #{}, apps => []}.
+seen() -> #{modules => #{}, apps => [], asked => 0, unasked => []}.
 
 target(#{target_code := Target}) -> Target.
 
@@ -101,11 +99,11 @@ invalid({N, Instr}) -> [problem(N, invalid_instr, "Not an instruction: ~0tP", [I
 replaced(N, Mod, #{modules := Modules} = Seen, Ctx) ->
     case module(Mod, target(Ctx)) of
         {ok, Facts} ->
-            Problems = case unchanged(Mod, Facts) of
-                           true -> [];
-                           false -> sticky(N, Mod) ++ lingering(N, Mod, Ctx)
-                       end,
-            {does(Mod, Facts, Ctx), Problems, Seen#{modules := Modules#{Mod => Facts#{n => N}}}};
+            {Problems, After} = case unchanged(Mod, Facts) of
+                                    true -> {[], Seen};
+                                    false -> in_use(N, Mod, Seen, Ctx)
+                                end,
+            {does(Mod, Facts, Ctx), sticky(N, Mod, Facts) ++ Problems, After#{modules := Modules#{Mod => Facts#{n => N}}}};
         {error, Type, Format, Args} ->
             {#{does => <<>>}, [problem(N, Type, Format, Args)], Seen#{modules := Modules#{Mod => unknown}}}
     end.
@@ -122,26 +120,31 @@ updates(#{loads := true, does := Does} = Entry, Users) ->
     Entry#{does := text("~ts; the state of ~ts changes", [Does, count(Users, "process", "processes")]), processes => Users};
 updates(Entry, _) -> Entry.
 
-sticky(N, Mod) ->
-    [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod)].
+sticky(N, Mod, Facts) ->
+    [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod), not unchanged(Mod, Facts)].
+
+%% {Problems, Seen}
+in_use(N, Mod, #{asked := Asked, unasked := Unasked} = Seen, Ctx) ->
+    case erlang:check_old_code(Mod) andalso relup_agent_processes:may_ask(Asked + 1) of
+        true -> {lingering(N, Mod, relup_agent_processes:old_code_users(Mod), Ctx), Seen#{asked := Asked + 1}};
+        false -> {[], Seen#{unasked := [Mod || erlang:check_old_code(Mod)] ++ Unasked}}
+    end.
 
 %% Processes that a load of Mod would kill.
-lingering(N, Mod, #{kill_lingering := Kill}) ->
-    case erlang:check_old_code(Mod) of
-        false -> [];
-        true ->
-            case erlang:system_info(process_count) =< ?OLD_CODE_CHECKS andalso relup_agent_processes:old_code_users(Mod) of
-                [] -> [];
-                false -> [];
-                Users ->
-                    Severity = case Kill of true -> warning; false -> error end,
-                    Named = [process(Pid) || Pid <- lists:sublist(Users, ?NAMED_PROCESSES)],
-                    Many = count(length(Users), "process runs", "processes run"),
-                    [(problem(N, old_code_in_use, "~ts old code of ~p.", [Many, Mod],
-                              #{module => atom_to_binary(Mod, utf8), count => length(Users), processes => Named}))#{
-                       severity := Severity}]
-            end
-    end.
+lingering(_, _, [], _) -> [];
+lingering(N, Mod, Users, #{kill_lingering := Kill}) ->
+    Severity = case Kill of true -> warning; false -> error end,
+    Named = [process(Pid) || Pid <- lists:sublist(Users, ?NAMED_PROCESSES)],
+    Many = count(length(Users), "process runs", "processes run"),
+    [(problem(N, old_code_in_use, "~ts old code of ~p.", [Many, Mod],
+              #{module => atom_to_binary(Mod, utf8), count => length(Users), processes => Named}))#{severity := Severity}].
+
+%% The hop itself asks, before it loads them.
+unasked(#{unasked := []}) -> [];
+unasked(#{unasked := Mods}) ->
+    [warning(0, old_code_in_use, "There are too many processes to be asked whether they run old code of ~ts.",
+             [count(length(Mods), "module", "modules")],
+             #{count => length(Mods), modules => [atom_to_binary(Mod, utf8) || Mod <- lists:sublist(Mods, ?NAMED)]})].
 
 %% A supervisor changes its state by init/1.
 code_change(_, _, #{unchanged := true}, _) -> [];
@@ -168,14 +171,14 @@ supervised(Numbered, #{timeout := Ms} = Ctx) ->
 
 %% ------------------------------------------------------------------------------------------------- applications
 
-restarted(N, App, #{modules := Modules, apps := Apps} = Seen, #{timeout := Ms} = Ctx) ->
+restarted(N, App, #{apps := Apps} = Seen, #{timeout := Ms} = Ctx) ->
     case relup_agent_target:app(atom_to_binary(App, utf8), target(Ctx)) of
         {error, Format, Args} -> {<<>>, [problem(N, app_not_found, Format, Args)], Seen};
         {ok, #{modules := Names} = Facts} ->
             Mods = [binary_to_atom(Name, utf8) || Name <- Names],
-            {Checked, #{modules := Known}} = lists:mapfoldl(
+            {Checked, #{modules := Known} = Looked} = lists:mapfoldl(
                 fun(Mod, Before) -> {Does, Problems, After} = replaced(N, Mod, Before, Ctx), {{Does, Problems}, After} end,
-                Seen#{modules := Modules}, Mods),
+                Seen, Mods),
             Gone = relup_agent_target:dropped(App, target(Ctx)),
             {_, Stuck} = relup_agent_processes:tree(App, Ms),
             Problems = lists:append([Each || {_, Each} <- Checked]) ++ dependencies(N, App, Facts, Seen, Ctx) ++
@@ -183,7 +186,7 @@ restarted(N, App, #{modules := Modules, apps := Apps} = Seen, #{timeout := Ms} =
             Changed = length([loads || {#{loads := true}, _} <- Checked]),
             {text("stop, replace ~b of ~ts, remove ~b, start",
                   [Changed, count(length(Mods), "module", "modules"), length(Gone)]), Problems,
-             Seen#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
+             Looked#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
     end.
 
 %% What the application needs has to be in the target, and running when its turn comes.

@@ -1,12 +1,14 @@
 %% Payload, shipped to hosts: the VM's processes: which a module has, which stand still, which run old code.
 -module(relup_agent_processes).
 
--export([supervised/2, tree/2, old_code_users/1, is_suspended/1, within/2]).
+-export([supervised/2, tree/2, old_code_users/1, may_ask/1, is_suspended/1, within/2]).
 
 -import(relup_agent_text, [text/2, process/1]).
 
 %% For a process that may be an event manager to tell its handlers.
 -define(MODULES_TIMEOUT, 500).
+%% Up to so many questions whether a process runs old code: each takes some microseconds of its time.
+-define(OLD_CODE_CHECKS, 2000000).
 
 %% ------------------------------------------------------------------------------------------------- looking
 
@@ -84,6 +86,9 @@ is_suspended(Pid) ->
         {current_function, {sys, Loop, _}} -> Loop =:= suspend_loop orelse Loop =:= suspend_loop_hib;
         _ -> false
     end.
+
+%% Whether all processes may be asked for so many modules.
+may_ask(Modules) -> Modules * erlang:system_info(process_count) =< ?OLD_CODE_CHECKS.
 
 %% The processes in old code of Mod: those that a load would kill.
 old_code_users(Mod) ->

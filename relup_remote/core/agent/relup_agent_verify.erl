@@ -6,8 +6,6 @@
 -import(relup_agent_target, [loaded_md5/1]).
 -import(relup_agent_text, [process/1]).
 
-%% Up to so many questions whether a process runs old code.
--define(OLD_CODE_CHECKS, 2000000).
 -define(NAMED, 20).
 
 %% Of the modules named: those whose running code is not the tree's, and those with old code in use; all suspended
@@ -18,13 +16,12 @@ run(#{tree := Tree, modules := Names}) ->
                       {ok, {Mod, Md5}} <- [beam_lib:md5(Path)], loaded_md5(Mod) =/= Md5],
     Absent = [Name || Name <- Names, not maps:is_key(unicode:characters_to_list(Name), Index)],
     WithOld = [Mod || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod)],
-    %% Every process is asked for every such module; on a very large node that would be felt.
-    Affordable = length(WithOld) * erlang:system_info(process_count) =< ?OLD_CODE_CHECKS,
-    Old = [atom_to_binary(Mod, utf8) || Affordable, Mod <- WithOld, relup_agent_processes:old_code_users(Mod) =/= []],
+    Asked = relup_agent_processes:may_ask(length(WithOld)),
+    Old = [atom_to_binary(Mod, utf8) || Asked, Mod <- WithOld, relup_agent_processes:old_code_users(Mod) =/= []],
     Suspended = [Pid || Pid <- processes(), relup_agent_processes:is_suspended(Pid)],
     #{differ => lists:sublist(Differ, ?NAMED), differ_count => length(Differ),
       absent => lists:sublist(Absent, ?NAMED), absent_count => length(Absent),
-      old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Affordable,
+      old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Asked,
       suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended)}.
 
 %% #{"module" => path} of a tree's beams; names stay strings, for no atom is made of what may not be in the VM.

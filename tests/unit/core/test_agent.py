@@ -175,6 +175,15 @@ def test_helper_that_could_not_go_is_taken_for_what_it_is(demo: Demo) -> None:
     assert demo.call("erlang", "whereis", Atom("waits")) != "undefined"
 
 
+def test_process_that_a_load_would_kill_is_named_beforehand(demo: Demo) -> None:
+    for _ in range(2):
+        demo.load("demo_calls", "wait() -> receive stop -> ok end.")
+        demo.call("erlang", "spawn", Atom("demo_calls"), Atom("wait"), [])
+    (problem,) = demo.agent.preflight(demo.request(LOADS), 30.0)["problems"]
+    assert (problem.err_type, problem.detail["instruction"], problem.detail["count"]) == ("old_code_in_use", 2, 1)
+    assert problem.detail["processes"][0]["initial_call"] == "{demo_calls,wait,0}"
+
+
 def test_restart_leaves_modules_alone_that_have_moved(epmd: int, tmp_path: Path) -> None:
     def move(tree: Path) -> None:
         ebin = tree / "lib" / "demo-2" / "ebin"
