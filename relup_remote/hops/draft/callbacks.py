@@ -12,6 +12,7 @@ from relup_remote.hops.reading.writing import atom
 
 _DECLARED = re.compile(r"([a-z][0-9A-Za-z_@]*)(?:/([0-9]{1,3}))?")
 _MOST_ARGUMENTS = 255
+_RESERVED = ("module_info", "record_info")
 
 
 @dataclass(frozen=True, order=True)
@@ -50,6 +51,8 @@ def parse(declared: str) -> Callback:
     found = _DECLARED.fullmatch(declared)
     if not found:
         raise ValueError(f"must be NAME or NAME/ARITY of an Erlang function, not {declared!r}")
+    if found[1] in _RESERVED:
+        raise ValueError(f"can't be {found[1]}, which Erlang itself has in every module")
     arity = int(found[2] or 1)
     if not 1 <= arity <= _MOST_ARGUMENTS:
         raise ValueError(

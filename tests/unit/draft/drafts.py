@@ -27,16 +27,16 @@ def found(difference: Difference, *callbacks: Callback) -> list[Finding]:
     return [finding for finding in check_text("a.relup", made.text, difference, helpers) if finding.severity != "note"]
 
 
-def line(difference: Difference, part: str) -> str:
+def line(difference: Difference, part: str, *callbacks: Callback) -> str:
     """The line of the draft that has a part; there is one."""
-    (only,) = [each for each in drafted(difference).splitlines() if part in each]
+    (only,) = [each for each in drafted(difference, *callbacks).splitlines() if part in each]
     return only.strip()
 
 
-def questions(difference: Difference) -> list[str]:
+def questions(difference: Difference, *callbacks: Callback) -> list[str]:
     """What the draft asks, each on one line."""
     asked: list[str] = []
-    for each in drafted(difference).splitlines():
+    for each in drafted(difference, *callbacks).splitlines():
         comment = each.strip()
         if comment.startswith("%% REVIEW: "):
             asked.append(comment.removeprefix("%% REVIEW: "))
