@@ -7,8 +7,8 @@ from pathlib import Path
 from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
-from relup_remote.commands.options import command, required
-from relup_remote.core.protocol import ERRORS, Failure
+from relup_remote.commands.options import command
+from relup_remote.core.protocol import ERRORS
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
 
@@ -29,27 +29,24 @@ def check(
 ) -> None:
     """Check a hop against the tarballs of both releases. No host is contacted, and no Erlang is needed."""
     # Whoever checks no hop needs none of this.
+    from relup_remote.commands.hop.releases import difference  # noqa: PLC0415
     from relup_remote.hops.check import check_file, is_failed  # noqa: PLC0415
     from relup_remote.hops.check.sarif import log  # noqa: PLC0415
-    from relup_remote.hops.compare import Difference, read_both  # noqa: PLC0415
     from relup_remote.summary import checked  # noqa: PLC0415
 
     with Invocation("hop.check", host, inventory, json, quiet) as call:
         if host or inventory:
             _ = call.hosts  # every command takes them, and takes no wrong ones
-        tarballs = Path(required("from_", from_)).expanduser(), Path(required("to", to)).expanduser()
-        try:
-            difference = Difference(*read_both(*tarballs))
-        except Failure as failure:
-            raise UsageError(failure.err_type, failure.message, failure.hint) from failure
-        file = _file(hop, catalogue, difference.old.version, difference.new.version)
-        folder = catalogues.locate(catalogue) if catalogue or hop == IN_CATALOGUE else file.parent
-        findings = check_file(file, difference, catalogues.load(folder).helpers)
+        given = None if hop == IN_CATALOGUE else _existing(hop)
+        found = difference(from_, to)
+        file = given or _in_catalogue(catalogue, found.old.version, found.new.version)
+        folder = catalogues.locate(catalogue) if catalogue or not given else file.parent
+        findings = check_file(file, found, catalogues.load(folder).helpers)
         if sarif:
             _write(Path(sarif).expanduser(), jsons.dumps(log(file, findings), indent=2) + "\n")
         call.show_document(
-            checked.document(file, difference, findings),
-            checked.text(file, difference, findings),
+            checked.document(file, found, findings),
+            checked.text(file, found, findings),
             ok=not is_failed(findings, strict=strict),
         )
 
@@ -57,14 +54,16 @@ def check(
 IN_CATALOGUE = "-"
 
 
-def _file(hop: str, catalogue: str, source: str, target: str) -> Path:
-    """The file of the hop that is meant. Raises `UsageError`."""
-    if hop != IN_CATALOGUE:
-        file = Path(hop).expanduser()
-        if not file.is_file():
-            raise UsageError("bad_option", f"{hop}: there is no such file")
-        return file
-    found = catalogues.load(catalogues.locate(catalogue))
+def _existing(hop: str) -> Path:
+    file = Path(hop).expanduser()
+    if not file.is_file():
+        raise UsageError("bad_option", f"{hop}: there is no such file")
+    return file
+
+
+def _in_catalogue(folder: str, source: str, target: str) -> Path:
+    """The file of the catalogue that has the hop between two versions. Raises `UsageError`."""
+    found = catalogues.load(catalogues.locate(folder))
     files = [entry.file for entry in found.hops if (entry.from_vsn, entry.target) == (source, target)]
     return found.folder / _only(files, f"{found.folder}: {source} -> {target}")
 
