@@ -48,8 +48,8 @@ class Instruction:
 class Callback:
     """A callback after the code changes. What is None only a VM can tell.
 
-    ``arguments`` are those after the version that the function gets first. ``n``, ``span``, ``text`` and ``problem``
-    are as with `Instruction`.
+    ``arguments`` are those after the version that the function gets first. ``n`` counts on from the code changes;
+    ``span``, ``text`` and ``problem`` are as with `Instruction`.
     """
 
     n: int | None

@@ -105,11 +105,11 @@ def _instruction(n: int | None, term: Term, text: str) -> Instruction | Dynamic:
 def _callback(n: int | None, term: Term, text: str) -> Callback | Dynamic:
     if isinstance(term, Dynamic):
         return term
-    parts = term.value if type(term.value) is tuple else (term,)
-    is_shaped = len(parts) == (1 if parts[0] is term else 2) if parts else False
-    if is_shaped and _is_atom(parts[0]) and all(map(_is_list, parts[1:])):
-        arguments = _arguments(parts[1]) if parts[1:] else ()
-        return Callback(n, term, term.span, written(term, text), _name(parts[0]), arguments)
+    function, *arguments = term.value if type(term.value) is tuple and term.value else (term,)
+    is_shaped = len(arguments) == (function is not term) and all(map(_is_list, arguments))
+    if is_shaped and _is_atom(function):
+        known = _arguments(arguments[0]) if arguments else ()
+        return Callback(n, term, term.span, written(term, text), _name(function), known)
     problem = "a callback is Function or {Function, Arguments}"
     return Callback(n, term, term.span, written(term, text), problem=problem)
 

@@ -77,10 +77,10 @@ def text(hop: Hop, helpers: Sequence[Helper]) -> str:
     names = {helper.module for helper in in_use}
     blocks = [
         [f"{hop.from_vsn} -> {hop.target}  ({hop.file})"],
-        ["code changes:", *(_line(change, _change(change, hop, names)) for change in hop.changes)],
+        ["code changes:", *([_line(change, _change(change, hop, names)) for change in hop.changes] or ["  none"])],
     ]
     if hop.callbacks:
-        module = _callback_module(hop, helpers)
+        module = atom(_callback_module(hop, helpers))
         blocks.append(
             [f"callbacks, in {module}:", *(_line(each, _callback(each, hop, module)) for each in hop.callbacks)]
         )
@@ -144,6 +144,6 @@ def _written(term: Term, hop: Hop) -> str:
 
 
 def _callback_module(hop: Hop, helpers: Sequence[Helper]) -> str:
-    """The module that the callbacks are in, as an atom."""
+    """The module that the callbacks are in."""
     name = callback_module(hop)
-    return atom(name if name in {helper.module for helper in helpers} else OWN_CALLBACKS)
+    return name if name in {helper.module for helper in helpers} else OWN_CALLBACKS

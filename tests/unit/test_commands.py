@@ -225,6 +225,9 @@ def test_paths_lists_hops_and_apart_from_them_what_can_not_be_used(tmp_path: Pat
         "",
         "ambiguous_hop, keep one of each:",
         "  1.0 -> 1.1: a.relup, b.relup",
+        "",
+        "helper modules that no hop names:",
+        "  helper.erl",
     ]
     document = json.loads(relup("paths", "--catalogue", str(tmp_path), "--json").stdout)
     assert document["hops"][0] == {"file": "a.relup", "from": "1.0", "target": "1.1"}

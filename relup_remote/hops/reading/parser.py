@@ -46,6 +46,8 @@ _CLOSED_BY = {"LPAR": ")", "LSQB": "]", "LBRACE": "}", "LBIN": ">>"} | dict.from
     ("BEGIN", "CASE", "IF", "RECEIVE", "TRY", "MAYBE", "FUN"), "end"
 )
 
+_CLOSING = frozenset({"RPAR", "RSQB", "RBRACE", "RBIN", "END"})
+
 # `maybe` has been a keyword since Erlang/OTP 27. Before an operand it can be nothing else.
 _BLOCK_FOLLOWS = re.compile(
     r"(?>[\x00-\x20\x80-\xa0]|%[^\n]*\n)*(?!(?:and|andalso|band|bor|bsl|bsr|bxor|div|end|of|or|orelse|rem|when|xor)\b)"
@@ -136,8 +138,16 @@ class _Closing(NamedTuple):
 
 
 def _closing(parser: InteractiveParser) -> _Closing | None:
-    """The innermost bracket or block that is open: what the parser has not made anything of yet."""
+    """The innermost bracket or block that is open: of what the parser has not made anything yet."""
+    closed = 0
+    above: Any = None
     for item in reversed(parser.parser_state.value_stack):
-        if isinstance(item, Token) and item.type in _CLOSED_BY:
-            return _Closing(item, _CLOSED_BY[item.type])
+        kind = item.type if isinstance(item, Token) else ""
+        if kind in _CLOSING:
+            closed += 1
+        elif kind in _CLOSED_BY and not (kind == "FUN" and isinstance(above, Token) and above.type == "ATOM"):
+            if not closed:
+                return _Closing(item, _CLOSED_BY[kind])
+            closed -= 1
+        above = item
     return None
