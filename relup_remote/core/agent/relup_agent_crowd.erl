@@ -42,7 +42,9 @@ change(#{mod := Mod, sups := Sups, pids := Pids, swap := Swap, message := Messag
     {length([changed || {_, changed} <- Ready]) + Others, Window, Failed}.
 
 suspended({_, []}) -> ok;
-suspended({_, [{Pid, Why} | _]}) -> throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]}).
+suspended({_, Failed}) ->
+    {Pid, Why} = lists:last(Failed),
+    throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]}).
 
 %% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
 late_children(Sups, Mod, Known) ->
@@ -96,7 +98,8 @@ leave(Hands) ->
     ok.
 
 %% A system message to all but some ([{Pid, _}]), and Then to each that has said ok, unless it is none:
-%% {how many said ok, [{Pid, Why}] of the others}. The dead are in neither.
+%% {how many said ok, [{Pid, Why}] of the others}. The dead are in neither. Reasons may be as large as states are: that of
+%% the last is one, most others are only `alike`.
 ask(Hands, Message, Then, But) ->
     tell(Hands, Message, Then, But),
     answers(Hands).
@@ -153,7 +156,8 @@ flow(Members, {_, Then, Timer} = Order, Asked, Dead, Done, Failed) ->
                 {{_, Pid} = Member, Left} when Answer =:= ok ->
                     Pid ! {system, {self(), Ref}, Then},
                     flow(Members, Order, Left#{Ref => done}, Dead, [Member | Done], Failed);
-                {{_, Pid}, Left} -> flow(Members, Order, Left, Dead, Done, [{Pid, Answer} | Failed])
+                {{_, Pid}, Left} when Failed =:= [] -> flow(Members, Order, Left, Dead, Done, [{Pid, Answer}]);
+                {{_, Pid}, Left} -> flow(Members, Order, Left, Dead, Done, [{Pid, alike} | Failed])
             end;
         {'DOWN', Ref, process, _, _} ->
             flow(Members, Order, maps:remove(Ref, Asked), Dead#{Ref => dead}, Done, Failed);

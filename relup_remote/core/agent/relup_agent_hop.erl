@@ -193,7 +193,8 @@ update_changed(Mod, Beam, Message, Note, Ms, Ctx) ->
         [] ->
             #{does => text("~ts, suspended for ~.1f ms", [count(Changed, "process", "processes"), Window / 1000]),
               processes => Changed, window_ms => Window / 1000};
-        [{Pid, Why} | _] ->
+        _ ->
+            {Pid, Why} = lists:last(Failed),
             throw({code_change_failed, "~b of ~b processes of ~p, the first ~p: ~0tP; they were killed.",
                    [length(Failed), length(Failed) + Changed, Mod, Pid, Why, 20]})
     end.

@@ -121,6 +121,14 @@ def test_later_state_that_can_not_change_is_a_new_process(epmd: int, tmp_path: P
         assert sorted(demo.states()) == [(2, number) for number in range(1, 21)]
 
 
+def test_later_states_that_can_not_change_are_told_with_one_reason(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path, "case Id of 1 -> {ok, {VERSION, Id}}; _ -> error({broken, Id}) end") as demo:
+        first_of_all(demo)
+        message = demo.run(UPDATE)["message"]
+        assert "19 of 20 processes" in message
+        assert message.count("{broken,") == 1
+
+
 def test_process_that_dies_meanwhile_is_no_failure(epmd: int, tmp_path: Path) -> None:
     with running_demo(epmd, tmp_path, LATER.format(fails="exit(self(), kill), timer:sleep(infinity)")) as demo:
         outcome = demo.run(UPDATE)
