@@ -81,6 +81,7 @@ get_modules(Pid) ->
         exit:_ -> []
     end.
 
+%% One that hibernates while it is suspended looks like any other that hibernates.
 is_suspended(Pid) ->
     case process_info(Pid, current_function) of
         {current_function, {sys, Loop, _}} -> Loop =:= suspend_loop orelse Loop =:= suspend_loop_hib;
