@@ -9,7 +9,8 @@
 -define(NAMED, 20).
 
 %% Of the modules named: those whose running code is not the tree's, and those with old code in use; all suspended
-%% processes but those that hibernate, which nothing tells from others. The request is #{tree, modules => [Name]}. Lists are cut, the counts are whole.
+%% processes but those that hibernate, which nothing tells from others. The request is #{tree, modules => [Name]}. Lists
+%% are cut, the counts are whole.
 run(#{tree := Tree, modules := Names}) ->
     Index = index(Tree),
     Differ = [Name || Name <- Names, {ok, Path} <- [maps:find(unicode:characters_to_list(Name), Index)],
