@@ -85,13 +85,14 @@ class Machine:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - started
 
     def boot(self) -> None:
-        """Power on: the node starts by its wrapper. Raises `LabError` with what the wrapper said."""
+        """Power on: the node starts by its wrapper. Raises `LabError` with what wrapper and VM said."""
         with self.spending("boot"):
             try:
                 self.lab.start_node("n1")
             except LabError as error:
-                said = self.host.start_log.read_text().strip()
-                raise LabError(error.err_type, f"{error.message} The wrapper said: {said}", error.hint) from None
+                # Read now: the next boot writes over both.
+                said = [path.read_text().strip() for path in (self.host.start_log, self.root / "log" / "start.log")]
+                raise LabError(error.err_type, f"{error.message} It said: {' / '.join(said)}", error.hint) from None
 
     def lose_power(self) -> None:
         """End all that runs on the machine, its SSH server apart, which is not the machine's own."""
