@@ -177,10 +177,15 @@ DEFECTS: dict[str, Defect] = {
     "a dependency that is absent": Defect(
         "app_dependency_missing", RESTART, new=text(f"{EXTRA}/extra.app", "kernel, demo", "kernel, demo, ghost")
     ),
-    "a dependency that does not run": Defect(
+    "a dependency that is restarted only later": Defect(
         "app_dependency_not_started",
         RESTART,
         last("{restart_application, fresh}"),
+        new=both(app("fresh"), text(f"{EXTRA}/extra.app", "kernel, demo", "kernel, demo, fresh")),
+    ),
+    "a dependency that does not run": Defect(
+        "app_dependency_not_started",
+        RESTART,
         new=both(app("fresh"), text(f"{EXTRA}/extra.app", "kernel, demo", "kernel, demo, fresh")),
     ),
     "an application that lists a module it has not": Defect(

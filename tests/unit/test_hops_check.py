@@ -12,7 +12,7 @@ from relup_remote.hops.check.helpers import HelperFacts, facts_of
 from relup_remote.hops.check.sarif import log
 from relup_remote.hops.compare import Difference, Function
 
-from .hop_defects import DEFECTS
+from .hop_defects import DEFECTS, app, both, text
 from .hop_releases import HELPER, HOP, Beams, difference
 
 
@@ -87,6 +87,14 @@ def test_what_is_in_one_swap_comes_at_once(beams: Beams, tmp_path: Path) -> None
     hop = hop.replace("{load_module, demo_api},\n      {update", "{load_module, demo_lib},\n      {update")
     assert hop != HOP
     found = check_text("a", hop, difference(tmp_path, beams), [HELPER])
+    assert [each.err_type for each in found] == ["used_after_restart"]
+
+
+def test_an_application_may_be_restarted_again_for_another(beams: Beams, tmp_path: Path) -> None:
+    fresh = both(app("fresh"), text("lib/extra-2/ebin/extra.app", "kernel, demo", "kernel, demo, fresh"))
+    restart = "{restart_application, extra}"
+    hop = HOP.replace(restart, f"{{restart_application, fresh}}, {restart}, {{restart_application, fresh}}")
+    found = check_text("a", hop, difference(tmp_path, beams, new=fresh(beams)), [HELPER])
     assert [each.err_type for each in found] == ["used_after_restart"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check.case import Case
-from relup_remote.hops.check.findings import CHECK_ERRORS, SEVERITIES, Finding, Severity, specs
+from relup_remote.hops.check.findings import CHECK_ERRORS, SEVERITIES, Finding, Severity, sentence, specs
 from relup_remote.hops.check.helpers import facts_of
 from relup_remote.hops.check.rules import RULES, releases
 from relup_remote.hops.compare import Difference
@@ -68,8 +68,7 @@ def is_failed(findings: Iterable[Finding], *, strict: bool = False) -> bool:
 
 
 def _malformed(error: ReadError) -> Finding:
-    message = f"{error.message[:1].upper()}{error.message[1:]}."
-    return Finding("malformed_hop", "error", message, error.line, error.column)
+    return Finding("malformed_hop", "error", sentence(error.message), error.line, error.column)
 
 
 def _place(finding: Finding) -> tuple[int, int, int]:

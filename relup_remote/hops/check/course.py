@@ -11,6 +11,12 @@ from relup_remote.hops.reading.values import Dynamic
 Step: TypeAlias = Instruction | Callback | Dynamic
 """An instruction of a hop; a `Dynamic` can be read by a node only."""
 
+NOT_RESTARTABLE = ("kernel", "stdlib", "compiler")
+"""The applications that no hop restarts."""
+
+STICKY = NOT_RESTARTABLE
+"""The applications whose modules no hop replaces."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -31,7 +37,7 @@ class Course:
     - ``last``: the same modules, when they last are loaded.
     - ``moved``: those of them whose code is then another.
     - ``gone``: the modules that a restarted application no longer has.
-    - ``restarted``: the applications started anew, when they last are.
+    - ``restarted``: the applications started anew, when they first are.
     - ``again``: instructions for modules that were loaded before, with the earlier one.
     - ``unknown``: the pieces of which it can't be told what they do.
     - ``places``: the piece of each code change, by its identity.
@@ -119,8 +125,8 @@ def _take(course: Course, turn: Turn, name: str, difference: Difference) -> None
         if name in course.loaded:
             course.again.append((turn.step, course.loaded[name].step))
         _load(course, turn, name, difference)
-    elif turn.step.kind == "restart_application":
-        course.restarted[name] = turn
+    elif turn.step.kind == "restart_application" and name not in NOT_RESTARTABLE:
+        course.restarted.setdefault(name, turn)
         old, new = difference.old.apps.get(name), difference.new.apps.get(name)
         for module in new.modules if new else ():
             _load(course, turn, module, difference)

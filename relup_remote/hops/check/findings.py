@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from relup_remote.core.protocol import ERRORS, ErrorSpec
@@ -108,6 +109,12 @@ class Finding:
         return specs()[self.err_type]
 
 
+@cache
 def specs() -> dict[str, ErrorSpec]:
     """Every ``err_type`` that a finding may have."""
     return {**ERRORS, **CHECK_ERRORS}
+
+
+def sentence(clause: str) -> str:
+    """A clause as a sentence of its own."""
+    return f"{clause[:1].upper()}{clause[1:]}."

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from relup_remote.hops.check.rules.instructions import STICKY
+from relup_remote.hops.check.course import STICKY
 from relup_remote.hops.compare import Module
 from relup_remote.hops.draft.order import Kind, Step
 from relup_remote.hops.draft.restarts import is_supervisor

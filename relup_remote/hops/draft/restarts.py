@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from relup_remote.hops.check.rules.instructions import NOT_RESTARTABLE
+from relup_remote.hops.check.course import NOT_RESTARTABLE
 from relup_remote.hops.compare import Application, Difference, Module
 from relup_remote.hops.draft.words import atoms
 from relup_remote.hops.reading.writing import atom

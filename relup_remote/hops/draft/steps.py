@@ -3,8 +3,8 @@
 from collections import defaultdict
 from functools import cached_property
 
+from relup_remote.hops.check.course import STICKY
 from relup_remote.hops.check.rules.coverage import RELEASE
-from relup_remote.hops.check.rules.instructions import STICKY
 from relup_remote.hops.check.rules.state import STATEFUL
 from relup_remote.hops.compare import Difference, Module
 from relup_remote.hops.draft.order import Kind, Step, ordered

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from relup_remote.hops.check.case import Case, named
+from relup_remote.hops.check.course import NOT_RESTARTABLE
 from relup_remote.hops.check.findings import Finding
-from relup_remote.hops.check.rules.instructions import NOT_RESTARTABLE
 from relup_remote.hops.compare import App
 from relup_remote.hops.hop import Instruction
 

@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 
 from relup_remote.hops.check.case import Case
-from relup_remote.hops.check.course import is_open
+from relup_remote.hops.check.course import NOT_RESTARTABLE, STICKY, is_open
 from relup_remote.hops.check.findings import Finding
 from relup_remote.hops.compare import Module
 from relup_remote.hops.hop import Callback, Instruction
-
-NOT_RESTARTABLE = ("kernel", "stdlib", "compiler")
-STICKY = NOT_RESTARTABLE
 
 
 def form(case: Case) -> Iterator[Finding]:
@@ -34,7 +31,7 @@ def modules(case: Case) -> Iterator[Finding]:
         yield from _module(case, step, name)
     for step, name in case.of_kind("restart_application"):
         app = case.new.apps.get(name)
-        for module in app.modules if app else ():
+        for module in app.modules if app and name not in NOT_RESTARTABLE else ():
             yield from _module(case, step, module)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from relup_remote.hops.check.case import Case
-from relup_remote.hops.check.findings import Finding
+from relup_remote.hops.check.findings import Finding, sentence
 
 
 def versions(case: Case) -> Iterator[Finding]:
@@ -20,11 +20,7 @@ def versions(case: Case) -> Iterator[Finding]:
 def shape(case: Case) -> Iterator[Finding]:
     """The hop's map is not as it has to be."""
     for problem in case.hop.problems:
-        yield case.finding("error", "malformed_hop", problem.span, f"{_sentence(problem.message)}.")
-
-
-def _sentence(clause: str) -> str:
-    return clause[:1].upper() + clause[1:]
+        yield case.finding("error", "malformed_hop", problem.span, sentence(problem.message))
 
 
 def builds(case: Case) -> Iterator[Finding]:
