@@ -15,7 +15,7 @@
 
 -export([run/2, group/1, entries/4, failure_of/2]).
 
--import(relup_agent_text, [text/2, short/1, count/3]).
+-import(relup_agent_text, [text/2, count/3]).
 -import(relup_agent_target, [module/2, is_helper/2, unchanged/2, how_to_undo/1, numbered/1, numbered/2]).
 
 %% Runs the hop of a request; Note is the fun that tells the coordinator. Returns ok, or exits with {failed, Type, Message}.

@@ -8,10 +8,10 @@
 -module(relup_agent_target).
 
 -export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
--export([module/2, app/2, app_spec/2, dropped/2, is_helper/2, callback_module/1, modules/1, app_dirs/1, ebin/2]).
+-export([module/2, app/2, app_spec/2, dropped/2, is_helper/2, callback_module/1, modules/1, app_dirs/1]).
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
 
--import(relup_agent_text, [text/2, short/1, problem/4]).
+-import(relup_agent_text, [short/1, problem/4]).
 
 -define(SCRIPT_TIMEOUT, 15000).
 
