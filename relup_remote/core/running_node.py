@@ -245,22 +245,32 @@ def listening_ports(folder: str) -> List[int]:
     One with capabilities of its own shows its sockets to none but root; then all ports of its user count.
     """
     try:
+        uid = _real_uid(folder)
+    except OSError:
+        return []
+    try:
         entries = os.listdir(os.path.join(folder, "fd"))
     except PermissionError:
-        uid = _real_uid(folder)
         return sorted({listener.port for listener in _listeners(folder) if listener.uid == uid})
     except OSError:
         return []
-    inodes = set()
-    for entry in entries:
+    listeners = {listener.inode: listener for listener in _listeners(folder)}
+    missing = {inode for inode, listener in listeners.items() if listener.uid == uid} or set(listeners)
+    ports = set()
+    for entry in sorted(entries, key=int):
+        if not missing:
+            # What a broker opened after its listeners are a million connections of clients.
+            break
         try:
             target = os.readlink(os.path.join(folder, "fd", entry))
         except OSError:
             # Closed meanwhile.
             continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    return sorted({listener.port for listener in _listeners(folder) if listener.inode in inodes})
+        inode = target[8:-1] if target.startswith("socket:[") else ""
+        if inode in listeners:
+            ports.add(listeners[inode].port)
+            missing.discard(inode)
+    return sorted(ports)
 
 
 def foreign_ports(folder: str, uids: AbstractSet[int]) -> Set[int]:
