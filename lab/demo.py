@@ -14,40 +14,45 @@ from lab.layout import PROJECT
 TARGET = "5.10.5-lab"
 
 
-def commands(tarball: Path, inventory: Path) -> list[list[str]]:
+def commands(tarball: Path, inventory: Path, target: str = TARGET, catalogue: Path | None = None) -> list[list[str]]:
     """What is run, in order, as an operator would type it."""
     release, hosts = ["--tarball", str(tarball)], ["--inventory", str(inventory)]
+    hops = ["--catalogue", str(catalogue)] if catalogue else []
     return [
-        ["plan", *release, *hosts],
-        ["upgrade", *release, *hosts, "--yes"],
-        ["verify", "--target", TARGET, *hosts],
+        ["plan", *release, *hosts, *hops],
+        ["upgrade", *release, *hosts, *hops, "--yes"],
+        ["verify", "--target", target, *hosts],
         ["postcheck", *hosts],
     ]
 
 
-def run(lab: Lab, clients: int = 30, keep: bool = False) -> bool:
-    """Run the demonstration on ``lab``, fresh; leave it up only if ``keep``.
+def run(lab: Lab, clients: int = 30, keep: bool = False, target: str = TARGET, catalogue: Path | None = None) -> bool:
+    """Upgrade ``lab``, fresh, to the release ``target`` by a hop of ``catalogue``, by default the project's.
 
-    Returns whether everything held: every command succeeded, and no client noticed anything.
+    The lab is left up only if ``keep``. Returns whether everything held: every command succeeded, and no client noticed
+    anything. Raises `LabError` as `Lab.up` and `Lab.tarball`.
     """
     try:
         if lab.is_used:
             lab.reset()
         else:
             lab.up()
-        return _show(lab, clients)
+        words = commands(
+            _short(lab.tarball(target)), _short(lab.inventory_path), target, catalogue and _short(catalogue)
+        )
+        return _show(lab, clients, words)
     finally:
         if not keep:
             lab.down()
             print("lab is down")
 
 
-def _show(lab: Lab, clients: int) -> bool:
+def _show(lab: Lab, clients: int, run: list[list[str]]) -> bool:
     ports = {name: lab.mqtt_port(name) for name in lab.hosts}
     with Traffic(ports, clients) as traffic:
         print(f"{clients} MQTT clients publish and subscribe on {len(ports)} nodes", flush=True)
         started = time.monotonic()
-        succeeded = all(_command(words) for words in commands(_short(lab.tarball(TARGET)), _short(lab.inventory_path)))
+        succeeded = all(_command(words) for words in run)
         seconds = time.monotonic() - started
         evidence = traffic.stop()
     print(f"\nclients, over {seconds:.0f} s: {evidence}")

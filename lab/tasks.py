@@ -70,16 +70,27 @@ def down(_context: Context, directory: str = "") -> None:
     help={
         "nodes": "number of hosts (default: as the lab is, else 3)",
         "clients": "number of MQTT clients",
+        "release": "version of the lab to upgrade to (default: 5.10.5-lab)",
+        "catalogue": "folder with the hop to try (default: the project's)",
         "keep": "leave the lab up at the end",
         "directory": DIRECTORY_HELP,
     }
 )
-def demo(_context: Context, nodes: int = 0, clients: int = 30, keep: bool = False, directory: str = "") -> None:
+def demo(
+    _context: Context,
+    nodes: int = 0,
+    clients: int = 30,
+    release: str = "",
+    catalogue: str = "",
+    keep: bool = False,
+    directory: str = "",
+) -> None:
     """Upgrade a cluster while MQTT clients are busy on it, and show what they noticed."""
-    from lab.demo import run  # noqa: PLC0415 - the other tasks need no MQTT client
+    from lab.demo import TARGET, run  # noqa: PLC0415 - the other tasks need no MQTT client
 
     lab = _lab(directory, nodes=nodes or None)
-    if not _guard(run, lab, clients=clients, keep=keep):
+    hops = Path(catalogue).expanduser().absolute() if catalogue else None
+    if not _guard(run, lab, clients=clients, keep=keep, target=release or TARGET, catalogue=hops):
         raise Exit(code=1)
 
 

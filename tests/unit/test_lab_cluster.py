@@ -100,6 +100,13 @@ def test_the_demonstration_runs_the_operators_commands() -> None:
         "verify --target 5.10.5-lab --inventory inventory/lab.yml",
         "postcheck --inventory inventory/lab.yml",
     ]
+    words = demo.commands(tarball, inventory, "5.10.6-lab", Path("hops"))
+    assert [" ".join(each[3:]) for each in words[:3]] == [
+        "--inventory inventory/lab.yml --catalogue hops",
+        "--inventory inventory/lab.yml --catalogue hops --yes",
+        "--inventory inventory/lab.yml",
+    ]
+    assert words[2][:3] == ["verify", "--target", "5.10.6-lab"]
 
 
 @pytest.mark.parametrize(
