@@ -90,6 +90,12 @@ def test_what_is_in_one_swap_comes_at_once(beams: Beams, tmp_path: Path) -> None
     assert [each.err_type for each in found] == ["used_after_restart"]
 
 
+def test_a_module_that_a_restart_takes_away_may_be_loaded_after_it(beams: Beams, tmp_path: Path) -> None:
+    edit = DEFECTS["a module that a restart takes away"].new(beams)
+    hop = HOP.replace("{apply, extra, ready, []}", "{load_module, extra_past}, {apply, extra_past, f, []}")
+    assert check_text("a", hop, difference(tmp_path, beams, new=edit), [HELPER]) == []
+
+
 def test_an_application_may_be_restarted_again_for_another(beams: Beams, tmp_path: Path) -> None:
     fresh = both(app("fresh"), text("lib/extra-2/ebin/extra.app", "kernel, demo", "kernel, demo, fresh"))
     restart = "{restart_application, extra}"

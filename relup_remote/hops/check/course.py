@@ -122,17 +122,16 @@ def _pieces(hop: Hop) -> Iterator[Sequence[Instruction | Dynamic]]:
 
 def _take(course: Course, turn: Turn, name: str, difference: Difference) -> None:
     if turn.step.kind in ("load_module", "update"):
-        if name in course.loaded:
+        if name in course.loaded and not course.has_gone(name, turn.piece):
             course.again.append((turn.step, course.loaded[name].step))
         _load(course, turn, name, difference)
     elif turn.step.kind == "restart_application" and name not in NOT_RESTARTABLE:
         course.restarted.setdefault(name, turn)
-        old, new = difference.old.apps.get(name), difference.new.apps.get(name)
-        for module in new.modules if new else ():
+        app = difference.new.apps.get(name)
+        for module in app.modules if app else ():
             _load(course, turn, module, difference)
-        for module in old.modules if old and new else ():
-            if new and module not in new.modules:
-                course.gone[module] = turn
+        for module in difference.kept_apps[name].drops if name in difference.kept_apps else ():
+            course.gone[module] = turn
 
 
 def _load(course: Course, turn: Turn, module: str, difference: Difference) -> None:

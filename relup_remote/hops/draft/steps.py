@@ -36,7 +36,14 @@ class Steps:
             found[RELEASE] = self._step(self.difference.new.modules[RELEASE])
         # A restart takes away what its application has no more.
         gone = {name: module for name, module in self.difference.removed.items() if module.app in self.restarts}
-        return found | {name: Step(Kind.RESTART, module.app) for name, module in gone.items()}
+        found |= {name: Step(Kind.RESTART, module.app) for name, module in gone.items()}
+        return {name: self._step(self.difference.new.modules[name]) for name in self.taken} | found
+
+    @cached_property
+    def taken(self) -> dict[str, str]:
+        """The modules that the target has, but that the restart of an application takes away; with the application."""
+        kept, modules = self.difference.kept_apps, self.difference.new.modules
+        return {name: app for app in self.restarts if app in kept for name in kept[app].drops if name in modules}
 
     def _step(self, module: Module) -> Step:
         if module.app in self.restarts and module.name in self.difference.new.apps[module.app].modules:
@@ -56,6 +63,8 @@ class Steps:
         for app in self.restarts:
             others = needs_of(app, self.difference) & self.restarts.keys()
             needs[Step(Kind.RESTART, app)] = {Step(Kind.RESTART, other) for other in others}
+        for name, app in self.taken.items():
+            needs[self.of_module[name]].add(Step(Kind.RESTART, app))
         pairs = [*self.difference.new_calls, *((called, caller) for caller, called in self.difference.lost_calls)]
         for later, earlier in pairs:
             if later in self.of_module and earlier in self.of_module:
@@ -93,6 +102,15 @@ class Steps:
         for caller, called in self._calls:
             if place[caller] > place[called]:
                 found[called].add(caller.name)
+        return found
+
+    @cached_property
+    def stranded(self) -> dict[Step, dict[str, list[str]]]:
+        """The modules that stay as they are and call what a step takes away, by the module that they call."""
+        found: dict[Step, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for caller, called in self.difference.lost_calls:
+            if called in self.of_module and caller not in self.of_module:
+                found[self.of_module[called]][called].append(caller)
         return found
 
     @cached_property

@@ -81,7 +81,7 @@ def without_effect(case: Case) -> Iterator[Finding]:
             by = again[id(step)]
             message = f"{name} has been replaced by instruction {by.n}, in line {by.span.line}."
             yield case.finding("warning", "replaced_already", step, message)
-        elif case.difference.is_unchanged(name):
+        elif case.difference.is_unchanged(name) and name not in case.course.gone:
             yield case.finding("note", "unchanged_module", step, f"{name} is the same in both releases.")
 
 
