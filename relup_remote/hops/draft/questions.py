@@ -1,6 +1,5 @@
 """What a draft asks its author: all that decides about a hop and is in no release."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 from relup_remote.hops.check.course import STICKY
@@ -75,11 +74,7 @@ def _starts(start: object, module: str) -> bool:
 
 
 def _of_callers(step: Step, steps: Steps) -> Iterator[str]:
-    stranded: dict[str, list[str]] = defaultdict(list)
-    for caller, called in steps.difference.lost_calls:
-        if steps.of_module.get(called) == step and caller not in steps.of_module:
-            stranded[called].append(caller)
-    for called, callers in stranded.items():
+    for called, callers in steps.stranded.get(step, {}).items():
         yield f"Are these calls ever made? {atoms(callers)} will go on calling what is gone from {atom(called)}."
 
 
