@@ -58,7 +58,10 @@ def test_what_is_left_out_is_counted_and_listed_by_application(beams: Beams, tmp
         each for each in check_text("a", hop, difference(tmp_path, beams), [HELPER]) if each.severity == "warning"
     ]
     assert (found.err_type, found.n) == ("not_covered", None)
-    assert found.message == "Of the target 3 modules are other and not in the hop: demo_lib, extra, extra_coming."
+    assert (
+        found.message
+        == "Of the target 3 modules are other and not in the hop: demo: demo_lib; extra: extra, extra_coming."
+    )
     assert found.detail == {
         "count": 3,
         "modules": ["demo_lib", "extra", "extra_coming"],

@@ -1,11 +1,10 @@
 """Whether the version that a node reports after the hop is the code that it runs."""
 
-from collections import Counter
 from collections.abc import Iterator
 
 from relup_remote.hops.check.case import NAMED, Case, counted, named
 from relup_remote.hops.check.findings import Finding
-from relup_remote.hops.compare import Module
+from relup_remote.hops.compare import Module, by_app
 
 RELEASE = "emqx_release"
 
@@ -26,7 +25,7 @@ def not_covered(case: Case) -> Iterator[Finding]:
     left = {name: module for name, module in wanted.items() if name not in case.course.loaded and _counts(case, module)}
     if not left:
         return
-    names = sorted(left)
+    names, apps = sorted(left), by_app(left.values())
     called = {
         called
         for name in case.course.moved
@@ -35,7 +34,8 @@ def not_covered(case: Case) -> Iterator[Finding]:
     }
     unless = "" if case.course.is_known else " (unless it loads them by what only a node can tell)"
     many = counted(len(names), "module is", "modules are")
-    message = f"Of the target {many} other and not in the hop{unless}: {named(names)}."
+    listed = "; ".join(f"{app}: {named(modules)}" for app, modules in apps.items())
+    message = f"Of the target {many} other and not in the hop{unless}: {listed}."
     yield case.finding(
         "warning" if case.course.is_known else "note",
         "not_covered",
@@ -44,7 +44,7 @@ def not_covered(case: Case) -> Iterator[Finding]:
         count=len(names),
         modules=names[:NAMED],
         called_by_the_hop=[name for name in names if name in called][:NAMED],
-        applications=dict(sorted(Counter(module.app for module in left.values()).items())),
+        applications={app: len(modules) for app, modules in apps.items()},
     )
 
 
