@@ -245,9 +245,7 @@ class Evaluation:
         if node.name not in scope and self._all_known and node.name != "_":
             raise ReadError(node.span.line, node.span.column, f"the variable {node.name} is not bound")
         found = scope.get(node.name)
-        if found is None or isinstance(found, Dynamic) or not self._afford(found.size):
-            return self._dynamic(node.span)
-        return found
+        return self._dynamic(node.span) if found is None or not self._afford(found.size) else found
 
     def _bind(self, pattern: Node, value: Result, scope: Scope) -> bool | None:
         """Bind the variables of a pattern. Returns whether the value matches, None if only a VM can tell."""

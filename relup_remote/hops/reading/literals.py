@@ -10,7 +10,7 @@ from typing import NoReturn
 from relup_remote.core.erlang.term import Atom
 
 MAX_DIGITS = 1000
-"""Digits of a number that is read. Python's time for longer ones grows with the square of their length."""
+"""Digits of an integer that is read. Python's time for longer ones grows with the square of their length."""
 
 _ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|([0-7]{1,3})|\^(.)|([^x^]))", re.DOTALL)
 _NAMED = {"b": "\b", "d": "\x7f", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "s": " ", "t": "\t", "v": "\v"}
@@ -118,14 +118,12 @@ def integer(token: str) -> int | None:
         raise LiteralError("an integer with a digit that its base has not") from None
 
 
-def floating(token: str) -> float | None:
-    """A float; None if it is too long. Raises `LiteralError`."""
-    if len(token) > MAX_DIGITS:
-        return None
+def floating(token: str) -> float:
+    """A float. Raises `LiteralError`."""
     try:
         value = float(token.replace("_", ""))
     except ValueError:
         raise LiteralError("a float without an exponent after its e") from None
-    if value in (float("inf"), float("-inf")):
+    if value == float("inf"):
         raise LiteralError("a float that is too large")
     return value
