@@ -354,6 +354,6 @@ counted(Items) -> lists:foldl(fun(Item, Counts) -> maps:update_with(Item, fun(N)
 %% Running code that is on no disk can't be put back.
 not_undoable(#{modules := Seen}, _) ->
     Lost = [atom_to_binary(Mod, utf8) || {Mod, #{} = Facts} <- maps:to_list(Seen), not unchanged(Mod, Facts),
-                                         {lost, _} <- [relup_agent_target:how_to_undo(Mod)]],
+                                         {lost, _, _} <- [relup_agent_target:how_to_undo(Mod)]],
     [warning(0, not_undoable, "The running code of ~ts can't be read back: a hop that fails can't be undone.",
              [count(length(Lost), "module", "modules")], #{modules => lists:sublist(Lost, ?NAMED)}) || Lost =/= []].

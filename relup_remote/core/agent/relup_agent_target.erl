@@ -188,13 +188,13 @@ loaded_md5(Mod) ->
     try erlang:get_module_info(Mod, md5) catch error:badarg -> none end.
 
 %% How what Mod is now can be brought back: {reload, Mod, Path} where the running code can be read, {remove, Mod} where
-%% there is none, else {lost, Mod}.
+%% there is none, else {lost, Mod, Md5}.
 how_to_undo(Mod) ->
     case loaded_md5(Mod) of
         none -> {remove, Mod};
         Md5 ->
             case [Path || Path <- [code:which(Mod)], is_list(Path), {ok, {_, Found}} <- [beam_lib:md5(Path)], Found =:= Md5] of
                 [Path] -> {reload, Mod, Path};
-                [] -> {lost, Mod}
+                [] -> {lost, Mod, Md5}
             end
     end.

@@ -6,7 +6,7 @@
 -import(relup_agent_text, [short/1]).
 
 %% What the coordinator knows of a hop under way (see relup_agent_hop):
-%% stage, piece; current, undo (how modules are brought back, the newest first; the current piece's apart);
+%% stage, piece; current, undo (how the modules of this piece, and of each before it, are brought back, the newest first);
 %% suspended (processes that may be), changing; firm; helpers; swap, suspending (microseconds); report (newest first);
 %% since (when the piece began).
 ledger() ->
@@ -14,7 +14,7 @@ ledger() ->
       helpers => [], swap => 0, suspending => 0, report => [], since => now_us()}.
 
 noted({at, Stage, Piece}, #{current := Current, undo := Undo} = Ledger) ->
-    Ledger#{stage := Stage, piece := Piece, current := [], undo := Current ++ Undo, since := now_us()};
+    Ledger#{stage := Stage, piece := Piece, current := [], undo := [Current | Undo], since := now_us()};
 noted({current, Hows}, #{current := Current} = Ledger) -> Ledger#{current := Hows ++ Current};
 noted({suspending, Pids}, #{suspended := Before} = Ledger) -> Ledger#{suspended := Pids ++ Before};
 noted({changing, all}, Ledger) -> Ledger#{changing := all, firm := true};
@@ -32,9 +32,9 @@ noted({done, Entries}, #{report := Report} = Ledger) -> Ledger#{report := lists:
 take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing} = Ledger, Ms) ->
     #{suspended := Suspended, helpers := Helpers} = Ledger,
     Back = case {Firm, Changing} of
-               {false, _} -> Current ++ Undo;
+               {false, _} -> [Current | Undo];
                {true, all} -> [];
-               {true, _} -> Current
+               {true, _} -> [Current]
            end,
     Killed = [Pid || Pid <- [Changing], is_pid(Pid)],
     [exit(Pid, kill) || Pid <- Killed],
@@ -43,7 +43,8 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
     Silent = relup_agent_crowd:resume(Suspended, Ms),
     [unload(Mod) || Mod <- Helpers],
     #{killed => [short(Pid) || Pid <- Killed], undone => not Firm andalso Left =:= [] andalso Silent =:= [],
-      left => [short(How) || How <- lists:sublist(Left, 20)] ++ [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.
+      left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, 20)] ++
+          [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.
 
 %% An on_load that runs yet, for a hop whose process was killed, would have its module replace what is brought back. It
 %% runs in a process that the code server watches, up to Ms are waited for it.
@@ -59,28 +60,33 @@ watched_by_code_server() ->
     {monitors, Watched} = process_info(whereis(code_server), monitors),
     [Pid || {process, Pid} <- Watched, is_pid(Pid)].
 
-%% Those that could not be: all that can be read are swapped at once.
-bring_back(Hows) ->
-    {Read, Rest} = lists:partition(fun is_read/1, [{How, read(How)} || How <- Hows]),
-    {Free, Used} = lists:partition(fun({{_, Mod, _}, _}) -> code:soft_purge(Mod) end, Read),
-    Failed = case Free of
+%% All that can be read is swapped at once; returns what could not be brought back. A piece of the hop that can't be
+%% brought back as a whole, for a process runs what it has replaced or nothing holds that any more, stays, and with it
+%% those before it: the node is then as that piece has left it, and no mixture of two releases.
+bring_back(Pieces) ->
+    {Free, Stuck} = lists:splitwith(fun(Piece) -> lists:all(fun can_go/1, Piece) end,
+                                    [[{How, read(How)} || How <- Piece] || Piece <- Pieces]),
+    All = lists:append(Free),
+    Read = [Each || {_, {ok, _}} = Each <- All],
+    Failed = case Read of
                  [] -> [];
-                 _ -> swap(Free)
+                 _ -> swap(Read)
              end,
-    [code:soft_purge(Mod) || {{_, Mod, _}, _} <- Free],
-    [How || {How, _} <- Used ++ Failed] ++ [How || {How, remove} <- Rest, not removed(How)] ++
-        [How || {How, Why} <- Rest, Why =/= remove, Why =/= unchanged].
+    [code:soft_purge(Mod) || {{_, Mod, _}, _} <- Read],
+    [How || {How, _} <- Failed] ++ [How || {{remove, Mod} = How, remove} <- All, not unload(Mod)] ++
+        [How || {How, Found} <- lists:append(Stuck), Found =/= unchanged].
+
+can_go({_, lost}) -> false;
+can_go({{reload, Mod, _}, {ok, _}}) -> code:soft_purge(Mod);
+can_go(_) -> true.
 
 read({reload, Mod, Path}) ->
     case relup_agent_target:read_beam(Mod, Path) of
         {ok, Beam} -> case relup_agent_target:unchanged(Mod, Beam) of true -> unchanged; false -> {ok, Beam} end;
         _ -> lost
     end;
-read({remove, _}) -> remove;
-read({lost, _}) -> lost.
-
-is_read({_, {ok, _}}) -> true;
-is_read(_) -> false.
+read({remove, Mod}) -> case erlang:module_loaded(Mod) of true -> remove; false -> unchanged end;
+read({lost, Mod, Md5}) -> case relup_agent_target:loaded_md5(Mod) of Md5 -> unchanged; _ -> lost end.
 
 swap(Beams) ->
     Triples = [{Mod, Path, Code} || {{reload, Mod, Path}, {ok, #{code := Code}}} <- Beams],
@@ -94,8 +100,6 @@ swap(Beams) ->
         {error, _} -> [Each || {{reload, Mod, Path}, {ok, #{code := Code}}} = Each <- Beams,
                                code:load_binary(Mod, Path, Code) =/= {module, Mod}]
     end.
-
-removed({remove, Mod}) -> (not erlang:module_loaded(Mod)) orelse unload(Mod).
 
 %% Removes a module unless a process still runs it: then it stays, rather than that process die.
 unload(Mod) -> code:soft_purge(Mod) andalso code:delete(Mod) andalso code:soft_purge(Mod).

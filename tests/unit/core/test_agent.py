@@ -109,6 +109,34 @@ def test_first_state_that_can_not_change_is_taken_back(epmd: int, tmp_path: Path
         assert not demo.marker.exists()
 
 
+def test_piece_that_can_not_be_taken_back_whole_stays_whole(epmd: int, tmp_path: Path) -> None:
+    """A process runs what one module was, so that can't be loaded again; none of its swap goes back then."""
+    with running_demo(epmd, tmp_path, FIRST.format(fails="error(broken)")) as demo:
+        first_of_all(demo)
+        source = tmp_path / "demo_calls.erl"
+        source.write_text("-module(demo_calls).\n-export([wait/0]).\nwait() -> receive stop -> ok end.\n")
+        assert demo.call("compile", "file", str(source), [(Atom("outdir"), str(tmp_path))])[0] == "ok"
+        assert demo.call("code", "load_abs", str(tmp_path / "demo_calls"))[0] == "module"
+        demo.call("code", "purge", Atom("demo_calls"))
+        runs = demo.call("erlang", "spawn", Atom("demo_calls"), Atom("wait"), [])
+        before = demo.code()
+        outcome = demo.run(f"{LOADS}, {UPDATE}")
+        assert (outcome["result"], outcome["undone"], len(outcome["left"])) == ("code_change_failed", False, 2)
+        assert {name for name, md5 in demo.code().items() if md5 != before[name]} == {"emqx_release", "demo_calls"}
+        assert demo.call("erlang", "is_process_alive", runs) == "true"
+        assert demo.states() == [(1, number) for number in range(1, 21)]
+
+
+def test_code_that_is_on_no_disk_keeps_nothing_from_going_back_unless_it_was_replaced(demo: Demo) -> None:
+    for _ in range(2):
+        demo.load("demo_calls", "wait() -> receive stop -> ok end.")
+        demo.call("erlang", "spawn", Atom("demo_calls"), Atom("wait"), [])
+    before = demo.code()
+    outcome = demo.run(f"{{load_module, emqx_release}}, {UPDATE.replace('worker', 'sup')}, {{load_module, demo_calls}}")
+    assert (outcome["result"], outcome["undone"], outcome["left"]) == ("old_code_in_use", True, [])
+    assert demo.code() == before
+
+
 def test_later_state_that_can_not_change_is_a_new_process(epmd: int, tmp_path: Path) -> None:
     with running_demo(epmd, tmp_path, LATER.format(fails="error(broken)")) as demo:
         before = demo.children()
