@@ -195,14 +195,6 @@ DEFECTS: dict[str, Defect] = {
     "an apply of the wrong arity": Defect(
         "function_not_exported", "{apply, extra, ready, [1]}", {READY: "{apply, extra, ready, [1]}"}
     ),
-    "a module that a restart takes away": Defect(
-        "module_taken_away",
-        RESTART,
-        new=both(
-            lambda beams: Edit({f"{DEMO}/extra_past.beam": beams.of("old", "extra_past")}),
-            text(f"{DEMO}/demo.app", "demo_sup", "demo_sup, extra_past"),
-        ),
-    ),
     "an apply before the function is there": Defect(
         "function_not_exported", "{apply, demo_lib, coming, []}", first("{apply, demo_lib, coming, []}")
     ),

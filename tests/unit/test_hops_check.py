@@ -13,7 +13,7 @@ from relup_remote.hops.check.sarif import log
 from relup_remote.hops.compare import Difference, Function
 
 from .hop_defects import DEFECTS, app, both, text
-from .hop_releases import HELPER, HOP, Beams, difference
+from .hop_releases import HELPER, HOP, Beams, Edit, difference
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +93,13 @@ def test_what_is_in_one_swap_comes_at_once(beams: Beams, tmp_path: Path) -> None
     assert [each.err_type for each in found] == ["used_after_restart"]
 
 
-def test_a_module_that_a_restart_takes_away_may_be_loaded_after_it(beams: Beams, tmp_path: Path) -> None:
-    edit = DEFECTS["a module that a restart takes away"].new(beams)
-    hop = HOP.replace("{apply, extra, ready, []}", "{load_module, extra_past}, {apply, extra_past, f, []}")
-    assert check_text("a", hop, difference(tmp_path, beams, new=edit), [HELPER]) == []
+def test_a_module_that_moves_to_another_application_stays(beams: Beams, tmp_path: Path) -> None:
+    moved = both(
+        lambda beams: Edit({"lib/demo-1/ebin/extra_past.beam": beams.of("old", "extra_past")}),
+        text("lib/demo-1/ebin/demo.app", "demo_sup", "demo_sup, extra_past"),
+    )
+    hop = HOP.replace("{apply, extra, ready, []}", "{apply, extra_past, f, []}")
+    assert check_text("a", hop, difference(tmp_path, beams, new=moved(beams)), [HELPER]) == []
 
 
 def test_an_application_may_be_restarted_again_for_another(beams: Beams, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Course:
     - ``loaded``: the modules that become the target's version, or a helper, when they first do.
     - ``last``: the same modules, when they last are loaded.
     - ``moved``: those of them whose code is then another.
-    - ``gone``: the modules that a restarted application no longer has.
+    - ``gone``: the modules of a restarted application that the target has no more.
     - ``restarted``: the applications started anew, when they first are.
     - ``again``: instructions for modules that were loaded before, with the earlier one.
     - ``unknown``: the pieces of which it can't be told what they do.
@@ -130,8 +130,11 @@ def _take(course: Course, turn: Turn, name: str, difference: Difference) -> None
         app = difference.new.apps.get(name)
         for module in app.modules if app else ():
             _load(course, turn, module, difference)
-        for module in difference.kept_apps[name].drops if name in difference.kept_apps else ():
-            course.gone[module] = turn
+        before = difference.old.apps.get(name)
+        for module in before.modules if before else ():
+            # One that the target has in another application stays.
+            if not difference.new.has_module(module):
+                course.gone[module] = turn
 
 
 def _load(course: Course, turn: Turn, module: str, difference: Difference) -> None:

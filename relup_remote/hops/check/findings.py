@@ -35,10 +35,6 @@ CHECK_ERRORS: dict[str, ErrorSpec] = {
         "A module that the target no longer has stays loaded until the node's next restart.",
         "Nothing, if nobody calls it; restart_application takes away what an application no longer lists.",
     ),
-    "module_taken_away": ErrorSpec(
-        "A restart removes a module, for its application no longer lists it, but the target has it elsewhere.",
-        "Load the module after the restart.",
-    ),
     "state_not_updated": ErrorSpec(
         "A module with processes that keep a state is loaded and not updated.",
         "If the state has another shape now, make it an update: code_change then runs in each process.",

@@ -26,11 +26,6 @@ class Application:
         return tuple(name for name in self.old.applications if name not in self.new.applications)
 
     @property
-    def drops(self) -> tuple[str, ...]:
-        """The modules that it lists no longer, which a restart takes away."""
-        return tuple(name for name in self.old.modules if name not in self.new.modules)
-
-    @property
     def is_configured_otherwise(self) -> bool:
         """Whether its environment, or what starts it, is another."""
         return (self.old.environment, self.old.start) != (self.new.environment, self.new.start)

@@ -5,27 +5,13 @@ from collections.abc import Iterator
 from relup_remote.hops.check.course import STICKY
 from relup_remote.hops.compare import Module
 from relup_remote.hops.draft.order import Kind, Step
-from relup_remote.hops.draft.restarts import is_supervisor
+from relup_remote.hops.draft.restarts import is_supervisor, listeners
 from relup_remote.hops.draft.steps import Steps, changes_state, has_state
 from relup_remote.hops.draft.words import atoms, listed
 from relup_remote.hops.reading.writing import atom
 
 CALLBACKS = "emqx_post_upgrade"
 """The module of a release whose functions hops may call when all code is new."""
-
-_LISTENING = frozenset(
-    {
-        ("gen_tcp", "listen"),
-        ("ssl", "listen"),
-        ("socket", "listen"),
-        ("esockd", "open"),
-        ("ranch", "start_listener"),
-        ("cowboy", "start_clear"),
-        ("cowboy", "start_tls"),
-        ("quicer", "listen"),
-        ("quicer", "spawn_listener"),
-    }
-)
 
 
 def of_step(step: Step, steps: Steps) -> list[str]:
@@ -49,15 +35,15 @@ def _of_module(step: Step, steps: Steps) -> Iterator[str]:
     name = atom(step.module)
     module = steps.difference.new.modules[step.module]
     is_changed = step.module in steps.difference.changed
-    if step.kind is Kind.UPDATE:
+    if is_changed and is_supervisor(module):
+        yield f"Do children of {name} change? Their specifications do, but none is started or stopped."
+    elif step.kind is Kind.UPDATE:
         yield (
             f"Does the state of {name} change its shape, and does code_change need more than []? "
             f"If it does not change, {{load_module, {name}}} will do."
         )
         if "gen_event" in module.behaviours:
             yield f"Do all managers that have {name} as handler say modules => dynamic? Others are not found."
-    elif is_changed and is_supervisor(module):
-        yield f"Do children of {name} change? A load starts none and stops none."
     elif is_changed and has_state(module):
         yield f"Does the state of {name} change its shape? It exports no code_change, so an update is not possible."
     if module.loads_nif:
@@ -80,17 +66,6 @@ def _of_callers(step: Step, steps: Steps) -> Iterator[str]:
 
 def _of_restart(app: str, steps: Steps) -> Iterator[str]:
     new, old = steps.difference.new, steps.difference.old
-    listeners = [
-        name
-        for name in new.apps[app].modules
-        if name in new.modules
-        and any((module, function) in _LISTENING for module, function, _ in new.modules[name].imports)
-    ]
-    if app in old.apps and listeners:
-        yield (
-            f"May the connections of {atom(app)} be dropped? {atoms(listeners)} opens their port. "
-            "If not: load its modules, and let an apply start or stop what is new or gone."
-        )
     dependents = sorted(name for name, other in old.apps.items() if other.runs and app in other.applications)
     if app in old.apps and dependents:
         verb = "need" if len(dependents) > 1 else "needs"
@@ -106,6 +81,11 @@ def of_release(steps: Steps, callbacks: bool) -> Iterator[str]:
         yield (
             f"Is the hop good on Erlang/OTP {old.otp} (ERTS {old.erts})? The release's {new.otp} (ERTS {new.erts}) "
             "comes with the next boot."
+        )
+    for name, reasons in steps.spared.items():
+        yield (
+            f"May the connections of {atom(name)} be dropped? For them it is not restarted, although "
+            f"{' and '.join(reasons)} ({atoms(listeners(name, steps.difference))} listens): {_restart(name)} would."
         )
     kept = [
         name for name in sorted({**steps.difference.changed, **steps.difference.added}) if name not in steps.of_module

@@ -46,8 +46,6 @@ def why(step: Step, group: Sequence[Step], steps: Steps) -> str:
 def _what(step: Step, steps: Steps) -> str:
     if step.module in steps.difference.added:
         return "new"
-    if step.module in steps.taken:
-        return f"the restart of {atom(steps.taken[step.module])} takes it away"
     if step.kind is Kind.LOAD:
         return "changed"
     behaviours = steps.difference.new.modules[step.module].behaviours

@@ -1,4 +1,7 @@
-"""Which applications have to be restarted: those that loads can't bring to where they should be."""
+"""Which applications have to be restarted: those that loads can't bring to where they should be.
+
+One that takes connections is left running all the same, for a restart would drop them: its author decides.
+"""
 
 from collections.abc import Iterator
 
@@ -7,25 +10,50 @@ from relup_remote.hops.compare import Application, Difference, Module
 from relup_remote.hops.draft.words import atoms
 from relup_remote.hops.reading.writing import atom
 
+_LISTENING = frozenset(
+    {
+        ("gen_tcp", "listen"),
+        ("ssl", "listen"),
+        ("socket", "listen"),
+        ("esockd", "open"),
+        ("ranch", "start_listener"),
+        ("cowboy", "start_clear"),
+        ("cowboy", "start_tls"),
+        ("quicer", "listen"),
+        ("quicer", "spawn_listener"),
+    }
+)
+
 
 def is_supervisor(module: Module) -> bool:
     """Whether a module says what children a supervisor has."""
     return "supervisor" in module.behaviours
 
 
-def restarts(difference: Difference) -> dict[str, list[str]]:
-    """The applications to be restarted, or started for the first time, each with the reasons."""
+def restarts(difference: Difference) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The applications to be restarted, or started for the first time; and those spared. Each with the reasons."""
     apps = difference.new.apps
     reasons = {name: list(_reasons(app, difference)) for name, app in difference.kept_apps.items()}
     reasons |= {name: ["new"] for name in difference.added_apps}
-    found = {name: told for name, told in reasons.items() if told and apps[name].runs and name not in NOT_RESTARTABLE}
-    waiting = list(found)
+    wanted = {name: told for name, told in reasons.items() if told and apps[name].runs and name not in NOT_RESTARTABLE}
+    spared = {name: told for name, told in wanted.items() if _runs(name, difference) and listeners(name, difference)}
+    found = {name: told for name, told in wanted.items() if name not in spared}
+    waiting = list(wanted)
     for name in waiting:
-        for needed in sorted({*apps[name].applications} - {*apps[name].optional} - found.keys()):
+        for needed in sorted({*apps[name].applications} - {*apps[name].optional, *NOT_RESTARTABLE} - found.keys()):
             if needed in apps and not _runs(needed, difference):
                 found[needed] = [f"{atom(name)} needs it, and it does not run"]
                 waiting.append(needed)
-    return found
+    return found, spared
+
+
+def listeners(app: str, difference: Difference) -> list[str]:
+    """The modules of an application that open ports for connections."""
+    return [
+        module.name
+        for module in difference.new.modules.values()
+        if module.app == app and any((called, function) in _LISTENING for called, function, _ in module.imports)
+    ]
 
 
 def needs_of(app: str, difference: Difference) -> set[str]:

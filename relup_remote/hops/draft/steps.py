@@ -22,9 +22,18 @@ class Steps:
     def __init__(self, difference: Difference) -> None:
         self.difference = difference
 
-    @cached_property
+    @property
     def restarts(self) -> dict[str, list[str]]:
         """The applications that are restarted, each with the reasons."""
+        return self._restarts[0]
+
+    @property
+    def spared(self) -> dict[str, list[str]]:
+        """The applications that are not restarted for the sake of their connections, each with the reasons to do so."""
+        return self._restarts[1]
+
+    @cached_property
+    def _restarts(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         return restarts(self.difference)
 
     @cached_property
@@ -36,14 +45,7 @@ class Steps:
             found[RELEASE] = self._step(self.difference.new.modules[RELEASE])
         # A restart takes away what its application has no more.
         gone = {name: module for name, module in self.difference.removed.items() if module.app in self.restarts}
-        found |= {name: Step(Kind.RESTART, module.app) for name, module in gone.items()}
-        return {name: self._step(self.difference.new.modules[name]) for name in self.taken} | found
-
-    @cached_property
-    def taken(self) -> dict[str, str]:
-        """The modules that the target has, but that the restart of an application takes away; with the application."""
-        kept, modules = self.difference.kept_apps, self.difference.new.modules
-        return {name: app for app in self.restarts if app in kept for name in kept[app].drops if name in modules}
+        return found | {name: Step(Kind.RESTART, module.app) for name, module in gone.items()}
 
     def _step(self, module: Module) -> Step:
         if module.app in self.restarts and module.name in self.difference.new.apps[module.app].modules:
@@ -63,8 +65,6 @@ class Steps:
         for app in self.restarts:
             others = needs_of(app, self.difference) & self.restarts.keys()
             needs[Step(Kind.RESTART, app)] = {Step(Kind.RESTART, other) for other in others}
-        for name, app in self.taken.items():
-            needs[self.of_module[name]].add(Step(Kind.RESTART, app))
         pairs = [*self.difference.new_calls, *((called, caller) for caller, called in self.difference.lost_calls)]
         for later, earlier in pairs:
             if later in self.of_module and earlier in self.of_module:
@@ -133,4 +133,5 @@ def has_state(module: Module) -> bool:
 
 def changes_state(module: Module) -> bool:
     """Whether a module can change the state of processes that an older version of it started."""
-    return not _STATE_CHANGES.isdisjoint(module.exports) and not is_supervisor(module)
+    # A supervisor does it by its init.
+    return is_supervisor(module) or not _STATE_CHANGES.isdisjoint(module.exports)

@@ -165,22 +165,24 @@ def test_a_changed_supervisor_restarts_its_application() -> None:
     assert found(difference) == []
 
 
-@pytest.mark.parametrize("code", ["1", "2"])
-def test_a_module_that_its_application_lists_no_longer_is_loaded_after_the_restart(code: str) -> None:
-    stray = module("stray", code, app="demo")
+def test_a_module_that_its_application_does_not_list_is_loaded_by_itself() -> None:
+    stray = module("stray", "2", app="demo")
     difference = between([supervisor("demo_sup"), module("stray", app="demo")], [supervisor("demo_sup", "2"), stray])
     demo = replace(difference.new.apps["demo"], modules=("demo_sup",))
     new = replace(difference.new, apps={**difference.new.apps, "demo": demo})
     unlisted = Difference(difference.old, new)
-    assert changes(unlisted)[:2] == ["{restart_application, demo}", "{load_module, stray}"]
+    assert changes(unlisted)[:2] == ["{load_module, stray}", "{restart_application, demo}"]
     assert found(unlisted) == []
 
 
-def test_a_supervisor_of_a_library_is_loaded_and_asked_after() -> None:
+def test_a_supervisor_of_a_library_is_updated_and_asked_after() -> None:
     apps = [application("demo", library=True)]
     difference = between([supervisor("demo_sup")], [supervisor("demo_sup", "2")], apps)
-    assert changes(difference)[0] == "{load_module, demo_sup}"
-    assert questions(difference) == ["Do children of demo_sup change? A load starts none and stops none."]
+    assert changes(difference)[0] == "{update, demo_sup, {advanced, []}}"
+    assert questions(difference) == [
+        "Do children of demo_sup change? Their specifications do, but none is started or stopped."
+    ]
+    assert found(difference) == []
 
 
 def test_another_environment_restarts_an_application() -> None:
@@ -238,11 +240,24 @@ def test_restarts_come_last_unless_something_needs_what_they_bring() -> None:
     assert found(difference) == []
 
 
-def test_a_restart_that_drops_connections_is_asked_after() -> None:
+def test_an_application_with_connections_is_left_running_and_asked_after() -> None:
     listener = module("tcp", app="demo", imports=[("gen_tcp", "listen", 2)])
-    difference = between([supervisor("demo_sup"), listener], [supervisor("demo_sup", "2"), listener])
-    (question,) = questions(difference)
-    assert question.startswith("May the connections of demo be dropped? tcp opens their port.")
+    old, new = [supervisor("demo_sup"), listener], [supervisor("demo_sup", "2"), listener]
+    before = [application("demo"), application("fresh", started="load")]
+    after = [application("demo", needs=["fresh"]), application("fresh", started="load")]
+    fresh = module("f", app="fresh")
+    difference = between([*old, fresh], [*new, fresh], after, before)
+    assert changes(difference) == [
+        "{update, demo_sup, {advanced, []}}",
+        "{restart_application, fresh}",
+        "{load_module, emqx_release}",
+    ]
+    assert questions(difference) == [
+        "May the connections of demo be dropped? For them it is not restarted, although its supervisor demo_sup "
+        "changed and it needs fresh now (tcp listens): {restart_application, demo} would.",
+        "Do children of demo_sup change? Their specifications do, but none is started or stopped.",
+    ]
+    assert {finding.err_type for finding in found(difference)} == {"dependencies_changed"}
 
 
 def test_the_application_of_emqx_release_may_be_restarted() -> None:

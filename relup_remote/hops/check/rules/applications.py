@@ -44,15 +44,6 @@ def _runs_before(case: Case, name: str, piece: int) -> bool:
     )
 
 
-def taken_away(case: Case) -> Iterator[Finding]:
-    """Modules that a restarted application no longer lists, but the target still has."""
-    for name, turn in case.course.gone.items():
-        module = case.new.modules.get(name)
-        if module and case.course.has_gone(name, case.course.pieces):
-            message = f"The restart of {turn.step.name} removes {name}, which the target has in {module.app}."
-            yield case.finding("error", "module_taken_away", turn.step, message)
-
-
 def uses(case: Case) -> Iterator[Finding]:
     """Applications that an apply needs once they are restarted."""
     for step, module in case.of_kind("apply"):
@@ -83,4 +74,4 @@ def others(case: Case) -> Iterator[Finding]:
             yield case.finding("warning", "configured_otherwise", None, message)
 
 
-RULES = (restarts, taken_away, uses, others)
+RULES = (restarts, uses, others)
