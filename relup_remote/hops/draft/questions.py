@@ -36,7 +36,7 @@ def _of_module(step: Step, steps: Steps) -> Iterator[str]:
     module = steps.difference.new.modules[step.module]
     is_changed = step.module in steps.difference.changed
     if is_changed and is_supervisor(module):
-        yield f"Do children of {name} change? Their specifications do, but none is started or stopped."
+        yield f"Does {name} have other children now? An update starts none and stops none."
     elif step.kind is Kind.UPDATE:
         yield (
             f"Does the state of {name} change its shape, and does code_change need more than []? "

@@ -180,7 +180,7 @@ def test_a_supervisor_of_a_library_is_updated_and_asked_after() -> None:
     difference = between([supervisor("demo_sup")], [supervisor("demo_sup", "2")], apps)
     assert changes(difference)[0] == "{update, demo_sup, {advanced, []}}"
     assert questions(difference) == [
-        "Do children of demo_sup change? Their specifications do, but none is started or stopped."
+        "Does demo_sup have other children now? An update starts none and stops none."
     ]
     assert found(difference) == []
 
@@ -255,7 +255,7 @@ def test_an_application_with_connections_is_left_running_and_asked_after() -> No
     assert questions(difference) == [
         "May the connections of demo be dropped? For them it is not restarted, although its supervisor demo_sup "
         "changed and it needs fresh now (tcp listens): {restart_application, demo} would.",
-        "Do children of demo_sup change? Their specifications do, but none is started or stopped.",
+        "Does demo_sup have other children now? An update starts none and stops none.",
     ]
     assert {finding.err_type for finding in found(difference)} == {"dependencies_changed"}
 
