@@ -172,7 +172,7 @@ def _fault(cell: Cell, root: Path, hang: int) -> Any:
         (MARKER, BEFORE, EXCEPTION): (Atom("folder"), temporary),
         (MARKER, DURING, EXCEPTION): (Atom("folder"), marker),
         (MARKER, DURING, TIMEOUT): (Atom("freeze"), Atom("file_server_2"), hang),
-        (MARKER, DURING, KILL): (Atom("kill_at"), Atom("file_server_2")),
+        (MARKER, DURING, KILL): (Atom("kill_at"), Atom("file_server_2"), Atom("rename")),
         (MARKER, AFTER, EXCEPTION): (Atom("folder"), outcome),
         (MARKER, AFTER, TIMEOUT): (Atom("freeze"), Atom("code_server"), hang),
     }

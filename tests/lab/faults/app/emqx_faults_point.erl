@@ -11,8 +11,8 @@
 %%     shutdown           the process that comes by exits in good order
 %%     {cut, File}        the file loses its second half
 %%     {folder, Path}     a folder is in the place of a file
-%%     {freeze, Server, Ms}    that server of the VM's does not answer for so long
-%%     {kill_at, Server}       the hop's process is killed while it waits for that server
+%%     {freeze, Server, Ms}          that server of the VM's does not answer for so long
+%%     {kill_at, Server, Request}    the hop's process is killed while it waits for that server to do such a request
 -module(emqx_faults_point).
 -export([arm/2, disarm/0, look/0, put_back/3, strike/1, worker/1]).
 
@@ -41,12 +41,38 @@ act({cut, File}) ->
     ok = file:write_file(File, binary:part(Whole, 0, byte_size(Whole) div 2));
 act({folder, Path}) -> ok = filelib:ensure_path(Path);
 act({freeze, Server, Ms}) -> frozen(Server, fun() -> timer:sleep(Ms) end);
-act({kill_at, Server}) ->
+act({kill_at, Server, Request}) ->
     Hop = hop(),
-    frozen(Server, fun() ->
-        until(fun() -> waits_for(Hop, Server) end),
-        end_process(Hop)
-    end).
+    Self = self(),
+    Before = spawn(fun() ->
+        Real = whereis(Server),
+        take_name(Server, self()),
+        Self ! {self(), there},
+        pass_on(Real, fun
+            ({'$gen_call', {From, _}, Asked}) when From =:= Hop, element(1, Asked) =:= Request ->
+                end_process(Hop),
+                self() ! done;
+            (_) -> ok
+        end),
+        take_name(Server, Real),
+        pass_on(Real, fun(_) -> ok end)
+    end),
+    receive {Before, there} -> ok end.
+
+take_name(Name, Pid) ->
+    true = unregister(Name),
+    true = register(Name, Pid).
+
+%% Passes on all that comes, each after a look at it, until `done` comes or nothing any more.
+pass_on(Real, Look) ->
+    receive
+        done -> ok;
+        Message ->
+            Look(Message),
+            Real ! Message,
+            pass_on(Real, Look)
+    after 5000 -> ok
+    end.
 
 %% Server stands still until Fun is done; the caller of this goes on at once.
 frozen(Server, Fun) ->
@@ -59,10 +85,6 @@ frozen(Server, Fun) ->
         erlang:resume_process(Pid)
     end),
     receive {Freezer, frozen} -> ok end.
-
-waits_for(Pid, Server) ->
-    {messages, Messages} = process_info(whereis(Server), messages),
-    [] =/= [Message || {'$gen_call', {From, _}, _} = Message <- Messages, From =:= Pid].
 
 %% The process that runs the hop: the one that its coordinator has started and watches.
 hop() ->
