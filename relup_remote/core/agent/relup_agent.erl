@@ -41,6 +41,9 @@
 %% processes whose state could not be changed once another's had: those are killed, and started afresh by their
 %% supervisors. boots base: the VM restarts and boots what the marker says, which is the release that it booted before.
 %%
+%% Where a process still runs what a piece of the hop has replaced, or that is on no disk, that piece and those before it
+%% can't be undone: they stay, whole, and the outcome says so.
+%%
 %% A VM that is to restart is restarted by the core, which watches it. Where the core is gone, the coordinator does it.
 %%
 %% A request is a map: run (binary), hop (path of the hop file), from, target (strings), facts (path of the target's facts,
