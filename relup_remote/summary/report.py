@@ -80,4 +80,5 @@ def _hop(hop: Mapping[str, Any]) -> str:
 def _noticeable(hop: Mapping[str, Any]) -> Iterator[str]:
     """What clients may have noticed of a hop that has run."""
     if hop.get("suspended_ms") is not None:
-        yield f"processes stood still for {hop['suspended_ms']:.1f} ms in all, modules were swapped in {hop['swap_ms']:.1f} ms"
+        stood, swapped = hop["suspended_ms"], hop["swap_ms"]
+        yield f"processes stood still for {stood:.1f} ms in all, modules were swapped in {swapped:.1f} ms"

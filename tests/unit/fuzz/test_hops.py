@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 
 from relup_remote.hops.catalogue import load
-from relup_remote.hops.lexer import LexError, tokens
-from relup_remote.hops.script import versions
+from relup_remote.hops.hop_file import read_hop
+from relup_remote.hops.reading import ReadError
 
 from .inputs import bounded, damaged, fuzz, garbled, made_of
 
@@ -69,14 +69,14 @@ PARTS = [
 def test_scripts(text: str) -> None:
     lines = text.count("\n") + 1
     try:
-        source, target = versions(text)
-    except LexError as error:
+        hop = read_hop("a.relup", text)
+    except ReadError as error:
         assert error.message
         assert 1 <= error.line <= lines
         assert error.column >= 1
     else:
-        assert source != target
-        assert (source + target).isprintable()
+        assert hop.from_vsn != hop.target
+        assert (hop.from_vsn + hop.target).isprintable()
 
 
 @fuzz
@@ -96,7 +96,6 @@ def test_a_large_file(part: str) -> None:
     text = part * (200_000 // len(part))
     with bounded():
         try:
-            assert tokens(text) is not None
-            versions(text)
-        except LexError as error:
+            read_hop("a.relup", text)
+        except ReadError as error:
             assert len(error.message) < 500
