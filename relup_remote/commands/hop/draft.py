@@ -1,5 +1,6 @@
 """`hop.draft`: a first version of a hop, from the two releases that it leads between."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def _callbacks(declared: Iterable[str]) -> "list[Callback]":
 
 def _write(contents: Mapping[Path, str], *, force: bool) -> None:
     """Write files, each of which appears whole. Raises `UsageError`."""
-    there = [str(path) for path in contents if path.exists()]
+    there = [str(path) for path in contents if os.path.lexists(path)]
     if there and not force:
         raise UsageError("bad_option", f"{', '.join(there)}: there already; --force replaces what is there")
     try:

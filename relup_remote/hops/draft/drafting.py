@@ -47,9 +47,10 @@ def draft(difference: Difference, callbacks: Sequence[Callback] = ()) -> Draft:
 
 
 def _lines(group: list[Step], steps: Steps) -> list[Line]:
-    lines = [Line(instruction(step), why(step, group, steps), [*questions.of_step(step, steps)]) for step in group]
-    first = lines[0]
-    return [Line(first.text, first.why, [*questions.of_group(group), *first.questions]), *lines[1:]]
+    """The lines of steps that are taken together; what is asked about all of them stands before the first."""
+    asked = [questions.of_step(step, steps) for step in group]
+    asked[0] = questions.of_group(group) + asked[0]
+    return [Line(instruction(step), why(step, group, steps), asks) for step, asks in zip(group, asked, strict=True)]
 
 
 def _callback(callback: Callback, own: Helper | None) -> Line:

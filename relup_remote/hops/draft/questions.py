@@ -65,12 +65,15 @@ def _of_callers(step: Step, steps: Steps) -> Iterator[str]:
 
 
 def _of_restart(app: str, steps: Steps) -> Iterator[str]:
-    new, old = steps.difference.new, steps.difference.old
-    dependents = sorted(name for name, other in old.apps.items() if other.runs and app in other.applications)
-    if app in old.apps and dependents:
+    both = steps.difference.kept_apps.get(app)
+    if both is None:
+        return
+    running = [name for name, other in steps.difference.old.apps.items() if other.runs]
+    dependents = [name for name in running if app in steps.difference.old.apps[name].applications]
+    if dependents:
         verb = "need" if len(dependents) > 1 else "needs"
         yield f"May {atom(app)} stop for a moment? {atoms(dependents)} {verb} it."
-    if app in old.apps and old.apps[app].environment != new.apps[app].environment:
+    if both.old.environment != both.new.environment:
         yield f"Was anything in the environment of {atom(app)} set at run time? The restart forgets it."
 
 

@@ -52,12 +52,11 @@ def _list(key: str, lines: Sequence[Line], end: str, why_empty: str) -> Iterator
             yield from _wrapped(f"{_INDENT}{REVIEW}", question)
         text = f"{_INDENT}{line.text}{f']{end}' if number == len(lines) else ','}"
         told = f"{text}  % {line.why}"
-        if len(told) > WIDTH:
-            yield from _wrapped(f"{_INDENT}%% ", line.why)
-        yield told if len(told) <= WIDTH else text
+        yield from [told] if len(told) <= WIDTH else [*_wrapped(f"{_INDENT}%% ", line.why), text]
 
 
 def _wrapped(first: str, text: str) -> list[str]:
+    """Comment lines, of which the first begins with ``first``; the text of the others stands below its text."""
     following = f"{first[: first.index('%')]}%%{' ' * (len(first.strip()) - 1)}"
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=following, break_long_words=False, break_on_hyphens=False

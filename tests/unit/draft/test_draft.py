@@ -179,9 +179,7 @@ def test_a_supervisor_of_a_library_is_updated_and_asked_after() -> None:
     apps = [application("demo", library=True)]
     difference = between([supervisor("demo_sup")], [supervisor("demo_sup", "2")], apps)
     assert changes(difference)[0] == "{update, demo_sup, {advanced, []}}"
-    assert questions(difference) == [
-        "Does demo_sup have other children now? An update starts none and stops none."
-    ]
+    assert questions(difference) == ["Does demo_sup have other children now? An update starts none and stops none."]
     assert found(difference) == []
 
 
