@@ -11,6 +11,10 @@
 -define(AHEAD, 64).
 %% A hand for fewer processes is not worth it.
 -define(SHARE, 250).
+%% How long all may take to stand still (milliseconds), and how often that is tried: nobody is to wait long for one that is
+%% busy.
+-define(BRIEFLY, 5000).
+-define(TRIES, 2).
 
 %% Suspends all, swaps the module, changes the state of one process, and if that works of all others; each goes on as soon
 %% as it has changed. What fails in the first would fail in all, and with none changed all can be taken back.
@@ -19,32 +23,53 @@
 %% happen)}; Ms, how long all answers to one message may take. Returns {Changed, microseconds from the first suspension to
 %% the last that goes on, [{Pid, Why}] of those that failed, which stand still yet}. Throws {suspend_failed |
 %% code_change_failed, Format, Args}: then nothing has changed, and those suspended are the caller's to resume.
-change(#{mod := Mod, sups := Sups, pids := Pids, swap := Swap, message := Message, note := Note}, Ms) ->
-    Above = gather(Sups, Ms),
-    Known = gather(Pids, Ms),
+change(Update, Ms) -> change(Update, Ms, ?TRIES).
+
+change(#{swap := Swap, message := Message, note := Note} = Update, Ms, Tries) ->
+    case suspend(Update, min(Ms, ?BRIEFLY)) of
+        {ok, Start, Above, Hands, Pids} ->
+            Swap(),
+            Ready = change_first(Pids, Message, Note, Ms),
+            {Others, Failed} = ask(Hands, Message, resume, Ready, Ms),
+            _ = ask(Above, resume, none, [], Ms),
+            Window = now_us() - Start,
+            Note(resumed),
+            leave(Above ++ Hands),
+            {length([changed || {_, changed} <- Ready]) + Others, Window, Failed};
+        {busy, Start, Pids, _} when Tries > 1 ->
+            %% Nobody stands still for long because one is busy, maybe with its own supervisor: that is served now.
+            _ = resume(Pids, min(Ms, ?BRIEFLY)),
+            Note({spent, suspended, now_us() - Start}),
+            Note(resumed),
+            change(Update, Ms, Tries - 1);
+        {busy, _, _, {Pid, Why}} -> throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]})
+    end.
+
+%% {ok, Start, hands of the supervisors, hands of the processes, processes} | {busy, Start, all that may be suspended,
+%% {Pid, Why}}.
+suspend(#{mod := Mod, sups := Sups, pids := Pids, note := Note}, Ms) ->
+    Above = gather(Sups),
+    Known = gather(Pids),
     Note({suspending, Sups ++ Pids}),
     Start = now_us(),
     %% A child that started after the look would keep an old state: its supervisor stands still as well.
-    suspended(ask(Above, suspend, none, [])),
-    tell(Known, suspend, none, []),
-    Late = late_children(Sups, Mod, Pids),
-    Note({suspending, Late}),
-    New = gather(Late, Ms),
-    tell(New, suspend, none, []),
-    suspended(answers(Known ++ New)),
-    Swap(),
-    Ready = change_first(Pids ++ Late, Message, Note, Ms),
-    {Others, Failed} = ask(Known ++ New, Message, resume, Ready),
-    _ = ask(Above, resume, none, []),
-    Window = now_us() - Start,
-    Note(resumed),
-    leave(Above ++ Known ++ New),
-    {length([changed || {_, changed} <- Ready]) + Others, Window, Failed}.
+    case ask(Above, suspend, none, [], Ms) of
+        {_, []} ->
+            tell(Known, suspend, none, [], Ms),
+            Late = late_children(Sups, Mod, Pids),
+            Note({suspending, Late}),
+            New = gather(Late),
+            tell(New, suspend, none, [], Ms),
+            case answers(Known ++ New) of
+                {_, []} -> {ok, Start, Above, Known ++ New, Pids ++ Late};
+                {_, Failed} -> busy(Start, Above ++ Known ++ New, Sups ++ Pids ++ Late, Failed)
+            end;
+        {_, Failed} -> busy(Start, Above ++ Known, Sups ++ Pids, Failed)
+    end.
 
-suspended({_, []}) -> ok;
-suspended({_, Failed}) ->
-    {Pid, Why} = lists:last(Failed),
-    throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]}).
+busy(Start, Hands, Pids, Failed) ->
+    leave(Hands),
+    {busy, Start, Pids, lists:last(Failed)}.
 
 %% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
 late_children(Sups, Mod, Known) ->
@@ -55,8 +80,8 @@ late_children(Sups, Mod, Known) ->
 change_first([], _, _, _) -> [];
 change_first([Pid | Rest], Message, Note, Ms) ->
     Note({changing, Pid}),
-    Hand = gather([Pid], Ms),
-    Answer = ask(Hand, Message, resume, []),
+    Hand = gather([Pid]),
+    Answer = ask(Hand, Message, resume, [], Ms),
     leave(Hand),
     case Answer of
         {1, []} ->
@@ -72,19 +97,19 @@ change_first([Pid | Rest], Message, Note, Ms) ->
 %% Lets all go on; [Pid] of those that stand still all the same. One that is too busy to answer, and was too busy to be
 %% suspended, has both messages waiting for it.
 resume(Pids, Ms) ->
-    Hands = gather(Pids, Ms),
-    {_, Silent} = ask(Hands, resume, none, []),
+    Hands = gather(Pids),
+    {_, Silent} = ask(Hands, resume, none, [], Ms),
     leave(Hands),
     [Pid || {Pid, _} <- Silent, relup_agent_processes:is_suspended(Pid)].
 
 %% ------------------------------------------------------------------------------------------------- hands
 
 %% The hands for the processes, which they watch from here on; nothing is sent to them yet. Hands end with their maker.
-gather([], _) -> [];
-gather(Pids, Ms) ->
+gather([]) -> [];
+gather(Pids) ->
     Maker = self(),
     Count = max(1, min(2 * erlang:system_info(schedulers_online), length(Pids) div ?SHARE)),
-    Hands = [spawn_opt(fun() -> hand(Maker, Share, Ms) end, [link, {message_queue_data, off_heap}])
+    Hands = [spawn_opt(fun() -> hand(Maker, Share) end, [link, {message_queue_data, off_heap}])
              || Share <- shares(Pids, Count)],
     [receive {Hand, ready} -> Hand end || Hand <- Hands].
 
@@ -100,33 +125,33 @@ leave(Hands) ->
 %% A system message to all but some ([{Pid, _}]), and Then to each that has said ok, unless it is none:
 %% {how many said ok, [{Pid, Why}] of the others}. The dead are in neither. Reasons may be as large as states are: that of
 %% the last is one, most others are only `alike`.
-ask(Hands, Message, Then, But) ->
-    tell(Hands, Message, Then, But),
+ask(Hands, Message, Then, But, Ms) ->
+    tell(Hands, Message, Then, But, Ms),
     answers(Hands).
 
-tell(Hands, Message, Then, But) -> [Hand ! {self(), {Message, Then, But}} || Hand <- Hands].
+tell(Hands, Message, Then, But, Ms) -> [Hand ! {self(), {Message, Then, But, Ms}} || Hand <- Hands].
 
 answers(Hands) ->
     lists:foldl(fun(Hand, {Done, Failed}) ->
                         receive {Hand, {More, Others}} -> {Done + More, Others ++ Failed} end
                 end, {0, []}, Hands).
 
-hand(Maker, Pids, Ms) ->
+hand(Maker, Pids) ->
     Members = [{monitor(process, Pid), Pid} || Pid <- Pids],
     Maker ! {self(), ready},
-    obey(Maker, Members, #{}, Ms).
+    obey(Maker, Members, #{}).
 
 %% Dead is kept as long as the members are: that one is down is told once, maybe while another thing is asked.
-obey(Maker, Members, Dead, Ms) ->
+obey(Maker, Members, Dead) ->
     receive
-        {Maker, {Message, Then, But}} ->
+        {Maker, {Message, Then, But, Ms}} ->
             Asked = case But of
                         [] -> Members;
                         _ -> [Member || {_, Pid} = Member <- Members, not lists:keymember(Pid, 1, But)]
                     end,
             {Done, Failed, Gone} = send(Asked, {Message, Then}, Dead, Ms),
             Maker ! {self(), {length(Done), Failed}},
-            obey(Maker, Done, Gone, Ms);
+            obey(Maker, Done, Gone);
         {Maker, leave} -> ok
     end.
 

@@ -180,13 +180,14 @@ restarted(N, App, #{apps := Apps} = Seen, #{timeout := Ms} = Ctx) ->
                 fun(Mod, Before) -> {Does, Problems, After} = replaced(N, Mod, Before, Ctx), {{Does, Problems}, After} end,
                 Seen, Mods),
             Gone = relup_agent_target:dropped(App, target(Ctx)),
+            {Used, Last} = lists:mapfoldl(fun(Mod, Before) -> in_use(N, Mod, Before, Ctx) end, Looked, Gone),
             {_, Stuck} = relup_agent_processes:tree(App, Ms),
-            Problems = lists:append([Each || {_, Each} <- Checked]) ++ dependencies(N, App, Facts, Seen, Ctx) ++
+            Problems = lists:append([Each || {_, Each} <- Checked] ++ Used) ++ dependencies(N, App, Facts, Seen, Ctx) ++
                 [problem(N, Type, Format, Args) || {Type, Format, Args} <- Stuck],
             Changed = length([loads || {#{loads := true}, _} <- Checked]),
             {text("stop, replace ~b of ~ts, remove ~b, start",
                   [Changed, count(length(Mods), "module", "modules"), length(Gone)]), Problems,
-             Looked#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
+             Last#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
     end.
 
 %% What the application needs has to be in the target, and running when its turn comes.

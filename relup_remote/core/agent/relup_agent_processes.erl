@@ -1,7 +1,7 @@
 %% Payload, shipped to hosts: the VM's processes: which a module has, which stand still, which run old code.
 -module(relup_agent_processes).
 
--export([supervised/2, tree/2, old_code_users/1, may_ask/1, is_suspended/1, within/2]).
+-export([supervised/2, tree/2, old_code_users/1, may_ask/1, is_suspended/1, is_supervisor/1, within/2]).
 
 -import(relup_agent_text, [text/2, process/1]).
 
@@ -72,14 +72,22 @@ name(Pid) ->
         #{name := Name} -> Name
     end.
 
-%% Event managers answer this with their handlers; for others it is a message like any other, to which they owe nothing.
+%% Event managers answer this with their handlers; to others it would be a message out of nowhere.
 get_modules(Pid) ->
+    case proc_lib:translate_initial_call(Pid) of
+        {gen_event, _, _} -> handlers(Pid);
+        _ -> []
+    end.
+
+handlers(Pid) ->
     try gen:call(Pid, self(), get_modules, ?MODULES_TIMEOUT) of
         {ok, Mods} when is_list(Mods) -> Mods;
         _ -> []
     catch
         exit:_ -> []
     end.
+
+is_supervisor(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= supervisor.
 
 %% One that hibernates while it is suspended looks like any other that hibernates.
 is_suspended(Pid) ->

@@ -36,7 +36,8 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
                {true, all} -> [];
                {true, _} -> [Current]
            end,
-    Killed = [Pid || Pid <- [Changing], is_pid(Pid)],
+    %% Not a supervisor, for all below it would go with it: one that hangs is told of.
+    Killed = [Pid || Pid <- [Changing], is_pid(Pid), not relup_agent_processes:is_supervisor(Pid)],
     [exit(Pid, kill) || Pid <- Killed],
     await_on_loads(Ms),
     Left = bring_back(Back),

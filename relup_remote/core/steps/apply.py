@@ -14,6 +14,12 @@ from ..site import Site
 from .extract import discard
 from .restart import restart
 
+_AFTER = {
+    "undone": "All was taken back; the node is as it was before.",
+    "left": "What could be was taken back, but not all; the detail names what is left.",
+    "kept": "What was done before it was not taken back.",
+}
+
 _LOOK_AGAIN = 0.2
 """Seconds between two tries to reach a VM whose link broke: nothing tells when it can be reached again."""
 
@@ -109,9 +115,7 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     undone = bool(outcome.get("undone"))
     place = "Instruction {}: ".format(outcome["n"]) if outcome.get("n") else ""
     said = str(outcome.get("message", "")).rstrip(".")
-    after = (
-        "All was taken back; the node is as it was before." if undone else "What was done before it was not taken back."
-    )
+    after = _AFTER["undone" if undone else "left" if outcome.get("left") else "kept"]
     detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
     context.changed = not undone
     if outcome.get("restart"):

@@ -48,7 +48,11 @@ WORKER = """
 start_link(Id) -> gen_server:start_link(?MODULE, Id, []).
 init(Id) -> {ok, {VERSION, Id}}.
 handle_call(state, _, State) -> {reply, State, State}.
-handle_cast(_, State) -> {noreply, State}.
+handle_cast({sleep, Ms}, State) -> timer:sleep(Ms), {noreply, State};
+handle_cast(sibling, State) -> sibling(process_info(whereis(demo_sup), current_function)), {noreply, State}.
+%% Asks its own supervisor for something as soon as that is suspended.
+sibling({current_function, {sys, suspend_loop, _}}) -> {ok, _} = supervisor:start_child(demo_sup, [21]);
+sibling(_) -> timer:sleep(1), sibling(process_info(whereis(demo_sup), current_function)).
 state(Pid) -> gen_server:call(Pid, state).
 code_change(From, {_, Id} = State, Extra) -> CHANGE.
 %% The process that runs the hop.

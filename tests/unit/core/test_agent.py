@@ -72,7 +72,7 @@ def test_modules_go_when_the_link_breaks(demo: Demo, tmp_path: Path) -> None:
 
 def test_children_of_what_is_called_a_supervisor_change_too(demo: Demo) -> None:
     demo.load("demo_like_a_supervisor", LIKE_A_SUPERVISOR)
-    start = (Atom("demo_like_a_supervisor"), Atom("start_link"), [])
+    start: tuple[object, ...] = (Atom("demo_like_a_supervisor"), Atom("start_link"), [])
     child = {Atom("id"): Atom("like"), Atom("start"): start, Atom("type"): Atom("supervisor")}
     like = demo.call("supervisor", "start_child", Atom("kernel_safe_sup"), child)[1]
     outcome = demo.run(UPDATE)
@@ -155,6 +155,25 @@ def test_later_states_that_can_not_change_are_told_with_one_reason(epmd: int, tm
         message = demo.run(UPDATE)["message"]
         assert "19 of 20 processes" in message
         assert message.count("{broken,") == 1
+
+
+@pytest.mark.parametrize(("cast", "workers"), [((Atom("sleep"), 800), 20), (Atom("sibling"), 21)])
+def test_busy_process_is_tried_again_and_nobody_waits_for_it(demo: Demo, cast: object, workers: int) -> None:
+    """One that is in the middle of something, and one that asks the supervisor that stands still because of it."""
+    demo.call("gen_server", "cast", demo.children()[3], cast)
+    outcome = demo.run(UPDATE, timeout=500)
+    assert (outcome["result"], outcome["instructions"][0]["processes"]) == ("success", workers)
+    assert sorted(demo.states()) == [(2, number) for number in range(1, workers + 1)]
+
+
+def test_process_that_stays_busy_is_left_in_peace(demo: Demo) -> None:
+    code, before = demo.code(), demo.children()
+    demo.call("gen_server", "cast", before[3], (Atom("sleep"), 4000))
+    outcome = demo.run(f"{LOADS}, {UPDATE}", timeout=300)
+    assert (outcome["result"], outcome["undone"]) == ("suspend_failed", True)
+    assert demo.code() == code
+    assert demo.children() == before
+    assert sorted(demo.states()) == [(1, number) for number in range(1, 21)]
 
 
 def test_process_that_dies_meanwhile_is_no_failure(epmd: int, tmp_path: Path) -> None:
