@@ -1,6 +1,7 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +20,7 @@ class UsageProgram(Program):
     def parse_core(self, argv: list[str] | None) -> None:
         """Parse the options before the command."""
         with _wrong_use():
-            super().parse_core(argv)
+            super().parse_core(_help_first(sys.argv if argv is None else argv))
 
     def parse_tasks(self) -> None:
         """Parse commands and their options."""
@@ -31,6 +32,13 @@ class UsageProgram(Program):
         """Show help and lists, if they are asked for."""
         with _wrong_use():
             super().parse_cleanup()
+
+
+def _help_first(words: Sequence[str]) -> list[str]:
+    """Help on a command comes before its arguments are looked for: Invoke misses those of ``hop.show --help`` first."""
+    if len(words) > 1 and not words[1].startswith("-") and {"--help", "-h"} & set(words[2:]):
+        return [words[0], "--help", words[1]]
+    return list(words)
 
 
 _REPEATABLE = {f"--{name}": HELP[name].partition(" (")[0] for name in REPEATABLE}

@@ -108,6 +108,13 @@ def test_there_are_several_ways_to_call_it(program: tuple[str, ...]) -> None:
     assert sorted(listed) == sorted(task.name.replace("_", "-") for task in COMMANDS)
 
 
+@pytest.mark.parametrize("words", [["hop.show", "--help"], ["--help", "hop.show"], ["hop.show", "1.0", "-h"]])
+def test_help_is_given_wherever_it_is_asked_for(words: list[str]) -> None:
+    ended = relup(*words)
+    assert ended.returncode == 0
+    assert "plain words" in ended.stdout
+
+
 def test_inv_behaves_the_same() -> None:
     assert "No idea what '--nosuch' is!" in wrong(relup("upgrade", "--nosuch", program=("-m", "invoke")))
     assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=("-m", "invoke")))
