@@ -1,18 +1,19 @@
 """What the lab's tests share: the tool as a user runs it, and looking at a node from outside."""
 
+import contextlib
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.cluster import Lab
-from lab.layout import PROJECT
+from lab.layout import PROJECT, Ports
 
 BASE, FIRST, SECOND = "5.10.4-lab", "5.10.5-lab", "5.10.6-lab"
 
@@ -105,6 +106,17 @@ def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not within {timeout:g} s: {what}")
+
+
+@contextlib.contextmanager
+def running_lab(folder: Path, nodes: int, ports: Ports) -> Iterator[Lab]:
+    """A lab in a folder of its own, up, and down again at the end whatever happens."""
+    lab = Lab(folder, nodes=nodes, ports=ports)
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
 
 
 def ours(lab: Lab, host: str) -> Path:

@@ -7,20 +7,16 @@ import pytest
 
 from lab.cluster import Lab
 from lab.layout import Ports
-from tests.lab.cluster import Tool, put_back
+from tests.lab.cluster import Tool, put_back, running_lab
 
-PORT_OFFSET = 1500
+PORTS = Ports().shifted(1500)
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Three nodes of the first release."""
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=3, ports=Ports().shifted(PORT_OFFSET))
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), 3, PORTS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from lab.cluster import Lab
 from lab.layout import DEFAULT_STATE, PROJECT, STATE_VARIABLE, Ports
+from tests.lab.cluster import running_lab
 
 PAGE = PROJECT / "docs" / "authoring.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,12 +34,8 @@ def edited(folder: Path, edit: str) -> None:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab that is made, for the page to find; it is on ports of its own."""
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=2, ports=PORTS)
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from lab.clients import Traffic
 from lab.cluster import Lab
 from lab.layout import Ports
 from tests.lab.answers import KEEP, Change, answered
-from tests.lab.cluster import NOTHING, Tool, foreign, put_back
+from tests.lab.cluster import NOTHING, Tool, foreign, put_back, running_lab
 
 PORTS = Ports().shifted(5400)
 HOSTS = ("n1", "n2")
@@ -82,12 +82,8 @@ MANY = Pair(
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=len(HOSTS), ports=PORTS)
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), len(HOSTS), PORTS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")

@@ -26,10 +26,11 @@ from tests.lab.cluster import (
     lock,
     ours,
     put_back,
+    running_lab,
     until,
 )
 
-PORT_OFFSET = 4200
+PORTS = Ports().shifted(4200)
 
 CREATE = (
     "mnesia:create_table(emqx_relup_log, [{type, ordered_set}, {disc_copies, [node()]}, {local_content, true},"
@@ -49,13 +50,9 @@ ROWS = (
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes; the first has the plugin's table, the second knows of it and has no copy."""
-    made = Lab(tmp_path_factory.mktemp("history"), nodes=2, ports=Ports().shifted(PORT_OFFSET))
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("history"), 2, PORTS) as made:
         assert made.eval("n1", CREATE) == "{atomic,ok}"
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from tests.lab.cluster import (
     lock,
     ours,
     put_back,
+    running_lab,
     until,
 )
 
@@ -53,12 +54,8 @@ FULL = 2
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One node."""
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=1, ports=PORTS)
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), 1, PORTS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")

@@ -19,28 +19,24 @@ import pytest
 
 from lab.cluster import Lab
 from lab.layout import Ports
-from tests.lab.cluster import FIRST, Tool, code_of, ours
+from tests.lab.cluster import FIRST, Tool, code_of, ours, running_lab
 from tests.unit.core.others import NOBODY, as_root, claiming, holding
 
 pytestmark = as_root
 
 HOST = "n1"
-PORT_OFFSET = 4600
+PORTS = Ports().shifted(4600)
 STAMP = '{"bytes": 0, "files": 0, "sha256": "%s", "version": "5.10.5-lab"}'
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One node, on a host whose code is the same before and after all of these tests."""
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=1, ports=Ports().shifted(PORT_OFFSET))
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), 1, PORTS) as made:
         before = code_of(made, HOST)
         yield made
         made.start_node(HOST)
         assert code_of(made, HOST) == before
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")

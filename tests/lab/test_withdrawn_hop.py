@@ -15,7 +15,7 @@ from lab.clients import Traffic
 from lab.cluster import Lab
 from lab.layout import Ports
 from tests.lab import defects
-from tests.lab.cluster import BASE, NOTHING, Ran, Tool, code_of, disk_of, foreign, put_back
+from tests.lab.cluster import BASE, NOTHING, Ran, Tool, code_of, disk_of, foreign, put_back, running_lab
 from tests.lab.defects import CATALOGUE, REFUSED, TARGET, Draft
 from tests.lab.lingering import lingering
 
@@ -27,12 +27,8 @@ APPS = ("emqx_pool", "emqx_dashboard", "emqx_alarms")
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes: one stays as it is, the other is upgraded."""
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=2, ports=PORTS)
-    try:
-        made.up()
+    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")
