@@ -326,6 +326,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Processes still run the old code of a module that the hop replaces; the load would kill them.",
         "The detail names them. Let them end, or go on with --kill-lingering.",
     ),
+    "app_stopped": ErrorSpec(
+        "An application that ran when the hop began does not run after it.",
+        "Look at the node's log for why it ended, and start it or restart the node.",
+    ),
     "no_process": ErrorSpec("No process uses a module that the hop updates.", "A load_module would do the same."),
     "not_covered": ErrorSpec(
         "Modules of the target differ from the running ones, and the hop leaves them alone.",

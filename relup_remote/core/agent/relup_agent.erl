@@ -60,6 +60,8 @@
 -define(NAME, relup_remote_agent).
 %% How long an outcome that could not be written down, or that nobody has asked for, is kept in memory (milliseconds).
 -define(LINGER, 30000).
+%% How long the application controller may take to answer (milliseconds).
+-define(ASK, 5000).
 
 preflight(Req) -> relup_agent_preflight:run(Req).
 
@@ -113,7 +115,7 @@ coordinator(Caller, Req) ->
             {_, Worker} = spawn_monitor(fun() -> relup_agent_hop:run(Req, Note) end),
             Started = now_us(),
             State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(), waiting => [],
-                      started => Started},
+                      started => Started, apps => running_apps([])},
             {Result, Next} = until_down(Worker, State),
             ended(Result, Next)
     catch
@@ -172,9 +174,14 @@ first_of({loads, [{N, _} | _]}) -> N;
 first_of({N, _}) when is_integer(N) -> N;
 first_of(_) -> 0.
 
-summary(#{ledger := #{report := Report, swap := Swap, suspending := Suspended}, started := Started}) ->
+summary(#{ledger := #{report := Report, swap := Swap, suspending := Suspended}, started := Started, apps := Apps}) ->
     #{instructions => lists:reverse(Report), suspended_ms => Suspended / 1000, swap_ms => Swap / 1000,
+      stopped => [atom_to_binary(App, utf8) || App <- Apps -- running_apps(Apps)],
       seconds => (now_us() - Started) / 1.0e6}.
+
+%% Those in Default where they can't be told: an application that hangs while it stops keeps that from everybody.
+running_apps(Default) ->
+    try [App || {App, _, _} <- application:which_applications(?ASK)] catch exit:_ -> Default end.
 
 %% Writes the outcome down before it tells it. Who comes later reads the file; the coordinator stays only for what is not
 %% done yet.

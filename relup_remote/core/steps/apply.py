@@ -107,6 +107,9 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     hop = context.result.facts.setdefault("hop", {})
     hop["instructions"] = outcome.get("instructions", hop.get("instructions", []))
     hop.update({key: outcome[key] for key in ("suspended_ms", "swap_ms", "seconds", "undone") if key in outcome})
+    for app in outcome.get("stopped", []):
+        message = "The application {} ran when the hop began and does not run after it.".format(app)
+        context.result.warnings.append(Failure("app_stopped", message, stage="apply").to_json())
     if outcome["result"] == "success":
         sync_dir(os.path.join(context.site.base, "relup"))
         detail = {key: hop[key] for key in ("seconds", "suspended_ms", "swap_ms") if key in hop}

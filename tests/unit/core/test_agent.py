@@ -201,6 +201,12 @@ def test_hop_whose_own_process_is_killed_while_states_change(epmd: int, tmp_path
         assert len(demo.states()) == 20
 
 
+def test_application_that_ends_meanwhile_is_told(demo: Demo) -> None:
+    helpers = demo.helper("demo_helper", "stop() -> application:stop(demo).")
+    outcome = demo.run(f"{LOADS}, {{apply, demo_helper, stop, []}}", helpers=helpers)
+    assert (outcome["result"], outcome["stopped"]) == ("success", ["demo"])
+
+
 def test_what_is_called_by_the_hop_may_kill_it(demo: Demo) -> None:
     helpers = demo.helper("demo_helper", "die() -> exit(self(), kill), timer:sleep(infinity).")
     outcome = demo.run(f"{LOADS}, {{apply, demo_helper, die, []}}", helpers=helpers)
