@@ -1,5 +1,6 @@
 """Small pieces of text for people."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -7,6 +8,12 @@ from typing import Any
 
 WIDTH = 110
 """Columns that running text is wrapped to."""
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines after commas too: a term of Erlang may have no space at all."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
 
 
 def seconds(value: float) -> str:
@@ -41,15 +48,21 @@ def wrapped(text: object, indent: str = "", first: str = "") -> str:
     lines = clean(text).splitlines() or [""]
     parts = []
     for number, line in enumerate(lines):
-        parts += textwrap.wrap(
-            line,
+        wrapper = _Wrapper(
             WIDTH,
             initial_indent=indent + (first if number == 0 else " " * len(first)),
             subsequent_indent=indent + " " * len(first),
             replace_whitespace=False,
             break_on_hyphens=False,
-        ) or [""]
+        )
+        parts += wrapper.wrap(line) or [""]
     return "\n".join(parts)
+
+
+def shortened(text: object, width: int) -> str:
+    """``text`` on one line of at most ``width`` characters; what is left out is told by an ellipsis."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def detail(value: Any, indent: str = "  ") -> str:

@@ -219,6 +219,48 @@ def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same
     assert lines[-1] == "processes stood still for 3.0 ms in all, modules were swapped in 0.2 ms"
 
 
+def test_a_hop_that_evaluated_otherwise_on_another_host_is_told_once() -> None:
+    def hop(node: str, since: int, does: str = "calls it") -> dict[str, Any]:
+        texts = [f"{{update,m,#{{since => {since}}}}}", f"{{apply,m,f,['{node}']}}"]
+        listed = [{"n": number, "text": text, "does": does} for number, text in enumerate(texts, 1)]
+        return {"file": "a.relup", "from": "1.0", "target": "1.1", "instructions": listed}
+
+    made = [row("n1", hop=hop("x1@h", 178)), row("n2", hop=hop("x2@h", 179)), row("n3", hop=hop("x3@h", 1, "other"))]
+    alike, other = report.hops(made).split("\n\n")
+    assert alike.startswith("n1, n2: hop 1.0 -> 1.1")
+    assert "{update,m,#{since => 17…}}" in alike
+    assert "{apply,m,f,['x…@h']}" in alike
+    assert other.startswith("n3: hop 1.0 -> 1.1")
+    assert "{apply,m,f,['x3@h']}" in other
+
+
+def test_a_hop_s_table_is_not_wider_for_what_went_wrong() -> None:
+    failed = {"n": 1, "text": "{apply,m,f,[]}", "does": "{error,\n" + "x" * 500, "seconds": 0.01, "status": "failed"}
+    shown = report.hops([row("n1", hop={"file": "a", "from": "1", "target": "2", "instructions": [failed]})])
+    assert max(len(line) for line in shown.splitlines()) < 130
+    assert "{error, xxx" in shown
+    assert "x…  failed" in shown
+
+
+def test_what_a_message_tells_is_not_repeated_below_it() -> None:
+    detail = {"n": 2, "signals": {"a": "is off", "b": None}, "left": [], "count": 20, "pid": "<0.9.0>"}
+    shown = report.troubles([rows.of_failure("n1", Failure("apply_failed", "Instruction 2: a is off.", detail=detail))])
+    assert shown.splitlines()[1:4] == ["  Instruction 2: a is off.", "    count: 20", "    pid: <0.9.0>"]
+
+
+def test_what_a_skipped_cleanup_waits_for_is_told() -> None:
+    made = row("n1", steps=(("apply", "ok"), ("cleanup", "skipped")))
+    made["steps"][1]["detail"] = {"waiting_for": ["x3@h runs 1.0"]}
+    shown = report.troubles([made])
+    assert shown == "n1: cleanup skipped until all nodes are on the target\n  waiting_for: x3@h runs 1.0"
+
+
+def test_terms_without_spaces_are_broken_after_commas() -> None:
+    lines = text.wrapped("{" + ",".join(["{file,name}"] * 30) + "}", "  ").splitlines()
+    assert len(lines) == 4
+    assert all(line.endswith(",") and len(line) <= text.WIDTH for line in lines[:-1])
+
+
 @pytest.mark.parametrize(
     ("outcomes", "ok"), [(["upgraded", "unchanged"], True), (["upgraded", "refused"], False), (["failed"], False)]
 )
