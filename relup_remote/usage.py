@@ -42,4 +42,4 @@ class Declined(UsageError):
     exit_status = 3
 
     def __init__(self) -> None:
-        super().__init__("declined", "not confirmed: nothing was done")
+        super().__init__("declined", "not confirmed")

@@ -187,7 +187,7 @@ def test_rollback_says_in_plain_words_what_it_is_before_it_asks(inventory: str) 
     assert (ended.returncode, ended.stdout) == (3, "")
     for words in ("n1, n2", "boot path only", "connection of a node drops", "callbacks", "tree is removed", "[y/N]"):
         assert words in ended.stderr
-    assert "nothing was done" in ended.stderr
+    assert "rollback: not confirmed (Nothing was done.)" in ended.stderr
 
 
 def test_yes_to_the_question_goes_on(inventory: str) -> None:
