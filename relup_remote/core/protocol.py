@@ -102,6 +102,8 @@ class ErrorSpec(NamedTuple):
     hint: str
 
 
+AGAIN = "Remove the cause and run the upgrade again."
+
 ERRORS: Dict[str, ErrorSpec] = {
     # connect
     "host_unreachable": ErrorSpec(
@@ -275,7 +277,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "malformed_hop": ErrorSpec(
         "The hop file can't be evaluated, or is not a hop.",
-        "The detail says what is wrong with it; priv/relup/README.md describes the format.",
+        "Correct it; priv/relup/README.md describes the format.",
     ),
     "ambiguous_hop": ErrorSpec(
         "Two hop files are for the same pair of versions.", "Keep one of them in the catalogue."
@@ -343,13 +345,13 @@ ERRORS: Dict[str, ErrorSpec] = {
     "which_children_failed": ErrorSpec("A supervisor does not answer.", "Look at the node: it is not healthy."),
     "code_change_failed": ErrorSpec(
         "A process could not change its state to the new version.",
-        "Read the detail: it is the process's own error.",
+        "Remove the cause, which is the process's own error, and run the upgrade again.",
     ),
     "suspend_failed": ErrorSpec("A process could not be suspended in time.", "Look at what it does; try again."),
-    "failed_to_load": ErrorSpec("The VM refused to load a module.", "Read the detail."),
-    "failed_to_stop_app": ErrorSpec("An application could not be stopped.", "Read the detail."),
-    "failed_to_start_app": ErrorSpec("An application could not be started.", "Read the detail."),
-    "apply_failed": ErrorSpec("A function called by the hop failed or did not return ok.", "Read the detail."),
+    "failed_to_load": ErrorSpec("The VM refused to load a module.", AGAIN),
+    "failed_to_stop_app": ErrorSpec("An application could not be stopped.", AGAIN),
+    "failed_to_start_app": ErrorSpec("An application could not be started.", AGAIN),
+    "apply_failed": ErrorSpec("A function called by the hop failed or did not return ok.", AGAIN),
     "post_upgrade_failed": ErrorSpec(
         "A post-upgrade callback failed; the code of the target is loaded, the marker is not written.",
         "Remove the cause and run the upgrade again: it goes on from the callbacks.",
@@ -359,7 +361,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "marker_failed": ErrorSpec(
         "The hop is done but the marker could not be written: the next restart would boot the old release.",
-        "Remove the cause and run the upgrade again.",
+        AGAIN,
     ),
     "hop_timeout": ErrorSpec(
         "The hop did not end in time; it goes on in the VM.",
@@ -374,7 +376,8 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     # verify, cleanup, rollback, history
     "verify_failed": ErrorSpec(
-        "The node is not what it should be after the upgrade.", "Each signal that is off is in the detail."
+        "The node is not what it should be after the upgrade.",
+        "Look at each signal that is off; inv status says where the node stands.",
     ),
     "nothing_to_roll_back": ErrorSpec("There is no marker: the node boots its base release.", "Nothing is left to do."),
     "restart_failed": ErrorSpec("The node could not be restarted by its wrapper.", "Look at the node's log."),

@@ -132,4 +132,6 @@ def _step_cell(row: Row, name: str) -> str:
         return ""
     if found["status"] == "ok":
         return seconds(found["seconds"])
-    return "FAILED" if found["status"] == "failed" else str(found["status"])
+    if found["status"] == "failed":
+        return "refused" if row["outcome"] == "refused" else "FAILED"
+    return str(found["status"])

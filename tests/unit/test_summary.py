@@ -58,6 +58,11 @@ def test_the_table_has_a_row_a_host_and_a_column_a_step() -> None:
     assert cells[4] == ["n3", "skipped"]
 
 
+def test_a_step_that_refused_did_not_fail() -> None:
+    assert "FAILED" in tables.steps_table([row("n1", "failed", (("rollback", "failed"),))])
+    assert "FAILED" not in tables.steps_table([row("n1", "refused", (("rollback", "failed"),))])
+
+
 def test_what_is_running_is_shown_only_where_it_is_not_the_target() -> None:
     assert "running" not in tables.steps_table([row("n1"), row("n2")])
     assert "running" in tables.steps_table([row("n1"), {**row("n2"), "running": None}])

@@ -58,7 +58,7 @@ def _history(context: Context) -> Optional[str]:
     row = last_change(context)
     if row is None or row["id"] == context.row or succeeded(row):
         return None
-    return "the last attempt ended in {}".format(row["result"] or "nothing yet")
+    return "the last attempt ended in {}".format(row["result"]) if row["result"] else "the last attempt has not ended"
 
 
 def _version_of(root: str) -> Optional[str]:

@@ -33,9 +33,9 @@ def not_covered(case: Case) -> Iterator[Finding]:
         for called, _, _ in case.new.modules[name].imports
     }
     unless = "" if case.course.is_known else " (unless it loads them by what only a node can tell)"
-    many = counted(len(names), "module is", "modules are")
+    many = counted(len(names), "module", "modules")
     listed = "; ".join(f"{app}: {named(modules)}" for app, modules in apps.items())
-    message = f"Of the target {many} other and not in the hop{unless}: {listed}."
+    message = f"{many} of the target changed and left out of the hop{unless}: {listed}."
     yield case.finding(
         "warning" if case.course.is_known else "note",
         "not_covered",
