@@ -165,6 +165,8 @@ def in_the_way(root: Path) -> tuple[Path, Path, Path]:
 def _fault(cell: Cell, root: Path, hang: int) -> Any:
     temporary, marker, outcome = map(str, in_the_way(root))
     special: dict[tuple[str, str, str], Any] = {
+        # All go on, and it is asked once more to stand still.
+        (UPDATE, BEFORE, TIMEOUT): (Atom("timeout"), 2 * hang),
         (RESTART, HALFWAY, EXIT): Atom("shutdown"),
         (APPLY, DURING, DEATH): Atom("death_of_server"),
         (CALLBACK, DURING, DEATH): Atom("death_of_server"),
