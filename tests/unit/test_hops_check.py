@@ -60,7 +60,7 @@ def test_what_is_left_out_is_counted_and_listed_by_application(beams: Beams, tmp
     assert (found.err_type, found.n) == ("not_covered", None)
     assert (
         found.message
-        == "3 modules of the target changed and left out of the hop: demo: demo_lib; extra: extra, extra_coming."
+        == "The hop leaves out 3 modules of the target that changed: demo: demo_lib; extra: extra, extra_coming."
     )
     assert found.detail == {
         "count": 3,
@@ -82,7 +82,7 @@ def test_nothing_is_guessed_of_what_only_a_node_can_tell(beams: Beams, tmp_path:
         ("note", "only_the_node_can_tell", 3),
     ]
     assert unknown in found[1].message
-    assert found[0].message.startswith("4 modules of the target changed and left out of the hop (unless it loads them")
+    assert found[0].message.startswith("The hop leaves out 4 modules of the target that changed (unless it loads them")
 
 
 def test_what_is_in_one_swap_comes_at_once(beams: Beams, tmp_path: Path) -> None:

@@ -133,10 +133,10 @@ in_use(N, Mod, #{asked := Asked, unasked := Unasked} = Seen, Ctx) ->
 %% Processes that a load of Mod would kill.
 lingering(_, _, [], _) -> [];
 lingering(N, Mod, Users, #{kill_lingering := Kill}) ->
-    Severity = case Kill of true -> warning; false -> error end,
+    {Severity, Then} = case Kill of true -> {warning, "; the load kills what does (--kill-lingering)"}; false -> {error, ""} end,
     Named = [process(Pid) || Pid <- lists:sublist(Users, ?NAMED_PROCESSES)],
     Many = count(length(Users), "process runs", "processes run"),
-    [(problem(N, old_code_in_use, "~ts old code of ~p.", [Many, Mod],
+    [(problem(N, old_code_in_use, "~ts old code of ~p~ts.", [Many, Mod, Then],
               #{module => atom_to_binary(Mod, utf8), count => length(Users), processes => Named}))#{severity := Severity}].
 
 %% The hop itself asks, before it loads them.
@@ -323,8 +323,8 @@ not_covered(#{modules := Seen}, Ctx) ->
     Other = [{Name, App} || {Name, #{md5 := Md5, app := App}} <- maps:to_list(Left), is_other(Name, Md5, App, Ctx)],
     Names = lists:sort([Name || {Name, _} <- Other]),
     Called = [Called || #{calls := Calls} <- maps:values(Seen), Called <- Calls],
-    [warning(0, not_covered, "~ts of the target not what runs, and left out of the hop: ~ts~ts",
-             [count(length(Names), "module is", "modules are"), lists:join(", ", lists:sublist(Names, 8)),
+    [warning(0, not_covered, "The hop leaves out ~ts of the target whose code is not what runs: ~ts~ts",
+             [count(length(Names), "module", "modules"), lists:join(", ", lists:sublist(Names, 8)),
               case length(Names) > 8 of true -> " …"; false -> "." end],
              #{count => length(Names), modules => lists:sublist(Names, ?NAMED),
                called_by_the_hop => [Name || Name <- Names, lists:member(Name, Called)],

@@ -42,8 +42,9 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     }
     signals["history"] = _history(context)
     modules = _modules_of_hop(context, target)
+    whose = "the base release's" if marker is None else "the tree's"
     found = context.agent.verify(tree, modules, context.option("call_timeout"))
-    signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than the tree's")
+    signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than " + whose)
     signals["old code"] = _counted(found, "old_code", "{} modules have processes in old code")
     signals["suspended"] = _counted(found, "suspended", "{} processes are suspended")
     context.result.facts["modules_checked"] = len(modules)

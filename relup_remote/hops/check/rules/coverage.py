@@ -35,7 +35,7 @@ def not_covered(case: Case) -> Iterator[Finding]:
     unless = "" if case.course.is_known else " (unless it loads them by what only a node can tell)"
     many = counted(len(names), "module", "modules")
     listed = "; ".join(f"{app}: {named(modules)}" for app, modules in apps.items())
-    message = f"{many} of the target changed and left out of the hop{unless}: {listed}."
+    message = f"The hop leaves out {many} of the target that changed{unless}: {listed}."
     yield case.finding(
         "warning" if case.course.is_known else "note",
         "not_covered",
