@@ -132,6 +132,10 @@ def _hop(hop: Mapping[str, Any]) -> str:
 
 def _noticeable(hop: Mapping[str, Any]) -> Iterator[str]:
     """What clients may have noticed of a hop that has run."""
-    if hop.get("suspended_ms") is not None:
-        stood, swapped = hop["suspended_ms"], hop["swap_ms"]
-        yield f"processes stood still for {stood:.1f} ms in all, modules were swapped in {swapped:.1f} ms"
+    parts = []
+    if hop.get("suspended_ms"):
+        parts.append(f"processes stood still for {hop['suspended_ms']:.1f} ms in all")
+    if hop.get("swap_ms"):
+        parts.append(f"modules were swapped in {hop['swap_ms']:.1f} ms")
+    if parts:
+        yield ", ".join(parts)

@@ -222,6 +222,8 @@ def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same
     assert lines[3].split() == ["1", "{load_module,emqx}", "load", "1", "module", "done", "10", "ms"]
     assert lines[4].split() == ["2", "{apply,m,f,[]}", "call", "m:f/0", "planned"]
     assert lines[-1] == "processes stood still for 3.0 ms in all, modules were swapped in 0.2 ms"
+    only_callbacks = report.hops([row("n1", hop={**hop, "suspended_ms": 0.0, "swap_ms": 0.0})])
+    assert only_callbacks.splitlines() == ["n1: hop 1.0 -> 1.1, a.relup", *lines[1:-1]]
 
 
 def test_a_hop_that_evaluated_otherwise_on_another_host_is_told_once() -> None:
