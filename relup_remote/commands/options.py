@@ -24,7 +24,7 @@ HELP: dict[str, str] = {
     "from_": "the release that the hop leads from, a tarball",
     "paths.from_": "what can be reached from this version, by chains of hops, the shortest first",
     "paths.strict": "exit status 1 if anything is wrong with the catalogue",
-    "graph": "draw the versions and the hops between them (default: text)",
+    "graph": "draw the versions and the hops between them (without a value: text)",
     "show.from_": "the version that the hop leads from",
     "show.target": "the version that the hop leads to",
     "to": "the release that the hop leads to, a tarball",
