@@ -126,7 +126,7 @@ swap(Beams, #{note := Note} = Ctx) ->
     [purge(Mod, Ctx) || {Mod, _} <- Beams],
     Start = now_us(),
     Prepared =:= none orelse finished(code:finish_loading(Prepared)),
-    [finished(code:load_binary(Mod, Path, Code)) || {Mod, #{path := Path, code := Code}} <- Alone],
+    [finished(alone(Mod, code:load_binary(Mod, Path, Code))) || {Mod, #{path := Path, code := Code}} <- Alone],
     Spent = now_us() - Start,
     Note({spent, swap, Spent}),
     Spent.
@@ -145,8 +145,10 @@ prepare(Beams, Alone) ->
             end
     end.
 
+alone(Mod, {error, Why}) -> {error, [{Mod, Why}]};
+alone(_, {module, _}) -> ok.
+
 finished(ok) -> ok;
-finished({module, _}) -> ok;
 finished({error, Why}) -> not_loaded(Why).
 
 not_loaded(badfile = Why) -> throw({bad_beam, "~0tP", [Why, 20]});
