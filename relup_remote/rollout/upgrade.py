@@ -17,7 +17,7 @@ def upgrade(runner: Runner, hosts: Sequence[HostSettings], order: Order, tarball
         return rows
     cleaning = replace(order, command="cleanup", hops=(), helpers=())
     jobs = [
-        Job(host, request(cleaning, host)) for host, row in zip(hosts, rows, strict=True) if _has_waiting_cleanup(row)
+        Job(host, request(cleaning, host)) for host, row in zip(hosts, rows, strict=True) if _may_hold_a_tarball(row)
     ]
     cleaned = {row["host"]: row for row in runner.at_once(jobs)}
     return [_with_cleanup(row, cleaned[row["host"]]) if row["host"] in cleaned else row for row in rows]
@@ -25,7 +25,13 @@ def upgrade(runner: Runner, hosts: Sequence[HostSettings], order: Order, tarball
 
 def _cluster_is_whole(rows: Sequence[Row]) -> bool:
     """Whether the earlier hosts can clean up now: as the last one saw it, all nodes are on the target."""
-    return bool(rows) and all(lets_others_go_on(row) for row in rows) and not _has_waiting_cleanup(rows[-1])
+    upgraded = [row for row in rows if succeeded(row)]
+    return bool(upgraded) and all(lets_others_go_on(row) for row in rows) and not _has_waiting_cleanup(upgraded[-1])
+
+
+def _may_hold_a_tarball(row: Row) -> bool:
+    """Whether its cleanup had to wait, in this run, or in the earlier one that has left nothing to do."""
+    return _has_waiting_cleanup(row) or not succeeded(row)
 
 
 def _has_waiting_cleanup(row: Row) -> bool:
@@ -38,7 +44,7 @@ def _with_cleanup(row: Row, cleaned: Row) -> Row:
     if cleaned["outcome"] == "refused":
         return {**row, "warnings": [*row["warnings"], *cleaned["warnings"]]}
     late = step(cleaned, "cleanup")
-    steps = [late if late and was["step"] == "cleanup" else was for was in row["steps"]]
+    steps = [was for was in row["steps"] if was["step"] != "cleanup"] + ([late] if late else [])
     merged = {
         **row,
         "steps": steps,

@@ -168,6 +168,11 @@ def cleaning(answers: dict[str, Answer], last: tuple[tuple[str, str], ...] = ALL
     return hosts, upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
 
 
+def refused(err_type: str) -> dict[str, Any]:
+    """What a host answers that is refused for that reason."""
+    return {**result("refused"), "error": Failure(err_type, stage="extract").to_json()}
+
+
 def cleanups(found: list[rows.Row]) -> list[Any]:
     return [(rows.step(row, "cleanup") or {}).get("status") for row in found]
 
@@ -182,6 +187,21 @@ def test_cleanup_that_had_to_wait_is_done_at_the_end_and_becomes_its_rows_step()
     late = hosts.asked[3][1]
     assert late["tarball"]["name"] == "emqx-1.1.tar.gz"
     assert late["hops"] == late["helpers"] == []
+
+
+def test_hosts_of_an_earlier_run_are_cleaned_up_once_the_last_host_is_upgraded() -> None:
+    there = refused("duplicate_pending_target")
+    hosts = fleet("upgrade", there, result("upgraded", ALL), there)
+    hosts.answers.update({(host, "cleanup"): result("cleaned", (("cleanup", "ok"),)) for host in ("n1", "n3")})
+    found = upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
+    assert outcomes(found) == [("n1", "refused"), ("n2", "upgraded"), ("n3", "refused")]
+    assert cleanups(found) == ["ok", "ok", "ok"]
+
+
+def test_nothing_is_cleaned_up_where_nothing_was_upgraded() -> None:
+    hosts = fleet("upgrade", *[refused("already_upgraded_to_target_vsn")] * 3)
+    upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
+    assert len(hosts.asked) == 3
 
 
 def test_no_late_cleanup_while_the_last_host_still_sees_others_on_the_old_release() -> None:
