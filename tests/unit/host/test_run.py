@@ -170,16 +170,17 @@ def test_interruption_leaves_nothing_behind(server: Server, core: Payload) -> No
     cores: list[int] = []
 
     def interrupt(event: dict[str, Any]) -> None:
-        cores.append(event.get("pid", 0))
+        if event["event"] == "hello":
+            # While it runs for certain: afterwards it may be gone before one looks.
+            cores.append(os.pidfd_open(event["pid"]))
         if event["event"] == "step":
             raise KeyboardInterrupt
 
     with Host(server.settings(), core) as host:
         with pytest.raises(KeyboardInterrupt):
             host.run({"act": "stop"}, None, interrupt)
-        core_process = os.pidfd_open(cores[0])
         # Readable once it has ended, which it does at the end of its input.
-        assert ended(core_process)
+        assert ended(cores[0])
 
 
 def kill_server_of(event: dict[str, Any]) -> None:
