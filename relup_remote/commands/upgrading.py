@@ -12,6 +12,7 @@ from relup_remote.commands.options import command
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.inventory import HostSettings
+from relup_remote.rollout import missed
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.rollout.upgrade import upgrade as roll_out
 from relup_remote.summary.text import size
@@ -46,7 +47,8 @@ def plan(
         hops = _catalogue(call, catalogue)
         release = call.tarball(path)
         if release:
-            call.show(call.ask_all(call.order(**_parts(release, hops, chosen))), hops=True)
+            rows = call.ask_all(call.order(**_parts(release, hops, chosen)))
+            call.show(missed.told(rows, hops.malformed), hops=True)
 
 
 @command
@@ -103,7 +105,8 @@ def upgrade(
         if release:
             parts = _parts(release, hops, chosen)
             confirm(intention(call.hosts, release, parts["hops"], chosen), "upgrade these hosts?", yes=yes, quiet=quiet)
-            call.show(roll_out(call.runner, call.hosts, call.order(**parts), release), hops=True)
+            rows = roll_out(call.runner, call.hosts, call.order(**parts), release)
+            call.show(missed.told(rows, hops.malformed), hops=True)
 
 
 def intention(hosts: Sequence[HostSettings], release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ def remove_file(path: str) -> bool:
     """Removes a file; says whether there was one. Raises `Failure`."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise writing_failure(error, path)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from relup_remote.core.protocol import Failure
+from relup_remote.hops.catalogue import Malformed
 from relup_remote.inventory import HostSettings
-from relup_remote.rollout import rows
+from relup_remote.rollout import missed, rows
 from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.run import INTERRUPTED, Job, Runner
 from relup_remote.rollout.tarball import Tarball
@@ -223,3 +224,14 @@ def test_a_late_cleanup_that_fails_is_the_rows_failure_and_one_that_is_refused_i
     assert found[0]["error"]["stage"] == "cleanup"
     assert cleanups(found) == ["failed", "skipped", "ok"]
     assert hosts.open == []
+
+
+def test_a_hop_that_is_missed_because_its_file_can_not_be_read_is_named() -> None:
+    bad = Malformed("1.0-to-1.1.relup", 3, 7, "an operator is missing")
+    hosts = fleet("plan", refused("no_relup_entry"), refused("disk_full"), result("ready"))
+    found = Runner(hosts.connect).at_once(jobs("plan"))
+    named = missed.told(found, [bad])
+    assert [row["error"] and row["error"]["err_type"] for row in named] == ["malformed_hop", "disk_full", None]
+    assert named[0]["error"]["message"] == "1.0-to-1.1.relup, line 3, column 7: an operator is missing."
+    other = Malformed("1.0-to-1.2.relup", 0, 0, "no")
+    assert missed.told(found, [other]) == found
