@@ -9,8 +9,10 @@ from relup_remote.rollout.rows import Row
 
 
 def told(rows: Sequence[Row], malformed: Iterable[Malformed]) -> list[Row]:
-    """``rows``, in which ``no_relup_entry`` becomes ``malformed_hop``, with place and reason, where a file that can't be
-    read has the name of the hop that is missed: ``<from>-to-<target>.relup``."""
+    """``rows``, in which ``no_relup_entry`` becomes ``malformed_hop`` where a file that can't be read is the one missed.
+
+    That is one whose name is ``<from>-to-<target>.relup``; the place and the reason are told.
+    """
     files = {bad.file: bad for bad in malformed}
     return [_told(row, files.get(f"{row['from']}-to-{row['target']}.relup")) for row in rows]
 
