@@ -9,7 +9,7 @@ from relup_remote.rollout.rows import Row
 
 
 def told(rows: Sequence[Row], malformed: Iterable[Malformed]) -> list[Row]:
-    """``rows``, in which ``no_relup_entry`` becomes ``malformed_hop`` where a file that can't be read is the one missed.
+    """``rows``, in which ``no_relup_entry`` becomes ``malformed_hop`` where the one missed can't be read.
 
     That is one whose name is ``<from>-to-<target>.relup``; the place and the reason are told.
     """
