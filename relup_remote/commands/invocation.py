@@ -68,6 +68,11 @@ class Invocation:
         """The hosts that are meant. Raises `UsageError`."""
         return inventory.load(inventory.locate(self._inventory)).select(self._selectors)
 
+    def goes_to_no_host(self) -> None:
+        """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""
+        if self._selectors or self._inventory:
+            _ = self.hosts
+
     @cached_property
     def runner(self) -> Runner:
         """What brings requests to hosts."""

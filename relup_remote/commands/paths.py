@@ -24,8 +24,7 @@ def paths(
 ) -> None:
     """List the hops of the catalogue, and the files in it that can't be used. No host is contacted."""
     with Invocation("paths", host, inventory, json, quiet) as call:
-        if host or inventory:
-            _ = call.hosts  # every command takes them, and takes no wrong ones
+        call.goes_to_no_host()
         style = choice("graph", value_or(graph, "text"), tuple(DRAWINGS)) if graph else ""
         found = catalogues.load(catalogues.locate(catalogue))
         findings = listing.Findings(found)

@@ -35,8 +35,7 @@ def check(
     from relup_remote.summary import checked  # noqa: PLC0415
 
     with Invocation("hop.check", host, inventory, json, quiet) as call:
-        if host or inventory:
-            _ = call.hosts  # every command takes them, and takes no wrong ones
+        call.goes_to_no_host()
         given = None if hop == IN_CATALOGUE else _existing(hop)
         found = difference(from_, to)
         file = given or _in_catalogue(catalogue, found.old.version, found.new.version)

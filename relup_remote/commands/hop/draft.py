@@ -38,8 +38,7 @@ def draft(
     from relup_remote.summary import drafted  # noqa: PLC0415
 
     with Invocation("hop.draft", host, inventory, json, quiet) as call:
-        if host or inventory:
-            _ = call.hosts  # every command takes them, and takes no wrong ones
+        call.goes_to_no_host()
         callbacks = _callbacks(callback or ())
         found = difference(from_, to)
         source, target = found.old.version, found.new.version

@@ -21,8 +21,7 @@ def show(
 ) -> None:
     """Say in plain words what the hop between two versions does. No host is contacted, and no Erlang is needed."""
     with Invocation("hop.show", host, inventory, json, quiet) as call:
-        if host or inventory:
-            _ = call.hosts  # every command takes them, and takes no wrong ones
+        call.goes_to_no_host()
         found = catalogues.load(catalogues.locate(catalogue))
         hop = found.hop(from_, target)
         call.show_document(words.document(hop, found.helpers), words.text(hop, found.helpers))
