@@ -10,7 +10,7 @@ map with an atom ``err_type`` and a binary ``details``; a map for all else. What
 
 from typing import Any, Dict, List, Optional
 
-from .erlang.link import Link, show
+from .erlang.link import Link, plain
 from .erlang.term import Atom
 from .protocol import ERRORS
 
@@ -136,7 +136,7 @@ def _binary(text: Optional[str]) -> bytes:
 
 def _row(record: Any) -> Dict[str, Any]:
     """An attempt as the journal would have it; of what a VM may hold there, anything is taken."""
-    row = dict(zip(FIELDS, (_plain(value) for value in record[1:])))
+    row = dict(zip(FIELDS, (plain(value, texts=True) for value in record[1:])))
     extra = row["extra"] if isinstance(row["extra"], dict) else {"extra": row["extra"]}
     options = row.pop("upgrade_opts")
     result = row["result"]
@@ -153,19 +153,3 @@ def _row(record: Any) -> Dict[str, Any]:
         extra=extra,
         source="plugin",
     )
-
-
-def _plain(value: Any) -> Any:
-    """A term as JSON has it, text of whatever kind as a string."""
-    if isinstance(value, Atom):
-        return {"true": True, "false": False, "undefined": None}.get(value, str(value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        is_text = bool(value) and all(isinstance(item, int) and 32 <= item < 0x110000 for item in value)
-        return "".join(map(chr, value)) if is_text else [_plain(item) for item in value]
-    if isinstance(value, (int, float)):
-        return value
-    return show(value)

@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..erlang.link import DistributionLink, Link, show
+from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, Opaque
 from ..protocol import ERRORS, Failure
 
@@ -126,8 +126,8 @@ class Agent:
         return {
             "problems": [_failure(problem) for problem in report["problems"]],
             "warnings": [_warning(warning) for warning in report["warnings"]],
-            "instructions": [_plain(instruction) for instruction in report["instructions"]],
-            "modules": sorted(_plain(name) for name in report["modules"]),
+            "instructions": [plain(instruction) for instruction in report["instructions"]],
+            "modules": sorted(plain(name) for name in report["modules"]),
         }
 
     def start(self, request: Dict[Atom, Any]) -> None:
@@ -154,7 +154,7 @@ class Agent:
                 return None
             events, seen, outcome = answer
             for event in events:
-                on_event(_plain(event))
+                on_event(plain(event))
             if outcome != "running":
                 return outcome_of(outcome)
             seconds = left()
@@ -170,7 +170,7 @@ class Agent:
     def verify(self, tree: Optional[str], modules: List[str], timeout: float) -> Dict[str, Any]:
         """What the VM says of modules and processes; see ``run/1`` of relup_agent_verify."""
         request = {Atom("tree"): tree, Atom("modules"): [name.encode("utf-8") for name in modules]}
-        found = _plain(self._link.call(self._need(_LOOKING) + "_verify", "run", [request], timeout))
+        found = plain(self._link.call(self._need(_LOOKING) + "_verify", "run", [request], timeout))
         return dict(found)
 
 
@@ -185,14 +185,14 @@ def source(part: str, entry: str) -> bytes:
 
 def outcome_of(term: Any) -> Dict[str, Any]:
     """The outcome of a hop as plain data: result, message, instructions, suspended_ms, seconds, undone …"""
-    return dict(_plain(term))
+    return dict(plain(term))
 
 
 def _failure(problem: Dict[Any, Any]) -> Failure:
-    plain = _plain(problem)
-    err_type = plain["err_type"] if plain["err_type"] in ERRORS else "preflight_failed"
-    detail = dict(plain["detail"], instruction=plain["n"]) if plain["n"] else dict(plain["detail"])
-    message = "Instruction {}: {}".format(plain["n"], plain["message"]) if plain["n"] else plain["message"]
+    told = plain(problem)
+    err_type = told["err_type"] if told["err_type"] in ERRORS else "preflight_failed"
+    detail = dict(told["detail"], instruction=told["n"]) if told["n"] else dict(told["detail"])
+    message = "Instruction {}: {}".format(told["n"], told["message"]) if told["n"] else told["message"]
     return Failure(err_type, message, detail=detail)
 
 
@@ -200,19 +200,3 @@ def _warning(warning: Dict[Any, Any]) -> Dict[str, Any]:
     failure = _failure(warning)
     failure.stage = "apply"
     return failure.to_json()
-
-
-def _plain(value: Any) -> Any:
-    """Terms of the agent's reports as JSON has them: its text is binaries, its keys are atoms."""
-    if isinstance(value, Atom):
-        return {"true": True, "false": False, "undefined": None}.get(value, str(value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 10000):
-        # Longer ones can't be written as JSON.
-        return value
-    return show(value)

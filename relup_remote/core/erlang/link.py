@@ -159,6 +159,27 @@ def _show(value: Any) -> str:
     return str(value)
 
 
+def plain(value: Any, texts: bool = False) -> Any:
+    """A term as JSON has it: binaries are text, true, false and undefined are its own. What JSON can't hold is shown.
+
+    With `texts`, a list of characters is one too.
+    """
+    if isinstance(value, Atom):
+        return {"true": True, "false": False, "undefined": None}.get(value, str(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {str(plain(key, texts)): plain(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        if texts and value and all(isinstance(item, int) and 32 <= item < 0x110000 for item in value):
+            return "".join(map(chr, value))
+        return [plain(item, texts) for item in value]
+    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 10000):
+        # Longer ones can't be written as JSON.
+        return value
+    return show(value)
+
+
 class Peer:
     """How a node can be reached, as its VM's command line tells; `running_node` fills it in.
 
