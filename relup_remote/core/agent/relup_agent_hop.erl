@@ -120,8 +120,9 @@ wanted(Mod, #{target_code := Target}) ->
 %% Replaces all modules at once; those with on_load, which can't be prepared, one by one after them. All that can be done
 %% before is. Returns the microseconds of the swap.
 swap([], _) -> 0;
-swap(Beams, #{note := Note} = Ctx) ->
-    {Prepared, Alone} = prepare(Beams, []),
+swap(Beams, Ctx) -> put_in_place(Beams, prepare(Beams, []), Ctx).
+
+put_in_place(Beams, {Prepared, Alone}, #{note := Note} = Ctx) ->
     Note({current, [how_to_undo(Mod) || {Mod, _} <- Beams]}),
     [purge(Mod, Ctx) || {Mod, _} <- Beams],
     Start = now_us(),
@@ -204,7 +205,7 @@ update_changed(Mod, Beam, Message, Note, Ms, Ctx) ->
 %% What swaps the module while its processes stand still; all that can be done before is.
 swapper(Mod, Beam, #{note := Note} = Ctx) ->
     case prepare([{Mod, Beam}], []) of
-        {none, _} -> fun() -> swap([{Mod, Beam}], Ctx) end;
+        {none, _} = Ready -> fun() -> put_in_place([{Mod, Beam}], Ready, Ctx) end;
         {Prepared, []} ->
             How = how_to_undo(Mod),
             purge(Mod, Ctx),
@@ -222,7 +223,7 @@ restart_application(App, #{target_code := Target, note := Note, timeout := Ms} =
     Mods = proplists:get_value(modules, Keys, []),
     Beams = [Each || Mod <- Mods, {_, Beam} = Each <- [{Mod, wanted(Mod, Ctx)}], not unchanged(Mod, Beam)],
     %% A beam that can't be loaded shows while the application still runs.
-    _ = prepare(Beams, []),
+    Ready = prepare(Beams, []),
     Type = start_type(App),
     Gone = relup_agent_target:dropped(App, Target),
     [purge(Mod, Ctx) || Mod <- [Each || {Each, _} <- Beams] ++ Gone],
@@ -230,7 +231,7 @@ restart_application(App, #{target_code := Target, note := Note, timeout := Ms} =
     stop(App, Ms),
     _ = application:unload(App),
     _ = replace_path(App, Ebin),
-    swap(Beams, Ctx#{note := fun keep_no_undo/1}),
+    put_in_place(Beams, Ready, Ctx#{note := fun keep_no_undo/1}),
     [code:delete(Mod) || Mod <- Gone],
     case application:load({application, App, Keys}) of
         ok -> ok;
