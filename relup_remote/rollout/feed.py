@@ -1,0 +1,61 @@
+"""All that happens in a run, as one stream of events, to those who listen: the ledger, and what people see.
+
+An event is a flat dictionary with ``event``, ``at`` (milliseconds since the epoch) and, where it is a host's, ``host``.
+
+===============  ============================================================================================
+event            with
+===============  ============================================================================================
+a core's own     see `relup_remote.core.protocol`; and ``host``
+``run``          ``status`` (begin, resume), ``run``, ``command``, ``operator``, ``target``
+``phase``        ``phase`` (survey, lock, stage, waves, cleanup), ``hosts``
+``host``         ``host``, ``phase``, ``status`` (start, end); at the end ``row``
+``wave``         ``wave`` (from 1), ``waves``, ``status`` (start, done, stopped), ``hosts``
+``gate``         ``wave``, ``gate``, ``status`` (start, wait, open, closed), ``seconds``, ``message``, ``detail``
+``connections``  ``host``, ``count``
+``interrupt``    ``count``
+``end``          ``outcome`` (done, stopped, interrupted, refused), ``reason``, ``next``
+===============  ============================================================================================
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+"""Gets each event as it happens: from several threads, but one at a time."""
+
+
+class Feed:
+    """Gives events to ``listeners``, in one order for all of them.
+
+    Who can't write any more hears no more; ``broken`` is the first such error, for whom a lost event matters.
+    """
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = list(listeners)
+        self._lock = threading.Lock()
+        self.broken: OSError | None = None
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Tell of something."""
+        self._give({"event": event, "at": now(), **facts})
+
+    def watch(self, host: str, event: Event) -> None:
+        """Tell what a host's core says; `relup_remote.rollout.run.Watch`."""
+        self._give({**event, "at": now(), "host": host})
+
+    def _give(self, event: Event) -> None:
+        with self._lock:
+            for listener in tuple(self._listeners):
+                try:
+                    listener(event)
+                except OSError as error:
+                    self._listeners.remove(listener)
+                    self.broken = self.broken or error
+
+
+def now() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
