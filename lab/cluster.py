@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +47,7 @@ class Row:
     ssh_port: int
     sshd_pid: int | None
     node: str
+    role: str
     node_pid: int | None
     running: str | None
     boots: str | None
@@ -57,9 +58,12 @@ class Row:
 class Lab:
     """A lab in a state folder.
 
-    ``state``: its folder, see `lab.layout.state_dir`. ``nodes``, ``ports``, ``epmd``: as the lab was made, or the
-    defaults of `lab.layout.Layout`, where not given. ``releases``: the folder of the built tarballs, by default the
-    project's, so that labs share them. ``say``: gets a line for each thing done.
+    ``state``: its folder, see `lab.layout.state_dir`. ``nodes``, ``ports``, ``epmd``, ``replicants``, ``hosts`` (how
+    many: the layout's ``size``): as the lab was made, or the defaults of `lab.layout.Layout`, where not given.
+    ``releases``: the folder of the built tarballs, by default the project's, so that labs share them. ``say``: gets a
+    line for each thing done.
+
+    Raises `LabError` (``bad_size``).
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Lab:
         ports: Ports | None = None,
         epmd: bool | None = None,
         *,
+        replicants: int | None = None,
+        hosts: int | None = None,
         releases: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -80,7 +86,10 @@ class Lab:
             known.nodes if nodes is None else nodes,
             known.ports if ports is None else ports,
             known.epmd if epmd is None else epmd,
+            known.replicants if replicants is None else replicants,
+            known.size if hosts is None else hosts,
         )
+        _check_size(self.layout)
         self.releases = releases or Layout(DEFAULT_STATE).releases
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self._say = say
@@ -130,21 +139,19 @@ class Lab:
         self._require_ports()
         tarball = self.tarball(release)
         self._prepare()
-        hosts = self.layout.hosts
-        for host in hosts:
-            if sshd.start(host):
-                self._say(f"{host.name}: SSH server started on port {host.ssh_port}")
+        members = self.layout.members
+        _each(self.layout.hosts, lambda host: self.start_sshd(host.name))
         if self.layout.epmd and epmd.start(self.layout):
             self._say("epmd started")
-        _each(hosts, lambda host: self._unpack(host, tarball))
+        _each(members, lambda host: self._unpack(host, tarball))
         self._configure()
-        _each(hosts, lambda host: self.start_node(host.name))
+        _each(members, lambda host: self.start_node(host.name))
         self._await_cluster()
 
     def reset(self, release: str = FIRST_RELEASE) -> None:
         """Back to the first release, homes empty, nodes running; SSH servers stay up. Raises as `up`."""
         self.tarball(release)
-        _each(self.layout.hosts, lambda host: self.stop_node(host.name))
+        _each(self.layout.members, lambda host: self.stop_node(host.name))
         for host in self.layout.hosts:
             for directory in (host.root, host.home):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -153,9 +160,9 @@ class Lab:
 
     def down(self) -> None:
         """Stop everything the lab runs, and whatever sessions left behind. Roots stay for the next `up`."""
-        _each(self.layout.hosts, lambda host: self.stop_node(host.name))
+        _each(self.layout.members, lambda host: self.stop_node(host.name))
+        _each(self.layout.hosts, lambda host: self.stop_sshd(host.name))
         for host in self.layout.hosts:
-            self.stop_sshd(host.name)
             lives_here = partial(_lives_in, host=host)
             for pid in processes.find(lives_here):
                 what = processes.describe(pid)
@@ -166,7 +173,8 @@ class Lab:
 
     def status(self) -> list[Row]:
         """A row for each host, by what is really there."""
-        return _each(self.layout.hosts, _row)
+        said = dict(_each(self.layout.members, lambda host: (host.node, _said(host))))
+        return [_row(host, *said[host.node]) for host in self.layout.hosts]
 
     @property
     def is_used(self) -> bool:
@@ -194,7 +202,8 @@ class Lab:
 
     def start_sshd(self, name: str) -> bool:
         """Start a host's SSH server; returns whether it was down. Raises `LabError` (``sshd_failed``)."""
-        return self._did(sshd.start(self.host(name)), f"{name}: SSH server started")
+        host = self.host(name)
+        return self._did(sshd.start(host), f"{name}: SSH server started on port {host.ssh_port}")
 
     def stop_sshd(self, name: str) -> bool:
         """Stop a host's SSH server and its sessions; returns whether it ran."""
@@ -214,7 +223,11 @@ class Lab:
     def _check_against_made(self) -> None:
         """A lab that runs may grow; anything else about it is settled while it runs."""
         made = self._made
-        if made is None or (replace(self.layout, nodes=made.nodes) == made and self.layout.nodes >= made.nodes):
+        if made is None or (
+            self.layout.epmd == made.epmd
+            and self.layout.nodes >= made.nodes
+            and self.layout.hosts[: len(made.hosts)] == made.hosts
+        ):
             return
         if any(sshd.pid(host) or node.pid(host) for host in made.hosts):
             raise LabError(
@@ -228,6 +241,7 @@ class Lab:
         for host in self.layout.hosts:
             if sshd.pid(host) is None:
                 claims.append(Claim(host.ssh_port, f"SSH of {host.name}"))
+        for host in self.layout.members:
             if node.pid(host) is None:
                 claims.append(Claim(host.mqtt_port, f"MQTT of {host.name}"))
                 claims.append(Claim(host.dist_port, f"distribution of {host.node}"))
@@ -238,7 +252,7 @@ class Lab:
         layout.state.mkdir(parents=True, exist_ok=True)
         layout.state.chmod(0o700)
         client_key = sshd.make_key(layout.client_key, "lab")
-        public_keys = {host.name: sshd.prepare(host, self.user, client_key) for host in layout.hosts}
+        public_keys = dict(_each(layout.hosts, lambda host: (host.name, sshd.prepare(host, self.user, client_key))))
         layout.known_hosts.write_text(config_files.known_hosts(layout.hosts, public_keys))
         layout.ssh_config.write_text(config_files.ssh_config(layout, self.user))
         layout.inventory.parent.mkdir(exist_ok=True)
@@ -252,7 +266,7 @@ class Lab:
             self._say(f"{host.name}: {tarball.name} unpacked")
 
     def _configure(self) -> None:
-        hosts = self.layout.hosts
+        hosts = self.layout.members
         cookie = node.make_cookie(self.layout.cookie)
         for host in hosts:
             node.configure(host, config_files.emqx_conf(host, hosts, cookie, self.layout.epmd))
@@ -274,20 +288,25 @@ def _lives_in(pid: int, host: Host) -> bool:
     return processes.environment(pid).get("HOME") == str(host.home)
 
 
-def _row(host: Host) -> Row:
+def _said(host: Host) -> tuple[int | None, str | None, str | None]:
+    """The pid of a host's node, the release that it says it runs, and how many connections it has."""
     node_pid = node.pid(host)
-    running = connections = None
-    if node_pid is not None:
-        try:
-            version, _, count = node.evaluate(host, STATUS).strip("{}").partition(",")
-            running, connections = version.strip('"'), count
-        except LabError:
-            running = "does not answer"
+    if node_pid is None:
+        return None, None, None
+    try:
+        version, _, count = node.evaluate(host, STATUS).strip("{}").partition(",")
+    except LabError:
+        return node_pid, "does not answer", None
+    return node_pid, version.strip('"'), count
+
+
+def _row(host: Host, node_pid: int | None, running: str | None, connections: str | None) -> Row:
     return Row(
         host=host.name,
         ssh_port=host.ssh_port,
         sshd_pid=sshd.pid(host),
         node=host.node,
+        role=host.role,
         node_pid=node_pid,
         running=running,
         boots=_boots(host),
@@ -310,9 +329,25 @@ def _each(hosts: Iterable[Host], action: Callable[[Host], T]) -> list[T]:
     return [future.result() for future in running]
 
 
+def _check_size(layout: Layout) -> None:
+    if not 0 <= layout.replicants < layout.nodes <= (layout.size or layout.nodes):
+        raise LabError(
+            "bad_size",
+            f"A lab can't have {layout.nodes} nodes of which {layout.replicants} are replicants"
+            f" on {layout.size or layout.nodes} hosts.",
+            "The first node founds the cluster, so it is a core; and every node needs a host.",
+        )
+
+
 def save(layout: Layout) -> None:
     """Note how a lab was made, in its state folder."""
-    settings = {"nodes": layout.nodes, "ports": asdict(layout.ports), "epmd": layout.epmd}
+    settings = {
+        "nodes": layout.nodes,
+        "ports": asdict(layout.ports),
+        "epmd": layout.epmd,
+        "replicants": layout.replicants,
+        "size": layout.size,
+    }
     layout.settings.write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -322,4 +357,5 @@ def load(state: Path) -> Layout | None:
     if not path.exists():
         return None
     settings = json.loads(path.read_text())
-    return Layout(state, settings["nodes"], Ports(**settings["ports"]), settings["epmd"])
+    # An older lab's settings say less.
+    return Layout(**{**settings, "state": state, "ports": Ports(**settings["ports"])})

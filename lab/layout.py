@@ -15,7 +15,8 @@
       hosts/n1/start.log           what the last `bin/emqx start` said
 
 Host *N* listens for SSH on ``ports.ssh + N`` and for MQTT on ``ports.mqtt + N``. Its node is ``emqxN@127.0.0.1``, so
-that its distribution port is ``ports.dist + N`` by EMQX's own rule.
+that its distribution port is ``ports.dist + N`` by EMQX's own rule. A lab may have more hosts than nodes: those beyond
+have an SSH server and a home of their own, and share the nodes in turn.
 """
 
 import os
@@ -28,6 +29,9 @@ DEFAULT_STATE = PROJECT / ".lab"
 STATE_VARIABLE = "RELUP_LAB_DIR"
 EPMD_PORT = 4369
 """Port on which a node started with epmd looks for it."""
+
+CORE, REPLICANT = "core", "replicant"
+"""What a node is in its cluster, in EMQX's words."""
 
 DEFAULT_DIST_BASE = 4370
 """The base of the distribution ports that needs no setting."""
@@ -53,11 +57,13 @@ class Ports:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a lab."""
+    """One host of a lab. ``owner``: the host whose node it leads to, where it has none of its own."""
 
     number: int
     dir: Path
     ports: Ports
+    role: str = CORE
+    owner: "Host | None" = None
 
     @property
     def name(self) -> str:
@@ -65,7 +71,7 @@ class Host:
 
     @property
     def node(self) -> str:
-        return f"emqx{self.number}@{LOOPBACK}"
+        return f"emqx{self._at_home.number}@{LOOPBACK}"
 
     @property
     def ssh_port(self) -> int:
@@ -73,11 +79,11 @@ class Host:
 
     @property
     def mqtt_port(self) -> int:
-        return self.ports.mqtt + self.number
+        return self.ports.mqtt + self._at_home.number
 
     @property
     def dist_port(self) -> int:
-        return self.ports.dist + self.number
+        return self.ports.dist + self._at_home.number
 
     @property
     def ssh_dir(self) -> Path:
@@ -89,7 +95,7 @@ class Host:
 
     @property
     def root(self) -> Path:
-        return self.dir / "root"
+        return self._at_home.dir / "root"
 
     @property
     def wrapper(self) -> Path:
@@ -97,21 +103,44 @@ class Host:
 
     @property
     def start_log(self) -> Path:
-        return self.dir / "start.log"
+        return self._at_home.dir / "start.log"
+
+    @property
+    def _at_home(self) -> "Host":
+        """The host on which this one's node runs."""
+        return self.owner or self
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A lab's files, ports and names."""
+    """A lab's files, ports and names.
+
+    ``replicants``: how many of the nodes, the last ones, are replicants. ``size``: the number of hosts, by default one
+    for each node.
+    """
 
     state: Path
     nodes: int = 3
     ports: Ports = field(default_factory=Ports)
     epmd: bool = False
+    replicants: int = 0
+    size: int | None = None
 
     @property
     def hosts(self) -> list[Host]:
-        return [Host(n, self.state / "hosts" / f"n{n}", self.ports) for n in range(1, self.nodes + 1)]
+        """All hosts, those with a node of their own first."""
+        return [self._host(number) for number in range(1, (self.size or self.nodes) + 1)]
+
+    @property
+    def members(self) -> list[Host]:
+        """The hosts with a node of their own."""
+        return self.hosts[: self.nodes]
+
+    def _host(self, number: int) -> Host:
+        turn, index = divmod(number - 1, self.nodes)
+        role = CORE if index < self.nodes - self.replicants else REPLICANT
+        owner = self._host(index + 1) if turn else None
+        return Host(number, self.state / "hosts" / f"n{number}", self.ports, role, owner)
 
     @property
     def settings(self) -> Path:

@@ -12,21 +12,38 @@ from tabulate import tabulate
 from lab.errors import LabError
 from lab.layout import DEFAULT_STATE, Ports
 
-HEADERS = ("host", "ssh port", "node", "pid", "running", "boots", "mqtt port", "connections")
+HEADERS = ("host", "ssh port", "node", "role", "pid", "running", "boots", "mqtt port", "connections")
 DIRECTORY_HELP = "state folder of the lab (default: RELUP_LAB_DIR, else .lab)"
 
 
 @task(
     help={
-        "nodes": "number of hosts (default: as the lab is, else 3)",
+        "nodes": "number of nodes (default: as the lab is, else 3)",
+        "replicants": "how many of them, the last ones, are replicants (default: as the lab is, else none)",
+        "hosts": "number of hosts, which share the nodes (default: as the lab is, else one for each node)",
         "directory": DIRECTORY_HELP,
         "port-offset": "added to every port, to run a lab beside another",
         "epmd": "nodes register with epmd instead of living on fixed ports",
     }
 )
-def up(_context: Context, nodes: int = 0, directory: str = "", port_offset: int = 0, epmd: bool = False) -> None:
+def up(
+    _context: Context,
+    nodes: int = 0,
+    replicants: int = 0,
+    hosts: int = 0,
+    directory: str = "",
+    port_offset: int = 0,
+    epmd: bool = False,
+) -> None:
     """Bring up what is not up yet: SSH servers, nodes, inventory."""
-    lab = _lab(directory, nodes=nodes or None, ports=_ports(port_offset), epmd=epmd or None)
+    lab = _lab(
+        directory,
+        nodes=nodes or None,
+        replicants=replicants or None,
+        hosts=hosts or None,
+        ports=_ports(port_offset),
+        epmd=epmd or None,
+    )
     _guard(lab.up)
     print(f"lab is up: {len(lab.hosts)} hosts, inventory in {_short(lab.inventory_path)}")
     print(f"log in with: ssh -F {_short(lab.layout.ssh_config)} {lab.hosts[0]}")
@@ -40,6 +57,7 @@ def status(_context: Context, directory: str = "") -> None:
             row.host,
             f"{row.ssh_port}{'' if row.sshd_pid else ' (down)'}",
             row.node,
+            row.role,
             row.node_pid or "down",
             row.running or "-",
             row.boots or "-",
@@ -68,7 +86,7 @@ def down(_context: Context, directory: str = "") -> None:
 
 @task(
     help={
-        "nodes": "number of hosts (default: as the lab is, else 3)",
+        "nodes": "number of nodes (default: as the lab is, else 3)",
         "clients": "number of MQTT clients",
         "release": "version of the lab to upgrade to (default: 5.10.5-lab)",
         "catalogue": "folder with the hop to try (default: the project's)",
@@ -97,7 +115,7 @@ def demo(
 def _lab(directory: str, **settings: Any) -> Any:
     from lab.cluster import Lab  # noqa: PLC0415 - listing the tasks should not read the whole lab
 
-    return Lab(directory or None, say=lambda line: print(line, flush=True), **settings)
+    return _guard(Lab, directory or None, say=lambda line: print(line, flush=True), **settings)
 
 
 def _ports(offset: int) -> Ports | None:

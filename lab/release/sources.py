@@ -21,7 +21,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
 """The releases there are, each with the changes it consists of. The last two stand apart: one changes applications that
 need each other, the other, for benchmarks, very many modules."""
 
-APPS = ("ekka", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules")
+APPS = ("ekka", "mria", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules")
 """The applications, in the order in which a node starts them."""
 
 

@@ -81,8 +81,11 @@ def test_tasks_say_what_they_do(tmp_path: Path) -> None:
         return done.stdout
 
     try:
-        assert "lab is up" in inv("lab.up", "--nodes", "1", "--port-offset", "1800")
-        assert BASE in inv("lab.status")
+        assert "lab is up: 3 hosts" in inv("lab.up", "--nodes", "1", "--hosts", "3", "--port-offset", "1800")
+        rows = [line.split() for line in inv("lab.status").splitlines()[2:]]
+        assert [(row[0], row[2], row[3], row[5]) for row in rows] == [
+            (host, "emqx1@127.0.0.1", "core", BASE) for host in ("n1", "n2", "n3")
+        ]
     finally:
         assert "lab is down" in inv("lab.down")
     assert living_in(tmp_path) == []

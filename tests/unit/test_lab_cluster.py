@@ -1,5 +1,6 @@
 """What a lab decides before it starts anything, and what the demonstration runs."""
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_a_lab_remembers_how_it_was_made(tmp_path: Path) -> None:
     cluster.save(Layout(tmp_path, 5, Ports().shifted(100), epmd=True))
     assert Lab(tmp_path).layout == Layout(tmp_path, 5, Ports().shifted(100), epmd=True)
     assert Lab(tmp_path, nodes=7).layout == Layout(tmp_path, 7, Ports().shifted(100), epmd=True)
+    cluster.save(Layout(tmp_path, 3, replicants=1, size=64))
+    assert Lab(tmp_path).layout == Layout(tmp_path, 3, replicants=1, size=64)
+
+
+def test_a_lab_of_an_older_version_is_known(tmp_path: Path) -> None:
+    ports = {"ssh": 22300, "mqtt": 18930, "dist": 4470}
+    Layout(tmp_path).settings.write_text(json.dumps({"nodes": 5, "ports": ports, "epmd": False}))
+    assert Lab(tmp_path).layout == Layout(tmp_path, 5, Ports().shifted(100))
+
+
+@pytest.mark.parametrize(("nodes", "replicants", "hosts"), [(3, 3, 3), (3, -1, 3), (3, 0, 2), (0, 0, 1)])
+def test_a_size_that_can_not_be_is_refused(tmp_path: Path, nodes: int, replicants: int, hosts: int) -> None:
+    with pytest.raises(LabError) as caught:
+        Lab(tmp_path, nodes, replicants=replicants, hosts=hosts)
+    assert caught.value.err_type == "bad_size"
 
 
 def test_a_new_lab_has_three_hosts(tmp_path: Path) -> None:
@@ -69,9 +85,36 @@ def test_a_running_lab_keeps_its_settings(
     assert caught.value.err_type == "lab_differs"
 
 
+@pytest.mark.parametrize(
+    ("made", "wanted", "may"),
+    [
+        (Layout(Path(), 3), Layout(Path(), 6, replicants=2), True),
+        (Layout(Path(), 3, replicants=1), Layout(Path(), 6, replicants=1), False),
+        (Layout(Path(), 3, size=8), Layout(Path(), 3, size=64), True),
+        (Layout(Path(), 3, size=8), Layout(Path(), 4, size=64), False),
+    ],
+    ids=["more nodes", "another role", "more hosts", "other nodes behind them"],
+)
+def test_a_running_lab_grows_around_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Layout, wanted: Layout, may: bool
+) -> None:
+    class GotThere(Exception):
+        pass
+
+    def got_there(_claims: object) -> None:
+        raise GotThere
+
+    cluster.save(replace(made, state=tmp_path))
+    monkeypatch.setattr(sshd, "pid", pretend_running)
+    monkeypatch.setattr(cluster, "require_free", got_there)
+    lab = Lab(tmp_path, wanted.nodes, replicants=wanted.replicants, hosts=wanted.size)
+    with pytest.raises(GotThere if may else LabError):
+        lab.up()
+
+
 def test_a_lab_that_is_down_has_a_status(tmp_path: Path) -> None:
     first = Lab(tmp_path).status()[0]
-    assert (first.host, first.node) == ("n1", "emqx1@127.0.0.1")
+    assert (first.host, first.node, first.role) == ("n1", "emqx1@127.0.0.1", "core")
     assert (first.sshd_pid, first.node_pid, first.running, first.boots, first.connections) == (None,) * 5
 
 

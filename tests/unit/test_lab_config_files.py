@@ -51,6 +51,7 @@ def test_the_node_gets_its_name_cluster_and_port() -> None:
         "node.cookie": "secret",
         "node.data_dir": "data",
         "node.epmd": "false",
+        "node.role": "core",
         "cluster.static.seeds": "emqx1@127.0.0.1,emqx2@127.0.0.1",
         "listeners.tcp.default.bind": "127.0.0.1:18831",
     }
@@ -73,16 +74,37 @@ def test_the_inventory() -> None:
                 "port": 22201,
                 "root_dir": "/srv/my lab/hosts/n1/root",
                 "node": "emqx1@127.0.0.1",
+                "role": "core",
             },
             "n2": {
                 "address": "127.0.0.1",
                 "port": 22202,
                 "root_dir": "/srv/my lab/hosts/n2/root",
                 "node": "emqx2@127.0.0.1",
+                "role": "core",
             },
         },
         "groups": {"lab": ["n1", "n2"]},
     }
+
+
+def test_the_last_nodes_are_replicants() -> None:
+    layout = Layout(Path("/srv/lab"), nodes=3, replicants=2)
+    roles = [settings(config_files.emqx_conf(host, layout.hosts, "secret", epmd=False)) for host in layout.hosts]
+    assert [conf["node.role"] for conf in roles] == ["core", "replicant", "replicant"]
+    inventory = yaml.safe_load(config_files.inventory(layout, "alice"))
+    assert [host["role"] for host in inventory["hosts"].values()] == ["core", "replicant", "replicant"]
+    assert inventory["groups"] == {"lab": ["n1", "n2", "n3"], "cores": ["n1"], "replicants": ["n2", "n3"]}
+
+
+def test_hosts_beyond_the_nodes_share_them_in_turn() -> None:
+    layout = Layout(Path("/srv/lab"), nodes=3, replicants=1, size=7)
+    assert [host.node for host in layout.hosts] == [f"emqx{n}@127.0.0.1" for n in (1, 2, 3, 1, 2, 3, 1)]
+    assert [host.role for host in layout.hosts][2:6] == ["replicant", "core", "core", "replicant"]
+    first, sixth = layout.hosts[0], layout.hosts[5]
+    assert (sixth.root, sixth.mqtt_port, sixth.dist_port) == (Path("/srv/lab/hosts/n3/root"), 18833, 4373)
+    assert (sixth.name, sixth.ssh_port, sixth.home) == ("n6", 22206, Path("/srv/lab/hosts/n6/home"))
+    assert layout.members == [first, *layout.hosts[1:3]]
 
 
 def test_the_tool_accepts_the_inventory(tmp_path: Path) -> None:
