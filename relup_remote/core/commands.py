@@ -4,7 +4,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from . import checks, history, recovery, release
+from . import checks, cluster_lock, history, recovery, release
 from .context import Context
 from .lock import Lock, held, holder, taken_over
 from .protocol import COMMANDS, Failure, Step
@@ -32,8 +32,8 @@ def run(context: Context) -> None:
         try:
             context.result.running = context.result.from_vsn = context.view.version()
         except Failure:
-            # A node that no longer answers is what a rollback may be needed for.
-            if command != "rollback":
+            # A node that no longer answers is what a rollback may be needed for, and keeps no lock on its host.
+            if command not in ("rollback", "unlock"):
                 raise
     _COMMANDS[command](context)
 
@@ -68,10 +68,19 @@ def _locked(context: Context) -> Iterator[None]:
 
 
 # ------------------------------------------------------------------------------------------------ upgrade and its like
+@contextmanager
+def changing(context: Context) -> Iterator[None]:
+    """As `_locked`, for what changes the host: refused with cluster_locked while another run has locked the cluster."""
+    with _locked(context):
+        # Only now: who locks the cluster looks for the holder of the node's lock after he has written his own.
+        cluster_lock.refuse(context)
+        yield
+
+
 
 
 def _upgrade(context: Context) -> None:
-    with _locked(context):
+    with changing(context):
         recovery.finish_rows(context, wait=True)
         recovery.refuse_during_hop(context)
         context.result.running = context.result.from_vsn = context.view.version()
@@ -149,20 +158,20 @@ def _plan(context: Context) -> None:
 def _stage(context: Context) -> None:
     context.result.target = context.tarball["release"].get("version")
     _refuse_for(context, checks.refusals(context, checks.OF_STAGING))
-    with _locked(context):
+    with changing(context):
         _steps(context, COMMANDS["stage"])
     context.result.outcome = "unchanged" if context.result.steps[0].status == "unchanged" else "staged"
 
 
 def _cleanup(context: Context) -> None:
-    with _locked(context):
+    with changing(context):
         _steps(context, COMMANDS["cleanup"])
     status = context.result.steps[-1].status
     context.result.outcome = {"ok": "cleaned", "unchanged": "unchanged", "skipped": "skipped"}[status]
 
 
 def _rollback(context: Context) -> None:
-    with _locked(context):
+    with changing(context):
         if history.vm_answers(context):
             recovery.finish_rows(context, wait=False)
             recovery.refuse_during_hop(context)
@@ -178,6 +187,22 @@ def _rollback(context: Context) -> None:
 def _verify(context: Context) -> None:
     _finish_rows(context)
     context.result.target = context.request.get("target")
+def _lock(context: Context) -> None:
+    context.result.outcome = "locked" if _telling_lock(context, cluster_lock.take) else "unchanged"
+
+
+def _unlock(context: Context) -> None:
+    context.result.outcome = "unlocked" if _telling_lock(context, cluster_lock.release) else "unchanged"
+
+
+def _telling_lock(context: Context, act: Callable[[Context], bool]) -> bool:
+    """Does something about the cluster's lock; the result's facts say what it is after that."""
+    try:
+        return act(context)
+    finally:
+        context.result.facts["cluster_lock"] = cluster_lock.read(context.site.ours)
+
+
     _steps(context, COMMANDS["verify"])
     context.result.outcome = "verified"
 
@@ -215,6 +240,7 @@ def _status(context: Context) -> None:
     if site.node is not None:
         facts.update(
             running_root=site.node.root,
+        cluster_lock=cluster_lock.read(site.ours),
             os_pid=site.node.os_pid,
             otp=context.view.otp_major(),
             ready=context.view.is_ready(),
@@ -253,7 +279,7 @@ def _logs(context: Context) -> None:
 
 
 def _logs_clear(context: Context) -> None:
-    with _locked(context):
+    with changing(context):
         removed = context.result.facts["removed"] = history.clear(context)
     context.result.outcome = "cleaned" if any(removed.values()) else "unchanged"
 
@@ -269,3 +295,5 @@ _COMMANDS: Dict[str, Callable[[Context], None]] = {
     "logs": _logs,
     "logs-clear": _logs_clear,
 }
+    "lock": _lock,
+    "unlock": _unlock,

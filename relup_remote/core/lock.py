@@ -124,7 +124,11 @@ def taken_over(by: Dict[str, Any]) -> str:
 
 def _who_and_when(by: Dict[str, Any]) -> Tuple[str, str]:
     who = "{} of {}".format(by.get("command", "another command"), by.get("operator", "someone"))
-    since = by.get("since")
+    return who, moment(by.get("since"))
+
+
+def moment(since: Any) -> str:
+    """A moment in milliseconds since the epoch, for a sentence."""
     if not isinstance(since, int):
-        return who, "unknown"
-    return who, time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since / 1000))
+        return "unknown"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since / 1000))

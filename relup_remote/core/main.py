@@ -106,7 +106,7 @@ def _user() -> str:
 def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     failure.stage = failure.stage or command
     result.error = failure
-    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup")
+    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup", "lock", "unlock")
     # A step that does work and breaks has failed, even where it left nothing behind.
     broke = any(step.status == "failed" and step.step in ("stage", "checksum", "extract") for step in result.steps)
     # So has a hop that began, also where all of it could be taken back.

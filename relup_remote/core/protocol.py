@@ -58,6 +58,8 @@ COMMANDS: Dict[str, Tuple[str, ...]] = {
     "rollback": ("rollback",),
     "logs": (),
     "logs-clear": (),
+    "lock": (),
+    "unlock": (),
 }
 """What a request may ask for, and the steps each goes through."""
 
@@ -77,6 +79,9 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "hop_timeout": (900, "seconds for the hop"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
 }
+    "why": ("", "lock: what the cluster is locked for, in words"),
+    "lock_force": (False, "lock, unlock: although the lock is of another run"),
+    "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
 """Options of a request: name, default, meaning."""
 
 OUTCOMES = {
@@ -89,6 +94,8 @@ OUTCOMES = {
     "rolled back": 0,
     "ok": 0,
     "skipped": 0,
+    "locked": 0,
+    "unlocked": 0,
     "refused": 3,
     "failed": 1,
 }

@@ -1,0 +1,172 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): one operator at a time in a cluster.
+
+Who is going to change a cluster puts a lock on each of its hosts first: a file that says who, since when, why and in
+which run, as JSON. It stays until it is taken off, whatever becomes of who put it there. What a command does:
+
+=====================  ==================  =============  ==========================================================
+the command            without a lock      its own run's  another run's
+=====================  ==================  =============  ==========================================================
+lock                   puts its own there  leaves it      is refused; with `lock_force` replaces it
+unlock                 does nothing        takes it off   is refused; with `lock_force` takes it off, as with
+                                                          `unlock_by` operator where that is the same
+one that changes       goes on             goes on        is refused
+=====================  ==================  =============  ==========================================================
+
+A lock on this host alone would let another operator begin on other hosts of the cluster. So `lock` looks at those of
+all other running nodes, through the VM, and where one is another run's it gives its own back. It looks only after it
+has written: of two who lock different hosts at the same moment, the later to write sees the other's. In the same manner
+it looks for a command at work on this host, which in its turn looks for the lock.
+"""
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
+
+from .context import Context
+from .erlang.link import CallFailed, Link
+from .erlang.term import Atom, text
+from .files import remove_file, sync_dir, write_whole
+from .lock import held, holder, moment
+from .protocol import Failure
+from .site import OURS
+from .trust import open_ours
+
+FILE = "cluster_lock"
+
+LockFacts = Dict[str, Any]
+"""A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
+
+_MAX_BYTES = 64 << 10
+_CALL_MS = 10_000
+
+
+def read(folder: str) -> Optional[LockFacts]:
+    """The lock in a folder of ours, or None. Raises `Failure` untrusted_file."""
+    try:
+        descriptor = open_ours(os.path.join(folder, FILE), os.O_RDONLY)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return understood(file.read(_MAX_BYTES))
+
+
+def understood(content: bytes) -> LockFacts:
+    """What the file of a lock says. One that says nothing of the kind is a lock all the same, of nobody knows whom."""
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    said = found if isinstance(found, dict) else {}
+    texts = {key: said[key] if isinstance(said.get(key), str) else "" for key in ("run", "operator", "why")}
+    return dict(texts, since=said["since"] if isinstance(said.get("since"), int) else None)
+
+
+def locked(by: LockFacts, node: Optional[str]) -> Failure:
+    """The failure that names who holds the lock, found on the host of `node`."""
+    who = "The cluster is locked by {} since {}".format(by["operator"] or "someone unknown", moment(by["since"]))
+    where = " on {}".format(node) if node else ""
+    reason = ": {}".format(by["why"].rstrip(".")) if by["why"] else ""
+    message = "{} (run {}{}){}.".format(who, by["run"] or "unknown", where, reason)
+    return Failure("cluster_locked", message, detail=dict(by, node=node))
+
+
+def refuse(context: Context) -> None:
+    """Raises `Failure` cluster_locked where the host's lock is of another run than the request's."""
+    found = read(context.site.ours)
+    if found is not None and found["run"] != context.request["run"]:
+        raise locked(found, context.result.node)
+
+
+def take(context: Context) -> bool:
+    """Puts the lock of the request's run on this host; whether it was not there before.
+
+    Raises `Failure` cluster_locked, upgrade_in_progress while another run's command works on the node, call_failed
+    where the lock of a running node of the cluster can't be looked at. What was written is gone again then.
+    """
+    request, folder = context.request, context.site.make_ours()
+    with _alone(folder):
+        found = read(folder)
+        is_new = found is None or found["run"] != request["run"]
+        if is_new and not context.option("lock_force"):
+            refuse(context)
+        if is_new:
+            own = {"since": int(time.time() * 1000), "why": context.option("why")}
+            own.update({key: request[key] for key in ("operator", "run")})
+            write_whole(os.path.join(folder, FILE), json.dumps(own, sort_keys=True).encode("utf-8"))
+    try:
+        _refuse_beside_others(context)
+    except Failure:
+        if is_new:
+            remove(folder, request["run"])
+        raise
+    return is_new
+
+
+def release(context: Context) -> bool:
+    """Takes the lock off this host; whether there was one. Raises `Failure` cluster_locked."""
+    folder = context.site.ours
+    found = read(folder)
+    if found is None:
+        return False
+    whose = context.option("unlock_by")
+    if not context.option("lock_force") and found[whose] != context.request[whose]:
+        raise locked(found, context.result.node)
+    return remove(folder, found["run"])
+
+
+def remove(folder: str, run: str) -> bool:
+    """Removes the lock of that run from a folder of ours; whether it was there."""
+    with _alone(folder):
+        found = read(folder)
+        if found is None or found["run"] != run:
+            return False
+        remove_file(os.path.join(folder, FILE))
+        sync_dir(folder)
+    return True
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """For the time of looking and writing, which is short, nobody else does either."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_beside_others(context: Context) -> None:
+    """Raises `Failure` where another run works on this node, or has its lock on the host of another node."""
+    run = context.request["run"]
+    by = holder(context.site.ours)
+    if by is not None and by.get("run") != run:
+        raise held(by)
+    if context.option("lock_force") or context.site.node is None:
+        return
+    for node in context.view.nodes() or []:
+        found = None if node == context.site.node.name else on_host_of(node, context.link)
+        if found is not None and found["run"] != run:
+            raise locked(found, node)
+
+
+def on_host_of(node: str, link: Link) -> Optional[LockFacts]:
+    """The lock on the host of another node of the cluster, or None. Raises `Failure` call_failed, call_timeout."""
+    data_dir = _ask(link, node, "emqx", "data_dir")
+    # A relative one is meant from where that VM works, and that is where it reads it from.
+    answer = _ask(link, node, "file", "read_file", os.path.join(text(data_dir), OURS, FILE))
+    if answer == ("error", "enoent"):
+        return None
+    if isinstance(data_dir, (list, bytes)) and isinstance(answer, tuple) and answer[0] == "ok":
+        return understood(answer[1])
+    raise Failure("call_failed", "The cluster lock on {} can't be looked at.".format(node), detail={"node": node})
+
+
+def _ask(link: Link, node: str, module: str, function: str, *args: Any) -> Any:
+    try:
+        return link.call("rpc", "call", [Atom(node), Atom(module), Atom(function), list(args), _CALL_MS])
+    except CallFailed:
+        return None
