@@ -78,11 +78,11 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
-}
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "lock, unlock: although the lock is of another run"),
     "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
 """Options of a request: name, default, meaning."""
+}
 
 OUTCOMES = {
     "upgraded": 0,
@@ -93,10 +93,10 @@ OUTCOMES = {
     "cleaned": 0,
     "rolled back": 0,
     "ok": 0,
-    "skipped": 0,
     "locked": 0,
     "unlocked": 0,
     "refused": 3,
+    "skipped": 0,
     "failed": 1,
 }
 """How a command can end on a host, with the exit status each stands for (`exit_status` combines those of all hosts)."""
@@ -390,6 +390,11 @@ ERRORS: Dict[str, ErrorSpec] = {
     "restart_failed": ErrorSpec("The node could not be restarted by its wrapper.", "Look at the node's log."),
     "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
     "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
+    "cluster_locked": ErrorSpec(
+        "Another run has locked the cluster.",
+        "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "
+        "`inv unlock --force`.",
+    ),
 }
 """Every ``err_type`` there is. The plugin's own words are used where it has one."""
 
