@@ -117,6 +117,12 @@ class HostSettings:
     staging_dir: str | None = field(
         default=None, metadata=_about(REMOTE_PATH, "where tarballs are staged (below the data folder)")
     )
+    backup_dir: str | None = field(
+        default=None,
+        metadata=_about(
+            REMOTE_PATH, "where backups lie, each host's in a folder of its name (`relup_backups` in the root)"
+        ),
+    )
     role: str | None = field(default=None, metadata=_about(ROLE, "what the node is in its cluster (not known)"))
 
 

@@ -9,6 +9,7 @@ import re
 from typing import Any, Callable, List, Optional, Tuple
 
 from . import release
+from .backup.store import duration, newest
 from .context import Context
 from .files import free_bytes, may_write
 from .protocol import Failure
@@ -137,8 +138,24 @@ def _hop(context: Context) -> None:
         context.hop()
 
 
+def _backup(context: Context) -> None:
+    """Tells of the newest whole backup; refuses where it is not as young as asked for."""
+    backup = newest(context.site.backups, context.result.node)
+    found = None if backup is None else backup.facts()
+    context.result.facts["backup"] = found
+    asked = context.option("backup_age")
+    if asked and found is None:
+        raise Failure("no_backup", detail={"folder": context.site.backups})
+    if asked and found is not None and found["age"] > asked:
+        message = "The newest whole backup, {name}, is {} old.".format(duration(found["age"]), **found)
+        raise Failure("backup_too_old", message, detail={"backup": found, "backup_age": asked})
+
+
 OF_STAGING = (("stage", _readable), ("stage", _staging), ("checksum", _sidecar))
 """What has to be right for a tarball to be staged; no node is needed for it."""
+
+OF_BACKUP = (("backup", _backup),)
+"""What has to be there before a node is changed."""
 
 _CHECKS = (
     ("upgrade", _history),

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import checks, cluster_lock, history, recovery, release
+from .backup.store import newest
 from .context import Context
 from .lock import Lock, held, holder, taken_over
-from .protocol import COMMANDS, Failure, Step
+from .protocol import COMMANDS, NOTHING_LEFT, Failure, Step
 from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
 
 _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
@@ -67,7 +68,6 @@ def _locked(context: Context) -> Iterator[None]:
         yield
 
 
-# ------------------------------------------------------------------------------------------------ upgrade and its like
 @contextmanager
 def changing(context: Context) -> Iterator[None]:
     """As `_locked`, for what changes the host: refused with cluster_locked while another run has locked the cluster."""
@@ -77,6 +77,7 @@ def changing(context: Context) -> Iterator[None]:
         yield
 
 
+# ------------------------------------------------------------------------------------------------ upgrade and its like
 
 
 def _upgrade(context: Context) -> None:
@@ -87,7 +88,8 @@ def _upgrade(context: Context) -> None:
         recovery.note_unfinished(context)
         facts = context.tarball["release"]
         context.result.target = facts.get("version")
-        with _attempt(context, {"tarball": context.tarball["name"], "force": context.option("force")}):
+        options = {name: context.option(name) for name in ("force", "backup_age")}
+        with _attempt(context, dict(options, tarball=context.tarball["name"])):
             try:
                 _refuse(context)
                 _steps(context, COMMANDS["upgrade"])
@@ -132,6 +134,10 @@ def _refuse(context: Context) -> None:
         for problem in apply.preflight(context, None):
             problem.stage = "apply"
             problems.append(problem)
+    backup = checks.refusals(context, checks.OF_BACKUP)
+    # Where nothing is left to do, nothing needs a backup.
+    if not any(problem.err_type in NOTHING_LEFT for problem in problems):
+        problems += backup
     _refuse_for(context, problems)
 
 
@@ -181,12 +187,6 @@ def _rollback(context: Context) -> None:
     context.result.outcome = "rolled back"
 
 
-# ------------------------------------------------------------------------------------------------ looking
-
-
-def _verify(context: Context) -> None:
-    _finish_rows(context)
-    context.result.target = context.request.get("target")
 def _lock(context: Context) -> None:
     context.result.outcome = "locked" if _telling_lock(context, cluster_lock.take) else "unchanged"
 
@@ -203,6 +203,12 @@ def _telling_lock(context: Context, act: Callable[[Context], bool]) -> bool:
         context.result.facts["cluster_lock"] = cluster_lock.read(context.site.ours)
 
 
+# ------------------------------------------------------------------------------------------------ looking
+
+
+def _verify(context: Context) -> None:
+    _finish_rows(context)
+    context.result.target = context.request.get("target")
     _steps(context, COMMANDS["verify"])
     context.result.outcome = "verified"
 
@@ -234,13 +240,14 @@ def _status(context: Context) -> None:
         boot_root=site.booted_by_marker(),
         partial_trees=site.partial_trees(),
         patches=len(checks.patch_names(site.data_dir)),
+        cluster_lock=cluster_lock.read(site.ours),
     )
+    _tell_backups(context)
     by = holder(site.ours)
     _finish_rows(context)
     if site.node is not None:
         facts.update(
             running_root=site.node.root,
-        cluster_lock=cluster_lock.read(site.ours),
             os_pid=site.node.os_pid,
             otp=context.view.otp_major(),
             ready=context.view.is_ready(),
@@ -252,6 +259,19 @@ def _status(context: Context) -> None:
     facts["state"], facts["state_text"] = _state(context, by)
     if site.node is None:
         raise Failure("node_not_running", "No node runs from {}.".format(site.base))
+
+
+def _tell_backups(context: Context) -> None:
+    """The newest whole backup, and the newest that is of the release which a rollback goes back to."""
+    site, name = context.site, context.result.node
+    try:
+        base = release.read_tree(site.base).version
+    except Failure:
+        # A backup of it could not have been made.
+        base = ""
+    for fact, wanted in (("backup", None), ("backup_of_base", base)):
+        found = newest(site.backups, name, wanted)
+        context.result.facts[fact] = None if found is None else found.facts()
 
 
 def _state(context: Context, by: Any) -> Tuple[str, str]:
@@ -294,6 +314,6 @@ _COMMANDS: Dict[str, Callable[[Context], None]] = {
     "rollback": _rollback,
     "logs": _logs,
     "logs-clear": _logs_clear,
-}
     "lock": _lock,
     "unlock": _unlock,
+}

@@ -7,7 +7,7 @@ Request::
 
     {"protocol": 1, "run": "2026-11-24T08-15-03-k3f9", "command": "upgrade", "operator": "alice@desk",
      "node": {"root_dir": "/opt/emqx" | null, "name": "emqx@10.0.0.1" | null,
-              "data_dir": null, "staging_dir": null},
+              "data_dir": null, "staging_dir": null, "backup_dir": null},
      "tarball": null | {"name": "emqx-5.10.5.tar.gz", "bytes": 71000000, "sha256": "<64 hex>",
                         "sidecar": {"status": "ok" | "missing" | "unreadable", "text": "…"},
                         "release": {"version": "5.10.5", "build_info": {"erlang": "27.3.4.2-8", "os": …, "arch": …},
@@ -77,12 +77,13 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
+    "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "lock, unlock: although the lock is of another run"),
     "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
-"""Options of a request: name, default, meaning."""
 }
+"""Options of a request: name, default, meaning."""
 
 OUTCOMES = {
     "upgraded": 0,
@@ -95,8 +96,8 @@ OUTCOMES = {
     "ok": 0,
     "locked": 0,
     "unlocked": 0,
-    "refused": 3,
     "skipped": 0,
+    "refused": 3,
     "failed": 1,
 }
 """How a command can end on a host, with the exit status each stands for (`exit_status` combines those of all hosts)."""
@@ -394,6 +395,18 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Another run has locked the cluster.",
         "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "
         "`inv unlock --force`.",
+    ),
+    # backup and restore
+    "no_backup": ErrorSpec(
+        "The host has no whole backup of the node.", "Make one with inv backup, or go on without by --no-backup."
+    ),
+    "backup_too_old": ErrorSpec(
+        "The newest whole backup of the node is older than asked for.",
+        "Make one with inv backup, or allow an older one by --backup-age.",
+    ),
+    "backup_damaged": ErrorSpec(
+        "A backup is not what was written when it was made.",
+        "The detail names each file. Use another backup: inv backup.list shows those there are.",
     ),
 }
 """Every ``err_type`` there is. The plugin's own words are used where it has one."""

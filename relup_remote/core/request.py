@@ -87,7 +87,9 @@ _FIELDS: Dict[str, Check] = {
     # It becomes a part of folder names.
     "run": lambda value: _is_file_name(value) and len(value) <= 100,
     "operator": _is_text,
-    "node": _object(**dict.fromkeys(("root_dir", "name", "data_dir", "staging_dir"), _optional(_is_text))),
+    "node": _object(
+        **dict.fromkeys(("root_dir", "name", "data_dir", "staging_dir", "backup_dir"), _optional(_is_text))
+    ),
     "tarball": _optional(
         _object(
             name=_is_file_name,

@@ -15,6 +15,9 @@ from .running_node import RunningNode
 OURS = "relup_remote"
 """The folder of ours below the data folder: history, lock, staging and work."""
 
+BACKUPS = "relup_backups"
+"""The folder of ours in the root where backups lie, unless the inventory names another."""
+
 PARTIAL = ".relup_remote-"
 """How the names of trees begin that are not whole yet, beside those that are."""
 
@@ -25,13 +28,22 @@ class Site:
     `base` is the first root of the chain, `data_dir` the node's data folder, `node` the VM or None.
     """
 
-    def __init__(self, base: str, data_dir: str, staging: Optional[str], node: Optional[RunningNode]) -> None:
+    def __init__(
+        self,
+        base: str,
+        data_dir: str,
+        staging: Optional[str],
+        node: Optional[RunningNode],
+        backups: Optional[str] = None,
+    ) -> None:
         self.base = base
         self.data_dir = data_dir
         self.node = node
         self.ours = os.path.join(data_dir, OURS)
         # In a folder that others use as well, ours is one below it.
         self.staging = os.path.join(self.ours, "staging") if staging is None else os.path.join(staging, OURS)
+        # Outside the data folder, of which it holds copies.
+        self.backups = os.path.join(base, BACKUPS) if backups is None else backups
         self.work = os.path.join(self.ours, "work")
         self.outcome = os.path.join(self.ours, "outcome")
 
@@ -87,7 +99,8 @@ def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
         raise Failure("node_not_running", detail={"node": settings.get("name")})
     base = running_node.base_of(os.path.realpath(root_dir or "")) if node is None else node.base
     found = os.path.join(base, "data") if node is None else node.data_dir
-    return Site(base, settings.get("data_dir") or found, settings.get("staging_dir"), node)
+    data_dir = settings.get("data_dir") or found
+    return Site(base, data_dir, settings.get("staging_dir"), node, settings.get("backup_dir"))
 
 
 def check_user(site: Site) -> None:
@@ -107,9 +120,9 @@ def check_trust(site: Site) -> None:
 
     Looked at are folders of ours, and the trees and markers that the next boot follows.
     """
-    for path in (site.base, site.data_dir, os.path.dirname(site.staging)):
+    for path in (site.base, site.data_dir, os.path.dirname(site.staging), os.path.dirname(site.backups)):
         trust.check_way(path)
-    for path in (site.ours, site.work, site.staging):
+    for path in (site.ours, site.work, site.staging, site.backups):
         trust.check_ours(path)
     owners = trust.us() | {os.stat(site.base).st_uid}
     trust.check_place(os.path.join(site.base, "relup"), owners)

@@ -45,6 +45,8 @@ def request(order: Order, host: HostSettings) -> Request:
             "name": host.node,
             "data_dir": host.data_dir,
             "staging_dir": host.staging_dir,
+            # Hosts may share what is mounted there.
+            "backup_dir": host.backup_dir and f"{host.backup_dir}/{host.name}",
         },
         "tarball": order.tarball,
         "target": order.target,

@@ -40,7 +40,7 @@ def test_a_request_has_every_option_and_every_part() -> None:
         "run": "run",
         "command": "upgrade",
         "operator": "alice@desk",
-        "node": {"root_dir": None, "name": None, "data_dir": None, "staging_dir": None},
+        "node": {"root_dir": None, "name": None, "data_dir": None, "staging_dir": None, "backup_dir": None},
         "tarball": None,
         "target": "1.1",
         "hops": [{"file": "a.relup", "from": "1.0", "target": "1.1", "text": "#{}."}],

@@ -151,11 +151,11 @@ def test_no_hosts_are_no_rows() -> None:
 
 def test_the_request_carries_the_settings_and_the_file() -> None:
     hosts = Fleet({("n1", "upgrade"): result("upgraded")})
-    host = HostSettings("n1", "10.0.0.1", root_dir="/opt/emqx", node="emqx@a", data_dir="/d", staging_dir="/s")
+    host = HostSettings("n1", "10.0.0.1", root_dir="/opt/emqx", node="emqx@a", data_dir="/d", staging_dir="/s", backup_dir="/b")
     upgrade(Runner(hosts.connect), [host], order("upgrade"), TARBALL)
     [(_name, asked, file)] = hosts.asked
     assert file == TARBALL.path
-    assert asked["node"] == {"root_dir": "/opt/emqx", "name": "emqx@a", "data_dir": "/d", "staging_dir": "/s"}
+    assert asked["node"] == {"root_dir": "/opt/emqx", "name": "emqx@a", "data_dir": "/d", "staging_dir": "/s", "backup_dir": "/b/n1"}
     assert (asked["command"], asked["operator"], asked["target"]) == ("upgrade", "alice@desk", "1.1")
 
 

@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
     "run": "2026-11-24T08-15-03-k3f9",
     "command": "upgrade",
     "operator": "alice@desk",
-    "node": {"root_dir": "/opt/emqx", "name": None, "data_dir": None, "staging_dir": None},
+    "node": {"root_dir": "/opt/emqx", "name": None, "data_dir": None, "staging_dir": None, "backup_dir": None},
     "tarball": {
         "name": "emqx-5.10.5.tar.gz",
         "bytes": 71_000_000,

@@ -1,0 +1,206 @@
+"""Backups as they lie on disk: which are whole, which is the newest, which go, and what an upgrade asks for."""
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core import checks
+from relup_remote.core.backup import manifest, store
+from relup_remote.core.context import Context
+from relup_remote.core.protocol import Failure
+from relup_remote.core.site import Site
+
+NODE = "emqx@10.0.0.1"
+HOUR = 3600
+
+
+def backup(folder: Path, name: str, age: int = 0, node: str | None = NODE, release: str = "5.10.4") -> Path:
+    """Puts a whole backup there, `age` seconds old."""
+    path = folder / name
+    (path / "data").mkdir(parents=True)
+    (path / "data" / "a").write_text("abc")
+    (path / "data" / "b").symlink_to("a")
+    files = [
+        {"path": "data", "kind": "folder", "mode": 0o700, "mtime": 1},
+        {"path": "data/a", "kind": "file", "mode": 0o600, "mtime": 1, "size": 3, "sha256": "0" * 64},
+        {"path": "data/b", "kind": "link", "target": "a"},
+    ]
+    says = {
+        "name": name, "run": name, "operator": "alice@desk", "at": int((time.time() - age) * 1000), "node": node,
+        "root": "/opt/emqx", "data_dir": "/opt/emqx/data", "etc_dir": "/opt/emqx/etc", "version": release,
+        "marker": None, "release": release, "mnesia": {}, "bytes": 3, "changing": [], "files": files,
+    }  # fmt: skip
+    manifest.write(str(path), says)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "relup_backups"
+    path.mkdir(mode=0o700)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return [found.name for found in store.backups(str(folder))]
+
+
+# ------------------------------------------------------------------------------------------------- which are whole
+
+
+def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
+    path = backup(folder, "run-1")
+    found = manifest.read(str(path))
+    assert (found["name"], found["format"], found["files"][1]["size"]) == ("run-1", manifest.FORMAT, 3)
+    assert (path / manifest.FILE).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.replace('"5.10.4"', '"5.10.5"'),
+        lambda text: text[:-2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: "[" * 100_000,
+        lambda text: text.replace('"format": 1', '"format": 2'),
+        lambda text: "\udcff" + text,
+    ],
+)
+def test_a_manifest_that_was_changed_makes_no_backup(folder: Path, spoil: Any) -> None:
+    path = backup(folder, "run-1") / manifest.FILE
+    path.write_text(spoil(path.read_text()), errors="surrogateescape")
+    (found,) = store.backups(str(folder))
+    assert found.says is None
+    assert found.why.startswith(str(path))
+    assert store.newest(str(folder), NODE) is None
+
+
+def test_a_manifest_of_right_digest_that_lacks_something(folder: Path) -> None:
+    path = backup(folder, "run-1")
+    says = manifest.read(str(path))
+    del says["files"]
+    manifest.write(str(path), says)
+    assert "lacks what it should say" in store.backups(str(folder))[0].why
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: (path / "data" / "a").unlink(),
+        lambda path: (path / "data" / "a").write_text("abcd"),
+        lambda path: (path / "data" / "b").unlink(),
+        lambda path: (path / "data").rename(path / "elsewhere"),
+    ],
+)
+def test_a_backup_that_lacks_files_is_not_whole(folder: Path, spoil: Any) -> None:
+    spoil(backup(folder, "run-1"))
+    (found,) = store.backups(str(folder))
+    assert found.says is None
+    assert found.why.startswith("data")
+    assert found.facts()["whole"] is False
+
+
+def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
+    backup(folder, "c-old", age=30)
+    backup(folder, "b-new", age=20, release="5.10.5")
+    backup(folder, "a-other", age=10, node="emqx@10.0.0.2")
+    assert names(folder) == ["c-old", "b-new", "a-other"]
+
+    def newest(*wanted: Any) -> str | None:
+        found = store.newest(str(folder), *wanted)
+        return found and found.name
+
+    assert newest(NODE) == "b-new"
+    assert newest(NODE, "5.10.4") == "c-old"
+    assert newest(None) == "a-other"
+    assert newest("emqx@10.0.0.3") is None
+    backup(folder, "d-nameless", node=None)
+    assert newest("emqx@10.0.0.3") == "d-nameless"
+
+
+def test_there_may_be_no_folder(tmp_path: Path) -> None:
+    assert store.backups(str(tmp_path / "none")) == []
+    assert store.newest(str(tmp_path / "none"), NODE) is None
+
+
+# ------------------------------------------------------------------------------------------------- which go
+
+
+def test_what_was_cut_short_goes_and_what_is_damaged_stays(folder: Path) -> None:
+    backup(folder, "whole")
+    (backup(folder, "cut") / manifest.FILE).unlink()
+    (backup(folder, "damaged") / manifest.FILE).write_text("{}")
+    assert store.remove_unfinished(str(folder)) == ["cut"]
+    assert sorted(names(folder)) == ["damaged", "whole"]
+
+
+def test_the_oldest_whole_ones_of_the_node_go(folder: Path) -> None:
+    for age in range(5, 0, -1):
+        backup(folder, f"run-{age}", age=age)
+    backup(folder, "other", age=50, node="emqx@10.0.0.2")
+    (backup(folder, "damaged", age=60) / "data" / "a").unlink()
+    assert store.keep_newest(str(folder), NODE, 2) == ["run-5", "run-4", "run-3"]
+    assert sorted(names(folder)) == ["damaged", "other", "run-1", "run-2"]
+    assert store.keep_newest(str(folder), NODE, 2) == []
+
+
+# ------------------------------------------------------------------------------------------------- what is asked for
+
+
+def refusals(folder: Path, **options: Any) -> tuple[list[Failure], dict[str, Any] | None]:
+    """What stands in the way of an upgrade, of what it asks of backups, and the fact that it tells."""
+    site = Site(str(folder.parent), str(folder.parent / "data"), None, None)
+    context = Context({"run": "r", "options": options}, site, lambda _: None, io.BytesIO())
+    context.result.node = NODE
+    return checks.refusals(context, checks.OF_BACKUP), context.result.facts["backup"]
+
+
+def test_without_a_backup(folder: Path) -> None:
+    ((failure,), fact) = refusals(folder, backup_age=24 * HOUR)
+    assert (failure.err_type, failure.stage, fact) == ("no_backup", "backup", None)
+    assert refusals(folder) == ([], None)
+
+
+def test_a_backup_of_another_node_does_not_count(folder: Path) -> None:
+    backup(folder, "other", node="emqx@10.0.0.2")
+    assert refusals(folder, backup_age=HOUR)[0][0].err_type == "no_backup"
+
+
+def test_a_backup_that_is_too_old(folder: Path) -> None:
+    backup(folder, "run-1", age=50 * HOUR)
+    ((failure,), fact) = refusals(folder, backup_age=24 * HOUR)
+    assert (failure.err_type, failure.message) == (
+        "backup_too_old",
+        "The newest whole backup, run-1, is 2 days old.",
+    )
+    assert fact is not None
+    assert (fact["name"], fact["bytes"], fact["version"], fact["whole"]) == ("run-1", 3, "5.10.4", True)
+    assert json.dumps(failure.detail)
+    assert refusals(folder, backup_age=51 * HOUR)[0] == []
+
+
+def test_a_young_backup_does(folder: Path) -> None:
+    backup(folder, "run-1", age=50 * HOUR)
+    backup(folder, "run-2", age=HOUR)
+    found, fact = refusals(folder, backup_age=24 * HOUR)
+    assert found == []
+    assert fact is not None
+    assert fact["name"] == "run-2"
+    assert HOUR <= fact["age"] < HOUR + 600
+
+
+def test_a_backup_that_is_damaged_does_not_count(folder: Path) -> None:
+    (backup(folder, "run-1") / "data" / "a").unlink()
+    assert refusals(folder, backup_age=HOUR)[0][0].err_type == "no_backup"
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0, "0 seconds"), (119, "119 seconds"), (120, "2 minutes"),
+    (7199, "119 minutes"), (7200, "2 hours"), (172_800, "2 days")])  # fmt: skip
+def test_how_long_that_is(seconds: int, said: str) -> None:
+    assert store.duration(seconds) == said
