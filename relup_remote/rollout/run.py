@@ -5,10 +5,11 @@ Whatever happens on a host becomes its row; nothing a host does keeps the others
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -93,40 +94,53 @@ class Runner:
                 if not lets_others_go_on(rows[-1]):
                     break
         except KeyboardInterrupt:
-            rows += [_interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
+            rows += [interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
         reason = f"{rows[-1]['host']} was not done" if rows else ""
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
     def at_once(self, jobs: Sequence[Job]) -> list[Row]:
         """The rows of ``jobs``, in order, done `AT_ONCE` at a time, whatever becomes of any of them."""
-        waiting: SimpleQueue[Job] = SimpleQueue()
-        done: SimpleQueue[Row] = SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
         rows: dict[str, Row] = {}
         try:
-            for _ in range(min(AT_ONCE, len(jobs))):
-                # Daemons: after an interruption nobody waits for a host that does not answer.
-                threading.Thread(target=self._work, args=(waiting, done), daemon=True).start()
-            while len(rows) < len(jobs):
-                row = done.get()
-                rows[row["host"]] = row
+            rows.update((row["host"], row) for row in self.as_done(jobs, AT_ONCE))
         except KeyboardInterrupt:
-            return [rows.get(job.host.name) or _interrupted(job) for job in jobs]
+            return [rows.get(job.host.name) or interrupted(job) for job in jobs]
         return [rows[job.host.name] for job in jobs]
 
-    def _work(self, waiting: "SimpleQueue[Job]", done: "SimpleQueue[Row]") -> None:
+    def as_done(
+        self,
+        jobs: Sequence[Job],
+        limit: int,
+        may_begin: Callable[[], bool] = lambda: True,
+        begins: Callable[[Job], None] = lambda job: None,
+    ) -> Iterator[Row]:
+        """The rows of ``jobs`` as they end, at most ``limit`` of them in hand.
+
+        Before each one ``may_begin`` is asked; once it says no, those in hand are the last. ``begins`` is told of each.
+        """
+        waiting, in_hand = deque(jobs), 0
+        done: SimpleQueue[Row] = SimpleQueue()
         while True:
-            try:
-                job = waiting.get_nowait()
-            except Empty:
+            while waiting and in_hand < limit and may_begin():
+                job = waiting.popleft()
+                begins(job)
+                # Daemons: after an interruption nobody waits for a host that does not answer.
+                threading.Thread(target=self._put, args=(job, done), daemon=True).start()
+                in_hand += 1
+            if not in_hand:
                 return
-            done.put(self.one(job))
+            row = done.get()
+            in_hand -= 1
+            yield row
+
+    def _put(self, job: Job, done: "SimpleQueue[Row]") -> None:
+        done.put(self.one(job))
 
     def _unforeseen(self, error: Exception, job: Job) -> Failure:
         command = job.request["command"]
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
 
 
-def _interrupted(job: Job) -> Row:
+def interrupted(job: Job) -> Row:
+    """The row of a host that was left while it was in hand."""
     return of_failure(job.host.name, Failure("connection_lost", INTERRUPTED, stage=job.request["command"]))

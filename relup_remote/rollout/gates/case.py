@@ -1,0 +1,49 @@
+"""What a gate is given, and what it says."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout.feed import Feed
+from relup_remote.rollout.plan import Plan
+from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.rows import Row
+from relup_remote.rollout.run import Job, Runner
+
+PASSED_ON = ("call_timeout",)
+"""The options of a run that hold for a look as well."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a gate is open, and why in one sentence."""
+
+    open: bool
+    message: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wave that is through: its number (from 1), and the ``hosts`` of it on which all went well.
+
+    ``before`` are the connections of each host before it was its turn.
+    """
+
+    plan: Plan
+    wave: int
+    hosts: tuple[HostSettings, ...]
+    before: Mapping[str, int | None]
+    runner: Runner
+    feed: Feed
+
+    def ask(self, command: str) -> list[Row]:
+        """The wave's hosts' rows of a command that changes nothing."""
+        options = {name: value for name, value in self.plan.options.items() if name in PASSED_ON}
+        target = self.plan.target if self.plan.command == "upgrade" else None
+        order = Order(command, self.plan.run, self.plan.operator, target=target, options=options)
+        return self.runner.at_once([Job(host, request(order, host)) for host in self.hosts])
+
+
+Gate = Callable[[Case], Verdict]

@@ -1,0 +1,74 @@
+"""The gates that ask the nodes: ``verify``, ``cluster``, ``connections``, ``postcheck``."""
+
+from collections.abc import Iterable
+
+from relup_remote.rollout.gates.case import Case, Verdict
+from relup_remote.rollout.rows import Row, succeeded
+
+
+def verify(case: Case) -> Verdict:
+    """Every node of the wave is what it should be."""
+    return _all_well(case.ask("verify"), "verified")
+
+
+def postcheck(case: Case) -> Verdict:
+    """The checks from outside pass on every node of the wave."""
+    # pytest and testinfra are a second to import.
+    from relup_remote.postchecks.run import run  # noqa: PLC0415
+
+    target = case.plan.target if case.plan.command == "upgrade" else None
+    return _all_well(run(case.hosts, target, case.feed.watch), "post-checks passed")
+
+
+def cluster(case: Case) -> Verdict:
+    """Every node of the wave sees all nodes that ran in the cluster when the run began."""
+    blind = {}
+    for row in case.ask("status"):
+        seen = row["facts"].get("nodes")
+        if not succeeded(row):
+            blind[row["host"]] = _why(row)
+        elif seen is not None and (missing := sorted(set(case.plan.nodes) - set(seen))):
+            blind[row["host"]] = f"does not see {', '.join(missing)}"
+    if blind:
+        return Verdict(False, _listed(blind.items()), {"hosts": blind})
+    return Verdict(True, f"all {len(case.plan.nodes)} nodes are seen")
+
+
+def connections(case: Case) -> Verdict:
+    """No node of the wave has lost more than its share of connections."""
+    share = case.plan.gates.connections or 0
+    short, counts = {}, {}
+    for row in case.ask("status"):
+        host, now, before = row["host"], row["facts"].get("connections"), case.before.get(row["host"])
+        if now is not None:
+            counts[host] = {"before": before, "now": now}
+            case.feed.tell("connections", host=host, count=now)
+        if not succeeded(row):
+            short[host] = _why(row)
+        elif now is not None and before and now * 100 < before * share:
+            short[host] = f"{now} connections of {before} before, {share} % are asked for"
+    if short:
+        return Verdict(False, _listed(short.items()), {"connections": counts})
+    return Verdict(True, f"{_told(counts)}, {share} % asked for", {"connections": counts})
+
+
+def _told(counts: dict[str, dict[str, int | None]]) -> str:
+    known = [count for count in counts.values() if count["before"] is not None]
+    if not known:
+        return "connections are not known"
+    now, before = (sum(count[when] or 0 for count in known) for when in ("now", "before"))
+    return f"{now} connections, {before} before"
+
+
+def _all_well(rows: Iterable[Row], message: str) -> Verdict:
+    bad = {row["host"]: _why(row) for row in rows if not succeeded(row)}
+    return Verdict(False, _listed(bad.items()), {"hosts": bad}) if bad else Verdict(True, message)
+
+
+def _why(row: Row) -> str:
+    error = row["error"]
+    return f"{error['message']} ({error['err_type']})" if error else str(row["outcome"])
+
+
+def _listed(items: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"{host}: {why}" for host, why in items)

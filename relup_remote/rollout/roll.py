@@ -1,0 +1,278 @@
+"""A run: staging ahead, waves, gates, cleanup, under the lock of the cluster.
+
+What a run leaves at each of its possible ends:
+
+=================================  =========================  ==========================================
+it ends                            nodes                      the lock of the cluster
+=================================  =========================  ==========================================
+before it has the lock             untouched                  given back where it was taken
+in staging                         untouched, tarballs there  given back
+in a wave: too many failures       those in hand finished     given back
+at a gate                          the wave is through        given back
+by the first Ctrl-C                those in hand finished     given back
+by the second                      go on by themselves        held by the run: ``--resume`` has it, others
+                                                              need ``inv unlock --force``
+by the death of the controller     the same                   the same
+=================================  =========================  ==========================================
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from relup_remote.inventory import HostSettings
+from relup_remote.rollout.endings import Ending, Stopped
+from relup_remote.rollout.feed import Feed
+from relup_remote.rollout.gates import Case, pass_gates
+from relup_remote.rollout.ledger import Record
+from relup_remote.rollout.plan import Plan
+from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.rows import Row, lets_others_go_on, skipped, step, succeeded
+from relup_remote.rollout.run import AT_ONCE, Job, Runner, interrupted
+from relup_remote.rollout.stop import Stop
+from relup_remote.rollout.tarball import Tarball
+
+ENDS = ("apply", "cleanup")
+"""The phases that a finished host was in last."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done on each host: the ``order``, and the tarball that is staged ahead of it, if there is one."""
+
+    order: Order
+    tarball: Tarball | None = None
+
+
+class Rollout:
+    """A run of a plan; ``hosts`` are the settings of the plan's hosts.
+
+    ``rows`` are those of hosts on which nothing is left to do or that failed in the survey, ``record`` is the run as it
+    was left, where it is taken up again.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Mapping[str, HostSettings],
+        work: Work,
+        runner: Runner,
+        feed: Feed,
+        stop: Stop,
+        rows: Iterable[Row],
+        record: Record | None = None,
+    ) -> None:
+        self._plan = plan
+        self._hosts = hosts
+        self._work = work
+        self._runner = runner
+        self._feed = feed
+        self._stop = stop
+        self._rows: dict[str, Row] = {**_done_before(record), **{row["host"]: row for row in rows}}
+        self._failures = sum(not lets_others_go_on(row) for row in self._rows.values())
+        self._passed = _passed_before(record)
+        self._in_hand: set[str] = set()
+        self._locked: list[str] = []
+        self._staged: dict[str, Row] = {}
+        self._changed = record is not None
+
+    def run(self) -> tuple[list[Row], Ending]:
+        """Do all of it, as far as it goes; the rows of all hosts in the plan's order, and how it ended."""
+        try:
+            try:
+                self._lock()
+                self._stage()
+                for number, wave in enumerate(self._plan.waves, 1):
+                    self._wave(number, wave)
+                self._clean_up()
+                ending = Ending("done")
+            except Stopped as stopped:
+                ending = self._ending(stopped)
+            self._unlock()
+        except KeyboardInterrupt:
+            self._leave()
+            reason = "The operator left at once; hosts in hand go on by themselves."
+            ending = self._ending(Stopped("interrupted_by_operator", reason, outcome="interrupted"))
+        self._feed.tell("end", **ending.to_json())
+        return self._all_rows(ending), ending
+
+    # The phases
+
+    def _lock(self) -> None:
+        why = f"{self._plan.command} to {self._plan.target}" if self._plan.target else self._plan.command
+        order = self._order("lock", options={"why": why})
+        names = [name for name in self._names() if name not in self._rows or lets_others_go_on(self._rows[name])]
+        self._feed.tell("phase", phase="lock", hosts=names)
+        rows = self._runner.at_once(self._jobs(names, order))
+        self._locked = [row["host"] for row in rows if succeeded(row)]
+        bad = [row for row in rows if not succeeded(row)]
+        if bad:
+            self._rows.update((row["host"], row) for row in bad if row["host"] not in self._rows)
+            reason = "; ".join(dict.fromkeys(str(row["error"]["message"]) for row in bad))
+            raise Stopped("lock_not_taken", reason, outcome="refused")
+        self._refuse()
+
+    def _stage(self) -> None:
+        names = [name for name in self._names() if self._is_to_do(name)]
+        if self._work.tarball is None or not names:
+            return
+        self._feed.tell("phase", phase="stage", hosts=names)
+        for row in self._each("stage", self._jobs(names, self._order("stage"), self._work.tarball), AT_ONCE):
+            self._staged[row["host"]] = row
+            if succeeded(row):
+                self._tell_end("stage", row)
+            else:
+                self._keep("stage", row)
+        self._refuse()
+
+    def _wave(self, number: int, wave: Sequence[str]) -> None:
+        names = [name for name in wave if self._is_to_do(name)]
+        if not names and (number in self._passed or not self._good(wave)):
+            return
+        about = {"wave": number, "waves": len(self._plan.waves), "hosts": list(wave)}
+        self._feed.tell("wave", status="start", **about)
+        try:
+            for row in self._each(
+                "apply", self._jobs(names, self._work.order, self._work.tarball), self._plan.parallel
+            ):
+                self._changed = True
+                self._keep("apply", _with_staging(row, self._staged.get(row["host"])))
+            self._refuse()
+            hosts = self._good(wave)
+            if hosts:
+                before = {name: self._plan.member(name).connections for name in wave}
+                case = Case(self._plan, number, tuple(hosts), before, self._runner, self._feed)
+                pass_gates(case, self._stop, last=number == len(self._plan.waves))
+        except Stopped:
+            self._feed.tell("wave", status="stopped", **about)
+            raise
+        self._feed.tell("wave", status="done", **about)
+
+    def _clean_up(self) -> None:
+        """Clean up where that had to wait for the later hosts."""
+        names = [name for name, row in self._rows.items() if _has_waiting_cleanup(row) or not succeeded(row)]
+        whole = all(map(lets_others_go_on, self._rows.values())) and any(map(succeeded, self._rows.values()))
+        if self._work.tarball is None or not names or not whole:
+            return
+        self._feed.tell("phase", phase="cleanup", hosts=names)
+        for row in self._each("cleanup", self._jobs(names, self._order("cleanup")), AT_ONCE):
+            self._rows[row["host"]] = _with_cleanup(self._rows[row["host"]], row)
+            self._tell_end("cleanup", self._rows[row["host"]])
+        self._refuse()
+
+    def _unlock(self) -> None:
+        if self._locked:
+            self._runner.at_once(self._jobs(self._locked, self._order("unlock")))
+
+    def _leave(self) -> None:
+        for name in sorted(self._in_hand):
+            self._rows[name] = interrupted(Job(self._hosts[name], request(self._work.order, self._hosts[name])))
+
+    # What the phases share
+
+    def _each(self, phase: str, jobs: Sequence[Job], limit: int) -> Iterable[Row]:
+        """The rows of jobs as they end, as long as more may be begun."""
+
+        def begins(job: Job) -> None:
+            self._in_hand.add(job.host.name)
+            self._feed.tell("host", host=job.host.name, phase=phase, status="start")
+
+        for row in self._runner.as_done(jobs, limit, self._may_go_on, begins):
+            self._in_hand.discard(row["host"])
+            yield row
+
+    def _may_go_on(self) -> bool:
+        return not (self._stop or self._feed.broken or self._failures > self._plan.max_failures)
+
+    def _refuse(self) -> None:
+        """Raises `Stopped` where nothing more may be begun."""
+        if self._failures > self._plan.max_failures:
+            failed = [name for name, row in self._rows.items() if not lets_others_go_on(row)]
+            reason = f"{', '.join(failed)} failed, {self._plan.max_failures} may"
+            raise Stopped("too_many_failures", reason)
+        if self._feed.broken:
+            raise Stopped("ledger_unwritable", f"The ledger could not be written: {self._feed.broken.strerror}.")
+        if self._stop:
+            raise Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
+
+    def _ending(self, stopped: Stopped) -> Ending:
+        outcome = "stopped" if stopped.outcome == "refused" and self._changed else stopped.outcome
+        command = f"inv {self._plan.command} --resume {self._plan.run}"
+        return Ending(outcome, stopped.err_type, stopped.reason, command, stopped.detail)
+
+    def _keep(self, phase: str, row: Row) -> None:
+        """The row of a host that is not gone back to: it is done, or it has failed."""
+        self._failures += not lets_others_go_on(row)
+        self._rows[row["host"]] = row
+        self._tell_end(phase, row)
+
+    def _tell_end(self, phase: str, row: Row) -> None:
+        self._feed.tell("host", host=row["host"], phase=phase, status="end", row=row)
+
+    def _names(self) -> list[str]:
+        return [member.host for member in self._plan.hosts]
+
+    def _is_to_do(self, name: str) -> bool:
+        return name not in self._rows
+
+    def _good(self, wave: Sequence[str]) -> list[HostSettings]:
+        """The hosts of a wave on which all is well."""
+        return [self._hosts[name] for name in wave if name in self._rows and lets_others_go_on(self._rows[name])]
+
+    def _order(self, command: str, options: Mapping[str, object] | None = None) -> Order:
+        order = replace(self._work.order, command=command, hops=(), helpers=())
+        return order if options is None else replace(order, options=dict(options))
+
+    def _jobs(self, names: Iterable[str], order: Order, tarball: Tarball | None = None) -> list[Job]:
+        file = tarball.path if tarball else None
+        return [Job(self._hosts[name], request(order, self._hosts[name]), file) for name in names]
+
+    def _all_rows(self, ending: Ending) -> list[Row]:
+        reason = ending.reason.rstrip(".") or "the run ended before"
+        return [self._rows.get(name) or skipped(name, reason) for name in self._names()]
+
+
+def _done_before(record: Record | None) -> dict[str, Row]:
+    """The rows of the hosts that an earlier controller has finished."""
+    events = record.events if record else []
+    ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}
+    return {host: row for host, row in ended.items() if lets_others_go_on(row)}
+
+
+def _passed_before(record: Record | None) -> set[int]:
+    """The waves whose gates were passed."""
+    events = record.events if record else []
+    return {event["wave"] for event in events if event["event"] == "wave" and event["status"] == "done"}
+
+
+def _has_waiting_cleanup(row: Row) -> bool:
+    cleanup = step(row, "cleanup")
+    return cleanup is not None and cleanup["status"] == "skipped"
+
+
+def _with_staging(row: Row, staged: Row | None) -> Row:
+    """The row of an upgrade with the staging that ran ahead of it, where nothing was left to stage."""
+    was, late = step(row, "stage"), staged and step(staged, "stage")
+    if not late or was is None or was["status"] != "unchanged":
+        return row
+    return {
+        **row,
+        "steps": [late if each is was else each for each in row["steps"]],
+        "seconds": round(row["seconds"] + late["seconds"], 3),
+    }
+
+
+def _with_cleanup(row: Row, cleaned: Row) -> Row:
+    """The row of an upgrade with the cleanup that followed it. A cleanup that failed is the row's failure."""
+    if cleaned["outcome"] == "refused":
+        return {**row, "warnings": [*row["warnings"], *cleaned["warnings"]]}
+    late = step(cleaned, "cleanup")
+    steps = [was for was in row["steps"] if was["step"] != "cleanup"] + ([late] if late else [])
+    merged = {
+        **row,
+        "steps": steps,
+        "seconds": round(row["seconds"] + cleaned["seconds"], 3),
+        "warnings": [*row["warnings"], *cleaned["warnings"]],
+    }
+    if succeeded(cleaned):
+        return merged
+    return {**merged, "outcome": "failed", "error": {**cleaned["error"], "stage": "cleanup"}}

@@ -1,0 +1,65 @@
+"""Stopping on request: the first Ctrl-C lets the hosts in hand finish, the second leaves at once."""
+
+import signal
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """Whether the operator wants no more. As a context manager, in the main thread, it takes the signals.
+
+    ``requested`` counts. The second request is a KeyboardInterrupt, wherever the main thread is then.
+    """
+
+    def __init__(self, told: Callable[[int], None] = lambda count: None) -> None:
+        """``told`` hears of each request, in a thread of its own."""
+        self.requested = 0
+        self._told = told
+        # All that a signal handler may put to is queues of this kind: whoever it interrupts may hold any lock.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._news: SimpleQueue[int] = SimpleQueue()
+        self._before: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self.requested > 0
+
+    def __enter__(self) -> "Stop":
+        threading.Thread(target=self._tell, daemon=True).start()
+        for number in SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until there is a request; says whether there is one."""
+        if not self.requested:
+            try:
+                self._wake.get(timeout=max(seconds, 0))
+            except Empty:
+                return False
+        return True
+
+    def request(self) -> None:
+        """Want no more. Raises KeyboardInterrupt the second time."""
+        self.requested += 1
+        self._wake.put(None)
+        self._news.put(self.requested)
+        if self.requested > 1:
+            raise KeyboardInterrupt
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.request()
+
+    def _tell(self) -> None:
+        while True:
+            self._told(self._news.get())

@@ -1,0 +1,88 @@
+"""Looking at all hosts before anything is begun: which are there, what is left to do on each, what the cluster is."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relup_remote.core.protocol import NOTHING_LEFT
+from relup_remote.rollout.rows import Row, succeeded
+from relup_remote.rollout.run import AT_ONCE, Job, Runner
+from relup_remote.rollout.stop import Stop
+
+PAUSE = 1.0
+"""Seconds between two looks at a host on which a core of the same run still works."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The rows of all hosts, in order."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def done(self) -> list[str]:
+        """Hosts on which nothing is left to do."""
+        return [row["host"] for row in self.rows if is_done(row)]
+
+    @property
+    def failed(self) -> list[str]:
+        """Hosts that can't be reached, or refuse."""
+        return [row["host"] for row in self.rows if not succeeded(row) and not is_done(row)]
+
+    @property
+    def missing(self) -> list[str]:
+        """Hosts that can't be reached, or whose node is down."""
+        return [row["host"] for row in self.rows if not succeeded(row) and _is_missing(row)]
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that run in the cluster, as far as anyone sees them."""
+        return self._nodes("running") or sorted({row["node"] for row in self.rows if row["node"] and succeeded(row)})
+
+    @property
+    def stopped(self) -> list[str]:
+        """The nodes of the cluster that are down."""
+        return sorted(set(self._nodes("stopped")) - set(self._nodes("running")))
+
+    def row(self, host: str) -> Row:
+        """The row of a host."""
+        return next(row for row in self.rows if row["host"] == host)
+
+    def _nodes(self, state: str) -> list[str]:
+        seen = [row["facts"].get("cluster") or {} for row in self.rows]
+        return sorted({node for cluster in seen for node in cluster.get(state) or ()})
+
+
+def is_done(row: Row) -> bool:
+    """Whether nothing is left to do there."""
+    return row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT
+
+
+def look(runner: Runner, jobs: Sequence[Job], stop: Stop, patience: float = 0) -> Survey:
+    """Ask all hosts.
+
+    A run that is taken up again may find its earlier core still at work on a host: it is waited for, ``patience``
+    seconds at most.
+    """
+    deadline = time.monotonic() + patience
+    rows: dict[str, Row] = {}
+    waiting = list(jobs)
+    while waiting:
+        rows.update((row["host"], row) for row in runner.as_done(waiting, AT_ONCE, lambda: not stop))
+        waiting = [job for job in jobs if job.host.name not in rows or _at_work(rows[job.host.name], job)]
+        if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
+            break
+    return Survey(tuple(rows[job.host.name] for job in jobs if job.host.name in rows))
+
+
+def _at_work(row: Row, job: Job) -> bool:
+    """Whether an earlier core of the same run is at work there, or a hop of nobody's in the VM."""
+    error: dict[str, Any] = row["error"] or {}
+    if error.get("err_type") != "upgrade_in_progress":
+        return False
+    return error["detail"].get("run") in (None, job.request["run"])
+
+
+def _is_missing(row: Row) -> bool:
+    return row["error"]["stage"] == "connect" or row["error"]["err_type"] in ("node_not_running", "node_unreachable")
