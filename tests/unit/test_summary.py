@@ -13,7 +13,7 @@ from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.summary import json as documents
 from relup_remote.summary import report, tables, text
-from relup_remote.summary.progress import Progress
+from relup_remote.summary.progress import Lines
 from relup_remote.summary.recovered import recovered
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import result
@@ -287,16 +287,13 @@ def test_wrong_use_has_a_document_too() -> None:
 
 
 def test_progress_is_a_line_a_step_and_now_and_then_one_in_a_long_step() -> None:
-    out, now = io.StringIO(), [0.0]
-    progress = Progress(out, clock=lambda: now[0])
+    out = io.StringIO()
+    lines = Lines(out)
     transfer = {"event": "progress", "step": "stage", "done": 4_000_000, "total": 71_000_000, "unit": "bytes"}
-    progress("n1", {"event": "hello", "pid": 1})
-    progress("n1", {"event": "step", "step": "stage", "status": "start"})
-    progress("n1", transfer)
-    now[0] = 2.5
-    progress("n1", transfer)
-    now[0] = 3.0
-    progress("n1", transfer)
-    progress("n1", {"event": "step", "step": "stage", "status": "ok", "seconds": 3.0, "detail": {}})
-    progress("n2", {"event": "note", "message": "the node\x1b restarts"})
+    lines({"event": "hello", "at": 0, "host": "n1", "pid": 1})
+    lines({"event": "step", "at": 0, "host": "n1", "step": "stage", "status": "start"})
+    for at in (0, 2500, 3000):
+        lines({**transfer, "at": at, "host": "n1"})
+    lines({"event": "step", "at": 3000, "host": "n1", "step": "stage", "status": "ok", "seconds": 3.0, "detail": {}})
+    lines({"event": "note", "at": 3000, "host": "n2", "message": "the node\x1b restarts"})
     assert out.getvalue() == "n1 stage 4.0 MB of 71 MB\nn1 stage ok 3.0 s\nn2 the node? restarts\n"
