@@ -1,4 +1,4 @@
-"""`cleanup` and `rollback`: taking away what an upgrade left."""
+"""`rollback`: back to the release that a node booted before."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,6 @@ from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.inventory import HostSettings
-
-
-@command
-def cleanup(
-    _context: Context,
-    anyway: bool = False,
-    host: list[str] | None = None,
-    inventory: str = "",
-    json: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Remove staged tarballs and partial trees, once every node of the cluster is on the target."""
-    with Invocation("cleanup", host, inventory, json, quiet) as call:
-        call.show(call.in_turn(call.order(options={"clean_anyway": anyway})))
 
 
 @command
