@@ -19,6 +19,18 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
     ),
+    "unknown_run": ErrorSpec("No run, or more than one, goes by that name.", "inv runs lists the runs there are."),
+    "run_in_progress": ErrorSpec(
+        "Another controller works on the run.", "Wait for it to end, or end that controller; then take the run up."
+    ),
+    "run_differs": ErrorSpec(
+        "The run began with another tarball, other hops or other hosts.",
+        "Put back what it began with, or begin a new run.",
+    ),
+    "run_is_over": ErrorSpec("Nothing is left to do in the run.", "inv report shows what was done."),
+    "ledger_unusable": ErrorSpec(
+        "The ledger of the run can't be written.", "Check the controller's state directory: its owner, mode and room."
+    ),
     "declined": ErrorSpec("The operator said no.", "Nothing was done."),
 }
 """What can be wrong before any host is contacted, in the same shape as the hosts' own errors."""

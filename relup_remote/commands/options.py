@@ -1,6 +1,7 @@
 """The commands' options: one table of what they mean, one place where their values are checked."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,22 @@ HELP: dict[str, str] = {
     "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
     "force": REQUEST_OPTIONS["force"][1],
     "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
+    "waves": "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)",
+    "parallel": "hosts of a wave in hand at once (default: 1)",
+    "order": "which hosts come first, by role; then in the inventory's order (default: replicants-first)",
+    "max_failures": "so many hosts, or a share of all, may fail before nothing more is begun (default: 0)",
+    "allow_missing": "go on without hosts that can't be reached, and although nodes of the cluster are down",
+    "gates": "what has to hold after each wave: a comma list of verify, cluster, connections, postcheck; or none",
+    "min_connections": "share of its connections that an upgraded node must still have, in percent",
+    "soak": "time to watch the cluster after each wave but the last, such as 90s or 10m (default: none)",
+    "gate_command": "a command for the shell that has to end with 0 after each wave; RELUP_* variables tell it which",
+    "gate_timeout": "time in which a gate may still open (default: 60s)",
+    "backup_age": "refuse where the newest whole backup is older, such as 24h (default: 24h)",
+    "no_backup": "go on without a backup; recorded",
+    "check": "show the plan and stop: nothing is changed",
+    "resume": "take up a run where it was left: its name or the beginning of it (without a value: the last one)",
+    "why": "what it is done for; shown to whoever finds the cluster locked",
+    "events": "print all that happens as JSON lines on stdout, the document as the last of them",
     "on_failure": f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)",
     "yes": "do not ask",
     "hop": "a hop file; or - for the one that the catalogue has between the two releases",
@@ -55,6 +72,18 @@ PLACEHOLDERS: dict[str, str] = {
     "catalogue": "FOLDER",
     "callback": "NAME[/ARITY]",
     "on_failure": "stop|restart",
+    "waves": "SIZES",
+    "parallel": "HOSTS",
+    "order": "replicants-first|cores-first|inventory",
+    "max_failures": "HOSTS",
+    "gates": "NAMES",
+    "min_connections": "PERCENT",
+    "soak": "TIME",
+    "gate_command": "COMMAND",
+    "gate_timeout": "TIME",
+    "backup_age": "TIME",
+    "resume": "RUN",
+    "why": "TEXT",
     "paths.from_": "VERSION",
     "graph": "text|mermaid|svg",
     "target": "VERSION",
@@ -75,7 +104,7 @@ def placeholder(command: str, name: str) -> str:
 REPEATABLE = ("host", "callback")
 """The options that may be given more than once."""
 
-WITH_DEFAULT = ("graph",)
+WITH_DEFAULT = ("graph", "resume")
 """The options whose value may be left out."""
 
 ON_FAILURE = ("stop", "restart")
@@ -128,6 +157,23 @@ def _number(name: str, value: str, minimum: int) -> int:
     if not value.isascii() or not value.isdecimal() or int(value) < minimum:
         raise UsageError("bad_option", f"--{_flag(name)} must be a whole number, {minimum} or more, not {value!r}")
     return int(value)
+
+
+def duration(name: str, value: str, default: int) -> int:
+    """Seconds: a whole number of them, or of minutes, hours or days, as in ``90``, ``10m``, ``24h``, ``2d``.
+
+    Raises `UsageError` (``bad_option``).
+    """
+    if not value:
+        return default
+    found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
+    if not found:
+        raise UsageError("bad_option", f"--{_flag(name)} must be a time such as 90s, 10m or 24h, not {value!r}")
+    return int(found[1]) * UNITS[found[2] or "s"]
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Seconds in each unit of a duration."""
 
 
 def _flag(name: str) -> str:
