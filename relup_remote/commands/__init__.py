@@ -5,13 +5,29 @@ from invoke.collection import Collection
 from relup_remote.commands.cleaning import cleanup
 from relup_remote.commands.history import logs, logs_clear
 from relup_remote.commands.hop import HOP_COMMANDS
+from relup_remote.commands.locking import lock, unlock
 from relup_remote.commands.looking import hosts, status, verify
 from relup_remote.commands.paths import paths
 from relup_remote.commands.postcheck import postcheck
 from relup_remote.commands.rolling_back import rollback
 from relup_remote.commands.upgrading import plan, stage, upgrade
 
-COMMANDS = (hosts, paths, plan, stage, upgrade, verify, status, logs, logs_clear, cleanup, rollback, postcheck)
+COMMANDS = (
+    hosts,
+    paths,
+    plan,
+    stage,
+    upgrade,
+    verify,
+    status,
+    logs,
+    logs_clear,
+    cleanup,
+    rollback,
+    postcheck,
+    lock,
+    unlock,
+)
 
 
 def namespace() -> Collection:

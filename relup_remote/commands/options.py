@@ -52,6 +52,7 @@ HELP: dict[str, str] = {
     "strict": "exit status 1 for warnings too",
     "target": "the version that nodes should be on (default: what the marker says)",
     "limit": "at most so many rows, the newest; 0 is all (default: 0)",
+    "unlock.force": "although the lock is someone else's",
     "anyway": "even while nodes of the cluster are not on the target",
     "purge": "remove the deployed tree as well",
     "boot_timeout": f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})",

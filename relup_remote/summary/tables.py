@@ -48,7 +48,7 @@ def steps_table(rows: Sequence[Row]) -> str:
 
 def hosts_table(hosts: Sequence[HostSettings], rows: Sequence[Row]) -> str:
     """The inventory, with what was found out about each host."""
-    headers = ["host", "address", "node", "running", "marker", "role", "reachable"]
+    headers = ["host", "address", "node", "running", "marker", "role", "locked by", "reachable"]
     lines = [
         [
             host.name,
@@ -57,6 +57,7 @@ def hosts_table(hosts: Sequence[HostSettings], rows: Sequence[Row]) -> str:
             row["running"],
             row["facts"].get("marker"),
             row["facts"].get("role") or host.role,
+            locked_by(row),
             "yes" if is_reachable(row) else "no",
         ]
         for host, row in zip(hosts, rows, strict=True)
@@ -71,8 +72,26 @@ def is_reachable(row: Row) -> bool:
 
 def status_table(rows: Sequence[Row]) -> str:
     """Where each node stands between two releases."""
-    headers = ["host", "node", "running", "state", "marker", "OTP", "connections", "cluster", "link"]
+    headers = ["host", "node", "running", "state", "marker", "OTP", "connections", "cluster", "locked by", "link"]
     return table(headers, [_status_line(row) for row in rows], keep=("state",))
+
+
+def locks_table(rows: Sequence[Row]) -> str:
+    """Which hosts are locked, and by whom."""
+    headers = ["host", "node", "outcome", "locked by", "since (UTC)", "run", "why"]
+    lines = [[row["host"], row["node"], row["outcome"], *_lock_cells(row)] for row in rows]
+    return table(headers, lines)
+
+
+def _lock_cells(row: Row) -> list[object]:
+    lock = row["facts"].get("cluster_lock") or {}
+    return [locked_by(row), moment(lock.get("since")), lock.get("run"), lock.get("why")]
+
+
+def locked_by(row: Row) -> str | None:
+    """Who has locked the host's cluster."""
+    lock = row["facts"].get("cluster_lock")
+    return None if lock is None else lock["operator"] or "unknown"
 
 
 def _status_line(row: Row) -> list[object]:
@@ -88,6 +107,7 @@ def _status_line(row: Row) -> list[object]:
         facts.get("otp"),
         facts.get("connections"),
         f"{len(nodes)} nodes" if nodes else None,
+        locked_by(row),
         facts.get("link"),
     ]
 

@@ -1,0 +1,60 @@
+"""`lock` and `unlock`: keeping everyone from changing a cluster."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from invoke.context import Context
+
+from relup_remote.commands.invocation import Invocation
+from relup_remote.commands.options import command
+from relup_remote.rollout.request import request
+from relup_remote.rollout.rows import Row, succeeded
+from relup_remote.rollout.run import Job
+from relup_remote.summary.tables import locks_table
+
+
+@command
+def lock(
+    _context: Context,
+    why: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Lock the cluster: until it is unlocked nobody changes its hosts, you included. All hosts, or none."""
+    with Invocation("lock", host, inventory, json, quiet) as call:
+        rows = call.ask_all(call.order(options={"why": why}))
+        call.show(rows if all(map(succeeded, rows)) else _given_back(call, rows), locks_table)
+
+
+@command
+def unlock(
+    _context: Context,
+    force: bool = False,
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Unlock the cluster: take your own locks off its hosts, by whichever run they are; with --force anyone's."""
+    with Invocation("unlock", host, inventory, json, quiet) as call:
+        chosen: dict[str, Any] = {"unlock_by": "operator", "lock_force": force}
+        call.show(call.ask_all(call.order(options=chosen)), locks_table)
+
+
+def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:
+    """The rows of hosts of which not all could be locked, once those that were are as before."""
+    # One whose connection broke may be locked all the same.
+    taken = {row["host"] for row in rows if row["outcome"] in ("locked", "failed")}
+    unlock_again = call.order("unlock")
+    jobs = [Job(host, request(unlock_again, host)) for host in call.hosts if host.name in taken]
+    back = {row["host"]: row for row in call.runner.at_once(jobs)}
+    message = f"Not locked, for not all could be: {', '.join(row['host'] for row in rows if not succeeded(row))}."
+    return [_as_before(row, back[row["host"]], message) if row["outcome"] == "locked" else row for row in rows]
+
+
+def _as_before(row: Row, back: Row, message: str) -> Row:
+    if not succeeded(back):
+        return back
+    return {**row, "outcome": "unchanged", "facts": back["facts"], "warnings": [*row["warnings"], {"message": message}]}
