@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -56,10 +57,11 @@ class Ran:
 
 
 class Tool:
-    """Runs `relup` on an inventory, `--json` unless told otherwise."""
+    """Runs `relup` on an inventory, `--json` unless told otherwise; with a state directory of its own if given one."""
 
-    def __init__(self, inventory: Path) -> None:
+    def __init__(self, inventory: Path, state: Path | None = None) -> None:
         self.inventory = inventory
+        self._environment = dict(os.environ) if state is None else {**os.environ, "XDG_STATE_HOME": str(state)}
 
     def words(self, command: str, *options: str, json: bool = True) -> list[str]:
         """The command line."""
@@ -76,18 +78,20 @@ class Tool:
             text=True,
             timeout=timeout,
             check=False,
+            env=self._environment,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
-    def start(self, command: str, *options: str) -> "subprocess.Popen[str]":
+    def start(self, command: str, *options: str, json: bool = True) -> "subprocess.Popen[str]":
         """Start a command and leave it running."""
         return subprocess.Popen(
-            self.words(command, *options),
+            self.words(command, *options, json=json),
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=self._environment,
         )
 
 
@@ -109,9 +113,11 @@ def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
 
 
 @contextlib.contextmanager
-def running_lab(folder: Path, nodes: int, ports: Ports) -> Iterator[Lab]:
+def running_lab(
+    folder: Path, nodes: int, ports: Ports, replicants: int | None = None, hosts: int | None = None
+) -> Iterator[Lab]:
     """A lab in a folder of its own, up, and down again at the end whatever happens."""
-    lab = Lab(folder, nodes=nodes, ports=ports)
+    lab = Lab(folder, nodes=nodes, ports=ports, replicants=replicants, hosts=hosts)
     try:
         lab.up()
         yield lab
