@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 
 from invoke.exceptions import Exit, ParseError
@@ -12,6 +11,7 @@ from invoke.program import Program
 
 from relup_remote.commands import namespace
 from relup_remote.commands.options import HELP, REPEATABLE
+from relup_remote.version import installed
 
 
 class UsageProgram(Program):
@@ -65,16 +65,9 @@ def _wrong_use() -> Iterator[None]:
 def main() -> None:
     """Run `relup` with the arguments of this process."""
     program = UsageProgram(
-        name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=_version()
+        name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=installed()
     )
     program.run()
-
-
-def _version() -> str | None:
-    try:
-        return version("relup_remote")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from relup_remote.commands.looking import hosts, status, verify
 from relup_remote.commands.paths import paths
 from relup_remote.commands.postcheck import postcheck
 from relup_remote.commands.rolling_back import rollback
+from relup_remote.commands.runs import runs
 from relup_remote.commands.upgrading import plan, stage, upgrade
 
 COMMANDS = (
@@ -18,6 +19,7 @@ COMMANDS = (
     plan,
     stage,
     upgrade,
+    runs,
     verify,
     status,
     logs,

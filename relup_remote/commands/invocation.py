@@ -7,6 +7,7 @@ something failed on a host, 2 wrong use, 3 refused before any change.
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +20,18 @@ from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
+from relup_remote.rollout.endings import Ending
+from relup_remote.rollout.feed import Event, Feed
 from relup_remote.rollout.identity import operator, run_id
+from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.rows import Row
-from relup_remote.rollout.run import Job, Runner, Session, Watch, ignore
+from relup_remote.rollout.run import Job, Runner, Session, Watch
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary import json as documents
 from relup_remote.summary import report
-from relup_remote.summary.progress import Progress
 from relup_remote.summary.recovered import recovered
+from relup_remote.summary.screen import Display, Silent, listener
 from relup_remote.usage import UsageError
 
 Table = Callable[[Sequence[Row]], str]
@@ -39,21 +43,34 @@ class Invocation:
     ``command`` is its name, the rest its options of the same names.
     """
 
-    def __init__(self, command: str, host: Sequence[str] | None, inventory: str, json: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        command: str,
+        host: Sequence[str] | None,
+        inventory: str,
+        json: bool,
+        quiet: bool,
+        events: bool = False,
+    ) -> None:
         self.command = command
         self.run = run_id()
         self._selectors = host or ()
         self._inventory = inventory
         self._json = json
         self._quiet = quiet
+        self._events = events
         self._status = 0
+        self._screen = ExitStack()
+        self._display: Display = Silent()
 
     def __enter__(self) -> "Invocation":
+        self._display = self._screen.enter_context(listener(sys.stderr, quiet=self._quiet, live=not self._events))
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._screen.close()
         if isinstance(error, UsageError):
             self._complain(error)
             raise Exit(code=error.exit_status) from None
@@ -66,7 +83,7 @@ class Invocation:
     @cached_property
     def hosts(self) -> list[HostSettings]:
         """The hosts that are meant. Raises `UsageError`."""
-        return inventory.load(inventory.locate(self._inventory)).select(self._selectors)
+        return inventory.load(self.inventory_path).select(self._selectors)
 
     def goes_to_no_host(self) -> None:
         """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""
@@ -79,9 +96,34 @@ class Invocation:
         return Runner(_connect, self.watch)
 
     @cached_property
+    def feed(self) -> Feed:
+        """What is told of all that happens: progress on stderr, unless the operator wants quiet; and the events."""
+        return Feed(self._display, *([self._print_event] if self._events else []))
+
+    @property
     def watch(self) -> Watch:
-        """What gets the hosts' events: progress on stderr, unless the operator wants quiet."""
-        return ignore if self._quiet else Progress(sys.stderr)
+        """What gets the hosts' events."""
+        return self.feed.watch
+
+    def take_up(self, record: Record) -> None:
+        """Go on in a run that has begun, with its hosts."""
+        self.run = record.run
+        self._selectors = [member["host"] for member in record.request["hosts"]]
+        self._inventory = self._inventory or record.request["inventory"]
+
+    @property
+    def selection(self) -> tuple[str, ...]:
+        """What the operator selected."""
+        return tuple(self._selectors)
+
+    @cached_property
+    def inventory_path(self) -> Path:
+        """The inventory that is used. Raises `UsageError`."""
+        return inventory.locate(self._inventory)
+
+    def clear(self) -> None:
+        """Leave the terminal to what is printed next."""
+        self._display.pause()
 
     def order(self, command: str | None = None, **parts: Any) -> Order:
         """What the hosts are asked; ``command`` is the core's where it is not of our name."""
@@ -108,22 +150,42 @@ class Invocation:
             self.show([host_rows.of_failure(host.name, failure, "refused") for host in hosts])
             return None
 
-    def show(self, rows: Sequence[Row], table: Table | None = None, *, hops: bool = False) -> None:
-        """Print what the hosts' rows say, and remember the exit status they stand for."""
+    def show(
+        self,
+        rows: Sequence[Row],
+        table: Table | None = None,
+        *,
+        hops: bool = False,
+        more: Mapping[str, Any] | None = None,
+        after: str = "",
+    ) -> None:
+        """Print what the hosts' rows say, and remember the exit status they stand for.
+
+        ``more`` goes into the document as well, ``after`` below the tables.
+        """
         # Tables are not needed to end with a document.
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
         self._status = host_rows.exit_status(rows)
-        if self._json:
-            self.say(documents.text(documents.rows_document(self.command, self.run, rows)))
+        if self._json or self._events:
+            self.say(self._document({**documents.rows_document(self.command, self.run, rows), **(more or {})}))
             return
         parts = [
             (table or steps_table)(rows),
             report.hops(rows) if hops else "",
             recovered(rows),
             report.troubles(rows),
+            after,
         ]
         self.say("\n\n".join(part for part in parts if part))
+
+    def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
+        """Print what a run came to; ``after`` is said below the table."""
+        self.show(rows, hops=True, more={"rollout": ending.to_json()}, after=after)
+        if ending.outcome not in ("done", "refused"):
+            self._status = 1
+        elif ending.outcome == "refused":
+            self._status = self._status or 3
 
     def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
         """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""
@@ -134,6 +196,7 @@ class Invocation:
 
     def say(self, text: str) -> None:
         """Print on stdout."""
+        self.clear()
         try:
             print(text, flush=True)
         except BrokenPipeError:
@@ -142,19 +205,26 @@ class Invocation:
 
     def note(self, text: str) -> None:
         """Tell people something, on stderr, unless they want quiet."""
+        self.clear()
         if not self._quiet:
             print(text, file=sys.stderr)
 
+    def _print_event(self, event: Event) -> None:
+        print(documents.line(event), flush=True)
+
+    def _document(self, document: Mapping[str, Any]) -> str:
+        return documents.line(document) if self._events else documents.text(document)
+
     def _complain(self, error: UsageError) -> None:
         print(f"{self.command}: {error.message} ({error.hint})", file=sys.stderr)
-        if self._json:
-            self.say(documents.text(documents.usage_document(self.command, error)))
+        if self._json or self._events:
+            self.say(self._document(documents.usage_document(self.command, error)))
 
     def _apologize(self, failure: Failure) -> None:
         print(f"{self.command}: {failure.message} {failure.detail}", file=sys.stderr)
-        if self._json:
+        if self._json or self._events:
             document = {"command": self.command, "ok": False, "run": self.run, "error": failure.to_json(), "hosts": []}
-            self.say(documents.text(document))
+            self.say(self._document(document))
 
 
 def _connect(host: HostSettings) -> Session:

@@ -1,42 +1,96 @@
 """`rollback`: back to the release that a node booted before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from invoke.context import Context
 
 from relup_remote.commands import options
-from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.inventory import HostSettings
+from relup_remote.commands.rolling import Rolling, Wishes, taken_up
+from relup_remote.rollout import ledger
+from relup_remote.rollout.plan import Gates
+from relup_remote.rollout.roll import Work
+from relup_remote.rollout.survey import Survey
+
+GATES = Gates(connections=None)
+"""A restart drops every connection of a node, so they are counted only where that is asked for."""
 
 
 @command
 def rollback(
     _context: Context,
     purge: bool = False,
+    check: bool = False,
     yes: bool = False,
+    waves: str = "",
+    parallel: str = "",
+    order: str = "",
+    max_failures: str = "",
+    allow_missing: bool = False,
+    gates: str = "",
+    min_connections: str = "",
+    soak: str = "",
+    gate_command: str = "",
+    gate_timeout: str = "",
+    resume: str = "",
     boot_timeout: str = "",
+    events: bool = False,
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Put nodes back on the release they booted before, by a restart: the boot path only."""
-    with Invocation("rollback", host, inventory, json, quiet) as call:
-        chosen = {"purge": purge, **options.numbers(boot_timeout=boot_timeout)}
-        confirm(intention(call.hosts, purge), "roll these hosts back?", yes=yes, quiet=quiet)
-        call.show(call.in_turn(call.order(options=chosen)))
+    """Put nodes back on the release they booted before, by a restart: the boot path only, in waves as an upgrade."""
+    with Invocation("rollback", host, inventory, json, quiet, events) as call:
+        wishes = Wishes(
+            waves,
+            parallel,
+            order,
+            max_failures,
+            allow_missing,
+            gates,
+            min_connections,
+            soak,
+            gate_command,
+            gate_timeout,
+        )
+        wishes.check()
+        record = ledger.open_run(options.value_or(resume, ledger.LAST)) if resume else None
+        before = taken_up(record, "rollback") if record else None
+        if record:
+            call.take_up(record)
+        chosen: dict[str, Any] = {
+            **(before.options if before else {}),
+            **({"purge": True} if purge else {}),
+            **options.numbers(boot_timeout=boot_timeout),
+        }
+        Rolling(
+            call=call,
+            work=Work(call.order(options=chosen)),
+            look="status",
+            gates=GATES,
+            wishes=wishes,
+            parts={"target": None, "tarball": None, "hops": (), "helpers": ()},
+            record=record,
+            yes=yes,
+            quiet=quiet,
+            check=check,
+            said=lambda survey: list(_said(survey, bool(chosen.get("purge")))),
+        ).roll()
 
 
-def intention(hosts: Sequence[HostSettings], purge: bool) -> str:
+def _said(survey: Survey, purge: bool) -> Iterator[str]:
     """What a rollback does and does not do, in plain words."""
-    lines = [
-        f"roll back, one host after the other: {', '.join(host.name for host in hosts)}",
-        "  this is the boot path only: the marker is removed and the node is restarted into its base release",
-        "  every connection of a node drops as it restarts",
-        "  nothing else is brought back: state of running processes, and data that callbacks of the hop changed",
-    ]
+    yield "this is the boot path only: the marker is removed and the node is restarted into its base release"
+    yield "every connection of a node drops as it restarts"
+    yield "nothing else is brought back: state of running processes, and data that callbacks of the hop changed"
+    for row in survey.rows:
+        backup = row["facts"].get("rollback_backup") or row["facts"].get("backup")
+        if backup:
+            yield f"data of before would be brought back on {row['host']} by inv restore --backup {backup['name']}"
+        elif row["facts"]:
+            yield f"data of before can't be brought back on {row['host']}: there is no whole backup"
     if purge:
-        lines.append("  the deployed tree is removed too (--purge)")
-    return "\n".join(lines)
+        yield "the deployed tree is removed too (--purge)"

@@ -6,16 +6,20 @@ from typing import Any
 from invoke.context import Context
 
 from relup_remote.commands import options
-from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
+from relup_remote.commands.rolling import Rolling, Wishes, taken_up
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
-from relup_remote.inventory import HostSettings
-from relup_remote.rollout import missed
+from relup_remote.rollout import ledger, missed
+from relup_remote.rollout.plan import Gates, Plan, differences, helper_identities, identities
+from relup_remote.rollout.roll import Work
 from relup_remote.rollout.tarball import Tarball
-from relup_remote.rollout.upgrade import upgrade as roll_out
 from relup_remote.summary.text import size
+from relup_remote.usage import UsageError
+
+BACKUP_AGE = 24 * 3600
+"""Seconds that the newest backup may be old, unless the operator says otherwise."""
 
 AFTER_FAILURE = {
     "stop": "the node is left up, as far as the hop got",
@@ -72,26 +76,63 @@ def stage(
 def upgrade(
     _context: Context,
     tarball: str = "",
+    check: bool = False,
+    yes: bool = False,
+    waves: str = "",
+    parallel: str = "",
+    order: str = "",
+    max_failures: str = "",
+    allow_missing: bool = False,
+    gates: str = "",
+    min_connections: str = "",
+    soak: str = "",
+    gate_command: str = "",
+    gate_timeout: str = "",
+    backup_age: str = "",
+    no_backup: bool = False,
+    resume: str = "",
     force: bool = False,
     kill_lingering: bool = False,
-    on_failure: str = "stop",
-    yes: bool = False,
+    on_failure: str = "",
     catalogue: str = "",
     hop_timeout: str = "",
     step_timeout: str = "",
     call_timeout: str = "",
     boot_timeout: str = "",
+    events: bool = False,
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Upgrade nodes while they run, one host after the other, stopping at the first that is not done."""
-    with Invocation("upgrade", host, inventory, json, quiet) as call:
+    """Upgrade nodes while they run: in waves, a canary first, with gates between them, up to the first surprise."""
+    with Invocation("upgrade", host, inventory, json, quiet, events) as call:
+        wishes = Wishes(
+            waves,
+            parallel,
+            order,
+            max_failures,
+            allow_missing,
+            gates,
+            min_connections,
+            soak,
+            gate_command,
+            gate_timeout,
+        )
+        wishes.check()
+        record = ledger.open_run(options.value_or(resume, ledger.LAST)) if resume else None
+        before = taken_up(record, "upgrade") if record else None
+        if record:
+            call.take_up(record)
         chosen = {
-            "force": force,
-            "kill_lingering": kill_lingering,
-            "on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE),
+            "backup_age": BACKUP_AGE,
+            "on_failure": "stop",
+            **(before.options if before else {}),
+            **({"force": True} if force else {}),
+            **({"kill_lingering": True} if kill_lingering else {}),
+            **({"on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE)} if on_failure else {}),
+            **({"backup_age": options.duration("backup_age", backup_age, 0)} if backup_age else {}),
+            **({"backup_age": 0} if no_backup else {}),
             **options.numbers(
                 hop_timeout=hop_timeout,
                 step_timeout=step_timeout,
@@ -99,29 +140,67 @@ def upgrade(
                 boot_timeout=boot_timeout,
             ),
         }
-        path = options.required("tarball", tarball)
+        path = tarball or (str(before.tarball["path"]) if before and before.tarball else "")
         hops = _catalogue(call, catalogue)
-        release = call.tarball(path)
+        release = call.tarball(options.required("tarball", path))
         if release:
             parts = _parts(release, hops, chosen)
-            confirm(intention(call.hosts, release, parts["hops"], chosen), "upgrade these hosts?", yes=yes, quiet=quiet)
-            rows = roll_out(call.runner, call.hosts, call.order(**parts), release)
-            call.show(missed.told(rows, hops.malformed), hops=True)
+            named = _named(release, parts)
+            if before:
+                _refuse_differences(before, named)
+            Rolling(
+                call=call,
+                work=Work(call.order(**parts), release),
+                look="plan",
+                gates=Gates(),
+                wishes=wishes,
+                parts=named,
+                record=record,
+                yes=yes,
+                quiet=quiet,
+                check=check,
+                said=lambda _survey: _said(release, parts["hops"], chosen),
+                told=lambda rows: missed.told(rows, hops.malformed),
+            ).roll()
 
 
-def intention(hosts: Sequence[HostSettings], release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> str:
+def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list[str]:
     """What an upgrade is going to do, in plain words."""
     lines = [
-        f"upgrade to {release.version or 'an unknown version'} from {release.path.name} ({size(release.bytes)})",
-        f"  hosts, one after the other up to the first that is not done: {', '.join(host.name for host in hosts)}",
-        f"  hops to it: {', '.join(f'{hop.from_vsn} -> {hop.target} ({hop.file})' for hop in hops) or 'none'}",
-        f"  if a hop fails where it can no longer be undone: {AFTER_FAILURE[chosen['on_failure']]}",
+        f"tarball: {release.path.name}, {size(release.bytes)}, SHA-256 {release.sha256}",
+        f"hops to it: {', '.join(f'{hop.from_vsn} -> {hop.target} ({hop.file})' for hop in hops) or 'none'}",
+        f"if a hop fails where it can no longer be undone: {AFTER_FAILURE[chosen['on_failure']]}",
     ]
-    if chosen["force"]:
-        lines.append("  patches folders that are not empty do not keep it from going on (--force)")
-    if chosen["kill_lingering"]:
-        lines.append("  processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
-    return "\n".join(lines)
+    if not chosen["backup_age"]:
+        lines.append("no backup is asked for (--no-backup)")
+    if chosen.get("force"):
+        lines.append("patches folders that are not empty do not keep it from going on (--force)")
+    if chosen.get("kill_lingering"):
+        lines.append("processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
+    return lines
+
+
+def _named(release: Tarball, parts: dict[str, Any]) -> dict[str, Any]:
+    """What the plan of a run says of what it brings to the hosts."""
+    return {
+        "target": release.version,
+        "tarball": {
+            "path": str(release.path.absolute()),
+            "name": release.path.name,
+            "bytes": release.bytes,
+            "sha256": release.sha256,
+            "version": release.version,
+        },
+        "hops": identities(parts["hops"]),
+        "helpers": helper_identities(parts["helpers"]),
+    }
+
+
+def _refuse_differences(before: Plan, named: dict[str, Any]) -> None:
+    """Raises `UsageError` (``run_differs``) where a run would go on with something else than it began with."""
+    found = differences(before, named["tarball"]["sha256"], named["hops"], named["helpers"])
+    if found:
+        raise UsageError("run_differs", f"{before.run} began otherwise: {'; '.join(found)}")
 
 
 def _catalogue(call: Invocation, given: str) -> Catalogue:

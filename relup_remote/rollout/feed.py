@@ -6,7 +6,7 @@ An event is a flat dictionary with ``event``, ``at`` (milliseconds since the epo
 event            with
 ===============  ============================================================================================
 a core's own     see `relup_remote.core.protocol`; and ``host``
-``run``          ``status`` (begin, resume), ``run``, ``command``, ``operator``, ``target``
+``run``          ``status`` (begin, resume), ``run``, ``command``, ``operator``, ``target``, ``plan`` as it holds now
 ``phase``        ``phase`` (survey, lock, stage, waves, cleanup), ``hosts``
 ``host``         ``host``, ``phase``, ``status`` (start, end); at the end ``row``
 ``wave``         ``wave`` (from 1), ``waves``, ``status`` (start, done, stopped), ``hosts``
@@ -37,6 +37,11 @@ class Feed:
         self._listeners = list(listeners)
         self._lock = threading.Lock()
         self.broken: OSError | None = None
+
+    def add(self, listener: Listener) -> None:
+        """Have ``listener`` hear what is told from now on."""
+        with self._lock:
+            self._listeners.append(listener)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Tell of something."""

@@ -16,7 +16,7 @@ by the death of the controller     the same                   the same
 =================================  =========================  ==========================================
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relup_remote.inventory import HostSettings
@@ -46,8 +46,8 @@ class Work:
 class Rollout:
     """A run of a plan; ``hosts`` are the settings of the plan's hosts.
 
-    ``rows`` are those of hosts on which nothing is left to do or that failed in the survey, ``record`` is the run as it
-    was left, where it is taken up again.
+    ``rows`` are those of hosts on which nothing is left to do or that failed in the survey; of the latter those of
+    ``left_out`` do not count as failures. ``record`` is the run as it was left, where it is taken up again.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Rollout:
         feed: Feed,
         stop: Stop,
         rows: Iterable[Row],
+        left_out: Collection[str] = (),
         record: Record | None = None,
     ) -> None:
         self._plan = plan
@@ -67,8 +68,9 @@ class Rollout:
         self._runner = runner
         self._feed = feed
         self._stop = stop
-        self._rows: dict[str, Row] = {**_done_before(record), **{row["host"]: row for row in rows}}
-        self._failures = sum(not lets_others_go_on(row) for row in self._rows.values())
+        self._rows: dict[str, Row] = {**done_before(record), **{row["host"]: row for row in rows}}
+        bad = [name for name, row in self._rows.items() if not lets_others_go_on(row)]
+        self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
         self._in_hand: set[str] = set()
         self._locked: list[str] = []
@@ -231,7 +233,7 @@ class Rollout:
         return [self._rows.get(name) or skipped(name, reason) for name in self._names()]
 
 
-def _done_before(record: Record | None) -> dict[str, Row]:
+def done_before(record: Record | None) -> dict[str, Row]:
     """The rows of the hosts that an earlier controller has finished."""
     events = record.events if record else []
     ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}

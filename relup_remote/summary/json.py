@@ -34,3 +34,8 @@ def usage_document(command: str, error: UsageError) -> dict[str, Any]:
 def text(document: Mapping[str, Any]) -> str:
     """The document as it is printed."""
     return json.dumps(document, indent=2)
+
+
+def line(document: Mapping[str, Any]) -> str:
+    """The document, or an event, on one line."""
+    return json.dumps(document, separators=(",", ":"), default=str)

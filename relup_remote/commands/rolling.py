@@ -1,0 +1,240 @@
+"""What `upgrade` and `rollback` share: from the operator's wishes to a run, and what is said at its end."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relup_remote import version
+from relup_remote.commands import options
+from relup_remote.commands.asking import confirm
+from relup_remote.commands.invocation import Invocation
+from relup_remote.rollout import waves
+from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
+from relup_remote.rollout.feed import now
+from relup_remote.rollout.identity import operator
+from relup_remote.rollout.ledger import Ledger, Record
+from relup_remote.rollout.plan import GATES, Gates, Member, Plan
+from relup_remote.rollout.request import request
+from relup_remote.rollout.roll import Rollout, Work, done_before
+from relup_remote.rollout.rows import Row, lets_others_go_on, skipped
+from relup_remote.rollout.run import Job
+from relup_remote.rollout.stop import Stop
+from relup_remote.rollout.survey import Survey, is_done, look
+from relup_remote.summary.plan import intention
+from relup_remote.usage import Declined, UsageError
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How the operator wants a run to go, as given: an empty text is the default, or what the run began with."""
+
+    waves: str = ""
+    parallel: str = ""
+    order: str = ""
+    max_failures: str = ""
+    allow_missing: bool = False
+    gates: str = ""
+    min_connections: str = ""
+    soak: str = ""
+    gate_command: str = ""
+    gate_timeout: str = ""
+
+    def check(self) -> None:
+        """Raises `UsageError` (``bad_option``) for the first that can't be."""
+        self.plan_parts(Gates(), 1)
+        waves.sizes(self.waves or waves.CANARY_FIRST)
+        options.choice("order", self.order or "inventory", tuple(waves.ORDERS))
+
+    def plan_parts(self, gates: Gates, hosts: int) -> dict[str, Any]:
+        """The parts of a plan that were wished for; of the gates, what was not is as ``gates`` has it."""
+        parts: dict[str, Any] = {"gates": self._gates(gates)}
+        if self.parallel:
+            parts.update(options.numbers(parallel=self.parallel))
+        if self.max_failures:
+            parts["max_failures"] = waves.amount("max-failures", self.max_failures).of(hosts, up=False)
+        if self.allow_missing:
+            parts["allow_missing"] = True
+        return parts
+
+    def _gates(self, gates: Gates) -> Gates:
+        changes: dict[str, Any] = {}
+        if self.gates:
+            changes = {name: name in _gate_names(self.gates) for name in GATES}
+            changes["connections"] = (gates.connections or Gates.connections) if changes["connections"] else None
+        if self.min_connections:
+            share = waves.amount("min-connections", self.min_connections.rstrip("%") + "%").number
+            changes["connections"] = share
+        if self.soak:
+            changes["soak"] = options.duration("soak", self.soak, 0)
+        if self.gate_command:
+            changes["command"] = self.gate_command
+        if self.gate_timeout:
+            changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
+        return dataclasses.replace(gates, **changes)
+
+
+def _gate_names(text: str) -> Sequence[str]:
+    if text == "none":
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        options.choice("gates", name, GATES)
+    return names
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """A run that is asked for: its ``work``, the command that looks at a host first, and what the operator wants.
+
+    ``record`` is the run where it was left, if it is taken up again; ``said`` adds lines to what is shown before it is
+    asked; ``told`` changes rows before they are shown.
+    """
+
+    call: Invocation
+    work: Work
+    look: str
+    gates: Gates
+    wishes: Wishes
+    parts: Mapping[str, Any]
+    record: Record | None = None
+    yes: bool = False
+    quiet: bool = False
+    check: bool = False
+    said: Callable[[Survey], Sequence[str]] = lambda survey: ()
+    told: Callable[[Sequence[Row]], Sequence[Row]] = list
+
+    def roll(self) -> None:
+        """Look, show the plan, ask, and do it. Raises `UsageError`."""
+        before = Plan.from_json(self.record.request) if self.record else None
+        survey = self._survey()
+        plan = self._plan_again(before) if before else self._plan(survey)
+        refusal = _refusal(plan, survey)
+        self.call.clear()
+        text = intention(plan, survey, self.said(survey))
+        if refusal:
+            self.call.note(text)
+            self._show([_not_begun(row, refusal) for row in survey.rows], refusal)
+        elif self.check:
+            self.call.show(self.told(survey.rows), lambda _rows: text, more={"rollout": {"plan": plan.to_json()}})
+        else:
+            confirm(text, f"{plan.command} these hosts?", yes=self.yes, quiet=self.quiet)
+            self._run(plan, survey)
+
+    def _survey(self) -> Survey:
+        done = done_before(self.record)
+        order = dataclasses.replace(self.work.order, command=self.look)
+        jobs = [Job(host, request(order, host)) for host in self.call.hosts if host.name not in done]
+        self.call.feed.tell("phase", phase="survey", hosts=[job.host.name for job in jobs])
+        patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
+        try:
+            return look(self.call.runner, jobs, Stop(), patience)
+        except KeyboardInterrupt:
+            raise Declined from None
+
+    def _plan(self, survey: Survey) -> Plan:
+        hosts = {host.name: host for host in self.call.hosts}
+        roles = {row["host"]: hosts[row["host"]].role or row["facts"].get("role") for row in survey.rows}
+        names = waves.ordered(list(hosts), roles, self.wishes.order or "replicants-first")
+        to_do = [name for name in names if name not in {*survey.done, *survey.failed}]
+        split = waves.split(to_do, waves.sizes(self.wishes.waves or waves.CANARY_FIRST))
+        return Plan(
+            run=self.call.run,
+            command=self.call.command,
+            operator=operator(),
+            started_at=now(),
+            version=version.installed(),
+            inventory=str(self.call.inventory_path.absolute()),
+            selection=self.call.selection,
+            hosts=tuple(_member(survey.row(name), hosts[name].address, roles[name]) for name in names),
+            waves=tuple(map(tuple, split)),
+            nodes=tuple(survey.nodes),
+            options=self.work.order.options,
+            **self.parts,
+            **self.wishes.plan_parts(self.gates, len(hosts)),
+        )
+
+    def _plan_again(self, before: Plan) -> Plan:
+        parts = self.wishes.plan_parts(before.gates, len(before.hosts))
+        return dataclasses.replace(before, options=self.work.order.options, **parts)
+
+    def _run(self, plan: Plan, survey: Survey) -> None:
+        feed = self.call.feed
+        hosts = {host.name: host for host in self.call.hosts}
+        rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
+        with (
+            Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
+            Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
+        ):
+            feed.add(ledger)
+            status = "resume" if self.record else "begin"
+            about = {"command": plan.command, "operator": operator(), "target": plan.target}
+            feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
+            for row in survey.rows:
+                feed.tell("host", host=row["host"], phase="survey", status="end", row=row)
+                if row["facts"].get("connections") is not None:
+                    feed.tell("connections", host=row["host"], count=row["facts"]["connections"])
+            left_out = survey.missing if plan.allow_missing else ()
+            rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
+            found, ending = rollout.run()
+        self._show(found, ending)
+
+    def _show(self, rows: Sequence[Row], ending: Ending) -> None:
+        self.call.clear()
+        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run))
+
+
+def _member(row: Row, address: str, role: str | None) -> Member:
+    facts = row["facts"]
+    return Member(
+        host=row["host"],
+        address=address,
+        node=row["node"],
+        role=role,
+        from_vsn=row["from"],
+        connections=facts.get("connections"),
+        bytes=facts.get("to_send"),
+        done=is_done(row),
+    )
+
+
+def _refusal(plan: Plan, survey: Survey) -> Ending | None:
+    """Why the run can't begin."""
+    if not plan.allow_missing and (survey.missing or survey.stopped):
+        lost = [f"{host} can't be reached or has no node that runs" for host in survey.missing]
+        lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
+        return _refused("cluster_not_whole", "; ".join(lost))
+    failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
+    if len(failed) > plan.max_failures:
+        return _refused("too_many_failures", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")
+    return None
+
+
+def _refused(err_type: str, reason: str) -> Ending:
+    return Ending("refused", err_type, reason, ROLLOUT_ERRORS[err_type].hint)
+
+
+def _not_begun(row: Row, refusal: Ending) -> Row:
+    return skipped(row["host"], f"nothing was begun: {refusal.reason}") if row["outcome"] in ("ready", "ok") else row
+
+
+def _after(ending: Ending, run: str) -> str:
+    """What is said below the table of a run."""
+    if ending.outcome == "done":
+        return f"run {run}: done; inv report {run} tells of it"
+    assert ending.err_type is not None
+    hint = ROLLOUT_ERRORS[ending.err_type].hint
+    if ending.outcome == "refused":
+        return f"nothing was begun, {ending.err_type}: {ending.reason}\n  what to do: {hint}"
+    return f"run {run}: {ending.outcome}, {ending.err_type}: {ending.reason}\n  what to do: {hint}\n  {ending.next}"
+
+
+def taken_up(record: Record, command: str) -> Plan:
+    """The plan of a run that is taken up again. Raises `UsageError` (``run_is_over``, ``bad_option``)."""
+    plan = Plan.from_json(record.request)
+    if plan.command != command:
+        raise UsageError("bad_option", f"--resume: {record.run} is a run of {plan.command}")
+    is_over = record.end is not None and record.end["outcome"] == "done"
+    if is_over and all(map(lets_others_go_on, record.rows.values())):
+        raise UsageError("run_is_over", f"nothing is left to do in {record.run}")
+    return plan

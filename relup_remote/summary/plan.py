@@ -1,0 +1,80 @@
+"""A run before it begins, for the operator who is asked whether it may."""
+
+from collections.abc import Iterator, Sequence
+
+from relup_remote.rollout.plan import Member, Plan
+from relup_remote.rollout.rows import succeeded
+from relup_remote.rollout.survey import Survey, is_done
+from relup_remote.summary.tables import table
+from relup_remote.summary.text import size
+
+
+def intention(plan: Plan, survey: Survey, said: Sequence[str] = ()) -> str:
+    """What a run is going to do, in plain words; ``said`` is what only its command knows of it."""
+    to = f" to {plan.target}" if plan.target else ""
+    hosts = "1 host" if len(plan.hosts) == 1 else f"{len(plan.hosts)} hosts"
+    lines = [f"{plan.command}{to}: {hosts}, run {plan.run}", "", _hosts(plan, survey), ""]
+    return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(survey)))])
+
+
+def _hosts(plan: Plan, survey: Survey) -> str:
+    headers = ["wave", "host", "node", "role", "from", "connections", "to send", "backup", "now"]
+    waves = {host: number for number, wave in enumerate(plan.waves, 1) for host in wave}
+    found = {row["host"]: row for row in survey.rows}
+    lines = []
+    for member in plan.hosts:
+        row = found.get(member.host)
+        backup = (row["facts"].get("backup") or {}).get("name") if row else None
+        sent = None if member.bytes is None else size(member.bytes)
+        state = "done before" if row is None or is_done(row) else "ready" if succeeded(row) else _error(row["error"])
+        wave = "-" if state == "done before" else waves.get(member.host, "-")
+        lines.append(
+            [wave, member.host, member.node, member.role, member.from_vsn, member.connections, sent, backup, state]
+        )
+    return table(headers, sorted(lines, key=lambda line: line[0] if isinstance(line[0], int) else 0))
+
+
+def _error(error: dict[str, object]) -> str:
+    return str(error["err_type"])
+
+
+def _course(plan: Plan) -> Iterator[str]:
+    at_once = "one by one" if plan.parallel == 1 else f"{plan.parallel} at once"
+    if plan.waves:
+        yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
+    yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
+    failures = f"more than {plan.max_failures} hosts fail" if plan.max_failures else "a host fails"
+    yield f"it stops at the first gate that stays closed for {plan.gates.timeout} s, and where {failures}"
+    if plan.allow_missing:
+        yield "hosts that can't be reached are left out, and nodes that are down do not matter (--allow-missing)"
+
+
+def _wave(plan: Plan, wave: Sequence[str]) -> str:
+    members: list[Member] = [plan.member(host) for host in wave]
+    names = [member.host for member in members]
+    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:6])} … {names[-1]} ({len(names)} hosts)"
+
+
+def _gates(plan: Plan) -> Iterator[str]:
+    gates = plan.gates
+    if gates.verify:
+        yield "verify"
+    if gates.cluster:
+        yield f"all {len(plan.nodes)} nodes of the cluster seen" if plan.nodes else "all nodes of the cluster seen"
+    if gates.connections is not None:
+        yield f"{gates.connections} % of connections still there"
+    if gates.postcheck:
+        yield "post-checks"
+    if gates.soak:
+        yield f"{gates.soak} s of soaking"
+    if gates.command:
+        yield f"`{gates.command}`"
+
+
+def _beside(survey: Survey) -> Iterator[str]:
+    mine = {row["node"] for row in survey.rows}
+    others = [node for node in survey.nodes if node not in mine]
+    if others and len(mine) > 1:
+        yield f"nodes of the cluster that are not part of it: {', '.join(others)}"
+    if survey.stopped:
+        yield f"nodes of the cluster that are down: {', '.join(survey.stopped)}"

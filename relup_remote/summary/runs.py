@@ -1,0 +1,47 @@
+"""The ledger as a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relup_remote.rollout.ledger import Record
+from relup_remote.rollout.rows import lets_others_go_on
+from relup_remote.summary.tables import table
+from relup_remote.summary.text import moment
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """A run in a few facts. ``outcome`` is that of its end, ``under way``, or ``left`` where its controller died."""
+    end = record.end
+    rows = record.rows.values()
+    applied = {event["host"] for event in record.events if event.get("phase") == "apply" and "row" in event}
+    return {
+        "run": record.run,
+        "command": record.request["command"],
+        "operator": record.request["operator"],
+        "started_at": record.request["started_at"],
+        "ended_at": end["at"] if end else None,
+        "target": record.request["target"],
+        "hosts": len(record.request["hosts"]),
+        "done": sum(row["host"] in applied and lets_others_go_on(row) for row in rows),
+        "outcome": end["outcome"] if end else "under way" if record.is_under_way else "left",
+        "reason": end["reason"] if end else None,
+    }
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A line a run."""
+    headers = ["run", "began (UTC)", "command", "target", "operator", "hosts", "outcome", "why"]
+    lines = [
+        [
+            run["run"],
+            moment(run["started_at"]),
+            run["command"],
+            run["target"],
+            run["operator"],
+            f"{run['done']} of {run['hosts']}",
+            run["outcome"],
+            run["reason"],
+        ]
+        for run in runs
+    ]
+    return table(headers, lines)
