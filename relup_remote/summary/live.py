@@ -27,7 +27,7 @@ WITH_BAR = 72
 WITH_NODE = 100
 """Columns of a terminal from which on the bar, and the node, have room."""
 
-STYLES = {"failed": "red", "refused": "yellow", "skipped": "dim"}
+STYLES = {"failed": "red", "refused": "yellow", "skipped": "dim", "waiting": "dim"}
 
 
 @contextmanager
@@ -85,10 +85,11 @@ def frame(state: State, now: int, width: int, height: int) -> RenderableType:
     top = list(_top(state, now))
     hosts = list(state.hosts.values())
     # The line with the column names, and the one on which the cursor stands.
-    shown = chosen(hosts, max(1, height - len(top) - 2))
+    room = max(1, height - len(top) - 2)
+    shown = chosen(hosts, room)
     parts: list[RenderableType] = [*top, _table(shown, now, width)]
     hidden = [host for host in hosts if host not in shown]
-    if hidden:
+    if hidden and room > 1:
         parts.append(_line(f"and {len(hidden)} more: {_counts(hidden)}", "dim"))
     return Group(*parts)
 
@@ -96,7 +97,7 @@ def frame(state: State, now: int, width: int, height: int) -> RenderableType:
 def chosen(hosts: Sequence[HostState], room: int) -> list[HostState]:
     """The hosts that are shown if there is room for so many lines: those in hand first, then those that failed.
 
-    They stay in their order. Where not all are shown, a line is left for the count of the others.
+    They stay in their order. Where not all are shown, a line is left for the count of the others, if there is one.
     """
     if len(hosts) <= room:
         return list(hosts)
@@ -105,11 +106,11 @@ def chosen(hosts: Sequence[HostState], room: int) -> list[HostState]:
 
 
 def _rank(host: HostState) -> int:
-    return 0 if host.is_in_hand else 1 if host.has_failed else 3 if host.outcome else 2
+    return 0 if host.is_in_hand else 1 if host.has_failed else 2 if host.is_waiting else 3
 
 
 def _counts(hosts: Sequence[HostState]) -> str:
-    counts = Counter(host.outcome or ("in hand" if host.is_in_hand else "waiting") for host in hosts)
+    counts = Counter("in hand" if host.is_in_hand else _standing(host) for host in hosts)
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
@@ -173,12 +174,17 @@ def _words(work: Work) -> str:
 def _outcome(host: HostState) -> Text:
     if host.is_in_hand:
         return Text("")
-    return Text(host.outcome or "waiting", style=STYLES.get(host.outcome, "green" if host.outcome else "dim"))
+    said = _standing(host)
+    return Text(said, style=STYLES.get(said, "green"))
+
+
+def _standing(host: HostState) -> str:
+    return "waiting" if host.is_waiting else host.outcome
 
 
 def _time(host: HostState, now: int) -> str:
     spent = host.seconds(now)
-    return "" if spent is None else _lasting(spent) if host.is_in_hand else seconds(spent)
+    return "" if spent is None or host.is_waiting else _lasting(spent) if host.is_in_hand else seconds(spent)
 
 
 def _lasting(value: float) -> str:

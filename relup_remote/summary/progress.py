@@ -47,11 +47,11 @@ class Lines:
         return ""
 
     def _waiting(self, event: Event) -> str:
-        said = f"gate {event['gate']} waits: {event.get('message') or 'not open yet'}"
-        is_news, self._waits_for = said != self._waits_for, said
-        if self._is_time("", event["gate"], event["at"], INTERVAL_MS if is_news else WAIT_MS):
-            return said
-        return ""
+        line = f"gate {event['gate']} waits: {event.get('message') or 'not open yet'}"
+        if not self._is_time("", event["gate"], event["at"], WAIT_MS if line == self._waits_for else INTERVAL_MS):
+            return ""
+        self._waits_for = line
+        return line
 
     def _is_time(self, host: str, what: str, at: int, interval: int) -> bool:
         """Whether the last line on something is some time ago; what is quick has none."""

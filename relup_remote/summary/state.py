@@ -32,7 +32,10 @@ class Work:
 
 @dataclass
 class HostState:
-    """One host. ``began`` and ``ended`` are the moments (ms) of what it does, or did last; ``phase`` is the run's."""
+    """One host. ``began`` and ``ended`` are the moments (ms) of what it does, or did last; ``phase`` is the run's.
+
+    It waits from the beginning of a phase until its turn.
+    """
 
     name: str
     node: str = ""
@@ -41,6 +44,7 @@ class HostState:
     step: str = ""
     work: Work | None = None
     outcome: str = ""
+    is_waiting: bool = False
     is_in_hand: bool = False
     began: int | None = None
     ended: int | None = None
@@ -88,7 +92,7 @@ class State:
             case "phase":
                 self.phase = event["phase"]
                 for host in event.get("hosts", ()):
-                    self._host(host)
+                    self._host(host).is_waiting = True
             case "wave":
                 self._wave(event)
             case "gate":
@@ -118,7 +122,7 @@ class State:
 
     def _turn(self, event: dict[str, Any]) -> None:
         host = self._host(event["host"])
-        host.step, host.work = "", None
+        host.step, host.work, host.is_waiting = "", None, False
         if event["status"] == "start":
             host.phase, host.is_in_hand = event["phase"], True
             host.began, host.ended = event["at"], None
@@ -132,7 +136,7 @@ class State:
 
     def _core(self, host: HostState, event: dict[str, Any]) -> None:
         if host.began is None:
-            host.is_in_hand, host.began = True, event["at"]
+            host.is_waiting, host.is_in_hand, host.began = False, True, event["at"]
         match event["event"]:
             case "step":
                 is_running = event["status"] == "start"

@@ -1,0 +1,126 @@
+"""What is told of a run where there is no terminal to draw on: lines for people, events for programs."""
+
+import io
+import json
+import os
+import pty
+from pathlib import Path
+
+import pytest
+
+from relup_remote.rollout.feed import Feed
+from relup_remote.summary.lines import EventLines
+from relup_remote.summary.live import LiveTable
+from relup_remote.summary.progress import Lines
+from relup_remote.summary.screen import Silent, listener
+from tests.unit.feeds import Story
+
+
+def test_a_run_in_lines() -> None:
+    out = io.StringIO()
+    story = Story(Lines(out))
+    hosts = [f"n{number}" for number in range(1, 10)]
+    story.begin(hosts)
+    story.tell("wave", wave=1, waves=2, status="start", hosts=["n1"])
+    story.host("n1", "apply", "upgraded", milliseconds=4200)
+    for status in ("start", "wait", "open"):
+        story.tell("gate", wave=1, gate="verify", status=status, seconds=0.3)
+    story.tell("wave", wave=1, waves=2, status="done", hosts=["n1"])
+    story.tell("interrupt", count=1)
+    story.tell("interrupt", count=2)
+    story.host("n2", "apply", "failed", error={"err_type": "code_change_failed"})
+    story.tell("gate", wave=2, gate="command", status="closed", seconds=2, message="it ended with 1")
+    story.tell("run", status="resume", run="r1", command="upgrade", operator="alice@desk", target=None)
+    story.tell("note", message="of no host")
+    story.tell("end", outcome="stopped", reason="told in the summary", next="")
+    assert out.getvalue().splitlines() == [
+        "run r1: upgrade to 1.1",
+        "survey: 9 hosts",
+        "stage: 9 hosts",
+        "wave 1 of 2: n1",
+        "n1 upgraded 4.2 s",
+        "gate verify open 0.3 s",
+        "wave 1 of 2 done",
+        "interrupted: the hosts in hand are finished, nothing more starts; once more to leave at once",
+        "interrupted again: leaving",
+        "n2 failed, code_change_failed 1.0 s",
+        "gate command closed 2.0 s: it ended with 1",
+        "run r1 goes on: upgrade",
+        "of no host",
+    ]
+
+
+def test_a_gate_that_waits_says_so_when_it_has_something_new_and_now_and_then() -> None:
+    out = io.StringIO()
+    story = Story(Lines(out))
+    story.tell("gate", wave=1, gate="connections", status="start")
+    for second in range(40):
+        message = "n1 has 80 of 100" if second < 10 else "n1 has 85 of 100"
+        story.tell("gate", wave=1, gate="connections", status="wait", seconds=second, message=message)
+        story.later(1000)
+    assert out.getvalue().splitlines() == [
+        "gate connections waits: n1 has 80 of 100",
+        "gate connections waits: n1 has 85 of 100",
+        "gate connections waits: n1 has 85 of 100",
+    ]
+
+
+def test_events_are_a_line_of_json_each_and_the_document_is_the_last() -> None:
+    out = io.StringIO()
+    lines = EventLines(out)
+    story = Story(lines)
+    told = [story.tell("wave", wave=1, waves=1, status="start", hosts=["n1"]), story.tell("note", message="a\nb")]
+    lines.end({"command": "upgrade", "ok": True})
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [*told, {"command": "upgrade", "ok": True}]
+
+
+def test_a_reader_of_events_that_goes_away_keeps_nothing_from_going_on() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out:
+        lines = EventLines(out)
+        feed = Feed(lines)
+        feed.tell("note", message="x")
+        feed.tell("note", message="y")
+        lines.end({})
+    assert feed.broken is None
+
+
+@pytest.mark.parametrize(("term", "kind"), [("xterm-256color", LiveTable), ("dumb", Lines), ("", Lines)])
+def test_a_terminal_that_can_move_its_cursor_gets_a_table(
+    monkeypatch: pytest.MonkeyPatch, term: str, kind: type
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    operator, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as out:
+        with listener(out) as shown:
+            assert type(shown) is kind
+        with listener(out, live=False) as shown:
+            assert type(shown) is Lines
+        with listener(out, quiet=True) as shown:
+            assert type(shown) is Silent
+    os.close(operator)
+
+
+def test_what_is_no_terminal_gets_lines(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as out:
+        with listener(out) as shown:
+            shown({"event": "note", "at": 0, "host": "n1", "message": "restarts"})
+            shown.pause()
+        out.seek(0)
+        assert out.read() == "n1 restarts\n"
+
+
+def test_colours_are_left_out_where_they_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    for unwanted in (False, True):
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("NO_COLOR", "1") if unwanted else monkeypatch.delenv("NO_COLOR", raising=False)
+        operator, terminal = pty.openpty()
+        with os.fdopen(terminal, "w") as out, listener(out) as shown:
+            shown({"event": "interrupt", "at": 0, "count": 1})
+            shown({"event": "interrupt", "at": 0, "count": 1})
+        seen[unwanted] = os.read(operator, 1 << 16)
+        os.close(operator)
+    assert all(b"interrupted" in said for said in seen.values())
+    assert [b"\x1b[33m" in seen[unwanted] for unwanted in (False, True)] == [True, False]
