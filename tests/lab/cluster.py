@@ -56,16 +56,26 @@ class Ran:
         return dict(self.row(host)["error"])
 
 
-class Tool:
-    """Runs `relup` on an inventory, `--json` unless told otherwise; with a state directory of its own if given one."""
+PLAIN = {"upgrade": ("--no-backup", "--gates", "none"), "rollback": ("--gates", "none")}
+"""What tests of a node do without: the rollout around it has tests of its own."""
 
-    def __init__(self, inventory: Path, state: Path | None = None) -> None:
+
+class Tool:
+    """Runs `relup` on an inventory, `--json` unless told otherwise; with a state directory of its own if given one.
+
+    ``plain``: without gates and backup, unless an option speaks of gates; by default where the state is nobody's.
+    """
+
+    def __init__(self, inventory: Path, state: Path | None = None, plain: bool | None = None) -> None:
         self.inventory = inventory
+        self._plain = state is None if plain is None else plain
         self._environment = dict(os.environ) if state is None else {**os.environ, "XDG_STATE_HOME": str(state)}
 
     def words(self, command: str, *options: str, json: bool = True) -> list[str]:
         """The command line."""
         common = ["--inventory", str(self.inventory), *(["--json"] if json else [])]
+        if self._plain and "--gates" not in options:
+            common += PLAIN.get(command, ())
         return [sys.executable, "-m", "relup_remote", command, *common, *options]
 
     def run(self, command: str, *options: str, json: bool = True, timeout: float = 240) -> Ran:
