@@ -6,6 +6,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.options import meaning, placeholder
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
+from relup_remote.inventory import ansible
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -83,29 +85,71 @@ def inventory_page() -> str:
         (f"`{name}`", setting.metadata["kind"].label, _default(setting.default), setting.metadata["description"])
         for name, setting in inventory.SETTINGS.items()
     ]
+    variables = [(", ".join(f"`{name}`" for name in names), meaning) for names, meaning in ansible.MEANINGS]
     return f"""\
 # The inventory
 
 {NOTE}
-A YAML file; `inventory/example.yml` is one. It is checked whole before anything is contacted: unknown settings, wrong
-types, keys given twice and groups with unknown members are errors (exit status 2) that name the place.
+A YAML file of our own, or an Ansible inventory as it is. It is checked before anything is contacted: unknown settings,
+wrong types, keys given twice and groups with unknown members are errors (exit status 2) that name the place.
+
+It is the one named by `--inventory`, else by `{inventory.VARIABLE}`, else the first there is of `inventory/hosts.yml`
+and `inventory/lab.yml` in the working directory, the same in the checkout, and
+`~/.config/relup_remote/inventory.yml`; which of these is used is said on stderr.
+
+## Our own
+
+`inventory/example.yml` is one.
 
     defaults:                 # settings for all hosts
       user: emqx
       key: ~/.ssh/id_ed25519
-    hosts:                    # settings of one host come before the defaults
-      n1: {{address: 10.0.0.1, root_dir: /opt/emqx}}
-      n2: {{}}
+    hosts:                    # settings of one host
+      n1: {{address: 10.0.0.1, labels: {{rack: a}}}}
+      n2: {{address: 10.0.0.2}}
     groups:
-      cores: [n1, n2]
+      all: [n1, n2]
+      cores:                  # settings of a group
+        hosts: [n1, n2]
+        settings: {{role: core}}
 
-It is the one named by `--inventory`, else by `{inventory.VARIABLE}`, else the first there is of `inventory/hosts.yml`
-and `inventory/lab.yml` in the working directory, the same in the checkout, and
-`~/.config/relup_remote/inventory.yml`; which of these is used is said on stderr. Host keys are always verified;
-`~/.ssh/config` holds for what is not set here.
+A host's settings come before those of its groups, which come before the defaults. Groups come in no order: where two
+groups of a host set different things, that is an error unless the host has the setting itself. Each label counts as a
+setting of its own.
 
-`--host` takes a host, a group, a glob over both (`'n*'`) or a comma list of these, and may be repeated. Hosts are
-always taken in the order of the file, each once.
+## Ansible's
+
+`inventory/example.ini` is one. A folder, a file with the suffix `.ini` or none, and a YAML file with `all:` at the
+start of a line are taken for Ansible's. `ansible-inventory` reads them (`pip install 'relup_remote[ansible]'`, or any
+ansible-core on the PATH), with groups, children, ranges, and `group_vars` and `host_vars` beside the inventory. Nothing
+is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the variables of your environment.
+
+{_table(("variable", "what is taken of it"), variables)}
+
+- Every setting below may be given as a variable with `relup_` before its name: `relup_root_dir`, `relup_role`. These
+  come before Ansible's own; an unknown one is an error.
+- Passwords are not read, encrypted values are not opened and Jinja templates are not evaluated. A variable of
+  the table that has one, or a value that it can't have, is an error for who selects that host, and for no other.
+- Hosts with an `ansible_connection` other than SSH are left out.
+
+## Which hosts
+
+`--host` takes a host, a group, a glob over both (`'n*'`), a label (`label:rack=a`, `'label:rack=*'`), or a comma list
+of these, and may be repeated. Hosts are always taken in the order of the file, each once. What fits nothing, and a word
+that is a host and a group, are errors that say what there is.
+
+## Reaching them
+
+OpenSSH itself (`ssh -G`) says what `~/.ssh/config` has for a host: aliases, `ProxyJump` and `ProxyCommand`, several
+`IdentityFile`, `IdentitiesOnly`, `IdentityAgent`, `Include`, `Match`, `HostKeyAlias`. What is set here comes before it.
+Jump hosts are reached as `~/.ssh/config` has them; user and key of the inventory are the host's. Host keys are always
+verified, whatever `StrictHostKeyChecking` says.
+
+Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
+unless `IdentitiesOnly` is set. A server that hangs up after too many of them is connected to again for the rest.
+
+`--ask-password` asks once for the password of the SSH user, or the passphrase of the key, and `--ask-sudo-password` for
+the one that sudo wants on the hosts. Both need a terminal, are kept nowhere, and are the same for all hosts.
 
 ## Settings
 
@@ -220,7 +264,9 @@ def _usage(command: str, parameter: inspect.Parameter) -> str:
 
 
 def _default(value: object) -> str:
-    return "" if value in (None, "") else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    if value is MISSING or not value:
+        return ""
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -4,7 +4,8 @@ The inventory's validator and `docs/inventory.md` come from it.
 """
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,41 @@ def _role(value: Any, _base: Path) -> str:
     return str(value)
 
 
+def _labels(value: Any, base: Path) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError
+    for name, word in value.items():
+        # What parts labels on a command line.
+        if {",", "="} & {*_word(name, base), *_word(word, base)}:
+            raise ValueError
+    return dict(value)
+
+
+def _restart(value: Any, base: Path) -> str:
+    way, colon, unit = _word(value, base).partition(":")
+    if (way, colon) == ("service", ":") and re.fullmatch(r"[A-Za-z0-9:_.\\@-]+", unit) and not unit.startswith("-"):
+        return str(value)
+    if value not in ("auto", "wrapper"):
+        raise ValueError
+    return str(value)
+
+
+def _arguments(value: Any, _base: Path) -> tuple[str, ...]:
+    # A word without a dash would be taken for the host.
+    if not isinstance(value, str) or not value.startswith("-") or re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError
+    return tuple(shlex.split(value))
+
+
 WORD = Kind("text without spaces", _word)
 PORT = Kind("whole number from 1 to 65535", _port)
 SECONDS = Kind("seconds, more than 0", _seconds)
 LOCAL_PATH = Kind("path on this machine", _local_path)
 REMOTE_PATH = Kind("absolute path on the host", _remote_path)
 ROLE = Kind("`core` or `replicant`", _role)
+LABELS = Kind("mapping of words without commas and `=`", _labels)
+RESTART = Kind("`auto`, `wrapper` or `service:UNIT`", _restart)
+ARGUMENTS = Kind("options as on the command line of `ssh`, the first with its dash", _arguments)
 
 
 def _about(kind: Kind, description: str) -> dict[str, Any]:
@@ -88,6 +118,18 @@ class HostSettings:
     key: Path | None = field(
         default=None,
         metadata=_about(LOCAL_PATH, "private key, relative to the inventory's folder (ssh_config's and the agent's)"),
+    )
+    ssh_config: Path | None = field(
+        default=None,
+        metadata=_about(
+            LOCAL_PATH, "OpenSSH's configuration, relative to the inventory's folder (~/.ssh/config and the system's)"
+        ),
+    )
+    ssh_args: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            ARGUMENTS, "what comes before ssh_config, as `-J bastion` or `-o ProxyCommand=…`; about the connection only"
+        ),
     )
     known_hosts: Path | None = field(
         default=None,
@@ -123,7 +165,20 @@ class HostSettings:
             REMOTE_PATH, "where backups lie, each host's in a folder of its name (`relup_backups` in the root)"
         ),
     )
-    role: str | None = field(default=None, metadata=_about(ROLE, "what the node is in its cluster (not known)"))
+    role: str | None = field(
+        default=None, metadata=_about(ROLE, "what the node is in its cluster (what the node says itself)")
+    )
+    restart: str = field(
+        default="auto",
+        metadata=_about(
+            RESTART, "how a node is restarted: by its wrapper, by a service; `auto` is the service that runs it, if any"
+        ),
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        hash=False,
+        metadata=_about(LABELS, "for `--host label:NAME=VALUE`; those of defaults, groups and host are put together"),
+    )
 
 
 SETTINGS: dict[str, Field[Any]] = {setting.name: setting for setting in fields(HostSettings) if setting.metadata}

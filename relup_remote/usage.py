@@ -15,6 +15,13 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "No host or group of the inventory fits the selection.",
         "A host, a group, a glob over both, or a comma list of these is understood.",
     ),
+    "ambiguous_host": ErrorSpec(
+        "A word of the selection is both a host and a group.", "Rename one, or name the hosts one by one."
+    ),
+    "ansible_missing": ErrorSpec(
+        "The inventory is Ansible's, and `ansible-inventory` is not there to read it.",
+        "Install it: pip install 'relup_remote[ansible]', or ansible-core in any way that puts it on the PATH.",
+    ),
     "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one by --catalogue or RELUP_CATALOGUE."),
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."

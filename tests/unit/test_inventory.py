@@ -40,6 +40,70 @@ def test_settings_of_a_host_come_before_the_defaults(good: Inventory, tmp_path: 
     assert edge1 == HostSettings("edge1", "edge1", user="emqx", key=tmp_path / "keys" / "id", connect_timeout=3.0)
 
 
+LEVELS = """\
+defaults: {user: emqx, port: 1, role: core, labels: {rack: a, zone: x}}
+hosts:
+  n1: {port: 3, labels: {disk: fast}}
+  n2: {role: core}
+  n3:
+groups:
+  left: {hosts: [n1, n2], settings: {port: 2, labels: {rack: b}}}
+  right: {hosts: [n2, n1], settings: {port: 2, role: replicant}}
+  bare: {hosts: [n3]}
+"""
+
+
+def test_settings_of_groups_come_between_host_and_defaults(tmp_path: Path) -> None:
+    n1, n2, n3 = load(written(tmp_path, LEVELS)).hosts
+    assert [host.port for host in (n1, n2, n3)] == [3, 2, 1]
+    assert [host.role for host in (n1, n2, n3)] == ["replicant", "core", "core"]
+    assert {host.user for host in (n1, n2, n3)} == {"emqx"}
+    assert n1.labels == {"rack": "b", "zone": "x", "disk": "fast"}
+    assert n3.labels == {"rack": "a", "zone": "x"}
+
+
+def test_groups_may_disagree_on_what_the_host_says_itself(tmp_path: Path) -> None:
+    text = (
+        "hosts: {n1: {port: 3}}\ngroups: {g: {hosts: [n1], settings: {port: 1}}, h: {hosts: [n1], settings: {port: 2}}}"
+    )
+    assert load(written(tmp_path, text)).hosts[0].port == 3
+
+
+@pytest.mark.parametrize(
+    ("selectors", "meant"),
+    [
+        (["label:rack=a"], ["n3"]),
+        (["label:rack=*"], ["n1", "n2", "n3"]),
+        (["label:disk"], ["n1"]),
+        (["label:disk,n3"], ["n1", "n3"]),
+    ],
+)
+def test_hosts_are_meant_by_their_labels(tmp_path: Path, selectors: list[str], meant: list[str]) -> None:
+    assert [host.name for host in load(written(tmp_path, LEVELS)).select(selectors)] == meant
+
+
+def test_labels_that_fit_nothing_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"fits 'label:rack=c'.*; labels: disk=fast, rack=a, rack=b, zone=x"):
+        load(written(tmp_path, LEVELS)).select(["label:rack=c"])
+
+
+def test_a_group_without_hosts_is_an_error_for_who_means_it(tmp_path: Path) -> None:
+    inventory = load(written(tmp_path, "hosts: {n1: {}}\ngroups: {none: []}"))
+    assert inventory.select()
+    with pytest.raises(UsageError, match="the group 'none' has no hosts"):
+        inventory.select(["none"])
+
+
+def test_how_a_node_is_restarted_and_reached(tmp_path: Path) -> None:
+    text = (
+        "hosts: {n1: {restart: 'service:emqx@1.service', ssh_args: \"-J bastion -o 'A b'\", ssh_config: cfg}, n2: {}}"
+    )
+    n1, n2 = load(written(tmp_path, text)).hosts
+    assert (n1.restart, n1.ssh_args) == ("service:emqx@1.service", ("-J", "bastion", "-o", "A b"))
+    assert n1.ssh_config == tmp_path / "cfg"
+    assert (n2.restart, n2.ssh_args, n2.ssh_config) == ("auto", (), None)
+
+
 def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     inventory = load(written(tmp_path, "hosts: {n1: {key: ~/.ssh/id, known_hosts: ../known}}"))
@@ -81,6 +145,29 @@ def test_the_table_of_settings_is_the_dataclass() -> None:
         ("hosts: {n1: {}}\ngroups: {g: [n2]}", "groups.g", "there is no host 'n2'; did you mean 'n1'?"),
         ("hosts: {n1: {}}\ngroups: {g: [[n1]]}", "groups.g", "there is no host ['n1']"),
         ("hosts: {n1: {}}\ngroups: {g: n1}", "groups.g", "expected a list of hosts"),
+        ("hosts: {n1: {}}\ngroups: {g: {}}", "groups.g", "expected a list of hosts, found None"),
+        ("hosts: {n1: {}}\ngroups: {g: {host: [n1]}}", "groups.g", "unknown key 'host'; did you mean 'hosts'?"),
+        ("hosts: {n1: {}}\ngroups: {g: {hosts: [n1], settings: {prot: 1}}}", "groups.g.settings", "'prot'"),
+        (
+            "hosts: {n1: {}}\ngroups: {g: {hosts: [n1], settings: {port: 1}}, h: {hosts: [n1], settings: {port: 2}}}",
+            "groups.h.settings.port",
+            "n1 is in the group 'g' too, which sets something else",
+        ),
+        (
+            "hosts: {n1: {}}\ngroups: {g: {hosts: [n1], settings: {labels: {a: b}}},"
+            " h: {hosts: [n1], settings: {labels: {a: c}}}}",
+            "groups.h.settings.labels.a",
+            "n1 is in the group 'g' too",
+        ),
+        ("hosts: {n1: {labels: [a]}}", "hosts.n1.labels", "expected mapping of words"),
+        ("hosts: {n1: {labels: {a: 'b,c'}}}", "hosts.n1.labels", "expected mapping of words"),
+        ("hosts: {n1: {labels: {a: 1}}}", "hosts.n1.labels", "expected mapping of words"),
+        ("hosts: {n1: {labels: null}}", "hosts.n1.labels", "expected mapping of words"),
+        ("hosts: {n1: {restart: systemd}}", "hosts.n1.restart", "expected `auto`, `wrapper` or `service:UNIT`"),
+        ("hosts: {n1: {restart: 'service:'}}", "hosts.n1.restart", "expected `auto`"),
+        ("hosts: {n1: {restart: 'service:-x'}}", "hosts.n1.restart", "expected `auto`"),
+        ("hosts: {n1: {ssh_args: bastion}}", "hosts.n1.ssh_args", "expected options as on the command line of `ssh`"),
+        ('hosts: {n1: {ssh_args: "-o \'x"}}', "hosts.n1.ssh_args", "expected options"),
         ("hosts: {n1: {}}\ngroups: {n1: [n1]}", "groups.n1", "a host has this name too"),
         ("hosts:\n  n1: {}\n  n1: {}", "line 3", "'n1' is given twice"),
         ("hosts:\n  n1: {port: 1, port: 2}", "line 2", "'port' is given twice"),
@@ -102,8 +189,6 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, where:
 def test_a_file_that_can_not_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="can't be read: No such file"):
         load(tmp_path / "none.yml")
-    with pytest.raises(InventoryError, match="can't be read: Is a directory"):
-        load(tmp_path)
     (tmp_path / "latin.yml").write_bytes(b"hosts: {n1: {user: \xfc}}")
     with pytest.raises(InventoryError, match="is not UTF-8 text: byte 19"):
         load(tmp_path / "latin.yml")

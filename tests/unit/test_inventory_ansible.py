@@ -1,0 +1,219 @@
+"""Ansible's inventories, read by the real `ansible-inventory`: what is taken of them, and that nothing is run."""
+
+from pathlib import Path
+
+import pytest
+
+from relup_remote.inventory import Inventory, InventoryError, load
+from relup_remote.settings import SETTINGS
+from relup_remote.usage import UsageError
+
+INI = """\
+[cores]
+core[1:2].lan ansible_port=2222 relup_root_dir=/opt/emqx
+
+[edges]
+edge1 ansible_host=10.0.0.9 ansible_user=bob relup_labels="{'rack': 'a'}" ansible_python_interpreter=/opt/python3
+
+[emqx:children]
+edges
+cores
+
+[emqx:vars]
+ansible_user=alice
+ansible_become=yes
+ansible_ssh_private_key_file=keys/id
+ansible_ssh_common_args='-J "bastion"'
+ansible_python_interpreter=auto_silent
+"""
+YAML = """\
+all:
+  vars: {ansible_user: alice, relup_connect_timeout: 3}
+  children:
+    cores:
+      hosts: {"core[1:2].lan": {ansible_port: "2222"}}
+      vars: {ansible_become: true, ansible_become_user: emqx}
+    edges:
+      hosts:
+        edge1: {ansible_host: 10.0.0.9, ansible_become: false}
+"""
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def names(inventory: Inventory, *selectors: str) -> list[str]:
+    return [host.name for host in inventory.select(selectors)]
+
+
+@pytest.mark.parametrize("name", ["hosts.ini", "hosts"])
+def test_ini_with_groups_children_ranges_and_variables(tmp_path: Path, name: str) -> None:
+    inventory = load(written(tmp_path, name, INI))
+    edge, core1, core2 = inventory.hosts
+    assert [host.name for host in inventory.hosts] == ["edge1", "core1.lan", "core2.lan"]
+    assert (edge.address, edge.port, edge.user, edge.labels) == ("10.0.0.9", None, "bob", {"rack": "a"})
+    assert (core1.address, core1.port, core1.user, core1.root_dir) == ("core1.lan", 2222, "alice", "/opt/emqx")
+    assert {host.key for host in inventory.hosts} == {tmp_path / "keys" / "id"}
+    assert {host.become for host in inventory.hosts} == {"auto"}
+    assert (edge.python, core2.python) == ("/opt/python3", None)
+    assert core1.ssh_args == ("-J", "bastion")
+    assert names(inventory, "emqx") == names(inventory) == names(inventory, "all")
+    assert names(inventory, "cor*") == ["core1.lan", "core2.lan"]
+    assert names(inventory, "label:rack=a") == ["edge1"]
+
+
+def test_yaml_with_variables_in_all_its_places(tmp_path: Path) -> None:
+    path = written(tmp_path, "hosts.yml", YAML)
+    written(tmp_path, "group_vars/cores.yml", "relup_role: core\nrelup_restart: service:emqx\n")
+    written(tmp_path, "group_vars/edges/relup.yml", "relup_role: replicant\n")
+    written(tmp_path, "host_vars/core2.lan.yml", "relup_become: root\nansible_port: 22\n")
+    core1, core2, edge = load(path).hosts
+    assert [host.role for host in (core1, core2, edge)] == ["core", "core", "replicant"]
+    assert [host.become for host in (core1, core2, edge)] == ["emqx", "root", "never"]
+    assert [host.port for host in (core1, core2, edge)] == [2222, 22, None]
+    assert {host.connect_timeout for host in (core1, core2, edge)} == {3.0}
+    assert core1.restart == "service:emqx"
+
+
+def test_a_folder_of_inventories(tmp_path: Path) -> None:
+    written(tmp_path, "one", "[cores]\nn1\n")
+    written(tmp_path, "two.yml", "all: {children: {cores: {hosts: {n2: {}}}}}\n")
+    written(tmp_path, "group_vars/cores.yml", "relup_role: core\n")
+    inventory = load(tmp_path)
+    assert names(inventory, "cores") == ["n1", "n2"]
+    assert {host.role for host in inventory.hosts} == {"core"}
+
+
+def test_every_setting_can_be_a_variable(tmp_path: Path) -> None:
+    values = {"labels": "{a: b}", "port": 1, "role": "core", "restart": "wrapper", "ssh_args": "-J b"}
+    seconds = {"connect_timeout": 1, "command_timeout": 1, "keepalive": 1}
+    given = {name: {**values, **seconds}.get(name, "/x") for name in SETTINGS}
+    lines = "".join(f"        relup_{name}: {value}\n" for name, value in given.items())
+    [host] = load(written(tmp_path, "hosts.yml", f"all:\n  hosts:\n    n1:\n{lines}")).hosts
+    plain = {name: getattr(host, name) for name in SETTINGS if name not in ("labels", "ssh_args")}
+    assert {name: str(value) for name, value in plain.items()} == {
+        name: "1.0" if name in seconds else str(value)
+        for name, value in given.items()
+        if name not in ("labels", "ssh_args")
+    }
+    assert (host.labels, host.ssh_args) == ({"a": "b"}, ("-J", "b"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "where", "message"),
+    [
+        ('{ansible_host: "{{ x }}"}', "ansible_host", "is a Jinja template, which is not evaluated"),
+        ("{ansible_user: !vault x}", "ansible_user", "is encrypted by ansible-vault, which is not opened"),
+        ('{relup_labels: {a: "{% x %}"}}', "relup_labels.a", "is a Jinja template"),
+        ("{relup_rot_dir: /x}", "", "unknown variable 'relup_rot_dir'; did you mean 'relup_root_dir'?"),
+        ("{relup_root_dir: x}", "relup_root_dir", "expected absolute path on the host, found 'x'"),
+        ("{ansible_port: many}", "ansible_port", "expected whole number from 1 to 65535, found 'many'"),
+        ("{ansible_host: -oProxyCommand=x}", "ansible_host", "expected text without spaces"),
+        ("{ansible_become: true, ansible_become_method: su}", "ansible_become_method", "only sudo is known, not su"),
+        ("{ansible_ssh_common_args: bastion}", "ansible_ssh_common_args", "expected options as on the command line"),
+    ],
+)
+def test_a_host_that_can_not_be_used_is_an_error_for_who_means_it(
+    tmp_path: Path, variables: str, where: str, message: str
+) -> None:
+    inventory = load(written(tmp_path, "hosts.yml", f"all:\n  hosts:\n    bad: {variables}\n    good: {{}}\n"))
+    assert names(inventory, "good") == ["good"]
+    for selectors in ([], ["bad"], ["all"], ["*"]):
+        with pytest.raises(InventoryError) as caught:
+            inventory.select(selectors)
+        assert caught.value.where == ("hosts.bad." + where).rstrip(".")
+        assert message in caught.value.message
+
+
+def test_passwords_are_not_read_and_it_is_said(tmp_path: Path) -> None:
+    text = "n1 ansible_password=hunter2 ansible_become_pass=hunter3\n"
+    inventory = load(written(tmp_path, "hosts", text))
+    assert inventory.notes == (
+        f"{tmp_path}/hosts: not read: ansible_become_pass, ansible_password;"
+        " see --ask-password and --ask-sudo-password",
+    )
+    assert "hunter" not in repr(inventory)
+
+
+def test_what_is_not_reached_by_ssh_is_left_out(tmp_path: Path) -> None:
+    inventory = load(written(tmp_path, "hosts", "localhost ansible_connection=local\nn1 ansible_connection=ssh\n"))
+    assert names(inventory) == names(inventory, "all") == ["n1"]
+    with pytest.raises(UsageError, match="no host or group fits 'localhost'"):
+        inventory.select(["localhost"])
+
+
+def test_a_word_that_is_a_host_and_a_group_is_ambiguous(tmp_path: Path) -> None:
+    inventory = load(written(tmp_path, "hosts", "[emqx]\nn1\nn2\n[others]\nemqx\n"))
+    with pytest.raises(UsageError) as caught:
+        inventory.select(["emqx"])
+    assert caught.value.err_type == "ambiguous_host"
+
+
+def test_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = tmp_path / "ran"
+    program = f'#!/bin/sh\ntouch {ran}\necho \'{{"all": {{"hosts": ["n1"]}}}}\'\n'
+    plugin = f"open({str(ran)!r}, 'w').close()\n"
+    for folder in ("inventory_plugins", "vars_plugins"):
+        written(tmp_path, f"{folder}/evil.py", plugin)
+    settings = "[defaults]\ninventory_plugins = inventory_plugins\nvars_plugins = vars_plugins\n"
+    config = written(tmp_path, "ansible.cfg", settings + "[inventory]\nenable_plugins = evil, script\n")
+    monkeypatch.setenv("ANSIBLE_CONFIG", str(config))
+    monkeypatch.setenv("ANSIBLE_INVENTORY_ENABLED", "evil,script")
+    monkeypatch.setenv("ANSIBLE_VARS_PLUGINS", str(tmp_path / "vars_plugins"))
+    monkeypatch.chdir(tmp_path)
+    assert names(load(written(tmp_path, "hosts", "n1\n"))) == ["n1"]
+    for path in (
+        written(tmp_path, "dynamic", program),
+        written(tmp_path, "aws.yml", "plugin: evil\nall:\n"),
+        written(tmp_path, "folder/dynamic", program).parent,
+    ):
+        for file in (path, *path.glob("*")):
+            file.chmod(0o755)
+        with pytest.raises(InventoryError):
+            load(path)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("hosts", "[a\n", "ansible-inventory can't read it: "),
+        ("hosts", "n1 ansible_password=my secret\n", "ansible-inventory can't read it: "),
+        ("hosts.yml", "all: [n1]\n", "no hosts are given"),
+        ("hosts.yml", "all:\n  hosts: {\n", "ansible-inventory can't read it: "),
+        ("hosts", "", "no hosts are given"),
+        ("hosts", "localhost ansible_connection=local\n", "no hosts are given that are reached by SSH"),
+        ("hosts", "#!/bin/sh\n", "is a program"),
+    ],
+)
+def test_what_can_not_be_read_is_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        load(written(tmp_path, name, text))
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+def test_encrypted_files_of_variables_are_not_opened(tmp_path: Path) -> None:
+    written(tmp_path, "group_vars/all/vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n3039\n")
+    with pytest.raises(InventoryError, match="encrypted by ansible-vault, which is not opened"):
+        load(written(tmp_path, "hosts", "n1\n"))
+
+
+def test_without_ansible_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InventoryError) as caught:
+        load(written(tmp_path, "hosts.ini", "n1\n"))
+    assert caught.value.err_type == "ansible_missing"
+    assert "relup_remote[ansible]" in caught.value.hint
+
+
+def test_the_example_is_a_good_inventory() -> None:
+    example = load(Path(__file__).parents[2] / "inventory" / "example.ini")
+    assert names(example, "cores") == ["core1", "core2"]
+    assert [host.role for host in example.select(["emqx"])] == ["core", "core", "replicant"]
