@@ -10,9 +10,12 @@ from typing import Any, Callable, List, Optional, Tuple
 
 from . import release
 from .backup.store import duration, newest
+from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
 from .files import free_bytes, may_write
 from .protocol import Failure
+from .steps.restart import check_restart
+from .steps.stage import bytes_to_send
 
 Check = Callable[[Context], None]
 
@@ -54,6 +57,11 @@ def compare_digest(context: Context, actual: str) -> None:
         raise Failure("sha256_mismatch", detail={"expected": expected, "actual": actual})
 
 
+def _restart(context: Context) -> None:
+    if context.option("on_failure") == "restart":
+        check_restart(context)
+
+
 def _ready(context: Context) -> None:
     if not context.view.is_ready():
         raise Failure("node_not_ready")
@@ -68,10 +76,7 @@ def _readable(context: Context) -> None:
 
 
 def _staging(context: Context) -> None:
-    missing = context.tarball["bytes"]
-    if os.path.isfile(context.staged):
-        missing = max(0, missing - os.path.getsize(context.staged))
-    _space(context.site.staging, missing)
+    _space(context.site.staging, bytes_to_send(context))
     _writable(context.site.staging)
 
 
@@ -158,7 +163,9 @@ OF_BACKUP = (("backup", _backup),)
 """What has to be there before a node is changed."""
 
 _CHECKS = (
+    ("upgrade", refuse_if_locked),
     ("upgrade", _history),
+    ("upgrade", _restart),
     ("stage", _ready),
     *OF_STAGING,
     ("patches", patches),

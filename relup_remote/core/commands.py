@@ -28,6 +28,8 @@ _UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "
 def run(context: Context) -> None:
     """Carries out the request's command; the context's result says how it went. Raises `Failure`."""
     command = context.request["command"]
+    if command in ("status", "plan"):
+        _tell_of_host(context)
     if command not in ("logs", "logs-clear") and context.site.node is not None:
         context.result.node = context.site.node.name
         try:
@@ -37,6 +39,24 @@ def run(context: Context) -> None:
             if command not in ("rollback", "unlock"):
                 raise
     _COMMANDS[command](context)
+
+
+def _tell_of_host(context: Context) -> None:
+    """What is known whether the node answers or not."""
+    site = context.site
+    context.result.facts.update(
+        marker=release.marked_version(site.base), cluster_lock=cluster_lock.read(site.ours), service=context.service
+    )
+
+
+def _tell_of_node(context: Context) -> None:
+    view, nodes = context.view, context.view.nodes()
+    context.result.facts.update(
+        role=view.role(),
+        nodes=nodes,
+        cluster={"running": nodes, "stopped": view.stopped_nodes()},
+        connections=view.connections(),
+    )
 
 
 def _steps(context: Context, names: Any) -> None:
@@ -149,10 +169,11 @@ def _refuse_for(context: Context, problems: List[Failure]) -> None:
 
 
 def _plan(context: Context) -> None:
+    context.result.facts["bytes_to_send"] = stage.bytes_to_send(context)
+    _tell_of_node(context)
     by = holder(context.site.ours)
     if by is not None:
         raise held(by)
-    context.link  # noqa: B018 - without a node there is nothing to plan for
     _finish_rows(context)
     recovery.refuse_during_hop(context)
     context.result.target = context.tarball["release"].get("version")
@@ -236,11 +257,9 @@ def _status(context: Context) -> None:
     facts.update(
         base_root=site.base,
         data_dir=site.data_dir,
-        marker=release.marked_version(site.base),
         boot_root=site.booted_by_marker(),
         partial_trees=site.partial_trees(),
         patches=len(checks.patch_names(site.data_dir)),
-        cluster_lock=cluster_lock.read(site.ours),
     )
     _tell_backups(context)
     by = holder(site.ours)
@@ -251,9 +270,8 @@ def _status(context: Context) -> None:
             os_pid=site.node.os_pid,
             otp=context.view.otp_major(),
             ready=context.view.is_ready(),
-            nodes=context.view.nodes(),
-            connections=context.view.connections(),
         )
+        _tell_of_node(context)
     context.result.target = facts["marker"]
     facts["history"] = history.attempts(context)[-1:]
     facts["state"], facts["state_text"] = _state(context, by)

@@ -2,9 +2,9 @@
 
 import base64
 import os
-from typing import Any, BinaryIO, Callable, Dict, Optional
+from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
-from . import release
+from . import release, service
 from .agent import Agent
 from .erlang.link import Link
 from .erlang.term import Atom
@@ -43,6 +43,7 @@ class Context:
         self._link: Optional[Link] = None
         self._work: Optional[str] = None
         self._agent: Optional[Agent] = None
+        self._unit: List[Optional[str]] = []
 
     def option(self, name: str) -> Any:
         """An option of the request, or its default."""
@@ -77,6 +78,13 @@ class Context:
             agent.load()
             self._agent = agent
         return self._agent
+
+    @property
+    def service(self) -> Optional[str]:
+        """The systemd unit by which the node is restarted; None: by its wrapper. What the first use finds stays so."""
+        if not self._unit:
+            self._unit.append(service.unit_for(self.option("restart_by"), self.site))
+        return self._unit[0]
 
     @property
     def tarball(self) -> Dict[str, Any]:

@@ -81,6 +81,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "lock, unlock: although the lock is of another run"),
+    "restart_by": ("auto", "by what the node is restarted: auto | wrapper | service:<unit> (of systemd)"),
     "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
 }
 """Options of a request: name, default, meaning."""
@@ -388,9 +389,13 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Look at each signal that is off; inv status says where the node stands.",
     ),
     "nothing_to_roll_back": ErrorSpec("There is no marker: the node boots its base release.", "Nothing is left to do."),
-    "restart_failed": ErrorSpec("The node could not be restarted by its wrapper.", "Look at the node's log."),
+    "restart_failed": ErrorSpec("The node could not be restarted.", "Look at the node's log."),
     "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
     "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
+    "service_not_permitted": ErrorSpec(
+        "The node is run by a service that the node's user may not restart.",
+        "Allow it in sudoers, or set `restart` to wrapper in the inventory.",
+    ),
     "cluster_locked": ErrorSpec(
         "Another run has locked the cluster.",
         "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "

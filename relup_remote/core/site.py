@@ -161,6 +161,19 @@ class NodeView:
         found = self.link.attempt("emqx", "running_nodes", [])
         return [str(name) for name in found] if isinstance(found, list) else None
 
+    def stopped_nodes(self) -> Optional[List[str]]:
+        """The nodes of the cluster that are down."""
+        found = self.link.attempt("emqx", "cluster_nodes", [Atom("stopped")])
+        return [str(name) for name in found] if isinstance(found, list) else None
+
+    def role(self) -> Optional[str]:
+        """What the node is in its cluster, ``core`` or ``replicant``."""
+        for module, function in (("mria_rlog", "role"), ("mria_config", "whoami")):
+            found = self.link.attempt(module, function, [])
+            if found in ("core", "replicant"):
+                return str(found)
+        return None
+
     def versions(self) -> Dict[str, Optional[str]]:
         """The version that each node of the cluster reports; None for one that is down."""
         known = self.link.attempt("emqx", "cluster_nodes", [Atom("all")])

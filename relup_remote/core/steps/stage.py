@@ -27,15 +27,24 @@ def run(context: Context) -> Outcome:
     context.site.make_ours()
     context.site.make_staging()
     size, digest = context.tarball["bytes"], context.tarball["sha256"]
-    whole = os.path.isfile(context.staged) and os.path.getsize(context.staged) == size
     received = 0
-    if not whole or sha256_of(context.staged) != digest:
+    if not _may_be_whole(context) or sha256_of(context.staged) != digest:
         received = _receive(context, size, digest)
     sidecar = context.tarball["sidecar"]
     if sidecar["status"] == "ok":
         write_whole(context.staged + ".sha256", sidecar["text"].encode("utf-8"))
     detail = {"bytes": size, "received": received, "path": context.staged, "sha256": digest}
     return ("ok" if received else "unchanged"), detail
+
+
+def bytes_to_send(context: Context) -> int:
+    """How much of the tarball the host lacks, as far as sizes tell."""
+    size = int(context.tarball["bytes"])
+    return 0 if _may_be_whole(context) else size - _usable(context.staged + ".part", size)
+
+
+def _may_be_whole(context: Context) -> bool:
+    return os.path.isfile(context.staged) and os.path.getsize(context.staged) == context.tarball["bytes"]
 
 
 def _receive(context: Context, size: int, digest: str) -> int:
