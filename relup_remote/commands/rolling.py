@@ -115,6 +115,9 @@ class Rolling:
         if refusal:
             self.call.note(text)
             self._show([_not_begun(row, refusal) for row in survey.rows], refusal)
+        elif not (plan.waves or self.record):
+            # Nobody is asked, and no run begins, where nothing is left to do.
+            self.call.show(self.told(survey.rows))
         elif self.check:
             self.call.show(self.told(survey.rows), lambda _rows: text, more={"rollout": {"plan": plan.to_json()}})
         else:

@@ -17,11 +17,9 @@ LOOKS: Mapping[str, Gate] = {
 }
 """The gates that ask the nodes, in the order in which they are passed."""
 
-PAUSE = 2.0
-"""Seconds between two looks of a gate that is not open yet."""
-
-SOAK_PAUSE = 10.0
-"""Seconds between two looks at the cluster while it soaks."""
+PAUSE, LONGEST_PAUSE = 1.0, 10.0
+"""Seconds between the first two looks of a gate that is not open yet; each pause is twice the one before, at most so long.
+"""
 
 
 def pass_gates(case: Case, stop: Stop, *, last: bool) -> None:
@@ -45,15 +43,19 @@ def _wanted(case: Case) -> Iterator[str]:
 def _pass(case: Case, name: str, gate: Gate, stop: Stop, patience: float) -> None:
     _refuse_if(stop)
     started = time.monotonic()
+    pause = PAUSE
     case.feed.tell("gate", wave=case.wave, gate=name, status="start")
     while not (verdict := gate(case)).open:
-        if time.monotonic() - started + PAUSE > patience:
+        left = patience - (time.monotonic() - started)
+        if left <= 0:
             _tell(case, name, "closed", started, verdict)
             raise Stopped("gate_closed", f"The gate {name} after wave {case.wave} is closed: {verdict.message}")
         _tell(case, name, "wait", started, verdict)
-        if stop.wait(PAUSE):
+        # The last look is at the very end of the time.
+        if stop.wait(min(pause, left)):
             _tell(case, name, "closed", started, verdict)
             _refuse_if(stop)
+        pause = min(2 * pause, LONGEST_PAUSE)
     _tell(case, name, "open", started, verdict)
 
 
@@ -65,7 +67,7 @@ def _soak(case: Case, stop: Stop) -> None:
     case.feed.tell("gate", wave=case.wave, gate="soak", status="start", message=message)
     bad_since: float | None = None
     while (left := case.plan.gates.soak - (time.monotonic() - started)) > 0 or bad_since is not None:
-        if stop.wait(min(SOAK_PAUSE, left) if left > 0 else PAUSE):
+        if stop.wait(min(LONGEST_PAUSE, left) if left > 0 else PAUSE):
             _tell(case, "soak", "closed", started, Verdict(False, "interrupted"))
             _refuse_if(stop)
         verdict = _glance(case)
@@ -74,7 +76,7 @@ def _soak(case: Case, stop: Stop) -> None:
             bad_since = None
             continue
         bad_since = now if bad_since is None else bad_since
-        if now - bad_since + PAUSE > case.plan.gates.timeout:
+        if now - bad_since >= case.plan.gates.timeout:
             _tell(case, "soak", "closed", started, verdict)
             raise Stopped("gate_closed", f"The gate soak after wave {case.wave} is closed: {verdict.message}")
         _tell(case, "soak", "wait", started, verdict)
