@@ -40,11 +40,11 @@ def _but_for_text(hop: Mapping[str, Any]) -> str:
 
 def _merged(hops: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     several = zip(*(hop.get("instructions", ()) for hop in hops), strict=True)
-    instructions = [{**same[0], "text": _common([str(one.get("text") or "") for one in same])} for same in several]
+    instructions = [{**same[0], "text": common([str(one.get("text") or "") for one in same])} for same in several]
     return {**hops[0], "instructions": instructions}
 
 
-def _common(texts: Sequence[str]) -> str:
+def common(texts: Sequence[str]) -> str:
     """What texts begin and end with, and an ellipsis between."""
     if len(set(texts)) == 1:
         return texts[0]
