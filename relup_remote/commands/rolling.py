@@ -9,7 +9,7 @@ from relup_remote import version
 from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
-from relup_remote.rollout import waves
+from relup_remote.rollout import ledger, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import now
 from relup_remote.rollout.identity import operator
@@ -232,12 +232,11 @@ def _after(ending: Ending, run: str) -> str:
     return f"run {run}: {ending.outcome}, {ending.err_type}: {ending.reason}\n  what to do: {hint}\n  {ending.next}"
 
 
-def taken_up(record: Record, command: str) -> Plan:
-    """The plan of a run that is taken up again. Raises `UsageError` (``run_is_over``, ``bad_option``)."""
-    plan = Plan.from_json(record.request)
-    if plan.command != command:
-        raise UsageError("bad_option", f"--resume: {record.run} is a run of {plan.command}")
-    is_over = record.end is not None and record.end["outcome"] == "done"
-    if is_over and all(map(lets_others_go_on, record.rows.values())):
+def taken_up(call: Invocation, resume: str | bool) -> Record:
+    """The run that ``--resume`` means; the ``call`` goes on in it. Raises `UsageError` (unknown_run, run_is_over)."""
+    record = ledger.open_run(options.value_or(resume, ledger.LAST), command=call.command)
+    is_done = record.end is not None and record.end["outcome"] == "done"
+    if is_done and all(map(lets_others_go_on, record.rows.values())):
         raise UsageError("run_is_over", f"nothing is left to do in {record.run}")
-    return plan
+    call.take_up(record)
+    return record

@@ -9,8 +9,7 @@ from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, Wishes, taken_up
-from relup_remote.rollout import ledger
-from relup_remote.rollout.plan import Gates
+from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import Work
 from relup_remote.rollout.survey import Survey
 
@@ -57,10 +56,8 @@ def rollback(
             gate_timeout,
         )
         wishes.check()
-        record = ledger.open_run(options.value_or(resume, ledger.LAST)) if resume else None
-        before = taken_up(record, "rollback") if record else None
-        if record:
-            call.take_up(record)
+        record = taken_up(call, resume) if resume else None
+        before = Plan.from_json(record.request) if record else None
         chosen: dict[str, Any] = {
             **(before.options if before else {}),
             **({"purge": True} if purge else {}),

@@ -11,7 +11,7 @@ from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, Wishes, taken_up
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
-from relup_remote.rollout import ledger, missed
+from relup_remote.rollout import missed
 from relup_remote.rollout.plan import Gates, Plan, differences, helper_identities, identities
 from relup_remote.rollout.roll import Work
 from relup_remote.rollout.tarball import Tarball
@@ -120,10 +120,8 @@ def upgrade(
             gate_timeout,
         )
         wishes.check()
-        record = ledger.open_run(options.value_or(resume, ledger.LAST)) if resume else None
-        before = taken_up(record, "upgrade") if record else None
-        if record:
-            call.take_up(record)
+        record = taken_up(call, resume) if resume else None
+        before = Plan.from_json(record.request) if record else None
         chosen = {
             "backup_age": BACKUP_AGE,
             "on_failure": "stop",

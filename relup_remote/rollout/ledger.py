@@ -101,20 +101,21 @@ def runs(folder: Path | None = None) -> list[Record]:
     return [record for path in paths if (record := _record(path)) is not None]
 
 
-def open_run(name: str, folder: Path | None = None) -> Record:
-    """The run of that name, of any beginning of it that fits no other, or `LAST`.
+def open_run(name: str, folder: Path | None = None, command: str | None = None) -> Record:
+    """The run of that name, of any beginning of it that fits no other, or `LAST`; where given, of that ``command``.
 
     Raises `UsageError` (``unknown_run``).
     """
-    known = runs(folder)
+    known = [record for record in runs(folder) if command in (None, record.request.get("command"))]
     if name == LAST and known:
         return known[-1]
     found = [record for record in known if record.run == name] or [r for r in known if r.run.startswith(name)]
     if len(found) == 1 and name:
         return found[0]
     there = ", ".join(record.run for record in known[-5:]) or "none"
-    what = "several runs begin" if found else "no run begins"
-    raise UsageError("unknown_run", f"{what} with {name!r}; the last ones: {there}")
+    what = f"run of {command}" if command else "run"
+    begins = f"several {what}s begin" if found else f"no {what} begins"
+    raise UsageError("unknown_run", f"{begins} with {name!r}; the last ones: {there}")
 
 
 class Ledger:

@@ -18,8 +18,7 @@ LOOKS: Mapping[str, Gate] = {
 """The gates that ask the nodes, in the order in which they are passed."""
 
 PAUSE, LONGEST_PAUSE = 1.0, 10.0
-"""Seconds between the first two looks of a gate that is not open yet; each pause is twice the one before, at most so long.
-"""
+"""Seconds between two looks of a gate that is not open yet: at first, and at most; each pause is twice the last."""
 
 
 def pass_gates(case: Case, stop: Stop, *, last: bool) -> None:
