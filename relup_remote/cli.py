@@ -1,44 +1,94 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
+import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
+from relup_remote import version
 from relup_remote.commands import namespace
-from relup_remote.commands.options import HELP, REPEATABLE
-from relup_remote.version import installed
+from relup_remote.commands.options import HELP, REPEATABLE, meaning
+from relup_remote.manual.completion import candidates
+from relup_remote.manual.entries import MANUAL, entry, place
+from relup_remote.manual.help import help_text
+from relup_remote.manual.synopsis import parameters, usage
 
 
 class UsageProgram(Program):
-    """An Invoke program for which options it can't parse are wrong use: exit status 2, where Invoke has 1."""
+    """An Invoke program for operators.
+
+    Options that it can't parse are wrong use, exit status 2, where Invoke has 1. Commands are listed by what they are
+    for, their help is the manual's, and a shell completes hosts and runs.
+    """
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Parse the options before the command."""
         with _wrong_use():
-            super().parse_core(_help_first(sys.argv if argv is None else argv))
+            super().parse_core(argv)
 
     def parse_tasks(self) -> None:
         """Parse commands and their options."""
         with _wrong_use():
+            self._help_first()
             _check_values(self.core.unparsed)
             super().parse_tasks()
 
     def parse_cleanup(self) -> None:
-        """Show help and lists, if they are asked for."""
-        with _wrong_use():
+        """Show help and lists, and complete words, if that is asked for."""
+        with _wrong_use(), _readers_may_leave():
+            if self.args.complete.value:
+                self._complete()
             super().parse_cleanup()
 
+    def list_flat(self) -> None:
+        """List all commands by group; those of one collection as Invoke does."""
+        if self.list_root:
+            super().list_flat()
+            return
+        print("Commands (--help COMMAND tells more):\n")
+        pairs = sorted(self._make_pairs(self.collection), key=lambda pair: place(pair[0]))
+        width = max(len(name) for name, _ in pairs)
+        for title, listed in groupby(pairs, key=lambda pair: entry(pair[0]).group):
+            print(f"{title}:")
+            # Padded, so that the columns of all groups are the same.
+            self.print_columns([(name.ljust(width), said) for name, said in listed])
 
-def _help_first(words: Sequence[str]) -> list[str]:
-    """Help on a command comes before its arguments are looked for: Invoke misses those of ``hop.show --help`` first."""
-    if len(words) > 1 and not words[1].startswith("-") and {"--help", "-h"} & set(words[2:]):
-        return [words[0], "--help", words[1]]
-    return list(words)
+    def print_task_help(self, name: str) -> None:
+        """Print what the manual has on a command; on one that it does not know, what Invoke has."""
+        if name not in MANUAL:
+            super().print_task_help(name)
+            return
+        task = self.collection[name]
+        # Invoke calls itself inv[oke].
+        before, after = help_text(self.binary.partition("[")[0], name, task)
+        print(f"{before}\n\nOptions:")
+        self.print_columns([(usage(task, each), meaning(task.name, each.name)) for each in parameters(task)])
+        print(after)
+
+    def _help_first(self) -> None:
+        """Help on a command comes before its arguments are looked for: Invoke misses those of ``hop.show --help``."""
+        words = self.core.unparsed
+        if words and {"--help", "-h"} & set(words[1:]):
+            self.args.help.value = words[0]
+            self.core.unparsed = []
+
+    def _complete(self) -> None:
+        """Complete a value, if it is one that is wanted; the rest is Invoke's. Raises `Exit`."""
+        try:
+            words = shlex.split(self.core.remainder)[1:]
+        except ValueError:  # a quote that is still open
+            raise Exit from None
+        tasks = {name: self.collection[name] for name in self.collection.task_names}
+        found = candidates(words, tasks) if words else None
+        if found is not None:
+            print("\n".join(found))
+            raise Exit
 
 
 _REPEATABLE = {f"--{name}": HELP[name].partition(" (")[0] for name in REPEATABLE}
@@ -62,10 +112,23 @@ def _wrong_use() -> Iterator[None]:
         raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None
 
 
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """A reader of stdout that has seen enough is no error: `relup --list | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit from None
+
+
 def main() -> None:
     """Run `relup` with the arguments of this process."""
     program = UsageProgram(
-        name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=installed()
+        name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=version.installed()
     )
     program.run()
 

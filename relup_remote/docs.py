@@ -3,22 +3,18 @@
 ``--check`` writes nothing and exits with 1 if a page is out of date.
 """
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
-
-from invoke.tasks import Task
 
 from relup_remote import failures, faults, inventory
 from relup_remote.commands import COMMANDS
 from relup_remote.commands.hop import HOP_COMMANDS
-from relup_remote.commands.options import meaning, placeholder
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.inventory import ansible
+from relup_remote.manual import page as manual
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -53,30 +49,9 @@ warning or a note, it says itself.
 
 
 def commands_page() -> str:
-    """docs/commands.md: every command with its options."""
-    named = [(task.name.replace("_", "-"), task) for task in COMMANDS]
-    named += [(f"hop.{task.name}", task) for task in HOP_COMMANDS]
-    sections = "\n".join(_command(name, task) for name, task in named)
-    return f"""\
-# Commands
-
-{NOTE}
-`inv COMMAND` in a checkout, `relup COMMAND` where the package is installed. Every command takes `--host`,
-`--inventory`, `--json` and `--quiet`. Tables or the one JSON document go to stdout, everything else to stderr.
-
-| exit status | |
-|---|---|
-| 0 | all fine |
-| 1 | something failed on a host |
-| 2 | wrong use: unknown host, unreadable inventory, bad option; nothing was contacted |
-| 3 | refused before any change |
-
-`upgrade`, `stage`, `cleanup`, `rollback` and `logs-clear` take the hosts one after the other, in the inventory's order,
-and stop at the first that is not done; the rest are `skipped`. The other commands ask all hosts, whatever one of them
-says. After an interruption (Ctrl-C) the table is printed all the same. `inv --debug COMMAND` shows the traceback of an
-`internal_error` on stderr; it is written to `~/.local/state/relup_remote/` as well.
-
-{sections}"""
+    """docs/commands.md: the manual."""
+    named = {task.name.replace("_", "-"): task for task in COMMANDS}
+    return manual.commands_page({**named, **{f"hop.{task.name}": task for task in HOP_COMMANDS}}, NOTE)
 
 
 def inventory_page() -> str:
@@ -247,20 +222,6 @@ PAGES: Mapping[str, Callable[[], str]] = {
 def _errors(errors: Mapping[str, ErrorSpec]) -> str:
     lines = [(f"`{name}`", spec.meaning, spec.hint) for name, spec in errors.items()]
     return _table(("err_type", "meaning", "what to do"), lines)
-
-
-def _command(name: str, task: "Task[Any]") -> str:
-    parameters = list(inspect.signature(task.body).parameters.values())[1:]
-    lines = [(f"`{_usage(task.name, parameter)}`", meaning(task.name, parameter.name)) for parameter in parameters]
-    return f"## {name}\n\n{task.__doc__}\n\n{_table(('option', ''), lines)}\n"
-
-
-def _usage(command: str, parameter: inspect.Parameter) -> str:
-    if parameter.default is parameter.empty:
-        return parameter.name.strip("_").upper()
-    name = parameter.name.strip("_").replace("_", "-")
-    flag = f"--{name}" if len(name) > 1 else f"-{name}"
-    return flag if parameter.default is False else f"{flag} {placeholder(command, parameter.name)}"
 
 
 def _default(value: object) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from relup_remote.core.protocol import OUTCOMES
-from relup_remote.rollout.feed import Event, Feed
-from relup_remote.rollout.run import Watch
+from relup_remote.rollout.feed import Event
 from relup_remote.summary.text import clean, seconds, size
 
 INTERVAL_MS = 2000
@@ -117,8 +116,3 @@ def _ended(host: str, phase: str, row: dict[str, Any]) -> str:
         return ""
     why = f", {row['error']['err_type']}" if row.get("error") else ""
     return f"{host} {row['outcome']}{why} {seconds(row.get('seconds') or 0)}"
-
-
-def Progress(out: TextIO) -> Watch:
-    """Lines for a command that is no rollout."""
-    return Feed(Lines(out)).watch

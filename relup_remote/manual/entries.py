@@ -1,0 +1,228 @@
+"""The manual: of each command more than its one sentence, and the group that it is listed in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LOOK, UPGRADE, UNDO, HISTORY, AUTHOR, LAB = "Look", "Upgrade", "Undo and keep", "History", "Author hops", "Lab"
+
+GROUPS = (LOOK, UPGRADE, UNDO, HISTORY, AUTHOR, LAB)
+"""The groups in the order in which they are listed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the manual has on a command.
+
+    ``about`` is paragraphs, with an empty line between. ``required`` are options without which it can't begin.
+    ``statuses`` says what is special about its exit statuses; ``examples`` maps the words after `inv` to what they do;
+    ``see`` names other commands.
+    """
+
+    group: str
+    about: str = ""
+    required: tuple[str, ...] = ()
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
+    see: tuple[str, ...] = ()
+
+
+STATUSES: Mapping[int, str] = {
+    0: "all fine",
+    1: "something failed on a host",
+    2: "wrong use: unknown host, unreadable inventory, bad option; nothing was contacted",
+    3: "refused before any change",
+}
+"""What the exit statuses mean to every command."""
+
+MANUAL: Mapping[str, Entry] = {
+    "hosts": Entry(
+        LOOK,
+        "Every host is asked, and none is changed. A host whose node is down can still be reached.",
+        statuses={1: "a host can't be reached"},
+        examples={
+            "hosts": "all hosts of the inventory",
+            "hosts --host cores --json": "those of a group, for a program",
+        },
+        see=("status", "verify"),
+    ),
+    "status": Entry(
+        LOOK,
+        "Beside the state of each node: the marker, which says what the next restart boots, connections, the size "
+        "of the cluster as the node sees it, and how it was asked (`distribution`, or `wrapper` for its own "
+        "script).",
+        examples={"status --host n1": "one node"},
+        see=("verify", "logs", "runs"),
+    ),
+    "verify": Entry(
+        LOOK,
+        "Asks the node itself. A node that was never upgraded is what it should be if it runs the release that it "
+        "boots. With `--watch` all hosts are looked at again and again until they have been good for `--stable` in "
+        "a row, or `--timeout` is over; each change is told as it comes, and Ctrl-C ends it with what was seen "
+        "last.",
+        statuses={1: "a node is not what it should be; with --watch, at the last look"},
+        examples={
+            "verify": "is every node what its marker says",
+            "verify --target 5.10.5": "is every node on this version",
+            "verify --watch --stable 30s": "wait until all have been good for half a minute",
+        },
+        see=("postcheck", "status"),
+    ),
+    "postcheck": Entry(
+        LOOK,
+        "A second opinion, by testinfra: it shares no code with what upgraded the nodes. Checks of your own run "
+        "beside these; docs/postchecks.md shows how. `--watch` is that of `verify`.",
+        statuses={1: "a check failed; with --watch, at the last look"},
+        examples={
+            "postcheck": "all checks on all hosts",
+            "postcheck --watch --timeout 5m": "again and again until they hold",
+        },
+        see=("verify",),
+    ),
+    "paths": Entry(
+        UPGRADE,
+        statuses={1: "with --strict: something is wrong with the catalogue"},
+        examples={
+            "paths": "the hops there are",
+            "paths --from 5.10.4": "what can be reached from a version",
+            "paths --graph mermaid": "a drawing of them",
+        },
+        see=("hop.show", "plan"),
+    ),
+    "plan": Entry(
+        UPGRADE,
+        "All hosts are asked at once and nothing is changed: not a byte is staged. What an upgrade would refuse is "
+        "told with everything else that it would refuse, and the hop is shown instruction by instruction. Modules "
+        "that are loaded in one swap share a line; `--full` has a line for each.",
+        required=("tarball",),
+        statuses={
+            0: "every host could be upgraded",
+            3: "a host would be refused; also where all are on the target, which keeps no upgrade from going on",
+        },
+        examples={"plan --tarball emqx-5.10.5.tar.gz": "all that an upgrade would check"},
+        see=("upgrade", "paths"),
+    ),
+    "stage": Entry(
+        UPGRADE,
+        "An upgrade stages by itself; this does it beforehand. A tarball of which a part is there already is gone "
+        "on with.",
+        required=("tarball",),
+        examples={"stage --tarball emqx-5.10.5.tar.gz": "bring it to all hosts"},
+        see=("upgrade", "cleanup"),
+    ),
+    "upgrade": Entry(
+        UPGRADE,
+        "Looks at all hosts, shows the plan and asks. Then the tarball is staged everywhere, and the waves follow: "
+        "the hosts of a wave are upgraded, and the next one begins only when every gate has opened. Replicants "
+        "come before cores. One host that fails ends it, unless `--max-failures` allows for it. Ctrl-C lets the "
+        "hosts in hand finish and starts nothing more; a second one leaves at once. Whatever happened, `--resume` "
+        "goes on with exactly the hosts that are not done.\n\n"
+        "A host that is on the target already is `refused` with nothing left to do; that does not keep the others "
+        "from being upgraded.",
+        required=("tarball",),
+        statuses={
+            0: "every host is on the target",
+            1: "a host failed, a gate closed, or it was interrupted",
+            3: "nothing was changed: refused, declined, or nothing left to do on any host",
+        },
+        examples={
+            "upgrade --tarball emqx-5.10.5.tar.gz": "one canary, then the rest one by one",
+            "upgrade --tarball emqx-5.10.5.tar.gz --check": "show the plan, and stop there",
+            "upgrade --tarball emqx-5.10.5.tar.gz --waves 1,25%,100% --parallel 4 --soak 10m": "in growing waves",
+            "upgrade --resume": "go on where the last run was left",
+            "upgrade --tarball emqx-5.10.5.tar.gz --yes --events": "for a program that follows it",
+        },
+        see=("plan", "rollback", "runs", "report"),
+    ),
+    "cleanup": Entry(
+        UPGRADE,
+        "An upgrade cleans up by itself, once every node of the cluster is on the target.",
+        statuses={0: "all hosts are clean, or were skipped since nodes are not on the target"},
+        examples={"cleanup": "on all hosts"},
+        see=("stage", "upgrade"),
+    ),
+    "lock": Entry(
+        UPGRADE,
+        "Upgrades and rollbacks lock the cluster by themselves for as long as they take.",
+        statuses={1: "not all hosts could be locked; those that were are as before"},
+        examples={"lock --why 'moving the disks of n2'": "keep everyone from changing the cluster"},
+        see=("unlock", "status"),
+    ),
+    "unlock": Entry(
+        UPGRADE,
+        examples={"unlock": "take your own locks off", "unlock --force": "take off whatever locks there are"},
+        see=("lock",),
+    ),
+    "rollback": Entry(
+        UNDO,
+        "Each node restarts, so its connections drop. Says what it does not bring back, and asks; then it goes in "
+        "waves with gates between them, as an upgrade does.",
+        statuses={
+            0: "every host runs its base release",
+            1: "a host failed, a gate closed, or it was interrupted",
+            3: "nothing was changed: refused, declined, or nothing to roll back",
+        },
+        examples={"rollback --host n1": "one node", "rollback --purge": "all nodes, the deployed trees removed"},
+        see=("upgrade", "restore"),
+    ),
+    "backup": Entry(UNDO, examples={"backup": "on all hosts"}, see=("backups", "backup-verify", "restore")),
+    "backups": Entry(UNDO, examples={"backups": "of all hosts"}, see=("backup",)),
+    "backup-verify": Entry(UNDO, examples={"backup-verify": "the newest of each host"}, see=("backup", "restore")),
+    "restore": Entry(UNDO, examples={"restore --host n1": "a node that is stopped"}, see=("backup", "rollback")),
+    "runs": Entry(
+        HISTORY,
+        "Each run of `upgrade` and `rollback` is a folder below `~/.local/state/relup_remote/runs`. No host is "
+        "contacted.",
+        examples={"runs": "all of them", "runs --limit 5": "the last five"},
+        see=("report", "upgrade", "logs"),
+    ),
+    "report": Entry(HISTORY, examples={"report last": "of the last run"}, see=("runs",)),
+    "logs": Entry(
+        HISTORY,
+        "Each host keeps its own history, so it is known whoever asks, also of a node that is down.",
+        examples={"logs": "all attempts on all hosts", "logs --host n1 --limit 5": "the last five of one host"},
+        see=("runs", "logs-clear"),
+    ),
+    "logs-clear": Entry(
+        HISTORY,
+        "Says how much there is, and asks.",
+        examples={"logs-clear --host n1": "one host's"},
+        see=("logs",),
+    ),
+    "hop.show": Entry(
+        AUTHOR,
+        examples={"hop.show 5.10.4 5.10.5": "a hop of the catalogue"},
+        see=("paths", "hop.check"),
+    ),
+    "hop.check": Entry(
+        AUTHOR,
+        "What an author can do about each finding is told with it; docs/authoring.md goes from two tarballs to a "
+        "tested hop.",
+        required=("from_", "to"),
+        statuses={1: "there are errors; with --strict also warnings", 3: "never: no host is contacted"},
+        examples={
+            "hop.check 5.10.4-to-5.10.5.relup --from A.tar.gz --to B.tar.gz": "a file",
+            "hop.check - --from A.tar.gz --to B.tar.gz --sarif out.sarif": "the catalogue's, for code review",
+        },
+        see=("hop.draft", "hop.show"),
+    ),
+    "hop.draft": Entry(
+        AUTHOR,
+        "What only the author can decide stands in lines with REVIEW.",
+        required=("from_", "to"),
+        statuses={1: "its check found errors", 3: "never: no host is contacted"},
+        examples={"hop.draft --from A.tar.gz --to B.tar.gz -o hops/A-to-B.relup": "into a file"},
+        see=("hop.check", "hop.show"),
+    ),
+}
+"""The manual by the commands' names as they are typed."""
+
+
+def entry(command: str) -> Entry:
+    """What the manual has on a command. What it does not know is the lab's."""
+    return MANUAL.get(command, Entry(LAB))
+
+
+def place(command: str) -> tuple[int, int]:
+    """Where a command is listed: by group, and there in the manual's order."""
+    names = list(MANUAL)
+    return GROUPS.index(entry(command).group), names.index(command) if command in names else len(names)

@@ -1,0 +1,36 @@
+"""The help on one command, as a terminal gets it."""
+
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from invoke.tasks import Task
+
+from relup_remote.manual.entries import STATUSES, entry
+from relup_remote.manual.synopsis import line, synopsis
+
+WIDTH = 100
+
+
+def help_text(program: str, name: str, task: "Task[Any]") -> tuple[str, str]:
+    """What stands before the options of a command, and what after them."""
+    about = entry(name)
+    usage = line(program, synopsis(name, task), "  ", WIDTH)
+    paragraphs = [task.__doc__ or "", *about.about.split("\n\n")]
+    before = [f"Usage:\n{usage}", *(_filled(each) for each in paragraphs if each)]
+    statuses = {**STATUSES, **about.statuses}
+    after = [_listed("Exit status:", (f"{status}  {said}" for status, said in sorted(statuses.items())))]
+    if about.examples:
+        shown = (f"{program} {words}\n      {said}" for words, said in about.examples.items())
+        after.append(_listed("Examples:", shown))
+    if about.see:
+        after.append(f"See also: {', '.join(about.see)}")
+    return "\n\n".join(before), "\n\n".join(after)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _listed(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([title, *(f"  {each}" for each in lines)])

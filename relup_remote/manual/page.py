@@ -1,0 +1,79 @@
+"""docs/commands.md: the manual as one page, a section a command."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from invoke.tasks import Task
+
+from relup_remote.commands.options import meaning
+from relup_remote.manual.entries import STATUSES, entry, place
+from relup_remote.manual.synopsis import line, parameters, synopsis, usage
+
+WIDTH = 120
+
+
+def commands_page(tasks: Mapping[str, "Task[Any]"], note: str) -> str:
+    """The page on ``tasks``, by name in the manual's order; ``note`` says what wrote it."""
+    named = sorted(tasks.items(), key=lambda item: place(item[0]))
+    groups = ((title, list(members)) for title, members in groupby(named, key=lambda item: entry(item[0]).group))
+    listed, sections = [], []
+    for title, members in groups:
+        listed.append((title, ", ".join(_link(name) for name, _ in members)))
+        sections += [_section(name, task) for name, task in members]
+    return f"""\
+# Commands
+
+{note}
+`inv COMMAND` in a checkout, `relup COMMAND` where the package is installed; `inv --help COMMAND` has on a command what
+stands here. Every command takes `--host`, `--inventory`, `--json` and `--quiet`. Tables or the one JSON document go to
+stdout, everything else to stderr: on a terminal a table of the hosts that is redrawn as they go on, elsewhere plain
+lines. `NO_COLOR` is honoured.
+
+{_table(("", ""), listed)}
+
+{_table(("exit status", ""), ((str(status), said) for status, said in STATUSES.items()))}
+
+`stage`, `cleanup` and `logs-clear` take the hosts one after the other, in the inventory's order, and stop at the first
+that is not done; the rest are `skipped`. `upgrade` and `rollback` take them in waves. The other commands ask all hosts,
+whatever one of them says. After an interruption (Ctrl-C) the table is printed all the same. `inv --debug COMMAND` shows
+the traceback of an `internal_error` on stderr; it is written to `~/.local/state/relup_remote/` as well.
+
+A shell completes commands, options, hosts and groups of the inventory, runs, and values there are few of:
+
+    source <(relup --print-completion-script bash)      # bash; the same for inv
+    source <(relup --print-completion-script zsh)       # zsh
+    relup --print-completion-script fish > ~/.config/fish/completions/relup.fish
+
+{chr(10).join(sections)}"""
+
+
+def _section(name: str, task: "Task[Any]") -> str:
+    return "\n\n".join([f"## {name}", *_parts(name, task)]) + "\n"
+
+
+def _parts(name: str, task: "Task[Any]") -> Iterator[str]:
+    about = entry(name)
+    yield textwrap.fill(task.__doc__ or "", WIDTH, break_on_hyphens=False)
+    yield line("inv", synopsis(name, task), "    ", WIDTH)
+    if about.about:
+        yield "\n\n".join(textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in about.about.split("\n\n"))
+    options = ((f"`{usage(task, each)}`", meaning(task.name, each.name)) for each in parameters(task))
+    yield _table(("option", ""), options)
+    if about.statuses:
+        yield _table(("exit status", ""), ((str(status), said) for status, said in sorted(about.statuses.items())))
+    if about.examples:
+        width = max(len(words) for words in about.examples)
+        yield "\n".join(f"    inv {words:{width}}   # {said}" for words, said in about.examples.items())
+    if about.see:
+        yield f"See also: {', '.join(map(_link, about.see))}."
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.replace('.', '')})"
+
+
+def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in cells] for cells in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headers, ["---"] * len(headers), *cells))
