@@ -11,7 +11,7 @@ from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.rollout import ledger, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
-from relup_remote.rollout.feed import now
+from relup_remote.rollout.feed import Event, now
 from relup_remote.rollout.identity import operator
 from relup_remote.rollout.ledger import Ledger, Record
 from relup_remote.rollout.plan import GATES, Gates, Member, Plan
@@ -107,6 +107,8 @@ class Rolling:
     def roll(self) -> None:
         """Look, show the plan, ask, and do it. Raises `UsageError`."""
         before = Plan.from_json(self.record.request) if self.record else None
+        early: list[Event] = []
+        self.call.feed.add(early.append)
         survey = self._survey()
         plan = self._plan_again(before) if before else self._plan(survey)
         refusal = _refusal(plan, survey)
@@ -122,16 +124,15 @@ class Rolling:
             self.call.show(self.told(survey.rows), lambda _rows: text, more={"rollout": {"plan": plan.to_json()}})
         else:
             confirm(text, f"{plan.command} these hosts?", yes=self.yes, quiet=self.quiet)
-            self._run(plan, survey)
+            self._run(plan, survey, early)
 
     def _survey(self) -> Survey:
         done = done_before(self.record)
         order = dataclasses.replace(self.work.order, command=self.look)
         jobs = [Job(host, request(order, host)) for host in self.call.hosts if host.name not in done]
-        self.call.feed.tell("phase", phase="survey", hosts=[job.host.name for job in jobs])
         patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
         try:
-            return look(self.call.runner, jobs, Stop(), patience)
+            return look(self.call.runner, jobs, self.call.feed, Stop(), patience)
         except KeyboardInterrupt:
             raise Declined from None
 
@@ -161,7 +162,8 @@ class Rolling:
         parts = self.wishes.plan_parts(before.gates, len(before.hosts))
         return dataclasses.replace(before, options=self.work.order.options, **parts)
 
-    def _run(self, plan: Plan, survey: Survey) -> None:
+    def _run(self, plan: Plan, survey: Survey, early: Sequence[Event]) -> None:
+        """Do it. The ledger begins with what was told ``early``, before there was one."""
         feed = self.call.feed
         hosts = {host.name: host for host in self.call.hosts}
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
@@ -169,14 +171,10 @@ class Rolling:
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
             Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
         ):
-            feed.add(ledger)
+            feed.add(ledger, needed=True)
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
-            for row in survey.rows:
-                feed.tell("host", host=row["host"], phase="survey", status="end", row=row)
-                if row["facts"].get("connections") is not None:
-                    feed.tell("connections", host=row["host"], count=row["facts"]["connections"])
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
@@ -196,7 +194,7 @@ def _member(row: Row, address: str, role: str | None) -> Member:
         role=role,
         from_vsn=row["from"],
         connections=facts.get("connections"),
-        bytes=facts.get("to_send"),
+        bytes=facts.get("bytes_to_send"),
         done=is_done(row),
     )
 
@@ -209,7 +207,7 @@ def _refusal(plan: Plan, survey: Survey) -> Ending | None:
         return _refused("cluster_not_whole", "; ".join(lost))
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
-        return _refused("too_many_failures", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")
+        return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")
     return None
 
 

@@ -28,6 +28,10 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "A gate between two waves did not open in time; nothing more was begun.",
         "Remove the cause, then take the run up again by --resume: the gates are passed anew.",
     ),
+    "hosts_not_ready": ErrorSpec(
+        "More hosts can't be done than --max-failures allows, so nothing was begun.",
+        "Remove what the hosts' errors name, then begin again.",
+    ),
     "lock_not_taken": ErrorSpec(
         "The lock of the cluster could not be taken on every host, so nothing was begun.",
         "See the hosts' errors; `inv status` says who holds it.",

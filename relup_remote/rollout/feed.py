@@ -30,18 +30,21 @@ Listener = Callable[[Event], None]
 class Feed:
     """Gives events to ``listeners``, in one order for all of them.
 
-    Who can't write any more hears no more; ``broken`` is the first such error, for whom a lost event matters.
+    Who can't write any more hears no more. ``broken`` is the first such error of a listener that nothing may be lost to.
     """
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = list(listeners)
+        self._needed: list[Listener] = []
         self._lock = threading.Lock()
         self.broken: OSError | None = None
 
-    def add(self, listener: Listener) -> None:
-        """Have ``listener`` hear what is told from now on."""
+    def add(self, listener: Listener, *, needed: bool = False) -> None:
+        """Have ``listener`` hear what is told from now on; if it is ``needed``, nothing may be lost to it."""
         with self._lock:
             self._listeners.append(listener)
+            if needed:
+                self._needed.append(listener)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Tell of something."""
@@ -58,7 +61,8 @@ class Feed:
                     listener(event)
                 except OSError as error:
                     self._listeners.remove(listener)
-                    self.broken = self.broken or error
+                    if listener in self._needed:
+                        self.broken = self.broken or error
 
 
 def now() -> int:

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,15 +127,12 @@ class Ledger:
         self.path = path
         self._thinned: dict[str, int] = {}
         try:
-            self._lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = _locked(path / LOCK)
             self._file = _appending(path / EVENTS)
+        except BlockingIOError:
+            raise UsageError("run_in_progress", f"another controller on this machine works on {path.name}") from None
         except OSError as error:
             raise _unusable(path, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.close()
-            raise UsageError("run_in_progress", f"another controller on this machine works on {path.name}") from None
 
     @classmethod
     def create(cls, request: Mapping[str, Any], folder: Path | None = None) -> "Ledger":
@@ -157,7 +155,9 @@ class Ledger:
 
     def close(self) -> None:
         """Let go of the run. Safe to repeat."""
-        self._file.close()
+        # What the disk had no room for has been told of when it was written.
+        with suppress(OSError):
+            self._file.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -203,6 +203,16 @@ def _event(line: bytes) -> Event | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _locked(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _appending(path: Path) -> TextIO:

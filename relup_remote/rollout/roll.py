@@ -34,6 +34,9 @@ from relup_remote.rollout.tarball import Tarball
 ENDS = ("apply", "cleanup")
 """The phases that a finished host was in last."""
 
+UNHEARD = ("connection_lost", "ssh_timeout", "core_failed")
+"""Errors of a host that may have done what it was asked for all the same."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -83,6 +86,8 @@ class Rollout:
             try:
                 self._lock()
                 self._stage()
+                self._feed.tell("phase", phase="waves", hosts=[name for name in self._names() if self._is_to_do(name)])
+                self._feed.tell("phase", phase="waves", hosts=[host for wave in self._plan.waves for host in wave])
                 for number, wave in enumerate(self._plan.waves, 1):
                     self._wave(number, wave)
                 self._clean_up()
@@ -105,7 +110,7 @@ class Rollout:
         names = [name for name in self._names() if name not in self._rows or lets_others_go_on(self._rows[name])]
         self._feed.tell("phase", phase="lock", hosts=names)
         rows = self._runner.at_once(self._jobs(names, order))
-        self._locked = [row["host"] for row in rows if succeeded(row)]
+        self._locked = [row["host"] for row in rows if succeeded(row) or row["error"]["err_type"] in UNHEARD]
         bad = [row for row in rows if not succeeded(row)]
         if bad:
             self._rows.update((row["host"], row) for row in bad if row["host"] not in self._rows)
@@ -167,7 +172,8 @@ class Rollout:
 
     def _leave(self) -> None:
         for name in sorted(self._in_hand):
-            self._rows[name] = interrupted(Job(self._hosts[name], request(self._work.order, self._hosts[name])))
+            job = Job(self._hosts[name], request(self._work.order, self._hosts[name]))
+            self._rows.setdefault(name, interrupted(job))
 
     # What the phases share
 
@@ -192,7 +198,7 @@ class Rollout:
             reason = f"{', '.join(failed)} failed, {self._plan.max_failures} may"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
-            raise Stopped("ledger_unwritable", f"The ledger could not be written: {self._feed.broken.strerror}.")
+            raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
         if self._stop:
             raise Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
 
@@ -229,7 +235,7 @@ class Rollout:
         return [Job(self._hosts[name], request(order, self._hosts[name]), file) for name in names]
 
     def _all_rows(self, ending: Ending) -> list[Row]:
-        reason = ending.reason.rstrip(".") or "the run ended before"
+        reason = ending.reason[:1].lower() + ending.reason[1:].rstrip(".")
         return [self._rows.get(name) or skipped(name, reason) for name in self._names()]
 
 
@@ -244,6 +250,10 @@ def _passed_before(record: Record | None) -> set[int]:
     """The waves whose gates were passed."""
     events = record.events if record else []
     return {event["wave"] for event in events if event["event"] == "wave" and event["status"] == "done"}
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _has_waiting_cleanup(row: Row) -> bool:

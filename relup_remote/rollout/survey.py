@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relup_remote.core.protocol import NOTHING_LEFT
+from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
@@ -59,21 +60,34 @@ def is_done(row: Row) -> bool:
     return row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT
 
 
-def look(runner: Runner, jobs: Sequence[Job], stop: Stop, patience: float = 0) -> Survey:
-    """Ask all hosts.
+def look(runner: Runner, jobs: Sequence[Job], feed: Feed, stop: Stop, patience: float = 0) -> Survey:
+    """Ask all hosts, and tell of it.
 
     A run that is taken up again may find its earlier core still at work on a host: it is waited for, ``patience``
     seconds at most.
     """
+
+    def begins(job: Job) -> None:
+        feed.tell("host", host=job.host.name, phase="survey", status="start")
+
+    feed.tell("phase", phase="survey", hosts=[job.host.name for job in jobs])
     deadline = time.monotonic() + patience
     rows: dict[str, Row] = {}
     waiting = list(jobs)
     while waiting:
-        rows.update((row["host"], row) for row in runner.as_done(waiting, AT_ONCE, lambda: not stop))
+        for row in runner.as_done(waiting, AT_ONCE, lambda: not stop, begins):
+            rows[row["host"]] = row
+            _tell(feed, row)
         waiting = [job for job in jobs if job.host.name not in rows or _at_work(rows[job.host.name], job)]
         if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
             break
     return Survey(tuple(rows[job.host.name] for job in jobs if job.host.name in rows))
+
+
+def _tell(feed: Feed, row: Row) -> None:
+    feed.tell("host", host=row["host"], phase="survey", status="end", row=row)
+    if row["facts"].get("connections") is not None:
+        feed.tell("connections", host=row["host"], count=row["facts"]["connections"])
 
 
 def _at_work(row: Row, job: Job) -> bool:

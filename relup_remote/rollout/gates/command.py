@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 
 from relup_remote.rollout.gates.case import Case, Verdict
 
@@ -40,7 +41,8 @@ def command(case: Case) -> Verdict:
     try:
         said = process.communicate()[0]
     except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         raise
     said = said[-TAIL:].strip()
     last = f": {said.splitlines()[-1]}" if said else ""
