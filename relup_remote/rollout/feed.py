@@ -30,7 +30,7 @@ Listener = Callable[[Event], None]
 class Feed:
     """Gives events to ``listeners``, in one order for all of them.
 
-    Who can't write any more hears no more. ``broken`` is the first such error of a listener that nothing may be lost to.
+    Who can't write any more hears no more. ``broken`` is the first such error of one that is needed.
     """
 
     def __init__(self, *listeners: Listener) -> None:
