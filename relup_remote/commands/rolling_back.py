@@ -84,10 +84,10 @@ def _said(survey: Survey, purge: bool) -> Iterator[str]:
     yield "every connection of a node drops as it restarts"
     yield "nothing else is brought back: state of running processes, and data that callbacks of the hop changed"
     for row in survey.rows:
-        backup = row["facts"].get("rollback_backup") or row["facts"].get("backup")
+        backup = row["facts"].get("backup_of_base")
         if backup:
             yield f"data of before would be brought back on {row['host']} by inv restore --backup {backup['name']}"
         elif row["facts"]:
-            yield f"data of before can't be brought back on {row['host']}: there is no whole backup"
+            yield f"data of before can't be brought back on {row['host']}: there is no whole backup of its base release"
     if purge:
         yield "the deployed tree is removed too (--purge)"
