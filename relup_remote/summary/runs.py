@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.rows import lets_others_go_on
+from relup_remote.rollout.rows import succeeded
+from relup_remote.rollout.survey import is_done
 from relup_remote.summary.tables import table
 from relup_remote.summary.text import moment
 
@@ -22,7 +23,7 @@ def summary(record: Record) -> dict[str, Any]:
         "ended_at": end["at"] if end else None,
         "target": record.request["target"],
         "hosts": len(record.request["hosts"]),
-        "done": sum(row["host"] in applied and lets_others_go_on(row) for row in rows),
+        "done": sum(is_done(row) or (row["host"] in applied and succeeded(row)) for row in rows),
         "outcome": end["outcome"] if end else "under way" if record.is_under_way else "left",
         "reason": end["reason"] if end else None,
     }
