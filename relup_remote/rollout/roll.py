@@ -87,7 +87,6 @@ class Rollout:
                 self._lock()
                 self._stage()
                 self._feed.tell("phase", phase="waves", hosts=[name for name in self._names() if self._is_to_do(name)])
-                self._feed.tell("phase", phase="waves", hosts=[host for wave in self._plan.waves for host in wave])
                 for number, wave in enumerate(self._plan.waves, 1):
                     self._wave(number, wave)
                 self._clean_up()
