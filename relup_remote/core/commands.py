@@ -1,15 +1,16 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
+import os
 import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from . import checks, cluster_lock, history, recovery, release
-from .backup.store import newest
+from .backup.store import backups, newest
 from .context import Context
 from .lock import Lock, held, holder, taken_over
 from .protocol import COMMANDS, NOTHING_LEFT, Failure, Step
-from .steps import apply, checksum, cleanup, extract, patches, rollback, stage, verify
+from .steps import apply, backup, checksum, cleanup, extract, patches, restore, rollback, stage, verify
 
 _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
     "stage": stage.run,
@@ -20,6 +21,8 @@ _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
     "verify": verify.run,
     "cleanup": cleanup.run,
     "rollback": rollback.run,
+    "backup": backup.run,
+    "restore": restore.run,
 }
 
 _UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "cannot_create_dir", "disk_full")
@@ -82,7 +85,8 @@ def _locked(context: Context) -> Iterator[None]:
     """Holds the node's lock; says so where whoever held it last is dead."""
     context.site.make_ours()
     owner = {key: context.request[key] for key in ("command", "operator", "run")}
-    with Lock(context.site.ours, owner) as lock:
+    # A run that is taken up again may find its earlier core at work, and two of its hosts may lead to one node.
+    with Lock(context.site.ours, owner, context.option("hop_timeout")) as lock:
         if lock.taken_over is not None:
             context.emit({"event": "note", "message": taken_over(lock.taken_over)})
         yield
@@ -168,12 +172,16 @@ def _refuse_for(context: Context, problems: List[Failure]) -> None:
         raise problems[0]
 
 
-def _plan(context: Context) -> None:
-    context.result.facts["bytes_to_send"] = stage.bytes_to_send(context)
-    _tell_of_node(context)
+def _refuse_where_others_work(context: Context) -> None:
     by = holder(context.site.ours)
     if by is not None:
         raise held(by)
+
+
+def _plan(context: Context) -> None:
+    context.result.facts["bytes_to_send"] = stage.bytes_to_send(context)
+    _tell_of_node(context)
+    _refuse_where_others_work(context)
     _finish_rows(context)
     recovery.refuse_during_hop(context)
     context.result.target = context.tarball["release"].get("version")
@@ -191,10 +199,15 @@ def _stage(context: Context) -> None:
 
 
 def _cleanup(context: Context) -> None:
-    with changing(context):
+    if context.option("dry_run"):
+        _refuse_where_others_work(context)
+        cluster_lock.refuse(context)
         _steps(context, COMMANDS["cleanup"])
+    else:
+        with changing(context):
+            _steps(context, COMMANDS["cleanup"])
     status = context.result.steps[-1].status
-    context.result.outcome = {"ok": "cleaned", "unchanged": "unchanged", "skipped": "skipped"}[status]
+    context.result.outcome = ("ready" if context.option("dry_run") else "cleaned") if status == "ok" else status
 
 
 def _rollback(context: Context) -> None:
@@ -222,6 +235,38 @@ def _telling_lock(context: Context, act: Callable[[Context], bool]) -> bool:
         return act(context)
     finally:
         context.result.facts["cluster_lock"] = cluster_lock.read(context.site.ours)
+
+
+# ------------------------------------------------------------------------------------------------ backups
+
+
+def _backup(context: Context) -> None:
+    with _locked(context):
+        recovery.refuse_during_hop(context)
+        _refuse_for(context, checks.refusals(context, backup.CHECKS))
+        _steps(context, COMMANDS["backup"])
+    context.result.outcome = "backed up"
+
+
+def _backups(context: Context) -> None:
+    found = backups(context.site.backups)
+    context.result.facts["backups"] = [each.facts() for each in reversed(found)]
+
+
+def _backup_verify(context: Context) -> None:
+    found = restore.chosen(context)
+    context.result.facts["backup"] = found.facts()
+    restore.checked(context, found)
+    context.result.outcome = "verified"
+
+
+def _restore(context: Context) -> None:
+    # Where the data folder is gone our own has no place yet; to make one is no change to a node.
+    os.makedirs(context.site.data_dir, 0o755, exist_ok=True)
+    with changing(context):
+        _refuse_for(context, checks.refusals(context, restore.CHECKS))
+        _steps(context, COMMANDS["restore"])
+    context.result.outcome = "restored"
 
 
 # ------------------------------------------------------------------------------------------------ looking
@@ -332,6 +377,10 @@ _COMMANDS: Dict[str, Callable[[Context], None]] = {
     "rollback": _rollback,
     "logs": _logs,
     "logs-clear": _logs_clear,
+    "backup": _backup,
+    "backups": _backups,
+    "backup-verify": _backup_verify,
+    "restore": _restore,
     "lock": _lock,
     "unlock": _unlock,
 }

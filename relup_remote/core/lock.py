@@ -28,10 +28,11 @@ class Lock:
     `taken_over` is what a dead owner left in the file, or None.
     """
 
-    def __init__(self, folder: str, owner: Dict[str, Any]) -> None:
-        """`owner` says who: operator, run, command."""
+    def __init__(self, folder: str, owner: Dict[str, Any], patience: float = 0) -> None:
+        """`owner` says who: operator, run, command. For another one of the same run it waits, `patience` seconds."""
         self._folder = folder
         self._owner = owner
+        self._patience = patience
         self._descriptor = -1
         self.taken_over: Optional[Dict[str, Any]] = None
 
@@ -45,7 +46,7 @@ class Lock:
 
     def _take(self) -> int:
         path = os.path.join(self._folder, FILE)
-        deadline = time.monotonic() + _LOOK
+        started = time.monotonic()
         while True:
             try:
                 descriptor = open_ours(path, os.O_RDWR | os.O_CREAT)
@@ -55,11 +56,13 @@ class Lock:
             if _locked(descriptor, fcntl.LOCK_EX) and _lies_at(descriptor, path):
                 return descriptor
             os.close(descriptor)
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - started
+            if waited > _LOOK:
                 by = holder(self._folder)
-                if by is not None:
+                is_of_our_run = by is not None and by.get("run") == self._owner.get("run")
+                if by is not None and not (is_of_our_run and waited < self._patience):
                     raise held(by)
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE if waited < _LOOK else _LOOK)
 
     def __exit__(self, *_: Any) -> None:
         os.ftruncate(self._descriptor, 0)

@@ -86,6 +86,24 @@ def test_only_one_process_holds_it_and_it_is_named(tmp_path: Path) -> None:
         assert lock.taken_over is None
 
 
+def test_another_one_of_the_same_run_is_waited_for(tmp_path: Path) -> None:
+    with another_process(tmp_path) as process:
+        ends = threading.Timer(0.5, process.communicate, (b"",))
+        ends.start()
+        with Lock(str(tmp_path), {**OWNER, "command": "stage"}, patience=60) as lock:
+            assert process.wait() == 0
+            assert lock.taken_over is None
+        ends.join()
+
+
+@pytest.mark.parametrize(("run", "patience"), [("run-2", 60), ("run-1", 0.1)])
+def test_one_of_another_run_is_not_and_none_for_ever(tmp_path: Path, run: str, patience: float) -> None:
+    with another_process(tmp_path):
+        with pytest.raises(Failure) as caught, Lock(str(tmp_path), {**OWNER, "run": run}, patience):
+            pytest.fail("the lock was given twice")
+        assert caught.value.err_type == "upgrade_in_progress"
+
+
 def test_the_lock_of_a_killed_process_is_taken_over_and_told(tmp_path: Path) -> None:
     with another_process(tmp_path) as process:
         process.kill()
