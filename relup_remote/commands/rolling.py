@@ -171,7 +171,7 @@ class Rolling:
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
             Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
         ):
-            feed.add(ledger, needed=True)
+            feed.add(ledger, needed=True, earlier=early)
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)

@@ -19,7 +19,7 @@ a core's own     see `relup_remote.core.protocol`; and ``host``
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 Event = dict[str, Any]
@@ -39,12 +39,17 @@ class Feed:
         self._lock = threading.Lock()
         self.broken: OSError | None = None
 
-    def add(self, listener: Listener, *, needed: bool = False) -> None:
-        """Have ``listener`` hear what is told from now on; if it is ``needed``, nothing may be lost to it."""
+    def add(self, listener: Listener, *, needed: bool = False, earlier: Iterable[Event] = ()) -> None:
+        """Have ``listener`` hear what is told from now on, and before that what was told ``earlier``.
+
+        If it is ``needed``, nothing may be lost to it.
+        """
         with self._lock:
             self._listeners.append(listener)
             if needed:
                 self._needed.append(listener)
+            for event in tuple(earlier):
+                self._tell(listener, event)
 
     def tell(self, event: str, **facts: Any) -> None:
         """Tell of something."""
@@ -57,12 +62,17 @@ class Feed:
     def _give(self, event: Event) -> None:
         with self._lock:
             for listener in tuple(self._listeners):
-                try:
-                    listener(event)
-                except OSError as error:
-                    self._listeners.remove(listener)
-                    if listener in self._needed:
-                        self.broken = self.broken or error
+                self._tell(listener, event)
+
+    def _tell(self, listener: Listener, event: Event) -> None:
+        if listener not in self._listeners:
+            return
+        try:
+            listener(event)
+        except OSError as error:
+            self._listeners.remove(listener)
+            if listener in self._needed:
+                self.broken = self.broken or error
 
 
 def now() -> int:
