@@ -79,6 +79,8 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "hop_timeout": (900, "seconds for the hop"),
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
+    "dry_run": (False, "cleanup: only tell what would be removed"),
+    "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "lock, unlock: although the lock is of another run"),
     "restart_by": ("auto", "by what the node is restarted: auto | wrapper | service:<unit> (of systemd)"),
@@ -392,6 +394,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "restart_failed": ErrorSpec("The node could not be restarted.", "Look at the node's log."),
     "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
     "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
+    "nodes_behind": ErrorSpec(
+        "Nodes of the cluster are not on the target: what is staged may be needed yet.",
+        "The detail names them. Upgrade them first; --anyway removes the files all the same.",
+    ),
     "service_not_permitted": ErrorSpec(
         "The node is run by a service that the node's user may not restart.",
         "Allow it in sudoers, or set `restart` to wrapper in the inventory.",

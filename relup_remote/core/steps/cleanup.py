@@ -5,27 +5,45 @@ from typing import Any, Dict, List, Tuple
 
 from .. import release
 from ..context import Context
-from ..files import remove_file, remove_tree
+from ..files import remove_file, tree_size
+from ..history import last_change
+from ..protocol import Failure
+from .extract import discard
+
+_STAGED = (".tar.gz", ".tar.gz.sha256", ".tar.gz.part", ".tgz", ".tgz.sha256", ".tgz.part", ".tmp")
+"""How the names end of what staging leaves."""
+
+Thing = Dict[str, Any]
+"""A file or tree that is not needed: its `path` and `bytes`."""
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
-    """Removes staged tarballs, sidecars and partial trees, once every node of the cluster runs the target.
+    """Removes staged tarballs, sidecars and partial trees, once every node of the cluster runs the target; with the
+    option `trees` deployed trees as well that nothing needs any more (see `spare_trees`).
 
-    Until then, unless told otherwise, it is skipped: the files may be needed to try again.
+    Until then, unless told otherwise, it is skipped: the files may be needed to try again. With `dry_run` nothing is
+    removed: what would be is told, also in the result's facts. Raises `Failure` nodes_behind only then.
     """
-    if not context.option("clean_anyway"):
-        behind = _behind(context)
+    behind = [] if context.option("clean_anyway") else _behind(context)
+    if behind and not context.option("dry_run"):
+        return "skipped", {"waiting_for": behind}
+    things = [_thing(path) for path in [*_staged(context), *context.site.partial_trees()]]
+    trees = _spare(context)
+    if context.option("trees"):
+        things += trees
+    size = sum(thing["bytes"] for thing in things)
+    if context.option("dry_run"):
+        told = {"would_remove": things, "bytes": size, "trees": trees}
+        context.result.facts.update(told)
         if behind:
-            return "skipped", {"waiting_for": behind}
-    removed, size = [], 0
-    for path in _staged(context):
-        size += os.path.getsize(path)
-        remove_file(path)
-        removed.append(path)
-    for path in context.site.partial_trees():
-        remove_tree(path)
-        removed.append(path)
-    return ("ok" if removed else "unchanged"), {"removed": removed, "bytes": size}
+            raise Failure("nodes_behind", detail={"waiting_for": behind})
+        return ("ok" if things else "unchanged"), told
+    for thing in things:
+        if os.path.isdir(thing["path"]):
+            discard(thing["path"])
+        else:
+            remove_file(thing["path"])
+    return ("ok" if things else "unchanged"), {"removed": [thing["path"] for thing in things], "bytes": size}
 
 
 def _behind(context: Context) -> List[str]:
@@ -40,7 +58,46 @@ def _behind(context: Context) -> List[str]:
 
 def _staged(context: Context) -> List[str]:
     folder = context.site.staging
-    if not os.path.isdir(folder):
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(os.path.join(folder, name) for name in names if name.endswith(_STAGED))
+
+
+def _thing(path: str) -> Thing:
+    size = tree_size(path)["bytes"] if os.path.isdir(path) else os.path.getsize(path)
+    return {"path": path, "bytes": size}
+
+
+def _spare(context: Context) -> List[Thing]:
+    """Nothing where nobody asks: going through a tree takes its time."""
+    if not (context.option("dry_run") or context.option("trees")):
         return []
-    endings = (".tar.gz", ".tar.gz.sha256", ".tar.gz.part", ".tgz", ".tgz.sha256", ".tgz.part", ".tmp")
-    return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(endings))
+    return [_thing(tree) for tree in spare_trees(context)]
+
+
+def spare_trees(context: Context) -> List[str]:
+    """The deployed trees that neither the next boot nor the VM needs.
+
+    A VM that has gone through a hop since it started may have files open, or know paths, of any tree it came through:
+    as long as it runs, none is spare. A rollback needs none, for it goes back to the base.
+    """
+    site = context.site
+    chain = release.boot_chain(site.base)
+    if site.node is not None:
+        is_booted = os.path.realpath(site.node.root) == os.path.realpath(chain[-1])
+        if not is_booted or context.result.running != _version_of(chain[-1]) or last_change(context) is not None:
+            return []
+    folder = os.path.join(site.base, "relup")
+    trees = [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+    booted = [root + "/" for root in chain]
+    return [
+        tree
+        for tree in trees
+        if _version_of(tree) == os.path.basename(tree) and not any(root.startswith(tree + "/") for root in booted)
+    ]
+
+
+def _version_of(root: str) -> str:
+    try:
+        return release.read_tree(root).version
+    except Failure:
+        return ""
