@@ -132,7 +132,8 @@ class Rolling:
         jobs = [Job(host, request(order, host)) for host in self.call.hosts if host.name not in done]
         patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
         try:
-            return look(self.call.runner, jobs, self.call.feed, Stop(), patience)
+            back = self.call.command == "rollback"
+            return look(self.call.runner, jobs, self.call.feed, Stop(), patience=patience, back=back)
         except KeyboardInterrupt:
             raise Declined from None
 

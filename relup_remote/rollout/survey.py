@@ -17,9 +17,10 @@ PAUSE = 1.0
 
 @dataclass(frozen=True)
 class Survey:
-    """The rows of all hosts, in order."""
+    """The rows of all hosts, in order. Whoever goes ``back`` needs no node that runs, or that answers."""
 
     rows: tuple[Row, ...]
+    back: bool = False
 
     @property
     def done(self) -> list[str]:
@@ -29,12 +30,12 @@ class Survey:
     @property
     def failed(self) -> list[str]:
         """Hosts that can't be reached, or refuse."""
-        return [row["host"] for row in self.rows if not succeeded(row) and not is_done(row)]
+        return [row["host"] for row in self.rows if self._is_bad(row)]
 
     @property
     def missing(self) -> list[str]:
         """Hosts that can't be reached, or whose node is down."""
-        return [row["host"] for row in self.rows if not succeeded(row) and _is_missing(row)]
+        return [row["host"] for row in self.rows if self._is_bad(row) and _is_missing(row)]
 
     @property
     def nodes(self) -> list[str]:
@@ -43,12 +44,17 @@ class Survey:
 
     @property
     def stopped(self) -> list[str]:
-        """The nodes of the cluster that are down."""
-        return sorted(set(self._nodes("stopped")) - set(self._nodes("running")))
+        """The nodes of the cluster that are down, where that matters."""
+        return [] if self.back else sorted(set(self._nodes("stopped")) - set(self._nodes("running")))
 
     def row(self, host: str) -> Row:
         """The row of a host."""
         return next(row for row in self.rows if row["host"] == host)
+
+    def _is_bad(self, row: Row) -> bool:
+        if succeeded(row) or is_done(row):
+            return False
+        return not self.back or row["error"]["stage"] == "connect"
 
     def _nodes(self, state: str) -> list[str]:
         seen = [row["facts"].get("cluster") or {} for row in self.rows]
@@ -60,7 +66,9 @@ def is_done(row: Row) -> bool:
     return row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT
 
 
-def look(runner: Runner, jobs: Sequence[Job], feed: Feed, stop: Stop, patience: float = 0) -> Survey:
+def look(
+    runner: Runner, jobs: Sequence[Job], feed: Feed, stop: Stop, patience: float = 0, back: bool = False
+) -> Survey:
     """Ask all hosts, and tell of it.
 
     A run that is taken up again may find its earlier core still at work on a host: it is waited for, ``patience``
@@ -81,7 +89,7 @@ def look(runner: Runner, jobs: Sequence[Job], feed: Feed, stop: Stop, patience: 
         waiting = [job for job in jobs if job.host.name not in rows or _at_work(rows[job.host.name], job)]
         if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
             break
-    return Survey(tuple(rows[job.host.name] for job in jobs if job.host.name in rows))
+    return Survey(tuple(rows[job.host.name] for job in jobs if job.host.name in rows), back)
 
 
 def _tell(feed: Feed, row: Row) -> None:
