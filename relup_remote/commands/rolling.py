@@ -203,7 +203,7 @@ def _member(row: Row, address: str, role: str | None) -> Member:
 def _refusal(plan: Plan, survey: Survey) -> Ending | None:
     """Why the run can't begin."""
     if not plan.allow_missing and (survey.missing or survey.stopped):
-        lost = [f"{host} can't be reached or has no node that runs" for host in survey.missing]
+        lost = [f"{host}: {survey.row(host)['error']['message'].rstrip('.')}" for host in survey.missing]
         lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
         return _refused("cluster_not_whole", "; ".join(lost))
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
