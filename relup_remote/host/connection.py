@@ -1,31 +1,32 @@
 """The SSH connection to a host: made by Fabric, with our own rules for host keys, keys, ciphers and time.
 
-The user's ssh_config is honoured as far as Fabric and paramiko read it (not ``Include``); what the inventory says wins.
-A host key that is not in a known_hosts file is never accepted, whatever ssh_config says.
+The way is the operator's ssh_config's, see `route`; what the inventory says comes before it. A host key that is not in
+a known_hosts file is never accepted, whatever ssh_config says.
 """
 
 import logging
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fabric
-from paramiko import MissingHostKeyPolicy, PKey, SSHClient, SSHException, Transport
-from paramiko.ssh_exception import ConfigParseError, NoValidConnectionsError
+from paramiko import MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, SSHException, Transport
+from paramiko.ssh_exception import NoValidConnectionsError
 
 from relup_remote.core.protocol import Failure
-from relup_remote.host import identities, known_hosts
+from relup_remote.host import identities, known_hosts, route
+from relup_remote.host.identities import Identities
 from relup_remote.host.known_hosts import Entry, Verdict
+from relup_remote.host.route import Station
+from relup_remote.host.secrets import NO_SECRETS, Secrets
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
 
-KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
-GLOBAL_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -36,34 +37,47 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class Connection:
     """An SSH connection that stands.
 
-    ``ssh_config`` is a file to read in place of the user's and the system's. Raises `Failure`: ``host_unreachable``,
-    ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``, ``ssh_timeout``.
+    ``secrets`` are the host's: jump hosts get no password, though a passphrase opens the keys for them too. Raises
+    `Failure`: ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``,
+    ``ssh_timeout``.
     """
 
-    def __init__(self, settings: "HostSettings", ssh_config: Path | None = None) -> None:
-        started = time.monotonic()
+    def __init__(self, settings: "HostSettings", secrets: Secrets = NO_SECRETS) -> None:
+        self._settings = settings
         self._chain: list[fabric.Connection] = []
+        self._started = time.monotonic()
         try:
-            final = _configured(settings, ssh_config)
-            self._chain = list(_gateways(final))
-            _prepare(final, settings, jump=False)
-            for gateway in self._chain[1:]:
-                _prepare(gateway, settings, jump=True)
-            final.open()
-            final.transport.set_keepalive(max(1, round(settings.keepalive)))
-            self.transport: Transport = final.transport
+            *jumps, host = route.to(settings)
+            for jump in jumps:
+                self._connect(jump, *_rules_of_jump(jump, settings, secrets))
+            self._connect(host, *_rules_of_host(host, settings, secrets))
+            self.transport: Transport = self._chain[-1].transport
+            self.transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
             self.close()
             if isinstance(error, Failure | OSError | EOFError | SSHException):
-                failure = _failure(error, settings, time.monotonic() - started)
+                failure = _failure(error, settings, time.monotonic() - self._started)
                 failure.stage = "connect"
                 raise failure from None
             raise
 
     def close(self) -> None:
         """Close the connection, and those of the jump hosts under it. Safe to repeat."""
-        for connection in self._chain:
+        for connection in reversed(self._chain):
             connection.client.close()
+
+    def _connect(self, station: Station, known_hosts_files: Sequence[Path], who: Identities) -> None:
+        """Connect to the next station, through the last one: as often as it takes to offer all that is to offer."""
+        connection = _fabric(station, self._chain[-1] if self._chain else None)
+        self._chain.append(connection)
+        name = known_hosts.host_name(station.address, station.port, station.key_name)
+        _set_rules(connection, known_hosts_files, name, who, self._settings.connect_timeout)
+        while not connection.is_connected:
+            self._started = time.monotonic()
+            try:
+                connection.open()
+            except identities.ConnectAgain:
+                connection.client.close()
 
 
 class _Prompt(socket.socket):
@@ -108,66 +122,50 @@ class _Policy(MissingHostKeyPolicy):
         raise Failure("host_key_changed", f"The SSH key of {hostname} {said}: {shown}.", detail=detail)
 
 
-def _configured(settings: "HostSettings", ssh_config: Path | None) -> fabric.Connection:
-    """The connection as ssh_config and the inventory have it; Fabric's own configuration files are left alone."""
-    try:
-        config = fabric.Config(lazy=True, runtime_ssh_path=str(ssh_config) if ssh_config else None)
-        config.load_ssh_config()
-        found = config.base_ssh_config.lookup(settings.address)
-        without_jump = found.get("proxyjump", "").lower() == "none"
-        return fabric.Connection(
-            settings.address,
-            user=settings.user,
-            port=settings.port,
-            config=config,
-            gateway=False if without_jump else None,
-        )
-    except (ConfigParseError, ValueError) as error:
-        raise Failure(
-            "host_unreachable",
-            f"{settings.address} can't be looked up in ssh_config: {error}.",
-            hint="Correct ~/.ssh/config or /etc/ssh/ssh_config, or the address in the inventory.",
-        ) from error
+def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connection:
+    """Fabric's connection to a station, not opened. Its own configuration and its reading of ssh_config are off."""
+    gateway: fabric.Connection | str | None = before
+    if station.command is not None:
+        # paramiko starts it by itself, where OpenSSH has a shell do it.
+        gateway = shlex.join(["sh", "-c", f"exec {station.command}"])
+    config = fabric.Config(lazy=True, ssh_config=SSHConfig())
+    return fabric.Connection(
+        station.address, user=station.user, port=station.port, config=config, gateway=gateway or False
+    )
 
 
-def _gateways(connection: fabric.Connection) -> Iterator[fabric.Connection]:
-    """The connection and the jump hosts that lead to it, the nearest to the host first."""
-    while isinstance(connection, fabric.Connection):
-        yield connection
-        connection = connection.gateway
+def _rules_of_jump(jump: Station, settings: "HostSettings", secrets: Secrets) -> tuple[Sequence[Path], Identities]:
+    """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
+    keys = identities.usual(jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), secrets.ssh)
+    given = [settings.known_hosts] if settings.known_hosts else []
+    return [*given, *jump.known_hosts], Identities(jump.user, keys)
 
 
-def _prepare(connection: fabric.Connection, settings: "HostSettings", jump: bool) -> None:
-    """Set our rules. For a jump host, user and keys are ssh_config's; the inventory speaks of the host."""
-    files = _known_hosts_files(connection.ssh_config, settings.known_hosts, jump)
-    alias = connection.ssh_config.get("hostkeyalias")
-    entries = known_hosts.find(files, known_hosts.host_name(connection.host, connection.port, alias))
-    agent = identities.of_agent()
-    if settings.key and not jump:
-        keys = identities.only(settings.key, agent)
+def _rules_of_host(host: Station, settings: "HostSettings", secrets: Secrets) -> tuple[Sequence[Path], Identities]:
+    """The same of the host itself, of which the inventory may say other things."""
+    agent = identities.of_agent(host.agent)
+    if settings.key:
+        keys = identities.only(settings.key, agent, secrets.ssh)
     else:
-        configured = connection.ssh_config.get("identityfile", [])
-        keys = identities.usual(configured, connection.ssh_config.get("identitiesonly") == "yes", agent)
+        keys = identities.usual(host.identity_files, host.identities_only, agent, secrets.ssh)
+    files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
+    return files, Identities(host.user, keys, secrets.ssh)
+
+
+def _set_rules(
+    connection: fabric.Connection, files: Sequence[Path], name: str, who: Identities, timeout: float
+) -> None:
+    """Set what a connection is made by: ``name`` is that of the host key, ``timeout`` the seconds for each part."""
+    entries = known_hosts.find(files, name)
     connection.client.set_missing_host_key_policy(_Policy(files, entries))
-    connection.connect_timeout = settings.connect_timeout
+    connection.connect_timeout = timeout
     connection.connect_kwargs = {
-        "banner_timeout": settings.connect_timeout,
-        "auth_timeout": settings.connect_timeout,
-        "channel_timeout": settings.connect_timeout,
-        "auth_strategy": identities.Identities(connection.user, keys),
+        "banner_timeout": timeout,
+        "auth_timeout": timeout,
+        "channel_timeout": timeout,
+        "auth_strategy": who,
         "transport_factory": _transport_factory([entry.key_type for entry in entries if not entry.revoked]),
     }
-
-
-def _known_hosts_files(ssh_config: Mapping[str, str], given: Path | None, jump: bool) -> list[Path]:
-    if given and not jump:
-        return [given]
-    words = [
-        *shlex.split(ssh_config.get("userknownhostsfile", KNOWN_HOSTS)),
-        *shlex.split(ssh_config.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS)),
-    ]
-    configured = [Path(word).expanduser() for word in words if word.lower() != "none"]
-    return [given, *configured] if given else configured
 
 
 def _transport_factory(known_types: Sequence[str]) -> Any:

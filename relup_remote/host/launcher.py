@@ -13,10 +13,18 @@ PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(13, 5, -1)))
 NO_PYTHON = {"event": "core", "error": {"err_type": "python_missing"}}
 """What the host says when none of them will do."""
 
-# Its arguments: the user to become or nothing, what to say without a Python, Python code, that code's two arguments,
-# then the names to try. As root the bootstrap itself changes the user.
+SUDO = {"event": "core", "sudo": True}
+"""What the host says before sudo asks for a password."""
+
+NO_SUDO = {"event": "core", "sudo": False}
+"""What it says instead where none is wanted."""
+
+# Its arguments: the user to become or nothing, what to say without a Python, what to say where sudo will ask and where
+# it won't, or nothing, Python code, that code's two arguments, then the names to try. As root the bootstrap itself
+# changes the user. Whether sudo asks is tried without what it may remember, which it might forget until it is run.
 SCRIPT = """
-user=$1 missing=$2 code=$3 digest=$4 size=$5; shift 5;
+user=$1 missing=$2 asks=$3 silent=$4 code=$5 digest=$6 size=$7; shift 7;
+say() { [ -z "$1" ] || printf "%s\\n" "$1"; };
 for name do
   python=$(command -v "$name") || continue;
   case $("$python" --version 2>&1) in
@@ -24,8 +32,14 @@ for name do
     *) continue ;;
   esac;
   if [ -z "$user" ] || [ "$(id -u)" = 0 ] || [ "$(id -un)" = "$user" ]; then
+    say "$silent";
     exec "$python" -I -S -c "$code" "$digest" "$size" "$user";
   fi;
+  if [ -n "$asks" ] && ! sudo -k -n -u "$user" -- "$python" --version >/dev/null 2>&1; then
+    say "$asks";
+    exec sudo -k -S -p "" -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
+  fi;
+  say "$silent";
   exec sudo -n -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
 done;
 printf "%s\\n" "$missing"
@@ -37,15 +51,17 @@ def pythons(named: str | None) -> Sequence[str]:
     return (named,) if named else PYTHONS
 
 
-def command(python: str | None, user: str | None, bootstrap: int, digest: str, size: int) -> str:
+def command(python: str | None, user: str | None, bootstrap: int, digest: str, size: int, *, asks: bool = False) -> str:
     """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
 
-    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once.
+    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With
+    ``asks`` sudo may ask for a password: one of `SUDO` and `NO_SUDO` is said first, and after the former a line with
+    the password is expected before the bootstrap.
     """
     # Exactly so many bytes: what comes after is for others to read.
     code = f"import io; exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read({bootstrap}))"
     # A login shell of the csh kind takes no line ends within quotes.
     script = " ".join(line.strip() for line in SCRIPT.splitlines()).strip()
-    missing = json.dumps(NO_PYTHON)
-    words = ["sh", "-c", script, "relup", user or "", missing, code, digest, str(size), *pythons(python)]
+    said = [json.dumps(NO_PYTHON), *((json.dumps(SUDO), json.dumps(NO_SUDO)) if asks else ("", ""))]
+    words = ["sh", "-c", script, "relup", user or "", *said, code, digest, str(size), *pythons(python)]
     return "exec " + shlex.join(words)

@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -55,7 +55,8 @@ _COMPILING = threading.Lock()
 class Errand:
     """What to have done on the host.
 
-    ``user`` is the one to become, None the SSH user; ``timeout`` the seconds in which a host must say something.
+    ``user`` is the one to become, None the SSH user; ``sudo_password`` what sudo may ask for meanwhile; ``timeout`` the
+    seconds in which a host must say something.
     """
 
     request: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Errand:
     python: str | None
     user: str | None
     timeout: float
+    sudo_password: str | None = field(default=None, repr=False)
 
 
 def run(transport: Transport, errand: Errand) -> Event:
@@ -93,11 +95,13 @@ class _Core:
         self._errand = errand
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
-        command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size)
+        asks = errand.user is not None and errand.sudo_password is not None
+        command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, asks=asks)
         self._channel = _start(transport, command, errand.timeout)
         self._lines = _Lines(self._channel)
         self._stderr = _Tail(self._channel)
         self._stderr.start()
+        self._asks = asks
 
     def __enter__(self) -> "_Core":
         return self
@@ -107,6 +111,8 @@ class _Core:
 
     def result(self) -> Event:
         """Carry out the errand."""
+        if self._asks and self._greeting().get("sudo"):
+            self._send(f"{self._errand.sudo_password}\n".encode())
         self._send(self._bootstrap)
         greeting = self._greeting()
         if not greeting.get("have"):
@@ -126,7 +132,7 @@ class _Core:
             self._errand.on_event(event)
 
     def _greeting(self) -> Event:
-        """The bootstrap's first word, after whatever the login shell had to say."""
+        """The next word of the launcher or the bootstrap, after whatever the login shell had to say."""
         noise: list[bytes] = []
         while len(noise) < NOISE:
             line = self._lines.next()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,23 @@ import pytest
 from lab import layout, sshd
 from relup_remote.core.protocol import Failure
 from relup_remote.host.connection import Connection
+from relup_remote.host.secrets import NO_SECRETS, Secrets
 from relup_remote.inventory import HostSettings
 
-from .ssh_server import Server, free_port
+from .ssh_server import Server, free_port, running
 
 
-def failure(settings: HostSettings, ssh_config: Path | None = None) -> Failure:
+def failure(settings: HostSettings, ssh_config: Path | None = None, secrets: Secrets = NO_SECRETS) -> Failure:
     """The failure that connecting ends in."""
     with pytest.raises(Failure) as caught:
-        Connection(settings, ssh_config).close()
+        Connection(replace(settings, ssh_config=ssh_config), secrets).close()
     assert caught.value.stage == "connect"
     return caught.value
 
 
-def connects(settings: HostSettings, ssh_config: Path | None = None) -> bool:
+def connects(settings: HostSettings, ssh_config: Path | None = None, secrets: Secrets = NO_SECRETS) -> bool:
     """Whether connecting succeeds."""
-    connection = Connection(settings, ssh_config)
+    connection = Connection(replace(settings, ssh_config=ssh_config), secrets)
     try:
         return connection.transport.is_authenticated()
     finally:
@@ -141,6 +143,68 @@ def test_keys_of_the_agent(server: Server, tmp_path: Path, monkeypatch: pytest.M
     with agent(tmp_path / "agent", [server.key]) as path:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         assert connects(server.settings(key=None))
+
+
+def many_keys(folder: Path, right: Path) -> list[Path]:
+    """Ten keys, the last of them ``right``, as an agent may hold them."""
+    others = [folder / f"other{number}" for number in range(9)]
+    for other in others:
+        sshd.make_key(other, "other")
+    return [*others, right]
+
+
+@pytest.mark.parametrize("tries", [1, 2, 6])
+def test_many_keys_of_the_agent_and_a_server_that_takes_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with (
+        running(tmp_path / "server", f"MaxAuthTries {tries}") as server,
+        agent(tmp_path / "agent", many_keys(tmp_path, server.key)) as path,
+    ):
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        assert connects(server.settings(key=None))
+        refused = failure(server.settings(key=None, user="nobody"))
+        assert (refused.err_type, len(refused.detail["keys_refused"])) == ("auth_failed", 10)
+
+
+def test_the_key_that_ssh_config_names_comes_before_the_others_of_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path / "server", "MaxAuthTries 2") as server:
+        public = tmp_path / "named.pub"
+        public.write_text(server.key.with_name(f"{server.key.name}.pub").read_text())
+        with agent(tmp_path / "agent", many_keys(tmp_path, server.key)) as path:
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+            config = config_for(server, tmp_path, IdentityFile=public, IdentitiesOnly="no")
+            assert connects(ALIAS, config)
+        log = (server.host.ssh_dir / "sshd.log").read_text()
+        assert "Accepted publickey" in log
+        assert "Failed publickey" not in log
+        assert "Too many authentication failures" not in log
+
+
+@pytest.mark.parametrize("only", ["yes", "no"])
+def test_the_agent_that_ssh_config_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "none"))
+    with agent(tmp_path / "agent", [server.key]) as path:
+        public = f"{server.key}.pub"
+        config = config_for(server, tmp_path, IdentityFile=public, IdentitiesOnly=only, IdentityAgent=path)
+        assert connects(ALIAS, config)
+        config = config_for(server, tmp_path, IdentityFile=public, IdentitiesOnly=only, IdentityAgent="none")
+        assert failure(ALIAS, config).err_type == "auth_failed"
+
+
+def test_the_passphrase_of_a_key(server: Server, tmp_path: Path) -> None:
+    protect(server.key)
+    assert connects(server.settings(), secrets=Secrets(ssh="secret"))
+    assert connects(ALIAS, config_for(server, tmp_path), Secrets(ssh="secret"))
+    found = failure(server.settings(), secrets=Secrets(ssh="wrong-one"))
+    assert found.err_type == "key_unusable"
+    assert "the passphrase that was given does not open it" in found.message
+    assert "wrong-one" not in str(found.to_json())
 
 
 def test_no_key_to_offer(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +373,90 @@ def test_proxy_jump(server: Server, tmp_path: Path) -> None:
 
 def test_jump_host_that_is_unknown(server: Server, tmp_path: Path) -> None:
     assert failure(ALIAS, jump(server, tmp_path, "")).err_type == "host_key_unknown"
+
+
+def test_pattern_that_fits_the_jump_host_too(server: Server, tmp_path: Path) -> None:
+    config = jump(server, tmp_path, server.known_hosts.read_text())
+    config.write_text("Host alias jump\n  ProxyJump jump\n" + config.read_text())
+    assert connects(ALIAS, config)
+
+
+def test_jump_hosts_in_a_circle(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, ProxyJump="left")
+    config.write_text(config.read_text() + "Host left\n  ProxyJump right\nHost right\n  ProxyJump left\n")
+    found = failure(ALIAS, config)
+    assert found.err_type == "host_unreachable"
+    assert "lead in a circle" in found.message
+
+
+@pytest.mark.parametrize("way", ["list", "each its own", "arguments"])
+def test_chain_of_jump_hosts_is_gone_through_from_its_beginning(server: Server, tmp_path: Path, way: str) -> None:
+    # The first lets through to the second alone, and the second to the host alone.
+    second_leads_to = f"PermitOpen {layout.LOOPBACK}:{server.host.ssh_port}"
+    with running(tmp_path / "second", second_leads_to) as second:
+        first_leads_to = f"PermitOpen {layout.LOOPBACK}:{second.host.ssh_port}"
+        with running(tmp_path / "first", first_leads_to) as first:
+            host = config_for(server, tmp_path, **({"ProxyJump": "first,second"} if way == "list" else {}))
+            text = host.read_text()
+            if way == "each its own":
+                text = text.replace("Host alias\n", "Host alias\n  ProxyJump second\n", 1)
+            text += config_for(first, tmp_path).read_text().replace("alias", "first")
+            more = {"ProxyJump": "first"} if way == "each its own" else {}
+            text += config_for(second, tmp_path, **more).read_text().replace("alias", "second")
+            config = tmp_path / "chain"
+            config.write_text(text)
+            arguments = ("-J", "first,second") if way == "arguments" else ()
+            assert connects(replace(ALIAS, ssh_args=arguments), config)
+
+
+def test_jump_host_with_user_and_port(server: Server, tmp_path: Path) -> None:
+    user, port = server.settings().user, server.host.ssh_port
+    config = config_for(server, tmp_path, ProxyJump=f"{user}@jump:{port}")
+    plain = config_for(server, tmp_path).read_text().replace("alias", "jump")
+    lines = [line for line in plain.splitlines() if "Port" not in line and "User " not in line]
+    config = config_for(server, tmp_path, ProxyJump=f"{user}@jump:{port}")
+    config.write_text(config.read_text() + "\n".join([*lines, "  User nobody", "  Port 1", ""]))
+    assert connects(ALIAS, config)
+
+
+def test_ssh_config_in_parts_and_by_cases(server: Server, tmp_path: Path) -> None:
+    part = config_for(server, tmp_path).rename(tmp_path / "part")
+    config = tmp_path / "config"
+    text = part.read_text()
+    part.write_text(text.replace("Host alias", 'Match originalhost alias exec "true"'))
+    config.write_text(f"Include {part}\n")
+    assert connects(ALIAS, config)
+    part.write_text(text.replace("Host alias", 'Match originalhost alias exec "false"'))
+    assert failure(ALIAS, config).err_type in ("host_unreachable", "ssh_timeout")
+
+
+def test_arguments_come_before_ssh_config(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, Port=1)
+    right = ("-o", f"Port={server.host.ssh_port}")
+    assert connects(replace(ALIAS, ssh_args=right), config)
+    assert connects(replace(ALIAS, ssh_args=(*right, "-F", str(config))))
+
+
+def test_tokens_and_spaces_in_file_names(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    key = folder / f"{layout.LOOPBACK}-{server.host.ssh_port}-alias-100%"
+    key.write_bytes(server.key.read_bytes())
+    key.chmod(0o600)
+    (folder / "known").write_text(server.known_hosts.read_text())
+    config = config_for(
+        server,
+        tmp_path,
+        IdentityFile=f'"{folder}/%h-%p-%n-100%%"',
+        UserKnownHostsFile=f'{tmp_path}/none "{folder}/known"',
+    )
+    assert connects(ALIAS, config)
+
+
+def test_proxy_command_is_run_by_a_shell(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "relay.py").write_text(RELAY)
+    command = f'sh -c \'true && exec python3 {tmp_path}/relay.py "$0" "$1"\' %h %p'
+    assert connects(ALIAS, config_for(server, tmp_path, ProxyCommand=command))
 
 
 def test_no_jump(server: Server, tmp_path: Path) -> None:

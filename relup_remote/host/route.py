@@ -1,0 +1,202 @@
+"""The way to a host, as OpenSSH's configuration has it: asked of OpenSSH itself, by ``ssh -G``.
+
+paramiko's own reading of that configuration was weighed: it knows no ``Include``, not every ``Match``, and of a file
+that OpenSSH refuses it makes what it can; and Fabric goes through a list of jump hosts from its end. ``ssh -G`` is
+right by definition, costs some milliseconds a host, and the client is where operators are. Only quotes are lost in what
+it says, see `_files`.
+"""
+
+import getpass
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relup_remote.core.protocol import Failure
+
+if TYPE_CHECKING:
+    from relup_remote.inventory import HostSettings
+
+KNOWN_HOSTS = ("userknownhostsfile", "globalknownhostsfile")
+JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>.*)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?P<port>\d+))?")
+"""A jump host as ssh_config(5) has it, "ProxyJump"."""
+
+Place = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Station:
+    """A server on the way: a jump host, or the host itself. ``name`` is what it was looked up by.
+
+    ``agent`` is the agent's socket, None where there is none or none is wanted. ``key_name`` is the name under which
+    its host key is filed, if another. ``jumps`` and ``command`` are how it is connected to, if not simply by TCP.
+    """
+
+    name: str
+    address: str
+    port: int
+    user: str
+    identity_files: tuple[Path, ...]
+    identities_only: bool
+    agent: Path | None
+    known_hosts: tuple[Path, ...]
+    key_name: str | None
+    jumps: tuple[str, ...]
+    command: str | None
+
+    @property
+    def place(self) -> Place:
+        """What makes it another than others."""
+        return self.name, self.user, self.address, self.port
+
+
+def to(settings: "HostSettings") -> list[Station]:
+    """The stations to a host, the first to connect to first and the host last.
+
+    Raises `Failure`: ``host_unreachable`` if the configuration can't be read or leads in a circle, ``ssh_timeout``.
+    """
+    words = [*_option("-p", settings.port), *_option("-l", settings.user), *settings.ssh_args]
+    host = _station(settings, settings.address, words)
+    return [*_before(settings, host, {host.place}), host]
+
+
+def _before(settings: "HostSettings", station: Station, passed: Set[Place]) -> list[Station]:
+    """The jump hosts to a station. Each leads to the next, so only of the first one its own jump hosts count.
+
+    ``passed`` are the stations behind them.
+    """
+    if not station.jumps:
+        return []
+    config = list(_configuration(settings.ssh_args))
+    hops = [_station(settings, *_jump(settings, jump, config)) for jump in station.jumps]
+    first = hops[0]
+    if first.place == station.place:
+        # A pattern that fits the jump host as well: it is not reached by itself.
+        return []
+    if first.place in passed:
+        raise _unreadable(settings.address, f"its jump hosts lead in a circle, by {first.name}")
+    return [*_before(settings, first, {*passed, first.place}), *hops]
+
+
+def _jump(settings: "HostSettings", jump: str, config: Sequence[str]) -> tuple[str, list[str]]:
+    """What to look a jump host up by, and the options that say the rest of it."""
+    parts = JUMP.fullmatch(jump)
+    if parts is None:
+        raise _unreadable(settings.address, f"{jump!r} is no jump host")
+    return parts["host"].strip("[]"), [*_option("-p", parts["port"]), *_option("-l", parts["user"]), *config]
+
+
+def _option(flag: str, value: object) -> list[str]:
+    return [] if value is None else [flag, str(value)]
+
+
+def _configuration(arguments: Iterable[str]) -> Iterable[str]:
+    """The ``-F`` of some arguments: it holds for jump hosts too, as with `ssh`."""
+    words = iter(arguments)
+    for word in words:
+        if word == "-F":
+            yield from (word, next(words, ""))
+        elif word.startswith("-F"):
+            yield word
+
+
+def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Station:
+    """The station that `ssh` would make of ``name`` with the options ``words``."""
+    given = [] if settings.ssh_config is None else ["-F", str(settings.ssh_config)]
+    found = _asked(settings, ["ssh", "-G", "-T", *given, *words, "--", name])
+
+    def first(option: str) -> str | None:
+        value = found.get(option, [""])[0]
+        return None if value.lower() in ("", "none") else value
+
+    address, port, user = first("hostname") or name, int(first("port") or 22), first("user") or getpass.getuser()
+    alias = first("hostkeyalias")
+    tokens = {
+        "%": "%",
+        "d": str(Path.home()),
+        "h": address,
+        "i": str(os.getuid()),
+        "k": alias or name,
+        "L": socket.gethostname().partition(".")[0],
+        "l": socket.gethostname(),
+        "n": name,
+        "p": str(port),
+        "r": user,
+        "u": getpass.getuser(),
+    }
+
+    def expanded(value: str) -> str:
+        return re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), value)
+
+    def path(value: str) -> Path:
+        variables = re.sub(r"\$\{(\w+)\}", lambda variable: os.environ.get(variable[1], ""), value)
+        return Path(expanded(variables)).expanduser()
+
+    command = first("proxycommand")
+    return Station(
+        name=name,
+        address=address,
+        port=port,
+        user=user,
+        identity_files=tuple(path(file) for file in found.get("identityfile", []) if file.lower() != "none"),
+        identities_only=first("identitiesonly") == "yes",
+        agent=_agent(found.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
+        known_hosts=tuple(path(file) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
+        key_name=alias,
+        jumps=tuple((first("proxyjump") or "").split(",")) if first("proxyjump") else (),
+        command=expanded(command) if command else None,
+    )
+
+
+def _agent(named: str, path: Callable[[str], Path]) -> Path | None:
+    """The agent's socket: ``named`` is a path, a variable with one, or `none`."""
+    if named.lower() == "none":
+        return None
+    variable = "SSH_AUTH_SOCK" if named == "SSH_AUTH_SOCK" else named[1:] if re.fullmatch(r"\$\w+", named) else None
+    found = named if variable is None else os.environ.get(variable, "")
+    return path(found) if found else None
+
+
+def _files(value: str) -> list[str]:
+    """The files in a list. A space followed by what begins a path parts two of them: quotes are lost."""
+    return [file for file in re.split(r" (?=[/~$%])", value) if file]
+
+
+def _asked(settings: "HostSettings", command: Sequence[str]) -> dict[str, list[str]]:
+    """What `ssh -G` says: the values of every option, by its name."""
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=settings.connect_timeout,
+        )
+    except subprocess.TimeoutExpired:
+        # Programs of `Match exec`, and names that are made canonical, may take their time.
+        message = f"OpenSSH did not look {settings.address} up within {settings.connect_timeout:g} s."
+        raise Failure("ssh_timeout", message) from None
+    except OSError as error:
+        raise _unreadable(settings.address, f"OpenSSH's client can't be run: {error.strerror}") from error
+    if ended.returncode != 0:
+        said = [line.strip() for line in ended.stderr.splitlines() if not line.startswith("Pseudo-terminal")]
+        raise _unreadable(settings.address, said[0] if said else f"ssh ended with {ended.returncode}")
+    found: dict[str, list[str]] = {}
+    for line in ended.stdout.splitlines():
+        option, _, value = line.partition(" ")
+        found.setdefault(option, []).append(value)
+    return found
+
+
+def _unreadable(address: str, reason: str) -> Failure:
+    return Failure(
+        "host_unreachable",
+        f"{address} can't be looked up in ssh_config: {reason}.",
+        hint="Correct ~/.ssh/config or /etc/ssh/ssh_config, or the address in the inventory.",
+    )
