@@ -110,7 +110,7 @@ class Rolling:
         early: list[Event] = []
         self.call.feed.add(early.append)
         survey = self._survey()
-        plan = self._plan_again(before) if before else self._plan(survey)
+        plan = self._plan_again(before, survey) if before else self._plan(survey)
         refusal = _refusal(plan, survey)
         self.call.clear()
         text = intention(plan, survey, self.said(survey))
@@ -159,9 +159,16 @@ class Rolling:
             **self.wishes.plan_parts(self.gates, len(hosts)),
         )
 
-    def _plan_again(self, before: Plan) -> Plan:
-        parts = self.wishes.plan_parts(before.gates, len(before.hosts))
-        return dataclasses.replace(before, options=self.work.order.options, **parts)
+    def _plan_again(self, before: Plan, survey: Survey) -> Plan:
+        """The plan as it was, with what is wished for now; hosts that could not be done then are a last wave."""
+        planned = {host for wave in before.waves for host in wave}
+        late = [m.host for m in before.hosts if not m.done and m.host not in {*planned, *survey.failed, *survey.done}]
+        return dataclasses.replace(
+            before,
+            waves=(*before.waves, tuple(late)) if late else before.waves,
+            options=self.work.order.options,
+            **self.wishes.plan_parts(before.gates, len(before.hosts)),
+        )
 
     def _run(self, plan: Plan, survey: Survey, early: Sequence[Event]) -> None:
         """Do it. The ledger begins with what was told ``early``, before there was one."""
@@ -222,13 +229,14 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
 
 def _after(ending: Ending, run: str) -> str:
     """What is said below the table of a run."""
+    held = ending.detail.get("still_locked")
+    lines = [f"the cluster is still locked on {', '.join(held)}: inv unlock --force"] if held else []
     if ending.outcome == "done":
-        return f"run {run}: done; inv report {run} tells of it"
+        return "\n".join([f"run {run}: done; inv report {run} tells of it", *lines])
     assert ending.err_type is not None
-    hint = ROLLOUT_ERRORS[ending.err_type].hint
-    if ending.outcome == "refused":
-        return f"nothing was begun, {ending.err_type}: {ending.reason}\n  what to do: {hint}"
-    return f"run {run}: {ending.outcome}, {ending.err_type}: {ending.reason}\n  what to do: {hint}\n  {ending.next}"
+    what = "nothing was begun" if ending.outcome == "refused" else f"run {run}: {ending.outcome}"
+    lines += [f"{what}, {ending.err_type}: {ending.reason}", f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
+    return "\n".join(lines if ending.outcome == "refused" else [*lines, f"  {ending.next}"])
 
 
 def taken_up(call: Invocation, resume: str | bool) -> Record:

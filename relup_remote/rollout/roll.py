@@ -93,7 +93,11 @@ class Rollout:
                 ending = Ending("done")
             except Stopped as stopped:
                 ending = self._ending(stopped)
-            self._unlock()
+            if self._stop.requested > 1:
+                raise KeyboardInterrupt
+            locked = self._unlock()
+            if locked:
+                ending = replace(ending, detail={**ending.detail, "still_locked": locked})
         except KeyboardInterrupt:
             self._leave()
             reason = "The operator left at once; hosts in hand go on by themselves."
@@ -165,9 +169,10 @@ class Rollout:
             self._tell_end("cleanup", self._rows[row["host"]])
         self._refuse()
 
-    def _unlock(self) -> None:
-        if self._locked:
-            self._runner.at_once(self._jobs(self._locked, self._order("unlock")))
+    def _unlock(self) -> list[str]:
+        """Give the lock back; returns the hosts on which that did not work."""
+        rows = self._runner.at_once(self._jobs(self._locked, self._order("unlock")))
+        return [row["host"] for row in rows if not succeeded(row)]
 
     def _leave(self) -> None:
         for name in sorted(self._in_hand):
