@@ -135,20 +135,34 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "cleanup": Entry(
         UPGRADE,
+        "All hosts are asked first: what would be removed is shown with its size. A deployed tree that neither the "
+        "next boot nor the running node needs is shown too, and stays unless --trees is given.\n\n"
         "An upgrade cleans up by itself, once every node of the cluster is on the target.",
-        statuses={0: "all hosts are clean, or were skipped since nodes are not on the target"},
-        examples={"cleanup": "on all hosts"},
+        statuses={
+            0: "all hosts are clean",
+            3: "nothing was removed: nodes are not on the target, another run works there, or declined",
+        },
+        examples={
+            "cleanup --check": "show what would be removed",
+            "cleanup": "on all hosts",
+            "cleanup --trees --yes": "old trees as well, without being asked",
+        },
         see=("stage", "upgrade"),
     ),
     "lock": Entry(
         UPGRADE,
         "Upgrades and rollbacks lock the cluster by themselves for as long as they take.",
-        statuses={1: "not all hosts could be locked; those that were are as before"},
+        statuses={
+            1: "a host failed; those that were locked are as before",
+            3: "another run has the lock on a host, or works there; nothing was changed",
+        },
         examples={"lock --why 'moving the disks of n2'": "keep everyone from changing the cluster"},
         see=("unlock", "status"),
     ),
     "unlock": Entry(
         UPGRADE,
+        "Your own locks are those of the same user on the same machine. A run that was broken off keeps its lock: "
+        "take it up again with --resume rather than unlock.",
         examples={"unlock": "take your own locks off", "unlock --force": "take off whatever locks there are"},
         see=("lock",),
     ),

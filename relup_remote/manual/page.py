@@ -35,7 +35,7 @@ lines. `NO_COLOR` is honoured.
 
 {_table(("exit status", ""), ((str(status), said) for status, said in STATUSES.items()))}
 
-`stage`, `cleanup` and `logs-clear` take the hosts one after the other, in the inventory's order, and stop at the first
+`stage` and `logs-clear` take the hosts one after the other, in the inventory's order, and stop at the first
 that is not done; the rest are `skipped`. `upgrade` and `rollback` take them in waves. The other commands ask all hosts,
 whatever one of them says. After an interruption (Ctrl-C) the table is printed all the same. `inv --debug COMMAND` shows
 the traceback of an `internal_error` on stderr; it is written to `~/.local/state/relup_remote/` as well.

@@ -54,5 +54,9 @@ def request(order: Order, host: HostSettings) -> Request:
             {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
         ],
         "helpers": [{"file": helper.file, "text": helper.text} for helper in order.helpers],
-        "options": {**{name: default for name, (default, _meaning) in OPTIONS.items()}, **order.options},
+        "options": {
+            **{name: default for name, (default, _meaning) in OPTIONS.items()},
+            "restart_by": host.restart,
+            **order.options,
+        },
     }

@@ -158,9 +158,9 @@ def test_node_that_is_down(lab: Lab, relup: Tool, tarball: Path, spare: str) -> 
     assert (ran.status, ran.error(spare)["err_type"]) == (3, "node_not_running")
     assert relup.run("plan", "--tarball", str(tarball), "--host", spare).error(spare)["err_type"] == "node_not_running"
     # A node that is down may need the tarball yet.
-    waiting = relup.run("cleanup", "--host", "n2").row("n2")
-    assert waiting["outcome"] == "skipped"
-    assert any(lab.host(spare).node in each for each in waiting["steps"][0]["detail"]["waiting_for"])
+    waiting = relup.run("cleanup", "--host", "n2")
+    assert (waiting.status, waiting.error("n2")["err_type"]) == (3, "nodes_behind")
+    assert any(lab.host(spare).node in each for each in waiting.error("n2")["detail"]["waiting_for"])
     status = relup.run("status")
     assert status.row(spare)["facts"]["state"] == "stopped"
     assert status.row("n2")["facts"]["state"] == "idle"

@@ -36,7 +36,7 @@ def words(command: str, tarball: Path, empty: Path) -> list[str]:
     """The command line of a command that changes as little of the node as it can."""
     given = {
         "stage": ["--tarball", str(tarball)],
-        "cleanup": ["--anyway"],
+        "cleanup": ["--anyway", "--yes"],
         "rollback": ["--yes"],
         "upgrade": ["--tarball", str(tarball), "--catalogue", str(empty), "--yes"],
     }

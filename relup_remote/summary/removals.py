@@ -1,0 +1,28 @@
+"""What a cleanup would remove from the hosts, for people to agree to."""
+
+from collections.abc import Iterator, Sequence
+
+from relup_remote.rollout.rows import Row
+from relup_remote.summary.text import clean, size
+
+
+def removals(rows: Sequence[Row]) -> str:
+    """What would be removed from each host with its size, and in sum; and the trees that would be left."""
+    asked = [row for row in rows if "would_remove" in row["facts"]]
+    lines = [line for row in asked for line in _of_host(row)]
+    full = [row["facts"]["bytes"] for row in asked if row["facts"]["would_remove"]]
+    if full:
+        lines.append(f"in all {size(sum(full))} on {len(full)} host{'s' if len(full) > 1 else ''}")
+    return "\n".join(lines) or "nothing to remove"
+
+
+def _of_host(row: Row) -> Iterator[str]:
+    facts = row["facts"]
+    remaining = [tree for tree in facts["trees"] if tree not in facts["would_remove"]]
+    if not facts["would_remove"] and not remaining:
+        return
+    yield f"{row['host']}: {size(facts['bytes']) if facts['would_remove'] else 'nothing to remove'}"
+    for thing in facts["would_remove"]:
+        yield f"  {size(thing['bytes']):>8}  {clean(thing['path'])}"
+    for tree in remaining:
+        yield f"  {size(tree['bytes']):>8}  {clean(tree['path'])}, a tree that nothing needs: left without --trees"
