@@ -9,6 +9,7 @@ from relup_remote.commands.locking import lock, unlock
 from relup_remote.commands.looking import hosts, status, verify
 from relup_remote.commands.paths import paths
 from relup_remote.commands.postcheck import postcheck
+from relup_remote.commands.report import report
 from relup_remote.commands.rolling_back import rollback
 from relup_remote.commands.runs import runs
 from relup_remote.commands.upgrading import plan, stage, upgrade
@@ -20,6 +21,7 @@ COMMANDS = (
     stage,
     upgrade,
     runs,
+    report,
     verify,
     status,
     logs,

@@ -1,0 +1,50 @@
+"""`report`: what a run came to, from its ledger."""
+
+from pathlib import Path
+
+from invoke.context import Context
+
+from relup_remote.commands import options
+from relup_remote.commands.invocation import Invocation
+from relup_remote.commands.options import command
+from relup_remote.core.files import write_whole
+from relup_remote.core.protocol import Failure
+from relup_remote.report import FORMATS, SUFFIXES, render
+from relup_remote.report.json import document
+from relup_remote.report.reading import report_of
+from relup_remote.rollout import ledger
+from relup_remote.usage import UsageError
+
+
+@command
+def report(
+    _context: Context,
+    run: str,
+    format: str = "",
+    o: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Tell of a run: a page for people, or Markdown, JUnit XML or JSON. RUN is the beginning of its name, or `last`."""
+    with Invocation("report", host, inventory, json, quiet) as call:
+        call.goes_to_no_host()
+        wanted = options.choice("format", format or ("json" if json else "html"), tuple(FORMATS))
+        if json and wanted in ("md", "junit") and not o:
+            raise UsageError("bad_option", f"--json leaves no place for {wanted} on stdout: name a file by -o")
+        made = report_of(ledger.open_run(run))
+        file = Path(o).expanduser() if o else Path(f"relup-{made.run}.{SUFFIXES[wanted]}") if wanted == "html" else None
+        text = render(made, wanted)
+        if file:
+            _write(file, text)
+        # With --json the document is all that may be on stdout.
+        call.show_document({**document(made), "file": file and str(file)}, str(file) if file else text.rstrip("\n"))
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file, which appears whole; one that is there is replaced. Raises `UsageError`."""
+    try:
+        write_whole(str(file.absolute()), text.encode(), 0o644)
+    except Failure as failure:
+        raise UsageError(failure.err_type, failure.message, failure.hint) from failure

@@ -1,0 +1,44 @@
+"""A report as one page that needs nothing else: no network, no script. What hosts said is text in it, whatever it is."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from relup_remote.report import words
+from relup_remote.report.hops import hops
+from relup_remote.report.model import Report
+from relup_remote.report.timeline import curve, timeline
+from relup_remote.summary.text import detail, size
+
+TEMPLATE = "report.html.j2"
+
+
+def render(report: Report) -> str:
+    """The page."""
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            report=report,
+            timeline=timeline(report),
+            hops=hops(report),
+            curve=lambda samples: curve(report, samples),
+            state_words=words.STATE_WORDS,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("relup_remote.report"),
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else words.shown(value),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (words.clock, words.count, words.duration, words.milliseconds, words.plural, words.sign, words.utc)
+    environment.filters.update({each.__name__: each for each in (*filters, detail, size)})
+    environment.globals.update(
+        title=words.title, verdict=words.verdict, gates_told=words.gates_told, overridden=words.overridden
+    )
+    return environment

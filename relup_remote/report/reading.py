@@ -1,0 +1,118 @@
+"""From a run's ledger to what is told of it. Pure but for the look whether a controller still works on the run."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from relup_remote.core.protocol import OPTIONS
+from relup_remote.report import on_hosts
+from relup_remote.report.model import LEFT, UNDER_WAY, Digest, Override, Report, Sample
+from relup_remote.report.on_waves import sittings, waves
+from relup_remote.report.passages import Event
+from relup_remote.report.plain import mapping, number, text
+from relup_remote.report.troubles import troubles
+from relup_remote.rollout.endings import ROLLOUT_ERRORS
+from relup_remote.rollout.ledger import Record
+
+_NO_END = {
+    UNDER_WAY: "A controller works on it; this is how it stood at the last event of its ledger.",
+    LEFT: "Its ledger has no end: the controller was killed, or its machine went down.",
+}
+
+_OVERRIDING = ("force", "kill_lingering", "clean_anyway", "lock_force")
+
+
+def report_of(record: Record) -> Report:
+    """What there is to tell of a run."""
+    request, events = record.request, record.events
+    plans = [request, *(mapping(event["plan"]) for event in events if event["event"] == "run" and "plan" in event)]
+    worked = sittings(request, events)
+    planned = waves(request, events)
+    wave_of = {name: wave.wave for wave in planned for name in wave.hosts}
+    of_hosts = [_of(member["host"], events) for member in request["hosts"]]
+    hosts = tuple(
+        on_hosts.host(request, member, wave_of.get(member["host"]), of_host)
+        for member, of_host in zip(request["hosts"], of_hosts, strict=True)
+    )
+    end = record.end or _no_end(record)
+    return Report(
+        run=record.run,
+        command=text(request["command"]),
+        operator=text(request["operator"]),
+        version=text(request["version"]),
+        inventory=text(request["inventory"]),
+        selection=tuple(request["selection"]),
+        started_at=worked[0].started_at,
+        ended_at=worked[-1].ended_at,
+        seconds=round(sum(sitting.ended_at - sitting.started_at for sitting in worked) / 1000, 3),
+        sources=tuple(dict.fromkeys(host.from_vsn for host in hosts if host.from_vsn)),
+        target=text(request["target"]),
+        outcome=text(end["outcome"]),
+        err_type=text(end.get("err_type")),
+        reason=text(end.get("reason")),
+        hint=_hint(end),
+        next=text(end.get("next")),
+        interruptions=sum(event["event"] == "interrupt" for event in events),
+        sittings=worked,
+        hosts=hosts,
+        waves=planned,
+        connections=total([host.connections for host in hosts if host.connections]),
+        troubles=troubles([(host, on_hosts.rows(each)) for host, each in zip(hosts, of_hosts, strict=True)]),
+        overrides=tuple(dict.fromkeys(override for plan in plans for override in _overrides(plan))),
+        digests=tuple(_digests(request)),
+        parallel=plans[-1]["parallel"],
+        max_failures=plans[-1]["max_failures"],
+        gates=plans[-1]["gates"],
+        options=plans[-1]["options"],
+    )
+
+
+def _of(host: str, events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if event.get("host") == host]
+
+
+def _no_end(record: Record) -> Mapping[str, Any]:
+    outcome = UNDER_WAY if record.is_under_way else LEFT
+    resume = f"inv {record.request['command']} --resume {record.run}"
+    return {"outcome": outcome, "reason": _NO_END[outcome], "next": resume if outcome == LEFT else ""}
+
+
+def _hint(end: Mapping[str, Any]) -> str:
+    known = ROLLOUT_ERRORS.get(text(end.get("err_type")))
+    return known.hint if known else ""
+
+
+def total(series: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
+    """The sum of all hosts' samples, from when all of them are known, at each moment at which one is known anew."""
+    whole = max((samples[0].at for samples in series), default=0)
+    latest = [samples[0].count for samples in series]
+    told = sorted((sample.at, index, sample.count) for index, samples in enumerate(series) for sample in samples)
+    sums: dict[int, int] = {}
+    for at, index, count in told:
+        latest[index] = count
+        if at >= whole:
+            sums[at] = sum(latest)
+    return tuple(Sample(at, count) for at, count in sums.items())
+
+
+def _overrides(plan: Mapping[str, Any]) -> Iterator[Override]:
+    """What kept something from stopping the run, or changed what a failure does."""
+    options = plan["options"]
+    for name in _OVERRIDING:
+        if options.get(name):
+            yield Override(f"--{name.replace('_', '-')}", OPTIONS[name][1])
+    if options.get("on_failure") == "restart":
+        yield Override("--on-failure restart", "a node whose hop fails past the point where it can be undone restarts")
+    if plan["allow_missing"]:
+        yield Override("--allow-missing", "begin although hosts can't be reached or nodes of the cluster are down")
+    if options.get("backup_age") == 0:
+        yield Override("--no-backup", "begin without a backup that is whole and young enough")
+
+
+def _digests(request: Mapping[str, Any]) -> Iterator[Digest]:
+    tarball = mapping(request["tarball"])
+    if tarball:
+        size = number(tarball.get("bytes"))
+        yield Digest("tarball", text(tarball["name"]), text(tarball["sha256"]), None if size is None else int(size))
+    for what in ("hop", "helper"):
+        for file in request[f"{what}s"]:
+            yield Digest(what, text(file["file"]), text(file["sha256"]))

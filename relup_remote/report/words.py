@@ -1,0 +1,128 @@
+"""How a report puts numbers, moments and outcomes into words; the same in every format that people read."""
+
+from collections.abc import Iterator, Sequence
+
+from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Override, Report
+from relup_remote.summary.text import clean, moment, seconds
+
+LONGEST = 10_000
+"""Characters of the longest text that is shown whole."""
+
+STATE_WORDS = {
+    "done": "done",
+    "nothing_left": "nothing left to do",
+    "waiting": "not begun",
+    UNFINISHED: "unfinished",
+    "refused": "refused",
+    "failed": "failed",
+}
+"""The states of hosts."""
+
+SIGNS = {
+    "done": "✓",
+    "open": "✓",
+    "ok": "✓",
+    "nothing_left": "=",
+    "unchanged": "=",
+    "waiting": "○",
+    "skipped": "–",
+    UNFINISHED: "…",
+    UNDER_WAY: "…",
+    LEFT: "!",
+    "interrupted": "!",
+    "refused": "!",
+    "stopped": "✕",
+    "closed": "✕",
+    "failed": "✕",
+    "error": "✕",
+    "warning": "!",
+    "note": "i",
+}
+"""What stands for a status beside its colour."""
+
+
+def shown(value: object) -> str:
+    """Any value as text without control and direction characters, cut where it is very long."""
+    text = "" if value is None else clean(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST} more characters)"
+
+
+def sign(status: str) -> str:
+    """The sign for a status; a dot for one that is not known."""
+    return SIGNS.get(status, "·")
+
+
+def duration(value: float | None) -> str:
+    """Seconds as ``4 ms``, ``0.9 s``, ``12 min 5 s``, ``2 h 10 min``; a dash for None."""
+    if value is None:
+        return "–"
+    if value < 100:
+        return seconds(value)
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def milliseconds(value: float | None) -> str:
+    """Milliseconds with three digits: ``0.31 ms``, ``12.4 ms``, ``2336 ms``; a dash for None."""
+    if value is None:
+        return "–"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} ms"
+
+
+def count(value: int | None) -> str:
+    """A number with its thousands apart; a dash for None."""
+    return "–" if value is None else f"{value:,}".replace(",", " ")
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """``1 host``, ``2 hosts``."""
+    return f"{count(number)} {one if number == 1 else many or f'{one}s'}"
+
+
+def utc(at: int) -> str:
+    """A moment, with its zone."""
+    return f"{moment(at)} UTC"
+
+
+def clock(at: int) -> str:
+    """The time of day of a moment."""
+    return moment(at)[11:]
+
+
+def title(report: Report) -> str:
+    """What the run was to do."""
+    what = {"upgrade": "Upgrade", "rollback": "Rollback"}.get(report.command, report.command)
+    sources = ", ".join(report.sources)
+    ends = f"{sources} → {report.target}" if sources and report.target else sources or report.target
+    return f"{what} {ends}".strip()
+
+
+def verdict(report: Report) -> str:
+    """How the run came out, in a sentence."""
+    hosts = len(report.hosts)
+    parts = [f"{report.count('done')} of {plural(hosts, 'host')} done"]
+    for state in ("nothing_left", UNFINISHED, "refused", "failed", "waiting"):
+        if number := report.count(state):
+            parts.append(f"{count(number)} {STATE_WORDS[state]}")
+    return ", ".join(parts)
+
+
+def gates_told(report: Report) -> Iterator[tuple[str, str]]:
+    """Each gate of the plan, and what it asks for."""
+    asked = report.gates
+    for name in ("verify", "cluster", "postcheck"):
+        yield name, "on" if asked.get(name) else "off"
+    share = asked.get("connections")
+    yield "connections", "off" if share is None else f"{share} % of before"
+    yield "soak", f"{asked['soak']} s" if asked.get("soak") else "off"
+    yield "command", str(asked.get("command") or "off")
+    yield "timeout", f"{asked.get('timeout')} s"
+
+
+def overridden(overrides: Sequence[Override]) -> str:
+    """The options that overrode something."""
+    return ", ".join(override.option for override in overrides)
