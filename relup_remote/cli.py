@@ -51,7 +51,7 @@ class UsageProgram(Program):
         if self.list_root:
             super().list_flat()
             return
-        print("Commands (--help COMMAND tells more):\n")
+        print("Commands by what they are for; --help COMMAND tells more of one.\n")
         pairs = sorted(self._make_pairs(self.collection), key=lambda pair: place(pair[0]))
         width = max(len(name) for name, _ in pairs)
         for title, listed in groupby(pairs, key=lambda pair: entry(pair[0]).group):

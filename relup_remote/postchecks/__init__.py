@@ -2,6 +2,7 @@
 
 They are testinfra checks. `inv postcheck` runs them and shows a row a host; pytest runs them as well::
 
-    pytest relup_remote/postchecks --relup-inventory inventory/lab.yml [--relup-host n1] [--relup-target 5.10.5]
-    pytest -p relup_remote.postchecks.plugin --pyargs relup_remote.postchecks …       (where it is installed)
+    pytest --pyargs relup_remote.postchecks --relup-inventory FILE [--relup-host n1] [--relup-target 5.10.5]
+
+They use the fixture ``emqx_node``, which is there for checks of an operator's own too: docs/postchecks.md.
 """

@@ -1,6 +1,7 @@
 """A node as the checks see it: what is found on its host by SSH, and nothing else."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
+from relup_remote.core.erlang.term import Atom
 from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
+from relup_remote.postchecks.calls import EvalLink, argument, data
 from relup_remote.postchecks.ssh import Link, connect
 
 ON_HOST = Path(__file__).with_name("on_host.py")
@@ -25,7 +29,7 @@ def look_at(settings: HostSettings, target: str | None) -> "Iterator[Node]":
 
 
 class Node:
-    """One host's node. Everything is looked up when a check first asks for it.
+    """One host's node, the fixture ``emqx_node``. Everything is looked up when a check first asks for it.
 
     What a check needs and does not find is an AssertionError with a sentence.
     """
@@ -34,6 +38,16 @@ class Node:
         self._link = link
         self._settings = settings
         self._target = target
+
+    @property
+    def name(self) -> str:
+        """The node's name, as Erlang has it."""
+        return str(self.vm["name"])
+
+    @property
+    def version(self) -> str:
+        """The version that the node says it runs; asked each time."""
+        return self.eval("emqx_release:version()").strip('"')
 
     @cached_property
     def vms(self) -> list[dict[str, Any]]:
@@ -68,27 +82,53 @@ class Node:
         return self._settings.data_dir or self._shared("data_dir") or str(self.vm["data_dir"])
 
     @cached_property
-    def marker(self) -> str:
-        """The version that the next restart boots."""
+    def marker(self) -> str | None:
+        """The version that the marker names; None without a marker, where a restart boots the base release."""
         file = self.host.file(f"{self.root}/relup/current")
-        assert file.is_file, f"there is no marker {file.path}: a restart boots the base release"
-        return str(file.content_string).strip()
+        return str(file.content_string).strip() if file.is_file else None
+
+    @cached_property
+    def boots(self) -> str:
+        """The version that the next restart boots."""
+        return self.marker or self._base_version
 
     @cached_property
     def target(self) -> str:
-        """The version that the node should be on: as asked, else the marker's."""
-        return self._target or self.marker
+        """The version that the node should be on: as asked, else the one that it boots."""
+        return self._target or self.boots
 
     @cached_property
     def tree(self) -> str:
-        """The deployed tree of the target."""
-        return f"{self.root}/relup/{self.target}"
+        """The target's tree: the deployed one, or the root itself where the target is the base release."""
+        is_base = self.marker is None and self.target == self.boots
+        return self.root if is_base else f"{self.root}/relup/{self.target}"
 
     def eval(self, expression: str) -> str:
         """What the VM makes of an Erlang expression, as it prints it, asked through the node's own script."""
-        result = self.host.run("%s eval %s", f"{self.root}/bin/emqx", expression)
+        result = self._run_eval(expression)
         assert result.rc == 0, f"bin/emqx eval ended with {result.rc}: {(result.stderr or result.stdout).strip()[:300]}"
         return str(result.stdout).strip()
+
+    def call(self, module: str, function: str, *arguments: Any) -> Any:
+        """The value of a function of the node as plain data.
+
+        `calls.data` says how values look, `calls.argument` how ``arguments`` are taken.
+        Raises `Failure`: ``call_failed`` if the function does, ``node_unreachable`` if the node can't be asked.
+        """
+
+        def run(expression: str) -> tuple[int, bytes]:
+            result = self._run_eval(expression)
+            return result.rc, result.stdout_bytes
+
+        return data(EvalLink(run).call(module, function, [argument(each) for each in arguments]))
+
+    @staticmethod
+    def atom(name: str) -> Atom:
+        """An atom, as an argument of a call."""
+        return Atom(name)
+
+    def _run_eval(self, expression: str) -> CommandResult:
+        return self.host.run("%s eval %s", f"{self.root}/bin/emqx", expression)
 
     def release_apps(self) -> dict[str, str]:
         """The applications of the target's release, from its `emqx.rel`: name and version."""
@@ -107,6 +147,14 @@ class Node:
         staging = f"{self.data_dir}/relup_remote/staging" if folder is None else f"{folder}/relup_remote"
         found: list[str] = self._ask(self.host, "leftovers", self.root, self.data_dir, staging)
         return found
+
+    @cached_property
+    def _base_version(self) -> str:
+        file = self.host.file(f"{self.root}/releases/emqx_vars")
+        assert file.is_file, f"{file.path} is missing"
+        found = re.search(r"""^REL_VSN=["']?([^"'\s]+)""", file.content_string, re.MULTILINE)
+        assert found, f"{file.path} names no REL_VSN"
+        return found[1]
 
     @cached_property
     def _seen(self) -> dict[str, Any]:

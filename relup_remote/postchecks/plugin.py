@@ -1,39 +1,52 @@
-"""The pytest plugin of the checks: their options, and the fixture ``node``, once for each host."""
+"""The pytest plugin: its options, and the fixture ``emqx_node``, once for each host.
+
+It is loaded into every pytest of an environment that has the package: without its options it does nothing, and what it
+needs it imports once it is used.
+"""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pytest
 
-from relup_remote import inventory
-from relup_remote.core.protocol import Failure
-from relup_remote.inventory import HostSettings
-from relup_remote.postchecks.node import Node, look_at
-from relup_remote.usage import UsageError
+if TYPE_CHECKING:
+    from relup_remote.inventory import HostSettings
+    from relup_remote.postchecks.node import Node
 
-HOSTS = pytest.StashKey[Sequence[HostSettings]]()
+HOSTS: "pytest.StashKey[Sequence[HostSettings]]" = pytest.StashKey()
 """The hosts to check, in pytest's configuration; whoever runs pytest in-process may put them there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, which mean what they mean to `inv`."""
-    group = parser.getgroup("relup_remote")
+    group = parser.getgroup("relup_remote", "nodes of a cluster, for the fixture emqx_node")
     group.addoption("--relup-inventory", metavar="FILE", help="inventory file (default: as for inv)")
     group.addoption(
         "--relup-host", action="append", default=[], metavar="HOST", help="host, group, glob or comma list; repeatable"
     )
-    group.addoption("--relup-target", metavar="VERSION", help="the version nodes should be on (default: the marker's)")
+    group.addoption(
+        "--relup-target", metavar="VERSION", help="the version nodes should be on (default: what they boot)"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every check that asks for a ``node`` once for each host."""
-    if "node" in metafunc.fixturenames:
+    """Run every test that asks for an ``emqx_node`` once for each host, if hosts were named."""
+    if "emqx_node" in metafunc.fixturenames and _are_named(metafunc.config):
         hosts = _hosts(metafunc.config)
-        metafunc.parametrize("node", hosts, ids=[host.name for host in hosts], indirect=True, scope="session")
+        metafunc.parametrize("emqx_node", hosts, ids=[host.name for host in hosts], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
-def node(request: pytest.FixtureRequest) -> Iterator[Node]:
-    """The node of one host; all its checks fail, and no others, where the host can't be reached."""
+def emqx_node(request: pytest.FixtureRequest) -> "Iterator[Node]":
+    """The node of one host, see docs/postchecks.md.
+
+    All tests that ask for it fail, and no others, where the host can't be reached, or none was named.
+    """
+    if not hasattr(request, "param"):
+        raise pytest.fail.Exception("emqx_node needs --relup-inventory FILE or --relup-host HOST", pytrace=False)
+    from relup_remote.core.protocol import Failure  # noqa: PLC0415
+    from relup_remote.postchecks.node import look_at  # noqa: PLC0415
+
     try:
         context = look_at(request.param, request.config.getoption("relup_target"))
         found = context.__enter__()
@@ -43,8 +56,15 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     context.__exit__(None, None, None)
 
 
-def _hosts(config: pytest.Config) -> Sequence[HostSettings]:
+def _are_named(config: pytest.Config) -> bool:
+    return HOSTS in config.stash or bool(config.getoption("relup_inventory") or config.getoption("relup_host"))
+
+
+def _hosts(config: pytest.Config) -> "Sequence[HostSettings]":
     if HOSTS not in config.stash:
+        from relup_remote import inventory  # noqa: PLC0415
+        from relup_remote.usage import UsageError  # noqa: PLC0415
+
         try:
             path = inventory.locate(config.getoption("relup_inventory"))
             config.stash[HOSTS] = inventory.load(path).select(config.getoption("relup_host"))

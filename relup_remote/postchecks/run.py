@@ -58,7 +58,7 @@ class _Results:
         return report
 
     def _note(self, item: pytest.Function, call: "pytest.CallInfo[None]", report: pytest.TestReport) -> None:
-        settings = item.callspec.params["node"]
+        settings = item.callspec.params["emqx_node"]
         assert isinstance(settings, HostSettings)
         host = settings.name
         error = call.excinfo.value if call.excinfo else None

@@ -45,16 +45,15 @@ class Machine:
         self.work = self.root / "data" / "relup_remote"
         self.down = folder / "down"
         self.vms: list[subprocess.Popen[bytes]] = []
-        self._write("root/releases/emqx_vars", "")
+        self._write("root/releases/emqx_vars", 'REL_VSN="1.0"\n')
         self._write("root/relup/current", "1.1\n")
-        self._write(
-            "root/bin/emqx", "#!/bin/sh\n[ \"$1 $2\" = 'eval emqx_release:version()' ] && echo '\"1.1\"'\n", 0o755
-        )
+        self.runs("1.1")
         self._write("root/relup/1.1/bin/emqx", "")
-        self._write("root/relup/1.1/erts-13.1/bin/beam.smp", "")
-        self._write("root/relup/1.1/releases/1.1/emqx.rel", REL)
-        self._write("root/relup/1.1/lib/kernel-8.5/ebin/kernel.app", "")
-        self._write("root/relup/1.1/lib/emqx-5.5.8-x/ebin/emqx.app", "")
+        for tree, version in (("root", "1.0"), ("root/relup/1.1", "1.1")):
+            self._write(f"{tree}/erts-13.1/bin/beam.smp", "")
+            self._write(f"{tree}/releases/{version}/emqx.rel", REL)
+            self._write(f"{tree}/lib/kernel-8.5/ebin/kernel.app", "")
+            self._write(f"{tree}/lib/emqx-5.5.8-x/ebin/emqx.app", "")
         self._write("path/ssh", SSH.format(down=self.down), 0o755)
         self.work.mkdir(parents=True)
         self.attempt("success")
@@ -64,6 +63,17 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(mode)
+
+    def runs(self, version: str) -> None:
+        """Have the node say that it runs a version."""
+        script = f"#!/bin/sh\n[ \"$1 $2\" = 'eval emqx_release:version()' ] && echo '\"{version}\"'\n"
+        self._write("root/bin/emqx", script, 0o755)
+
+    def forget(self) -> None:
+        """Be as before any upgrade."""
+        (self.root / "relup" / "current").unlink()
+        shutil.rmtree(self.work)
+        self.runs("1.0")
 
     def attempt(self, result: str, target: str = "1.1") -> None:
         """Write an attempt into the host's history, as the core does."""
@@ -128,15 +138,12 @@ def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Machine], object], str]] = {
     "process": (lambda machine: machine.start_vm(), "2 VMs fit: "),
-    "marker": (lambda machine: (machine.root / "relup" / "current").write_text("1.0"), "the marker says 1.0, not 1.1"),
+    "marker": (lambda machine: (machine.root / "relup" / "current").write_text("1.0"), "the marker says 1.0: a restart"),
     "tree": (
         lambda machine: (machine.tree / "lib" / "emqx-5.5.8-x" / "ebin" / "emqx.app").unlink(),
         "files of the release are missing: ",
     ),
-    "version": (
-        lambda machine: (machine.root / "bin" / "emqx").write_text("#!/bin/sh\necho '\"1.0\"'"),
-        "1.0 is running, not 1.1",
-    ),
+    "version": (lambda machine: machine.runs("1.0"), "1.0 is running, not 1.1"),
     "history": (lambda machine: machine.attempt("sha256_mismatch"), "the last attempt: finished, sha256_mismatch"),
     "leftovers": (lambda machine: (machine.root / "relup" / ".relup_remote-x").mkdir(), "left behind: "),
 }
@@ -155,12 +162,25 @@ def test_each_check_finds_its_fault_and_says_it(machine: Machine, check: str) ->
     assert row["error"]["detail"] == failed
 
 
-def test_without_a_target_the_marker_says_what_should_run(machine: Machine) -> None:
+def test_without_a_target_the_marker_says_what_should_run_or_else_the_base_release(machine: Machine) -> None:
     assert machine.check()[0] == 0
     (machine.root / "relup" / "current").unlink()
+    assert machine.check("--target", "1.1")[1]["error"]["detail"] == {
+        "marker": "there is no marker: a restart boots 1.0, not 1.1"
+    }
+    assert machine.check()[1]["error"]["detail"] == {
+        "version": "1.1 is running, not 1.0",
+        "history": "the last attempt was for 1.1, not 1.0",
+    }
+
+
+def test_a_node_that_was_never_upgraded_is_what_it_should_be(machine: Machine) -> None:
+    machine.forget()
     status, row = machine.check()
-    assert status == 1
-    assert "there is no marker" in row["error"]["detail"]["marker"]
+    assert (status, row["outcome"]) == (0, "ok"), row["error"]
+    assert [(step["step"], step["status"]) for step in row["steps"]] == [(check, "ok") for check in CHECKS]
+    (machine.root / "lib" / "emqx-5.5.8-x" / "ebin" / "emqx.app").unlink()
+    assert set(machine.check()[1]["error"]["detail"]) == {"tree"}
 
 
 def test_a_host_that_can_not_be_reached_fails_as_that_host(machine: Machine) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import struct
-from typing import TYPE_CHECKING, AbstractSet, Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, AbstractSet, Any, Callable, Dict, List, Optional, Tuple
 
 from ..protocol import Failure
 from . import term
@@ -92,6 +92,20 @@ class WrapperLink(Link):
             "catch C:R -> {{failed, {{C, R}}}} end)) end)()"
         ).format(packed)
         what = "{}:{}/{}".format(module, function, len(args))
+        status, printed = self.eval(expression, what, timeout)
+        found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(printed))
+        try:
+            if status != 0 or found is None:
+                raise ValueError
+            outcome, value = term.decode(base64.b64decode(found.group(1)))
+        except (ValueError, TypeError):
+            raise Failure("node_unreachable", "The wrapper's eval gave no value.", detail={"status": status})
+        if outcome == "failed":
+            raise CallFailed(what, value)
+        return value
+
+    def eval(self, expression: str, what: str, timeout: float) -> Tuple[int, bytes]:
+        """The exit status of ``bin/emqx eval``, and what it prints. Raises `Failure`, naming `what` it was for."""
         # Late, for it is slow to import, and most nodes are spoken to directly.
         import subprocess  # noqa: PLC0415
 
@@ -107,16 +121,7 @@ class WrapperLink(Link):
             raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
         except OSError as error:
             raise Failure("node_unreachable", "The wrapper can't be run: {}.".format(error))
-        found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(done.stdout))
-        try:
-            if done.returncode != 0 or found is None:
-                raise ValueError
-            outcome, value = term.decode(base64.b64decode(found.group(1)))
-        except (ValueError, TypeError):
-            raise Failure("node_unreachable", "The wrapper's eval gave no value.", detail={"status": done.returncode})
-        if outcome == "failed":
-            raise CallFailed(what, value)
-        return value
+        return done.returncode, done.stdout
 
 
 def _joined(printed: bytes) -> bytes:
