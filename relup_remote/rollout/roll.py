@@ -159,7 +159,7 @@ class Rollout:
 
     def _clean_up(self) -> None:
         """Clean up where that had to wait for the later hosts."""
-        names = [name for name, row in self._rows.items() if _has_waiting_cleanup(row) or not succeeded(row)]
+        names = [name for name, row in self._rows.items() if _needs_cleanup(row)]
         whole = all(map(lets_others_go_on, self._rows.values())) and any(map(succeeded, self._rows.values()))
         if self._work.tarball is None or not names or not whole:
             return
@@ -260,9 +260,10 @@ def _said(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _has_waiting_cleanup(row: Row) -> bool:
+def _needs_cleanup(row: Row) -> bool:
+    """Whether its cleanup had to wait, in this run, or in the earlier one that has left nothing to do."""
     cleanup = step(row, "cleanup")
-    return cleanup is not None and cleanup["status"] == "skipped"
+    return cleanup is None or cleanup["status"] == "skipped"
 
 
 def _with_staging(row: Row, staged: Row | None) -> Row:

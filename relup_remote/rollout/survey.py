@@ -7,7 +7,7 @@ from typing import Any
 
 from relup_remote.core.protocol import NOTHING_LEFT
 from relup_remote.rollout.feed import Feed
-from relup_remote.rollout.rows import Row, succeeded
+from relup_remote.rollout.rows import CHANGING, Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 
@@ -63,7 +63,7 @@ class Survey:
 
 def is_done(row: Row) -> bool:
     """Whether nothing is left to do there."""
-    return row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT
+    return row["outcome"] in CHANGING or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
 
 
 def look(
@@ -89,7 +89,8 @@ def look(
         waiting = [job for job in jobs if job.host.name not in rows or _at_work(rows[job.host.name], job)]
         if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
             break
-    return Survey(tuple(rows[job.host.name] for job in jobs if job.host.name in rows), back)
+    found = [_credited(rows[job.host.name], job) for job in jobs if job.host.name in rows]
+    return Survey(tuple(found), back)
 
 
 def _tell(feed: Feed, row: Row) -> None:
@@ -104,6 +105,15 @@ def _at_work(row: Row, job: Job) -> bool:
     if error.get("err_type") != "upgrade_in_progress":
         return False
     return error["detail"].get("run") in (None, job.request["run"])
+
+
+def _credited(row: Row, job: Job) -> Row:
+    """The row of a host on which nothing is left to do because an earlier core of this very run has done it."""
+    last = next(iter(row["facts"].get("history") or ()), None)
+    if not is_done(row) or not last or (last["run"], last["result"]) != (job.request["run"], "success"):
+        return row
+    done = {"outcome": "upgraded", "from": last["from_vsn"], "error": None, "problems": []}
+    return {**row, **done, "seconds": round((last["finished_at"] - last["started_at"]) / 1000, 3)}
 
 
 def _is_missing(row: Row) -> bool:
