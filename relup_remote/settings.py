@@ -10,6 +10,8 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from relup_remote.secrets import NO_SECRETS, Secrets
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -179,6 +181,8 @@ class HostSettings:
         hash=False,
         metadata=_about(LABELS, "for `--host label:NAME=VALUE`; those of defaults, groups and host are put together"),
     )
+    secrets: Secrets = field(default=NO_SECRETS, repr=False, compare=False)
+    """What the operator was asked for: no setting, and in no file."""
 
 
 SETTINGS: dict[str, Field[Any]] = {setting.name: setting for setting in fields(HostSettings) if setting.metadata}

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from relup_remote import inventory
+from relup_remote.commands import passwords
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows as host_rows
@@ -82,8 +84,14 @@ class Invocation:
 
     @cached_property
     def hosts(self) -> list[HostSettings]:
-        """The hosts that are meant. Raises `UsageError`."""
-        return inventory.load(self.inventory_path).select(self._selectors)
+        """The hosts that are meant, with the passwords for them. Raises `UsageError`."""
+        found = inventory.load(self.inventory_path)
+        meant = found.select(self._selectors)
+        for note in found.notes:
+            self.note(note)
+        self.clear()
+        secrets = passwords.ask()
+        return [replace(host, secrets=secrets) for host in meant]
 
     def goes_to_no_host(self) -> None:
         """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""

@@ -7,11 +7,14 @@ from typing import Any
 
 from invoke.tasks import Task
 
+from relup_remote.commands import passwords
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
 from relup_remote.usage import UsageError
 
 HELP: dict[str, str] = {
-    "host": "host, group, glob or comma list of these; repeatable (default: all hosts)",
+    "host": "host, group, glob, label:NAME=VALUE or comma list of these; repeatable (default: all hosts)",
+    "ask_password": "ask for the password of the SSH user, or the passphrase of the key",
+    "ask_sudo_password": "ask for the password that sudo wants on the hosts",
     "inventory": "inventory file (default: RELUP_INVENTORY, else the usual places)",
     "json": "print one JSON document on stdout instead of tables",
     "quiet": "no progress on stderr",
@@ -53,13 +56,20 @@ HELP: dict[str, str] = {
     "draft.force": "replace files that are there",
     "sarif": "write what is found to this file as well, as SARIF 2.1.0, for code review",
     "strict": "exit status 1 for warnings too",
-    "target": "the version that nodes should be on (default: what the marker says)",
+    "target": "the version that nodes should be on (default: the one that they boot)",
+    "watch": "look again and again, until all hosts have been good for a while; changes are told as they come",
+    "stable": "with --watch: time for which all hosts must be good in a row (default: 10s)",
+    "timeout": "with --watch: time after which it ends all the same (default: 120s)",
     "limit": "at most so many rows, the newest; 0 is all (default: 0)",
     "unlock.force": "although the lock is someone else's",
     "trees": "deployed trees as well that neither the next boot nor the running node needs",
     "cleanup.check": "show what would be removed, and leave it",
     "anyway": "even while nodes of the cluster are not on the target",
     "purge": "remove the deployed tree as well",
+    "keep": "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)",
+    "backup.parallel": "hosts at the same time; a backup stops nothing, so as many as are asked at once (default: 16)",
+    "backup": "name of the backup (default: the newest)",
+    "restore.force": REQUEST_OPTIONS["restore_force"][1].partition(": ")[2],
     "boot_timeout": f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})",
     "call_timeout": f"{REQUEST_OPTIONS['call_timeout'][1]} (default: {REQUEST_OPTIONS['call_timeout'][0]})",
     "hop_timeout": f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})",
@@ -89,10 +99,14 @@ PLACEHOLDERS: dict[str, str] = {
     "gate_timeout": "TIME",
     "backup_age": "TIME",
     "resume": "RUN",
+    "keep": "BACKUPS",
+    "backup": "NAME",
     "why": "TEXT",
     "paths.from_": "VERSION",
     "graph": "text|mermaid|svg",
     "target": "VERSION",
+    "stable": "TIME",
+    "timeout": "TIME",
     "format": "html|md|json|junit",
     "limit": "ROWS",
     "boot_timeout": "SECONDS",
@@ -116,13 +130,18 @@ WITH_DEFAULT = ("graph", "resume")
 
 ON_FAILURE = ("stop", "restart")
 
+LOCAL = ("paths", "runs", "report", "check", "show", "draft")
+"""The commands that go to no host, and need no passwords."""
+
 
 def command(body: Callable[..., None]) -> "Task[Any]":
     """Make an Invoke task of ``body``: its parameters are the options, their help comes from `HELP`.
 
     One without a default is given by its position; one whose name is a keyword has an underscore after it. Numbers are
-    taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence.
+    taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence. Those that go to hosts
+    get the options of `passwords` as well.
     """
+    body = body if body.__name__ in LOCAL else passwords.may_ask(body)
     parameters = list(inspect.signature(body).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     return Task(

@@ -22,7 +22,6 @@ from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities
 from relup_remote.host.known_hosts import Entry, Verdict
 from relup_remote.host.route import Station
-from relup_remote.host.secrets import NO_SECRETS, Secrets
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -37,20 +36,20 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class Connection:
     """An SSH connection that stands.
 
-    ``secrets`` are the host's: jump hosts get no password, though a passphrase opens the keys for them too. Raises
-    `Failure`: ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``,
+    A password is the host's: jump hosts get none, though a passphrase opens the keys for them too. Raises `Failure`:
+    ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``,
     ``ssh_timeout``.
     """
 
-    def __init__(self, settings: "HostSettings", secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(self, settings: "HostSettings") -> None:
         self._settings = settings
         self._chain: list[fabric.Connection] = []
         self._started = time.monotonic()
         try:
             *jumps, host = route.to(settings)
             for jump in jumps:
-                self._connect(jump, *_rules_of_jump(jump, settings, secrets))
-            self._connect(host, *_rules_of_host(host, settings, secrets))
+                self._connect(jump, *_rules_of_jump(jump, settings))
+            self._connect(host, *_rules_of_host(host, settings))
             self.transport: Transport = self._chain[-1].transport
             self.transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
@@ -134,22 +133,24 @@ def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connec
     )
 
 
-def _rules_of_jump(jump: Station, settings: "HostSettings", secrets: Secrets) -> tuple[Sequence[Path], Identities]:
+def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
-    keys = identities.usual(jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), secrets.ssh)
+    keys = identities.usual(
+        jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), settings.secrets.ssh
+    )
     given = [settings.known_hosts] if settings.known_hosts else []
     return [*given, *jump.known_hosts], Identities(jump.user, keys)
 
 
-def _rules_of_host(host: Station, settings: "HostSettings", secrets: Secrets) -> tuple[Sequence[Path], Identities]:
+def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """The same of the host itself, of which the inventory may say other things."""
     agent = identities.of_agent(host.agent)
     if settings.key:
-        keys = identities.only(settings.key, agent, secrets.ssh)
+        keys = identities.only(settings.key, agent, settings.secrets.ssh)
     else:
-        keys = identities.usual(host.identity_files, host.identities_only, agent, secrets.ssh)
+        keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.ssh)
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
-    return files, Identities(host.user, keys, secrets.ssh)
+    return files, Identities(host.user, keys, settings.secrets.ssh)
 
 
 def _set_rules(

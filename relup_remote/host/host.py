@@ -9,7 +9,6 @@ from relup_remote.core.protocol import Failure
 from relup_remote.host import session
 from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload, payload
-from relup_remote.host.secrets import NO_SECRETS, Secrets
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -20,13 +19,12 @@ Event = dict[str, Any]
 class Host:
     """A host of the inventory. It is connected to when it is first needed, and until `close`.
 
-    ``core`` is what is run there, ``secrets`` what the operator was asked for.
+    ``core`` is what is run there.
     """
 
-    def __init__(self, settings: "HostSettings", core: Payload | None = None, secrets: Secrets = NO_SECRETS) -> None:
+    def __init__(self, settings: "HostSettings", core: Payload | None = None) -> None:
         self._settings = settings
         self._core = core or payload()
-        self._secrets = secrets
         self._connection: Connection | None = None
         self._user = None if settings.become in ("auto", "never") else settings.become
 
@@ -67,7 +65,7 @@ class Host:
     ) -> dict[str, Any]:
         if self._connection is None or not self._connection.transport.is_active():
             self.close()
-            self._connection = Connection(self._settings, self._secrets)
+            self._connection = Connection(self._settings)
         errand = session.Errand(
             request=request,
             tarball=tarball,
@@ -75,7 +73,7 @@ class Host:
             payload=self._core,
             python=self._settings.python,
             user=self._user,
-            sudo_password=self._secrets.sudo,
+            sudo_password=self._settings.secrets.sudo,
             timeout=self._settings.command_timeout,
         )
         return session.run(self._connection.transport, errand)

@@ -1,102 +1,74 @@
-"""testinfra's connection to a host of the inventory: OpenSSH, one connection for all checks, host keys verified."""
+"""testinfra's connection to a host of the inventory: the one that all other commands have, shared by all checks."""
 
-import subprocess
-import tempfile
+import shlex
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from testinfra.backend.ssh import SshBackend
+from paramiko import Channel, Transport
+from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from relup_remote.core.protocol import Failure
+from relup_remote.host.connection import Connection
 from relup_remote.inventory import HostSettings
 
-_CAUSES = (
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "host_key_changed"),
-    ("Host key verification failed", "host_key_unknown"),
-    ("Permission denied", "auth_failed"),
-    ("timed out", "ssh_timeout"),
-)
-"""What OpenSSH says, and which error that is; the first that fits."""
 
-LINGER = 30
-"""Seconds after which the shared connection closes by itself, should nobody close it."""
+class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
+    """Runs testinfra's commands over a connection that stands, as the SSH user or as ``sudo_user``."""
 
+    NAME = "relup"
 
-def ssh_config(host: HostSettings) -> str:
-    """An `ssh_config` in which the inventory's settings come first, then the operator's own configuration."""
-    lines = [
-        "Host *",
-        "BatchMode yes",
-        "StrictHostKeyChecking yes",
-        f"ConnectTimeout {max(1, round(host.connect_timeout))}",
-        f"ServerAliveInterval {max(1, round(host.keepalive))}",
-    ]
-    if host.port:
-        lines.append(f"Port {host.port}")
-    if host.user:
-        lines.append(f"User {host.user}")
-    if host.key:
-        lines += [f"IdentityFile {_quoted(host.key)}", "IdentitiesOnly yes"]
-    if host.known_hosts:
-        lines += [f"UserKnownHostsFile {_quoted(host.known_hosts)}", "GlobalKnownHostsFile /dev/null"]
-    return "\n".join([*lines, "Include ~/.ssh/config", "Include /etc/ssh/ssh_config", ""])
+    def __init__(self, transport: Transport, settings: HostSettings, sudo_user: str | None = None) -> None:
+        super().__init__(settings.name, sudo=sudo_user is not None, sudo_user=sudo_user)
+        self._transport = transport
+        self._settings = settings
 
+    def run(self, command: str, *args: str, **_options: Any) -> CommandResult:
+        """Run a command, its ``%s`` replaced by ``args``. Raises TimeoutError if an output is silent for too long."""
+        encoded = self.encode(self.get_command(command, *args))
+        with self._transport.open_session(timeout=self._settings.command_timeout) as channel:
+            channel.settimeout(self._settings.command_timeout)
+            channel.exec_command(encoded)
+            if self.sudo and self._settings.secrets.sudo is not None:
+                channel.sendall(f"{self._settings.secrets.sudo}\n".encode())
+            channel.shutdown_write()
+            out, err = _read(channel)
+            return self.result(channel.recv_exit_status(), encoded, out, err)
 
-def _quoted(path: Path) -> str:
-    return '"' + str(path).replace("%", "%%") + '"'
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        """The command as another user. One that needs no password must not find it on its standard input."""
+        asks = ["-n"] if self._settings.secrets.sudo is None else ["-S", "-p", ""]
+        return shlex.join(
+            ["sudo", *asks, "-u", sudo_user or "root", "--", "/bin/sh", "-c", f"exec </dev/null; {command}"]
+        )
 
 
-@dataclass(frozen=True)
+def _read(channel: Channel) -> tuple[bytes, bytes]:
+    """All that a command says on both its outputs, read at once: neither may fill up."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        err = pool.submit(channel.makefile_stderr("rb").read)
+        out = channel.makefile("rb").read()
+        return out, err.result()
+
+
 class Link:
     """A way to get testinfra hosts that share one connection."""
 
-    settings: HostSettings
-    config: Path
-    socket: Path
+    def __init__(self, connection: Connection, settings: HostSettings) -> None:
+        self._connection = connection
+        self._settings = settings
 
     def host(self, sudo_user: str | None = None) -> Host:
         """The host as the SSH user, or as another by sudo."""
-        backend = SshBackend(
-            f"[{self.settings.address}]",
-            ssh_config=str(self.config),
-            timeout=max(1, round(self.settings.connect_timeout)),
-            controlpath=str(self.socket),
-            controlpersist=LINGER,
-            sudo=sudo_user is not None,
-            sudo_user=sudo_user,
-        )
-        return Host(backend)
+        return Host(Backend(self._connection.transport, self._settings, sudo_user))
 
 
 @contextmanager
 def connect(settings: HostSettings) -> Iterator[Link]:
     """A connection that stands, for as long as the context does. Raises `Failure`, stage ``connect``."""
-    with tempfile.TemporaryDirectory(prefix="relup-") as name:
-        folder = Path(name)
-        config = folder / "config"
-        config.write_text(ssh_config(settings), encoding="utf-8")
-        link = Link(settings, config, folder / "socket")
-        try:
-            link.host().run("true")
-        except RuntimeError as error:
-            raise _failure(error) from None
-        try:
-            yield link
-        finally:
-            _close(link)
-
-
-def _close(link: Link) -> None:
-    command = ["ssh", "-F", str(link.config), "-o", f"ControlPath={link.socket}", "-O", "exit", link.settings.address]
-    # No connection to close is as good as a closed one; one that does not answer closes itself, see LINGER.
-    subprocess.run(command, capture_output=True, check=False, timeout=LINGER)
-
-
-def _failure(error: RuntimeError) -> Failure:
-    """The failure behind testinfra's error, which carries the result of `ssh`."""
-    said = getattr(error.args[0], "stderr", str(error)).strip() if error.args else ""
-    name = next((name for sign, name in _CAUSES if sign in said), "host_unreachable")
-    return Failure(name, detail={"ssh": said.splitlines()[-1] if said else "no message"}, stage="connect")
+    connection = Connection(settings)
+    try:
+        yield Link(connection, settings)
+    finally:
+        connection.close()

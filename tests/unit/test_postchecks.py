@@ -1,11 +1,10 @@
-"""The postchecks on a host that is this machine: `ssh` is a script that runs its command here.
+"""The postchecks on a host that is this machine, by an SSH server of its own.
 
 The root, its tree, its history and its VM (a process with a VM's name and command line) are made up; what looks at them
 is all real.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,35 +14,28 @@ from typing import Any
 
 import pytest
 
+from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
-from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import on_host
 from relup_remote.postchecks.node import applications
-from relup_remote.postchecks.ssh import ssh_config
+
+from .host.ssh_server import Server, running
 
 PROJECT = Path(__file__).parents[2]
 CHECKS = ["process", "marker", "tree", "version", "history", "leftovers"]
 REL = '{release,{"emqx","1.1"},{erts,"13.1"},\n [{kernel,"8.5"},{emqx,"5.5.8-x",permanent}]}. % {no,"1"}\n'
 
-SSH = """\
-#!/bin/sh
-[ -e "{down}" ] && {{ echo "ssh: connect to host: Connection refused" >&2; exit 255; }}
-case "$*" in *"-O exit"*) exit 0 ;; esac
-for command; do :; done
-exec /bin/sh -c "$command"
-"""
-
 
 class Machine:
     """A host as an upgrade to 1.1 leaves it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: Server) -> None:
         self.folder = folder
+        self.server = server
         self.root = folder / "root"
         self.tree = self.root / "relup" / "1.1"
         self.work = self.root / "data" / "relup_remote"
-        self.down = folder / "down"
         self.vms: list[subprocess.Popen[bytes]] = []
         self._write("root/releases/emqx_vars", 'REL_VSN="1.0"\n')
         self._write("root/relup/current", "1.1\n")
@@ -54,7 +46,6 @@ class Machine:
             self._write(f"{tree}/releases/{version}/emqx.rel", REL)
             self._write(f"{tree}/lib/kernel-8.5/ebin/kernel.app", "")
             self._write(f"{tree}/lib/emqx-5.5.8-x/ebin/emqx.app", "")
-        self._write("path/ssh", SSH.format(down=self.down), 0o755)
         self.work.mkdir(parents=True)
         self.attempt("success")
 
@@ -101,12 +92,18 @@ class Machine:
     def run(self, *words: str) -> Any:
         """Run a Python module against this machine."""
         inventory = self.folder / "hosts.yml"
-        inventory.write_text(f"hosts: {{n1: {{root_dir: {self.root}}}}}")
-        path = f"{self.folder / 'path'}:{os.environ['PATH']}"
+        way = self.server.settings()
+        settings = {
+            "address": way.address,
+            "port": way.port,
+            "key": str(way.key),
+            "known_hosts": str(way.known_hosts),
+            "root_dir": str(self.root),
+        }
+        inventory.write_text(json.dumps({"hosts": {"n1": settings}}))
         return subprocess.run(
             [sys.executable, "-m", *(word.replace("INVENTORY", str(inventory)) for word in words)],
             cwd=PROJECT,
-            env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
             check=False,
@@ -122,11 +119,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path)
-    made.start_vm()
-    yield made
-    for vm in made.vms:
-        vm.communicate(b"\n", timeout=10)
+    with running(tmp_path / "server") as server:
+        made = Machine(tmp_path, server)
+        made.start_vm()
+        yield made
+        for vm in made.vms:
+            vm.communicate(b"\n", timeout=10)
 
 
 def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
@@ -138,7 +136,10 @@ def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Machine], object], str]] = {
     "process": (lambda machine: machine.start_vm(), "2 VMs fit: "),
-    "marker": (lambda machine: (machine.root / "relup" / "current").write_text("1.0"), "the marker says 1.0: a restart"),
+    "marker": (
+        lambda machine: (machine.root / "relup" / "current").write_text("1.0"),
+        "the marker says 1.0: a restart",
+    ),
     "tree": (
         lambda machine: (machine.tree / "lib" / "emqx-5.5.8-x" / "ebin" / "emqx.app").unlink(),
         "files of the release are missing: ",
@@ -184,11 +185,11 @@ def test_a_node_that_was_never_upgraded_is_what_it_should_be(machine: Machine) -
 
 
 def test_a_host_that_can_not_be_reached_fails_as_that_host(machine: Machine) -> None:
-    machine.down.touch()
+    sshd.stop(machine.server.host)
     status, row = machine.check()
     assert (status, row["outcome"], row["steps"]) == (1, "failed", [])
     assert (row["error"]["err_type"], row["error"]["stage"]) == ("host_unreachable", "connect")
-    assert row["error"]["detail"] == {"ssh": "ssh: connect to host: Connection refused"}
+    assert row["error"]["detail"]["error"] == "Connection refused"
 
 
 def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
@@ -241,17 +242,3 @@ def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:
 
 def test_applications_of_a_release() -> None:
     assert applications(REL) == {"kernel": "8.5", "emqx": "5.5.8-x"}
-
-
-def test_the_inventory_comes_before_the_operators_own_ssh_config_and_keys_are_verified() -> None:
-    config = ssh_config(
-        HostSettings("n1", "alias", port=2222, user="emqx", key=Path("/my keys/100%"), known_hosts=Path("/known"))
-    ).splitlines()
-    assert "StrictHostKeyChecking yes" in config
-    assert "BatchMode yes" in config
-    assert 'IdentityFile "/my keys/100%%"' in config
-    assert 'UserKnownHostsFile "/known"' in config
-    assert config.index("Port 2222") < config.index("User emqx") < config.index("Include ~/.ssh/config")
-    bare = ssh_config(HostSettings("n1", "n1"))
-    assert "IdentityFile" not in bare
-    assert "KnownHosts" not in bare

@@ -17,8 +17,8 @@ import pytest
 from lab import layout, sshd
 from relup_remote.core.protocol import Failure
 from relup_remote.host.connection import Connection
-from relup_remote.host.secrets import NO_SECRETS, Secrets
 from relup_remote.inventory import HostSettings
+from relup_remote.secrets import NO_SECRETS, Secrets
 
 from .ssh_server import Server, free_port, running
 
@@ -26,14 +26,14 @@ from .ssh_server import Server, free_port, running
 def failure(settings: HostSettings, ssh_config: Path | None = None, secrets: Secrets = NO_SECRETS) -> Failure:
     """The failure that connecting ends in."""
     with pytest.raises(Failure) as caught:
-        Connection(replace(settings, ssh_config=ssh_config), secrets).close()
+        Connection(replace(settings, ssh_config=ssh_config, secrets=secrets)).close()
     assert caught.value.stage == "connect"
     return caught.value
 
 
 def connects(settings: HostSettings, ssh_config: Path | None = None, secrets: Secrets = NO_SECRETS) -> bool:
     """Whether connecting succeeds."""
-    connection = Connection(replace(settings, ssh_config=ssh_config), secrets)
+    connection = Connection(replace(settings, ssh_config=ssh_config, secrets=secrets))
     try:
         return connection.transport.is_authenticated()
     finally:

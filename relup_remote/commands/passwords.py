@@ -1,0 +1,68 @@
+"""The passwords that an operator may be asked for: once, on the terminal, before anything is contacted; kept nowhere.
+
+Every command that goes to hosts has the options, without a word of its own: `options.command` adds them.
+"""
+
+import functools
+import getpass
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from relup_remote.secrets import NO_SECRETS, Secrets
+from relup_remote.usage import Declined, UsageError
+
+SSH, SUDO = "ask_password", "ask_sudo_password"
+
+_wanted: ContextVar[tuple[bool, bool]] = ContextVar("wanted", default=(False, False))
+"""Which ones the command that is carried out is to ask for. Never the passwords themselves."""
+
+
+def may_ask(body: Callable[..., None]) -> Callable[..., None]:
+    """``body`` with the two options more, for what it calls to `ask`."""
+
+    @functools.wraps(body)
+    def with_options(*arguments: Any, ask_password: bool = False, ask_sudo_password: bool = False, **rest: Any) -> None:
+        token = _wanted.set((ask_password, ask_sudo_password))
+        try:
+            body(*arguments, **rest)
+        finally:
+            _wanted.reset(token)
+
+    own = inspect.signature(body)
+    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for name in (SSH, SUDO)]
+    vars(with_options)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *more])
+    return with_options
+
+
+def ask() -> Secrets:
+    """What the operator types. Raises `UsageError` (``no_terminal``, ``bad_option``), `Declined` on Ctrl-C."""
+    ssh, sudo = _wanted.get()
+    if not (ssh or sudo):
+        return NO_SECRETS
+    password = _typed("SSH password, or passphrase of the key: ") if ssh else None
+    if not sudo:
+        return Secrets(ssh=password)
+    if password is None:
+        return Secrets(sudo=_typed("sudo password: "))
+    return Secrets(password, _typed("sudo password (empty: the same): ", password))
+
+
+def _typed(prompt: str, default: str | None = None) -> str:
+    try:
+        with warnings.catch_warnings():
+            # Without a terminal getpass would go on and show what is typed.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            typed = getpass.getpass(prompt, sys.stderr) or default
+    except (getpass.GetPassWarning, EOFError, OSError):
+        raise UsageError(
+            "no_terminal", "there is no terminal to ask for a password on", "Use an SSH agent, and sudo without one."
+        ) from None
+    except KeyboardInterrupt:
+        raise Declined from None
+    if not typed or "\n" in typed:
+        raise UsageError("bad_option", "no password was given")
+    return typed
