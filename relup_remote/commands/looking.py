@@ -4,6 +4,7 @@ from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
+from relup_remote.commands.watch import patience, show_looks
 from relup_remote.summary.tables import hosts_table, status_table
 
 
@@ -37,11 +38,16 @@ def status(
 def verify(
     _context: Context,
     target: str = "",
+    watch: bool = False,
+    stable: str = "",
+    timeout: str = "",
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Check that each node is what it should be after an upgrade: version, marker, tree, modules, processes."""
-    with Invocation("verify", host, inventory, json, quiet) as call:
-        call.show(call.ask_all(call.order(target=target or None)))
+    with Invocation("verify", host, inventory, json, quiet or watch) as call:
+        asked = patience(watch, stable, timeout)
+        order = call.order(target=target or None)
+        show_looks(call, lambda: call.ask_all(order), asked, quiet=quiet)
