@@ -52,7 +52,8 @@ class UsageProgram(Program):
             super().list_flat()
             return
         print("Commands by what they are for; --help COMMAND tells more of one.\n")
-        pairs = sorted(self._make_pairs(self.collection), key=lambda pair: place(pair[0]))
+        pairs = [(_as_typed(name), said) for name, said in self._make_pairs(self.collection)]
+        pairs.sort(key=lambda pair: place(pair[0]))
         width = max(len(name) for name, _ in pairs)
         for title, listed in groupby(pairs, key=lambda pair: entry(pair[0]).group):
             print(f"{title}:")
@@ -84,11 +85,18 @@ class UsageProgram(Program):
             words = shlex.split(self.core.remainder)[1:]
         except ValueError:  # a quote that is still open
             raise Exit from None
-        tasks = {name: self.collection[name] for name in self.collection.task_names}
+        names = (each for name, aliases in self.collection.task_names.items() for each in (name, *aliases))
+        tasks = {name: self.collection[name] for name in names}
         found = candidates(words, tasks) if words else None
         if found is not None:
             print("\n".join(found))
             raise Exit
+
+
+def _as_typed(listed: str) -> str:
+    """A command's name as operators know it: Invoke lists one that stands for its collection as ``x.create (x)``."""
+    name, _, collection = listed.partition(" (")
+    return collection.rstrip(")") or name
 
 
 _REPEATABLE = {f"--{name}": HELP[name].partition(" (")[0] for name in REPEATABLE}

@@ -9,8 +9,7 @@ from dataclasses import MISSING
 from pathlib import Path
 
 from relup_remote import failures, faults, inventory
-from relup_remote.commands import COMMANDS
-from relup_remote.commands.hop import HOP_COMMANDS
+from relup_remote.commands import by_name
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.inventory import ansible
@@ -50,8 +49,7 @@ warning or a note, it says itself.
 
 def commands_page() -> str:
     """docs/commands.md: the manual."""
-    named = {task.name.replace("_", "-"): task for task in COMMANDS}
-    return manual.commands_page({**named, **{f"hop.{task.name}": task for task in HOP_COMMANDS}}, NOTE)
+    return manual.commands_page(by_name(), NOTE)
 
 
 def inventory_page() -> str:

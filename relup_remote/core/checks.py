@@ -76,8 +76,8 @@ def _readable(context: Context) -> None:
 
 
 def _staging(context: Context) -> None:
-    _space(context.site.staging, bytes_to_send(context))
-    _writable(context.site.staging)
+    space(context.site.staging, bytes_to_send(context))
+    writable(context.site.staging)
 
 
 def _sidecar(context: Context) -> None:
@@ -110,7 +110,7 @@ def _not_there_yet(context: Context) -> None:
 
 
 def _permission(context: Context) -> None:
-    _writable(os.path.join(context.site.base, "relup"))
+    writable(os.path.join(context.site.base, "relup"))
 
 
 def _compatible(context: Context) -> None:
@@ -135,7 +135,7 @@ def _compatible(context: Context) -> None:
 
 def _room(context: Context) -> None:
     if not os.path.isdir(context.tree):
-        _space(os.path.join(context.site.base, "relup"), context.tarball["release"].get("bytes", 0))
+        space(os.path.join(context.site.base, "relup"), context.tarball["release"].get("bytes", 0))
 
 
 def _hop(context: Context) -> None:
@@ -186,7 +186,8 @@ def _names(folder: str) -> List[str]:
         raise Failure("no_write_permission", "{} can't be read: {}.".format(folder, error.strerror))
 
 
-def _space(folder: str, needed: int) -> None:
+def space(folder: str, needed: int) -> None:
+    """Raises `Failure` disk_full unless so many bytes fit there, with some to spare."""
     free = free_bytes(folder)
     if free < needed + _SPARE_BYTES:
         detail: Any = {"folder": folder, "free_bytes": free, "needed_bytes": needed + _SPARE_BYTES}
@@ -197,6 +198,7 @@ def _space(folder: str, needed: int) -> None:
         )
 
 
-def _writable(folder: str) -> None:
+def writable(folder: str) -> None:
+    """Raises `Failure` no_write_permission unless files can be made in a folder, or the folder itself."""
     if not may_write(folder):
         raise Failure("no_write_permission", "{} may not be written.".format(folder), detail={"path": folder})

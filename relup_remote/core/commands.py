@@ -183,6 +183,7 @@ def _plan(context: Context) -> None:
     _tell_of_node(context)
     _refuse_where_others_work(context)
     _finish_rows(context)
+    context.result.facts["history"] = history.attempts(context)[-1:]
     recovery.refuse_during_hop(context)
     context.result.target = context.tarball["release"].get("version")
     recovery.note_unfinished(context)
@@ -341,6 +342,8 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
     facts = context.result.facts
     if by is not None:
         return "in-progress", held(by).message
+    if os.path.lexists(os.path.join(context.site.ours, restore.HALFWAY)):
+        return "half-restored", "half-way through a restore; run it again before the node is started"
     if context.site.node is None:
         return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
     if recovery.hop_under_way(context):

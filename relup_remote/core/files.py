@@ -62,6 +62,20 @@ def sync_dir(path: str) -> None:
         os.close(descriptor)
 
 
+def sync_all(path: str) -> None:
+    """Makes all durable that was written to the file system of a folder, in one flush. Raises `Failure`."""
+    # Late, for little is written that needs it.
+    from .archive.tree import sync_file_system  # noqa: PLC0415
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file_system(descriptor)
+    except OSError as error:
+        raise writing_failure(error, path)
+    finally:
+        os.close(descriptor)
+
+
 def read_small(path: str, limit: int = 1 << 20) -> Optional[bytes]:
     """The content of a small file, or None where there is none that can be read."""
     try:

@@ -106,9 +106,10 @@ def _user() -> str:
 def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     failure.stage = failure.stage or command
     result.error = failure
-    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup", "lock", "unlock")
+    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup", "lock", "unlock", "backup", "restore")
     # A step that does work and breaks has failed, even where it left nothing behind.
-    broke = any(step.status == "failed" and step.step in ("stage", "checksum", "extract") for step in result.steps)
+    working = ("stage", "checksum", "extract", "backup", "restore")
+    broke = any(step.status == "failed" and step.step in working for step in result.steps)
     # So has a hop that began, also where all of it could be taken back.
     changed = failure.changed or (context is not None and (context.changed or context.hop_started))
     result.outcome = "refused" if refusing and not changed and not broke else "failed"

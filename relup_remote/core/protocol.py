@@ -58,6 +58,10 @@ COMMANDS: Dict[str, Tuple[str, ...]] = {
     "rollback": ("rollback",),
     "logs": (),
     "logs-clear": (),
+    "backup": ("backup",),
+    "backups": (),
+    "backup-verify": (),
+    "restore": ("restore",),
     "lock": (),
     "unlock": (),
 }
@@ -77,6 +81,9 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
+    "keep": (3, "backup: how many whole backups of the node to keep, the new one counted; 0 keeps all"),
+    "backup": ("", "backup-verify, restore: name of the backup; empty is the newest"),
+    "restore_force": (False, "restore: although the backup is of another release or root than what is there"),
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
     "dry_run": (False, "cleanup: only tell what would be removed"),
@@ -99,6 +106,8 @@ OUTCOMES = {
     "ok": 0,
     "locked": 0,
     "unlocked": 0,
+    "backed up": 0,
+    "restored": 0,
     "skipped": 0,
     "refused": 3,
     "failed": 1,
@@ -414,6 +423,23 @@ ERRORS: Dict[str, ErrorSpec] = {
     "backup_too_old": ErrorSpec(
         "The newest whole backup of the node is older than asked for.",
         "Make one with inv backup, or allow an older one by --backup-age.",
+    ),
+    "backup_failed": ErrorSpec(
+        "The tables in the VM could not be saved.", "Read the detail: it is Mnesia's own reason. Look at the node."
+    ),
+    "cannot_read_file": ErrorSpec(
+        "A file that belongs to the node can't be read by the node's user.", "Check owner and mode of the files named."
+    ),
+    "node_running": ErrorSpec(
+        "The node runs; a backup can only be put back while it is stopped.", "Stop it, and run the restore again."
+    ),
+    "backup_of_another_node": ErrorSpec(
+        "The backup is of another node or another root.",
+        "Name a backup of this one. One of another root, or data folder, can be put back with --force.",
+    ),
+    "backup_version_differs": ErrorSpec(
+        "The backup is of another release than the root boots.",
+        "Remove what leads to the other release first (relup/current), or put it back all the same with --force.",
     ),
     "backup_damaged": ErrorSpec(
         "A backup is not what was written when it was made.",

@@ -67,6 +67,13 @@ class Site:
             private_dir(parent)
         private_dir(self.staging)
 
+    def make_backups(self) -> None:
+        """Makes the folder of backups, and the one it lies in. Raises `Failure`."""
+        parent = os.path.dirname(self.backups)
+        if not os.path.isdir(parent):
+            private_dir(parent)
+        private_dir(self.backups)
+
     def wrapper(self) -> str:
         """The node's ``bin/emqx``."""
         return running_node.wrapper_of(self.base)

@@ -178,10 +178,41 @@ MANUAL: Mapping[str, Entry] = {
         examples={"rollback --host n1": "one node", "rollback --purge": "all nodes, the deployed trees removed"},
         see=("upgrade", "restore"),
     ),
-    "backup": Entry(UNDO, examples={"backup": "on all hosts"}, see=("backups", "backup-verify", "restore")),
-    "backups": Entry(UNDO, examples={"backups": "of all hosts"}, see=("backup",)),
-    "backup-verify": Entry(UNDO, examples={"backup-verify": "the newest of each host"}, see=("backup", "restore")),
-    "restore": Entry(UNDO, examples={"restore --host n1": "a node that is stopped"}, see=("backup", "rollback")),
+    "backup": Entry(
+        UNDO,
+        "The node goes on running. A backup stays on the host, below its root or where `backup_dir` of the inventory "
+        "says; it needs room for a copy of the data. A node that is down is copied as it lies there. docs/backup.md "
+        "tells what is in a backup and what is not.",
+        statuses={3: "a host could not be backed up: no room, no permission, or another command works there"},
+        examples={"backup": "all hosts at once", "backup --host n1 --keep 7": "one host, and keep its last seven"},
+        see=("backup.list", "backup.verify", "restore"),
+    ),
+    "backup.list": Entry(
+        UNDO,
+        "Whole is a backup of which every file is there in its size; `backup.verify` reads them too.",
+        examples={"backup.list": "of all hosts", "backup.list --host n1 --json": "of one, for a program"},
+        see=("backup", "backup.verify"),
+    ),
+    "backup.verify": Entry(
+        UNDO,
+        statuses={1: "a backup is not what was written, or there is none"},
+        examples={"backup.verify": "the newest of each host"},
+        see=("backup", "restore"),
+    ),
+    "restore": Entry(
+        UNDO,
+        "The node has to be stopped, and is not started. Every file of the backup is read first. Says what it "
+        "replaces, and asks; what is there now is put aside, not removed.",
+        statuses={
+            1: "a host failed on the way: run it again before the node is started",
+            3: "nothing was changed: the node runs, the backup is damaged or of something else, or declined",
+        },
+        examples={
+            "restore --host n1": "the newest backup of a node that is stopped",
+            "restore --host n1 --backup 2026-11-24T08-15-03-k3f9": "an older one",
+        },
+        see=("backup", "backup.verify", "rollback"),
+    ),
     "runs": Entry(
         HISTORY,
         "Each run of `upgrade` and `rollback` is a folder below `~/.local/state/relup_remote/runs`. No host is "

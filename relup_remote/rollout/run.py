@@ -98,11 +98,11 @@ class Runner:
         reason = f"{rows[-1]['host']} was not done" if rows else ""
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
-    def at_once(self, jobs: Sequence[Job]) -> list[Row]:
-        """The rows of ``jobs``, in order, done `AT_ONCE` at a time, whatever becomes of any of them."""
+    def at_once(self, jobs: Sequence[Job], limit: int = AT_ONCE) -> list[Row]:
+        """The rows of ``jobs``, in order, ``limit`` of them done at a time, whatever becomes of any of them."""
         rows: dict[str, Row] = {}
         try:
-            rows.update((row["host"], row) for row in self.as_done(jobs, AT_ONCE))
+            rows.update((row["host"], row) for row in self.as_done(jobs, limit))
         except KeyboardInterrupt:
             return [rows.get(job.host.name) or interrupted(job) for job in jobs]
         return [rows[job.host.name] for job in jobs]

@@ -2,7 +2,8 @@
 
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, Opaque
@@ -22,11 +23,19 @@ receive {'DOWN', Ref, _, _, _} -> ok end,
 [begin code:purge(Module), code:delete(Module), code:purge(Module) end || Module <- Modules].
 """
 
+_AFTERWARDS = """
+case Node of none -> ok; _ -> erlang:monitor_node(Node, true) end,
+receive {nodedown, _} -> ok after Limit -> ok end,
+apply(Module, Function, Arguments).
+"""
+
 _ENTRY = "relup_agent"
 
 _LOOKING = ("_text", "_processes", "_target", "_verify")
 _ACTING = ("_crowd", "_undo", "_hop", "_preflight", "")
-"""How the names of the agent's modules end: those that look at what is, and those that a hop needs besides."""
+_SAVING = ("_backup",)
+"""How the names of the agent's modules end: those that look at what is, that a hop needs besides, that a backup needs.
+"""
 
 
 class Agent:
@@ -95,22 +104,39 @@ class Agent:
                 return name
 
     def _start_reaper(self) -> None:
+        modules = [Atom(self._entry + part) for part in (*_LOOKING, *_ACTING, *_SAVING)]
+        self._reaper = self._watching(_REAPER, Modules=modules)
+
+    def _watching(self, source: str, **values: Any) -> Opaque:
+        """A process in the VM that evaluates `source`, which waits for our connection to end; `values` are bound."""
         direct = isinstance(self._link, DistributionLink)
-        tokens = self._link.call("erl_scan", "string", [_REAPER])
+        tokens = self._link.call("erl_scan", "string", [source])
         parsed = self._link.call("erl_parse", "parse_exprs", [tokens[1]])
         # Through the wrapper each call is a connection of its own, whose end says nothing; then a long time must do.
-        bindings = sorted(
-            {
-                "Node": self.core,
-                "Limit": Atom("infinity") if direct else 3600 * 1000,
-                "Modules": [Atom(self._entry + part) for part in (*_LOOKING, *_ACTING)],
-            }.items()
-        )
-        self._reaper = self._link.call(
-            "erlang",
-            "spawn",
-            [Atom("erl_eval"), Atom("exprs"), [parsed[1], [(Atom(name), value) for name, value in bindings]]],
-        )
+        bound = dict(values, Node=self.core, Limit=Atom("infinity") if direct else 3600 * 1000)
+        bindings = [(Atom(name), value) for name, value in sorted(bound.items())]
+        arguments = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bindings]]
+        process: Opaque = self._link.call("erlang", "spawn", arguments)
+        return process
+
+    @contextmanager
+    def undoing(self, module: str, function: str, arguments: List[Any]) -> Iterator[None]:
+        """Has the VM call a function when the block ends, and also where this core ends before. It may fail."""
+        values = {"Module": Atom(module), "Function": Atom(function), "Arguments": arguments}
+        watching = self._watching(_AFTERWARDS, **values)
+        try:
+            yield
+        finally:
+            try:
+                self._link.attempt(module, function, arguments)
+                self._link.call("erlang", "exit", [watching, Atom("kill")])
+            except Failure:
+                # The VM is gone, or out of reach: then it sees us go.
+                pass
+
+    def backup_module(self) -> Atom:
+        """The module by which Mnesia is to write a backup, see relup_agent_backup.erl. Raises `Failure`."""
+        return Atom(self._need(_SAVING) + _SAVING[0])
 
     @property
     def core(self) -> Atom:

@@ -61,7 +61,7 @@ class Tree:
     def sync(self) -> None:
         """Makes the whole tree durable, names and contents: one flush of its file system, not one a file."""
         try:
-            _sync_file_system(self._root)
+            sync_file_system(self._root)
         except OSError as error:
             raise self._failure(error)
 
@@ -95,7 +95,8 @@ class Tree:
         return ArchiveError(err_type, os.strerror(error.errno or 0), member, path=self._path)
 
 
-def _sync_file_system(descriptor: int) -> None:
+def sync_file_system(descriptor: int) -> None:
+    """Makes all durable that was written to the file system of an open file or folder. Raises `OSError`."""
     try:
         import ctypes  # noqa: PLC0415 (some builds of Python are without)
 

@@ -12,39 +12,53 @@ from .manifest import Manifest
 
 
 class Backup(NamedTuple):
-    """A backup on disk: its `path`, its `name`, what it `says` of itself, or `why` it is not whole."""
+    """A backup on disk: its `path`, its `name`, what it `says` of itself where that can be read, `why` it is not whole.
+
+    One that was `cut_short` has no manifest yet, or no more: it is no backup. `at` is in milliseconds since the epoch.
+    """
 
     path: str
     name: str
     says: Optional[Manifest]
-    why: str
+    why: str = ""
+    cut_short: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is there that the manifest names, by kind and size."""
+        return not self.why
+
+    @property
+    def at(self) -> int:
+        """When it was made, as it says, else as its folder has it."""
+        return int(self.says["at"] if self.says else os.lstat(self.path).st_mtime * 1000)
 
     def facts(self) -> Dict[str, Any]:
-        """What is told of it: {"name", "path", "whole", "why", "at", "node", "version", "bytes", "age"}."""
+        """What is told of it: {"name", "path", "whole", "why", "at", "node", "version" …}."""
         told = self.says or {}
-        age = None if self.says is None else max(0, int(time.time()) - self.says["at"] // 1000)
         return {
             "name": self.name,
             "path": self.path,
-            "whole": self.says is not None,
+            "whole": self.whole,
             "why": self.why,
-            "at": told.get("at"),
+            "cut_short": self.cut_short,
+            "at": self.at,
             "node": told.get("node"),
             "version": told.get("release"),
             "bytes": told.get("bytes"),
-            "age": age,
+            "age": max(0, int(time.time()) - self.at // 1000),
         }
 
 
 def backups(folder: str) -> List[Backup]:
-    """All that is in the folder of backups, whole or not, oldest first; those without a time come first."""
+    """All that is in the folder of backups, whole or not, oldest first."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
     paths = [os.path.join(folder, name) for name in names]
     found = [_look(path) for path in paths if os.path.isdir(path) and not os.path.islink(path)]
-    return sorted(found, key=lambda backup: (backup.says or {}).get("at", 0))
+    return sorted(found, key=lambda backup: backup.at)
 
 
 def newest(folder: str, node: Optional[str], release: Optional[str] = None) -> Optional[Backup]:
@@ -52,28 +66,38 @@ def newest(folder: str, node: Optional[str], release: Optional[str] = None) -> O
 
     Whose name is not known, of the node or of the backup, may be any.
     """
-    for backup in reversed(backups(folder)):
-        says = backup.says
-        if says and (None in (node, says["node"]) or node == says["node"]) and release in (None, says["release"]):
-            return backup
-    return None
+    fitting = [backup for backup in backups(folder) if backup.whole and _is_of(backup, node)]
+    return next((backup for backup in reversed(fitting) if release in (None, (backup.says or {})["release"])), None)
+
+
+def latest(folder: str, node: Optional[str]) -> Optional[Backup]:
+    """As `newest`, but one that is damaged counts as well: it is not passed over in silence."""
+    fitting = [backup for backup in backups(folder) if not backup.cut_short and _is_of(backup, node)]
+    return fitting[-1] if fitting else None
+
+
+def _is_of(backup: Backup, node: Optional[str]) -> bool:
+    return backup.says is None or None in (node, backup.says["node"]) or node == backup.says["node"]
 
 
 def remove_unfinished(folder: str) -> List[str]:
     """Removes what has no manifest: copies that were cut short, and backups half removed. Returns their names."""
     removed = []
     for backup in backups(folder):
-        if not os.path.lexists(os.path.join(backup.path, manifest.FILE)):
+        if backup.cut_short:
             remove_tree(backup.path)
             removed.append(backup.name)
     return removed
 
 
 def keep_newest(folder: str, node: Optional[str], count: int) -> List[str]:
-    """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left."""
-    whole = [backup for backup in backups(folder) if backup.says and backup.says["node"] == node]
+    """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left.
+
+    Where `count` is 0 all are kept.
+    """
+    whole = [backup for backup in backups(folder) if backup.whole and (backup.says or {})["node"] == node]
     removed = []
-    for backup in whole[: max(0, len(whole) - count)]:
+    for backup in whole[:-count] if count else []:
         # The manifest first: what is half removed is no backup.
         remove_file(os.path.join(backup.path, manifest.FILE))
         sync_dir(backup.path)
@@ -94,14 +118,16 @@ def _look(path: str) -> Backup:
     name = os.path.basename(path)
     try:
         says = manifest.read(path)
+    except FileNotFoundError:
+        return Backup(path, name, None, "it was cut short", cut_short=True)
     except OSError as error:
         return Backup(path, name, None, "its manifest can't be read: {}".format(error.strerror))
     except Failure as failure:
         return Backup(path, name, None, failure.message)
     lacking = next((file["path"] for file in says["files"] if not _is_there(path, file)), None)
     if lacking is not None:
-        return Backup(path, name, None, "{} is missing or of another size".format(lacking))
-    return Backup(path, name, says, "")
+        return Backup(path, name, says, "{} is missing or of another size".format(lacking))
+    return Backup(path, name, says)
 
 
 def _is_there(folder: str, file: Dict[str, Any]) -> bool:

@@ -101,9 +101,10 @@ def test_a_manifest_of_right_digest_that_lacks_something(folder: Path) -> None:
 def test_a_backup_that_lacks_files_is_not_whole(folder: Path, spoil: Any) -> None:
     spoil(backup(folder, "run-1"))
     (found,) = store.backups(str(folder))
-    assert found.says is None
     assert found.why.startswith("data")
-    assert found.facts()["whole"] is False
+    facts = found.facts()
+    assert (facts["whole"], facts["node"], facts["why"]) == (False, NODE, found.why)
+    assert store.newest(str(folder), NODE) is None
 
 
 def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
@@ -124,6 +125,15 @@ def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
     assert newest("emqx@10.0.0.3") == "d-nameless"
 
 
+def test_the_latest_is_not_passed_over_where_it_is_damaged(folder: Path) -> None:
+    backup(folder, "old", age=20)
+    (backup(folder, "damaged", age=10) / "data" / "a").unlink()
+    (backup(folder, "cut") / manifest.FILE).unlink()
+    backup(folder, "other", node="emqx@10.0.0.2")
+    newest, latest = store.newest(str(folder), NODE), store.latest(str(folder), NODE)
+    assert (newest and newest.name, latest and latest.name) == ("old", "damaged")
+
+
 def test_there_may_be_no_folder(tmp_path: Path) -> None:
     assert store.backups(str(tmp_path / "none")) == []
     assert store.newest(str(tmp_path / "none"), NODE) is None
@@ -136,6 +146,11 @@ def test_what_was_cut_short_goes_and_what_is_damaged_stays(folder: Path) -> None
     backup(folder, "whole")
     (backup(folder, "cut") / manifest.FILE).unlink()
     (backup(folder, "damaged") / manifest.FILE).write_text("{}")
+    assert {found.name: found.cut_short for found in store.backups(str(folder))} == {
+        "whole": False,
+        "cut": True,
+        "damaged": False,
+    }
     assert store.remove_unfinished(str(folder)) == ["cut"]
     assert sorted(names(folder)) == ["damaged", "whole"]
 

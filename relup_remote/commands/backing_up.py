@@ -1,0 +1,107 @@
+"""`backup`, `backup.list`, `backup.verify` and `restore`: copies of nodes, which stay on their hosts."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from invoke.context import Context
+
+from relup_remote.commands import options
+from relup_remote.commands.asking import confirm
+from relup_remote.commands.invocation import Invocation
+from relup_remote.commands.options import command
+from relup_remote.rollout.rows import Row
+from relup_remote.rollout.run import AT_ONCE
+from relup_remote.summary.backups import kept_table, made_table, verified_table
+from relup_remote.summary.text import moment, size
+
+
+@command
+def backup(
+    _context: Context,
+    keep: str = "",
+    parallel: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Copy the data and settings of each node, tables as of one moment, to a folder on its host."""
+    with Invocation("backup", host, inventory, json, quiet) as call:
+        chosen = options.numbers(minimum=0, keep=keep)
+        limit = options.numbers(parallel=parallel).get("parallel", AT_ONCE)
+        call.show(call.runner.at_once(call.jobs(call.order(options=chosen)), limit), made_table)
+
+
+@command
+def backup_list(
+    _context: Context,
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """List the backups on the hosts, newest first, and say which are whole."""
+    with Invocation("backup.list", host, inventory, json, quiet) as call:
+        call.show(call.ask_all(call.order("backups")), kept_table)
+
+
+@command
+def backup_verify(
+    _context: Context,
+    backup: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Read a backup on each host, every file of it, and compare that with what was written."""
+    with Invocation("backup.verify", host, inventory, json, quiet) as call:
+        call.show(call.ask_all(call.order("backup-verify", options={"backup": backup})), verified_table)
+
+
+@command
+def restore(
+    _context: Context,
+    backup: str = "",
+    force: bool = False,
+    yes: bool = False,
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Put a backup in the place of the data and settings of nodes that are stopped, one host after the other."""
+    with Invocation("restore", host, inventory, json, quiet) as call:
+        rows = call.ask_all(call.order("backups"))
+        call.clear()
+        confirm(intention(rows, backup, call.run), "put these backups back?", yes=yes, quiet=quiet)
+        chosen: dict[str, Any] = {"backup": backup, "restore_force": force}
+        call.show(call.in_turn(call.order(options=chosen)), made_table)
+
+
+def intention(rows: Sequence[Row], backup: str, run: str) -> str:
+    """What a restore replaces on the hosts whose backups these are, in plain words."""
+    lines = [
+        "restore, one host after the other up to the first that is not done:",
+        *(f"  {row['host']}: {_chosen(row, backup)}" for row in rows),
+        f"what is in the folders of data and settings now is put aside in them, as relup_before-{run}, and stays there",
+        "what was written since the backup is then in use no more; tables that running nodes of the cluster have as",
+        "well come from those, not from the backup",
+        "nodes have to be stopped, and are not started",
+    ]
+    return "\n".join(lines)
+
+
+def _chosen(row: Row, backup: str) -> str:
+    """Which backup of a host is meant: as the host itself will choose it."""
+    found = next(_meant(row, backup), None)
+    if found is None:
+        return f"no backup {backup}".rstrip() if "backups" in row["facts"] else "its backups are not known"
+    node, made = found["node"] or "a node", moment(found["at"])
+    return f"{found['name']}, of {node} as it was {made}: {found['version']}, {size(found['bytes'] or 0)}"
+
+
+def _meant(row: Row, backup: str) -> Iterator[dict[str, Any]]:
+    for found in row["facts"].get("backups", ()):
+        if found["name"] == backup if backup else not found["cut_short"]:
+            yield found

@@ -1,0 +1,123 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that backs up a node.
+
+What it leaves where it is killed has no manifest: the next backup removes it. In the VM nothing of it is left.
+"""
+
+import os
+import time
+from typing import Any, Dict, List, Tuple
+
+from .. import checks, history, release
+from ..backup import manifest, mnesia, store
+from ..backup.copying import Progress, Told, copy, told_of, unreadable
+from ..backup.places import Sources, boots, node_of, sources
+from ..context import Context
+from ..files import private_dir, remove_tree, sync_all
+from ..lock import Lock
+from ..protocol import Failure
+
+
+def _writable(context: Context) -> None:
+    checks.writable(context.site.backups)
+
+
+def _space(context: Context) -> None:
+    checks.space(context.site.backups, sources(context).bytes())
+
+
+def _readable(context: Context) -> None:
+    found = [found.source for found in sources(context).found() if found.is_file]
+    closed = [path for path in found if not os.access(path, os.R_OK)]
+    if closed:
+        raise unreadable(closed)
+
+
+CHECKS = (("backup", _writable), ("backup", _space), ("backup", _readable))
+"""What has to be right for a backup to begin; see `checks.refusals`."""
+
+
+def run(context: Context) -> Tuple[str, Dict[str, Any]]:
+    """Copies the node's data and settings to a folder of their own, and removes the oldest backups beyond `keep`.
+
+    Raises `Failure` backup_failed, cannot_read_file, disk_full, cannot_write_file, untrusted_dir.
+    """
+    site = context.site
+    site.make_backups()
+    owner = {key: context.request[key] for key in ("command", "operator", "run")}
+    with Lock(site.backups, owner):
+        unfinished = store.remove_unfinished(site.backups)
+        folder = private_dir(_free(os.path.join(site.backups, context.request["run"])))
+        try:
+            says = _copy(context, folder)
+            sync_all(folder)
+            manifest.write(folder, says)
+        except BaseException:
+            # It would take the space that the next one needs.
+            remove_tree(folder)
+            raise
+        removed = store.keep_newest(site.backups, says["node"], context.option("keep"))
+    changing = says["changing"]
+    if changing:
+        history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))
+    told = store.Backup(folder, says["name"], says).facts()
+    context.result.facts["backup"] = told
+    more = {"files": len(says["files"]), "mnesia": says["mnesia"], "changing": changing}
+    return "ok", dict(more, name=told["name"], bytes=told["bytes"], removed=removed, unfinished=unfinished)
+
+
+def _copy(context: Context, folder: str) -> manifest.Manifest:
+    """Copies all into `folder`; returns what its manifest is to say."""
+    site, request, at = context.site, context.request, int(time.time() * 1000)
+    try:
+        # Whatever a dead core has left half written in it is put right before it is copied.
+        context.journal.check()
+    except Failure as failure:
+        history.warn(context, "The history is copied as it is. " + failure.message)
+    wanted = sources(context)
+    progress = Progress(context.emit, "backup", wanted.bytes())
+    saved, files = _copy_tables(context, wanted, folder, progress)
+    changing = []
+    for found in wanted.found():
+        copied = copy(found, os.path.join(folder, found.path), progress)
+        if copied is not None:
+            files.append(copied[0])
+            changing += [] if copied[1] else [found.path]
+    progress.tell()
+    return {
+        "name": os.path.basename(folder),
+        "run": request["run"],
+        "operator": request["operator"],
+        "at": at,
+        "node": node_of(context),
+        "root": site.base,
+        "data_dir": site.data_dir,
+        "etc_dir": wanted.etc,
+        "version": context.result.running,
+        "marker": release.marked_version(site.base),
+        "release": context.result.running or boots(site.base),
+        "mnesia": saved,
+        "bytes": sum(told.get("size", 0) for told in files),
+        "changing": changing,
+        "files": files,
+    }
+
+
+def _copy_tables(
+    context: Context, wanted: Sources, folder: str, progress: Progress
+) -> Tuple[Dict[str, Any], List[Told]]:
+    """Has the VM write its tables, if it has any; what the manifest is to say of Mnesia, and of the file."""
+    if wanted.mnesia is None:
+        return {"saved": "files", "folder": None, "tables": None}, []
+    path = os.path.join(folder, manifest.TABLES)
+    tables = mnesia.save(context, path)
+    inner = os.path.relpath(wanted.mnesia.folder, wanted.data)
+    return {"saved": "tables", "folder": inner, "tables": tables}, [told_of(manifest.TABLES, path, progress)]
+
+
+def _free(path: str) -> str:
+    """A name that no backup has yet: a run may make several."""
+    number, name = 1, path
+    while os.path.lexists(name):
+        number += 1
+        name = "{}-{}".format(path, number)
+    return name
