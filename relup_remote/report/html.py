@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: no network, no script. What hosts said is text in it, whatever it is."""
+"""A report as one page that needs nothing else: no network, no script. Whatever hosts said is text in it."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -35,6 +35,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     filters = (words.clock, words.count, words.duration, words.milliseconds, words.plural, words.sign, words.utc)
     environment.filters.update({each.__name__: each for each in (*filters, detail, size)})

@@ -1,4 +1,7 @@
-"""A report as Markdown, to be put into a pull request or a ticket."""
+"""A report as Markdown, to be put into a pull request or a ticket.
+
+What hosts said stands in code spans: there it is no markup, no link, and calls nobody by name.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +27,7 @@ from relup_remote.summary.text import detail, size
 def render(report: Report) -> str:
     """The text."""
     parts = [
-        f"# {_plain(title(report))}: {_plain(report.outcome)}",
+        f"# {_plain(title(report))}: {report.outcome}",
         _head(report),
         *_section("Hosts", _hosts(report.hosts)),
         *_section("Waves and gates", _waves(report)),
@@ -44,13 +47,13 @@ def _section(name: str, text: str) -> Iterator[str]:
 def _head(report: Report) -> str:
     lines = [f"{sign(report.outcome)} {verdict(report)}, in {duration(report.seconds)}."]
     if report.reason:
-        lines.append(_plain(report.reason))
+        lines.append(_code(report.reason))
     if report.hint:
         lines.append(f"**What to do:** {_plain(report.hint)}")
     if report.next:
         lines.append(f"Next: {_code(report.next)}")
     if report.overrides:
-        lines.append(f"**Overridden:** {_plain(overridden(report.overrides))}.")
+        lines.append(f"**Overridden:** {overridden(report.overrides)}.")
     told = [
         ("run", _code(report.run)),
         ("operator", _code(report.operator)),
@@ -59,7 +62,7 @@ def _head(report: Report) -> str:
         ("interrupted", f"{plural(report.interruptions, 'time')}" if report.interruptions else ""),
         ("in a wave at once", plural(report.parallel, "host")),
         ("may fail", plural(report.max_failures, "host")),
-        ("gates", _plain(", ".join(f"{name} {asked}" for name, asked in gates_told(report)))),
+        ("gates", ", ".join(f"{name} {_code(asked)}" for name, asked in gates_told(report))),
     ]
     return "\n\n".join([*lines, _table(("", ""), [line for line in told if line[1]])])
 
@@ -70,11 +73,11 @@ def _hosts(hosts: Sequence[Host]) -> str:
         (
             _code(host.host),
             _code(host.node),
-            _plain(host.role),
+            _code(host.role),
             "" if host.wave is None else str(host.wave),
             _code(host.from_vsn),
             _code(host.target),
-            f"{sign(host.state)} {_plain(host.outcome)}" + _explained(host),
+            f"{sign(host.state)} {_code(host.outcome)}" + _explained(host),
             duration(host.seconds),
             milliseconds(host.hop.suspended_ms if host.hop else None),
             milliseconds(host.hop.swap_ms if host.hop else None),
@@ -94,8 +97,8 @@ def _waves(report: Report) -> str:
         hosts = ", ".join(map(_code, wave.hosts))
         lines.append((f"**{wave.wave}**", hosts, f"{sign(wave.status)} {wave.status}", "", ""))
         for gate in wave.gates:
-            status = f"{sign(gate.status)} {_plain(gate.status)}"
-            lines.append(("", f"gate {_plain(gate.gate)}", status, duration(gate.seconds), _plain(gate.message)))
+            status = f"{sign(gate.status)} {gate.status}"
+            lines.append(("", f"gate {gate.gate}", status, duration(gate.seconds), _code(gate.message)))
     return _table(("wave", "hosts, gates", "status", "time", "what it said"), lines) if lines else ""
 
 
@@ -117,9 +120,9 @@ def _trouble(trouble: Trouble) -> str:
     at = f" at {_code(trouble.stage)}" if trouble.stage else ""
     name = f" {_code(trouble.err_type)}" if trouble.err_type else ""
     lines = [f"- {sign(trouble.kind)} **{trouble.kind}**{name}{at}: {', '.join(map(_code, trouble.hosts))}{overcome}"]
-    lines.append(_plain(trouble.message))
+    lines.append(_code(trouble.message))
     if trouble.hint:
-        lines.append(f"**What to do:** {_plain(trouble.hint)}")
+        lines.append(f"**What to do:** {_code(trouble.hint)}")
     if trouble.detail:
         lines.append(_block(detail(trouble.detail, "")))
     return "\n\n  ".join(line.replace("\n", "\n  ") for line in lines)
@@ -139,9 +142,8 @@ def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(value: object) -> str:
-    """Text that stays text: no markup, no links, nobody called by name."""
-    text = re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", shown(value))
-    return text.replace("@", "&#64;").replace("://", ":&#47;/").replace("www.", "www&#46;").replace("&\\#", "&#")
+    """Words of our own, and versions, which might hold what Markdown takes for markup."""
+    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", shown(value))
 
 
 def _code(value: object) -> str:

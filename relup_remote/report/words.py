@@ -75,7 +75,7 @@ def milliseconds(value: float | None) -> str:
 
 def count(value: int | None) -> str:
     """A number with its thousands apart; a dash for None."""
-    return "–" if value is None else f"{value:,}".replace(",", " ")
+    return "–" if value is None else f"{value:,}"
 
 
 def plural(number: int, one: str, many: str = "") -> str:

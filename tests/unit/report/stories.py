@@ -20,7 +20,7 @@ STEPS = {"stage": 620, "checksum": 210, "patches": 3, "extract": 870, "apply": 5
 INSTRUCTIONS = (
     ("{load_module,emqx_release}", "loaded, in one swap with 1 other", 0.011, 0.42),
     ("{load_module,emqx_broker}", "loaded, in one swap with 1 other", 0.011, 0.42),
-    ("{update,emqx_channel,{advanced,[]}}", "4 021 processes, suspended for 31.6 ms", 0.094, 31.6),
+    ("{update,emqx_channel,{advanced,[]}}", "4021 processes, suspended for 31.6 ms", 0.094, 31.6),
     ("{restart_application,emqx_retainer}", "restarted, 3 of 9 modules replaced, 0 removed", 0.215, None),
     ("on_complete", "called emqx_post_upgrade:on_complete/1", 0.004, None),
 )
@@ -156,7 +156,7 @@ class Story:
         self.gate(wave, "cluster", message=f"all {len(self.plan.nodes)} nodes are seen", ms=90)
         for host in self.plan.waves[wave - 1]:
             self.tell("connections", host=host, count=self.counts[host] + self._random.randrange(40))
-        self.gate(wave, "connections", message="4 321 connections, 4 310 before, 90 % asked for", ms=80)
+        self.gate(wave, "connections", message="4321 connections, 4310 before, 90 % asked for", ms=80)
         self.gate(wave, "postcheck", message="post-checks passed", ms=1400)
 
     def wave(self, number: int, *, ends: bool = True) -> None:
