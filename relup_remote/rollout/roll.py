@@ -279,7 +279,7 @@ def _with_staging(row: Row, staged: Row | None) -> Row:
 
 
 def _with_cleanup(row: Row, cleaned: Row) -> Row:
-    """The row of an upgrade with the cleanup that followed it. A cleanup that failed is the row's failure."""
+    """The row of an upgrade with its late cleanup: one that failed is the row's failure, one that waits is not."""
     if cleaned["outcome"] == "refused":
         return {**row, "warnings": [*row["warnings"], *cleaned["warnings"]]}
     late = step(cleaned, "cleanup")
@@ -290,6 +290,6 @@ def _with_cleanup(row: Row, cleaned: Row) -> Row:
         "seconds": round(row["seconds"] + cleaned["seconds"], 3),
         "warnings": [*row["warnings"], *cleaned["warnings"]],
     }
-    if succeeded(cleaned):
+    if cleaned["error"] is None:
         return merged
     return {**merged, "outcome": "failed", "error": {**cleaned["error"], "stage": "cleanup"}}
