@@ -79,14 +79,23 @@ class Identities:
 
     def _log_in_by_password(self, transport: Transport, password: str) -> None:
         try:
-            # Where the server asks instead of taking passwords, paramiko answers its one question.
-            wanted = transport.auth_password(self._user, password)
+            wanted = self._by_password(transport, password)
         except BadAuthenticationType as error:
             raise self._failure(server_accepts=error.allowed_types) from None
         except AuthenticationException:
             raise self._failure(note="the password was refused") from None
         if wanted:
             raise self._failure(server_wants_also=wanted)
+
+    def _by_password(self, transport: Transport, password: str) -> Sequence[str]:
+        """What the server wants besides. One that takes no passwords may ask for it as a question."""
+        try:
+            return transport.auth_password(self._user, password, fallback=False)
+        except BadAuthenticationType as error:
+            if "keyboard-interactive" not in error.allowed_types:
+                raise
+        # Other questions than the one are not ours to answer.
+        return transport.auth_interactive(self._user, lambda _title, _text, asked: [password] * (len(asked) == 1))
 
     def _failure(self, **facts: object) -> Failure:
         nothing = self._empty and self._password is None
