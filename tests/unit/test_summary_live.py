@@ -5,7 +5,7 @@ import threading
 
 import pyte
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from relup_remote.summary.live import LiveTable, chosen, frame
 from relup_remote.summary.state import HostState, State
@@ -114,6 +114,12 @@ class Terminal(io.StringIO):
             self._written.notify_all()
         return len(text)
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Have another size from now on."""
+        with self._written:
+            self.screen.resize(lines, columns)
+            self.console.size = ConsoleDimensions(columns, lines)
+
     @property
     def lines(self) -> list[str]:
         """What is to be seen, without empty lines at the end."""
@@ -183,3 +189,15 @@ def test_after_a_pause_the_next_event_brings_it_back() -> None:
     assert terminal.awaits("outcome")
     table.pause()
     assert terminal.lines == ["n1 on it goes"]
+
+
+def test_a_terminal_that_is_made_smaller_gets_a_table_that_fits() -> None:
+    terminal = Terminal(100, 30)
+    table, story = played(terminal)
+    story.begin(FLEET)
+    assert terminal.awaits("and 38 more")
+    terminal.resize(50, 12)
+    assert terminal.awaits("and 56 more")
+    assert all(len(line) <= 50 for line in terminal.lines)
+    table.pause()
+    assert terminal.lines == []

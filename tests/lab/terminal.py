@@ -1,0 +1,67 @@
+"""A command on a terminal of its own, seen as people would see it."""
+
+import errno
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyte
+
+from lab.layout import PROJECT
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a terminal showed: ``screens`` are how it looked after each line, ``raw`` is what was written to it."""
+
+    status: int
+    screens: list[list[str]]
+    raw: bytes
+
+    @property
+    def last(self) -> list[str]:
+        """What it showed in the end."""
+        return self.screens[-1]
+
+
+def on_terminal(command: Sequence[str], columns: int = 100, lines: int = 30, **environment: str) -> Seen:
+    """Run a command whose standard files are a terminal of that size; it has to end by itself."""
+    operator, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env={**inherited, "TERM": "xterm-256color", **environment},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    screen = pyte.Screen(columns, lines)
+    stream = pyte.ByteStream(screen)
+    screens, raw = [], b""
+    while data := _read(operator):
+        raw += data
+        # Several frames may have been read at once.
+        for line in data.splitlines(keepends=True):
+            stream.feed(line)
+            screens.append([row.rstrip() for row in "\n".join(screen.display).rstrip().splitlines()])
+    os.close(operator)
+    return Seen(process.wait(timeout=60), screens, raw)
+
+
+def _read(operator: int) -> bytes:
+    try:
+        return os.read(operator, 1 << 16)
+    except OSError as error:
+        # A terminal that nobody has open any more.
+        if error.errno == errno.EIO:
+            return b""
+        raise
