@@ -1,0 +1,184 @@
+"""Commands that act on all hosts at once: `lock`, `unlock` and `cleanup`, over hosts that answer by script."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from relup_remote.commands import invocation
+from relup_remote.commands.cleaning import cleanup
+from relup_remote.commands.locking import lock, unlock
+from relup_remote.core.protocol import Failure
+from relup_remote.summary.removals import removals
+from tests.unit.fake_host import Answer, Fleet, result
+
+LOCK = {"run": "run-a", "operator": "alice@desk", "since": 1_700_000_000_000, "why": "moving disks"}
+TREE = {"path": "/emqx/relup/5.10.4", "bytes": 129_000_000}
+TARBALL = {"path": "/emqx/data/relup_remote/staging/emqx-5.10.5.tar.gz", "bytes": 71_000_000}
+
+UNREACHABLE = Failure("host_unreachable")
+BROKEN = Failure("connection_lost")
+
+
+class Site:
+    """Three hosts, and commands to them."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.fleet = Fleet({})
+        self._inventory = folder / "hosts.yml"
+        self._inventory.write_text("hosts: {n1: {}, n2: {}, n3: {}}")
+        self._capsys = capsys
+
+    def answer(self, command: str, *answers: Answer) -> None:
+        """What the three hosts answer to a command."""
+        self.fleet.answers.update({(f"n{n}", command): answer for n, answer in enumerate(answers, 1)})
+
+    def run(self, task: Any, **options: Any) -> tuple[int, dict[str, Any]]:
+        """The exit status of a command and its document."""
+        self.fleet.asked.clear()
+        status = 0
+        try:
+            task.body(Context(), inventory=str(self._inventory), json=True, quiet=True, **options)
+        except Exit as ended:
+            status = ended.code
+        return status, json.loads(self._capsys.readouterr().out)
+
+    def asked(self, command: str, **options: Any) -> list[str]:
+        """The hosts that were asked for something with these options."""
+        return sorted(
+            host
+            for host, request, _ in self.fleet.asked
+            if request["command"] == command and options.items() <= request["options"].items()
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Site:
+    made = Site(tmp_path, capsys)
+    monkeypatch.setattr(invocation, "_connect", made.fleet.connect)
+    return made
+
+
+def outcomes(document: dict[str, Any]) -> list[str]:
+    return [row["outcome"] for row in document["hosts"]]
+
+
+# ------------------------------------------------------------------------------------------------- lock and unlock
+
+
+def test_all_hosts_are_locked(site: Site) -> None:
+    site.answer("lock", *[result("locked", cluster_lock=LOCK)] * 3)
+    status, document = site.run(lock, why="moving disks")
+    assert (status, outcomes(document)) == (0, ["locked"] * 3)
+    assert site.asked("lock", why="moving disks", lock_force=False) == ["n1", "n2", "n3"]
+    assert site.asked("unlock") == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "outcome", "asked"),
+    [
+        (result("refused", cluster_lock=LOCK), 3, "refused", ["n1"]),
+        (UNREACHABLE, 1, "failed", ["n1", "n2"]),
+        (BROKEN, 1, "failed", ["n1", "n2"]),
+    ],
+)
+def test_where_not_all_can_be_locked_none_is(
+    site: Site, answer: Answer, status: int, outcome: str, asked: list[str]
+) -> None:
+    """One whose connection broke may have been locked: it is asked to unlock as well."""
+    site.answer("lock", result("locked", cluster_lock=LOCK), answer, result("unchanged", cluster_lock=LOCK))
+    site.answer("unlock", result("unlocked", cluster_lock=None), answer)
+    ended, document = site.run(lock)
+    assert (ended, outcomes(document)) == (status, ["unchanged", outcome, "unchanged"])
+    assert site.asked("unlock", unlock_by="run", lock_force=False) == asked
+    first, _, third = document["hosts"]
+    assert first["facts"] == {"cluster_lock": None}
+    assert first["warnings"] == [{"message": "Not locked, for not all could be: n2."}]
+    # Its lock was there before.
+    assert (third["facts"], third["warnings"]) == ({"cluster_lock": LOCK}, [])
+
+
+def test_a_lock_that_can_not_be_given_back_is_a_failure(site: Site) -> None:
+    site.answer("lock", result("locked", cluster_lock=LOCK), result("refused"), result("locked", cluster_lock=LOCK))
+    site.answer("unlock", BROKEN, BROKEN, result("unlocked", cluster_lock=None))
+    status, document = site.run(lock)
+    assert (status, outcomes(document)) == (1, ["failed", "refused", "unchanged"])
+    assert document["hosts"][0]["error"]["err_type"] == "connection_lost"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_locks_are_taken_off_by_operator_or_by_force(site: Site, force: bool) -> None:
+    site.answer("unlock", result("unlocked"), result("unchanged"), result("refused"))
+    status, document = site.run(unlock, force=force)
+    assert (status, outcomes(document)) == (3, ["unlocked", "unchanged", "refused"])
+    assert site.asked("unlock", unlock_by="operator", lock_force=force) == ["n1", "n2", "n3"]
+
+
+# ------------------------------------------------------------------------------------------------- cleanup
+
+
+def found(*things: dict[str, Any], trees: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    """What a host tells that would be removed."""
+    size = sum(thing["bytes"] for thing in things)
+    facts = {"would_remove": list(things), "bytes": size, "trees": list(trees)}
+    return result("ready" if things else "unchanged", **facts)
+
+
+def scripted(site: Site, told: list[Answer], cleaned: list[Answer]) -> None:
+    """Hosts that answer to a cleanup first what they would remove, then how it went."""
+    answers = {host: [told[n], cleaned[n]] for n, host in enumerate(("n1", "n2", "n3"))}
+
+    class Turns(dict[tuple[str, str], Answer]):
+        def __getitem__(self, key: tuple[str, str]) -> Answer:
+            return answers[key[0]].pop(0)
+
+    site.fleet.answers = Turns()
+
+
+def test_only_hosts_that_have_something_are_cleaned(site: Site) -> None:
+    scripted(site, [found(TARBALL), found(), found(TARBALL)], [result("cleaned", (("cleanup", "ok"),))] * 3)
+    status, document = site.run(cleanup, yes=True, anyway=True)
+    assert (status, outcomes(document)) == (0, ["cleaned", "unchanged", "cleaned"])
+    assert site.asked("cleanup", dry_run=True, clean_anyway=True, trees=False) == ["n1", "n2", "n3"]
+    assert site.asked("cleanup", dry_run=False, clean_anyway=True, trees=False) == ["n1", "n3"]
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "status"),
+    [
+        ([found(), found(trees=(TREE,)), found()], {}, 0),
+        ([found(TARBALL), found(), found()], {"check": True}, 0),
+        ([found(TARBALL), result("refused", would_remove=[], bytes=0, trees=[]), found()], {"yes": True}, 3),
+        ([found(TARBALL), UNREACHABLE, found()], {"yes": True}, 1),
+        ([found(TARBALL), found(), found()], {}, 2),
+    ],
+    ids=["nothing there", "only looking", "a node behind", "a host that can't be asked", "nobody to ask"],
+)
+def test_nothing_is_removed_where(site: Site, told: list[Answer], options: dict[str, Any], status: int) -> None:
+    scripted(site, told, [AssertionError()] * 3)
+    assert site.run(cleanup, **options)[0] == status
+    assert site.asked("cleanup", dry_run=False) == []
+
+
+def test_removals_are_listed_with_sizes_and_summed() -> None:
+    rows = [
+        {"host": "n1", "facts": found(TARBALL, TREE, trees=(TREE,))["facts"]},
+        {"host": "n2", "facts": found(TARBALL, trees=(TREE,))["facts"]},
+        {"host": "n3", "facts": {}},
+        {"host": "n4", "facts": found(trees=(TREE,))["facts"]},
+    ]
+    assert removals(rows).splitlines() == [
+        "n1: 200 MB",
+        f"     71 MB  {TARBALL['path']}",
+        f"    129 MB  {TREE['path']}",
+        "n2: 71 MB",
+        f"     71 MB  {TARBALL['path']}",
+        f"    129 MB  {TREE['path']}, a tree that nothing needs: left without --trees",
+        "n4: nothing to remove",
+        f"    129 MB  {TREE['path']}, a tree that nothing needs: left without --trees",
+        "in all 271 MB on 2 hosts",
+    ]
+    assert removals(rows[2:3]) == "nothing to remove"
