@@ -57,7 +57,8 @@ def compare_digest(context: Context, actual: str) -> None:
         raise Failure("sha256_mismatch", detail={"expected": expected, "actual": actual})
 
 
-def _restart(context: Context) -> None:
+def restarting(context: Context) -> None:
+    """Refuses where a hop that fails is to restart the node, and we may not."""
     if context.option("on_failure") == "restart":
         check_restart(context)
 
@@ -165,7 +166,7 @@ OF_BACKUP = (("backup", _backup),)
 _CHECKS = (
     ("upgrade", refuse_if_locked),
     ("upgrade", _history),
-    ("upgrade", _restart),
+    ("upgrade", restarting),
     ("stage", _ready),
     *OF_STAGING,
     ("patches", patches),

@@ -1,10 +1,13 @@
 """The service that runs a node: found by control group and unit, asked for before anything is changed."""
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
+from relup_remote.core import checks, commands
+from relup_remote.core.context import Context
 from relup_remote.core.erlang.link import Peer
 from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import RunningNode
@@ -213,3 +216,39 @@ def test_without_systemctl_nothing_is_permitted(machine: Machine, monkeypatch: p
     monkeypatch.setenv("PATH", str(machine.bin))
     with pytest.raises(Failure, match="service_not_permitted: There is no systemctl"):
         check_permitted(UNIT)
+
+
+def test_a_rollback_that_could_not_restart_the_node_leaves_the_marker(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(machine.bin))
+    release = machine.base / "releases"
+    (release / "5.10.4").mkdir(parents=True)
+    (release / "emqx_vars").write_text('REL_VSN="5.10.4"\n')
+    (release / "5.10.4" / "BUILD_INFO").write_text('erlang: "27.3"\n')
+    marker = machine.base / "relup" / "current"
+    marker.parent.mkdir()
+    marker.write_text("5.10.5")
+    (machine.base / "data").mkdir()
+    options = {"restart_by": "service:emqx"}
+    request = {"run": "run", "command": "rollback", "operator": "alice@desk", "node": {}, "options": options}
+    site = Site(str(machine.base), str(machine.base / "data"), None, None)
+    context = Context(request, site, lambda _: None, io.BytesIO())
+    with pytest.raises(Failure, match="service_not_permitted"):
+        commands.run(context)
+    assert marker.read_text() == "5.10.5"
+    assert not context.changed
+    assert [row["result"] for row in context.journal.rows()] == ["service_not_permitted"]
+
+
+@pytest.mark.parametrize(("on_failure", "refused"), [("restart", ["service_not_permitted"]), ("stop", [])])
+def test_an_upgrade_that_may_have_to_restart_the_node_is_refused_before_it_begins(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, on_failure: str, refused: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(machine.bin))
+    options = {"restart_by": "service:emqx", "on_failure": on_failure}
+    request = {"run": "run", "command": "upgrade", "operator": "alice@desk", "node": {}, "options": options}
+    site = Site(str(machine.base), str(machine.base / "data"), None, None)
+    context = Context(request, site, lambda _: None, io.BytesIO())
+    found = checks.refusals(context, (("upgrade", checks.restarting),))
+    assert [failure.err_type for failure in found] == refused
