@@ -17,7 +17,7 @@ from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES, Failure, Result
 
 Row = dict[str, Any]
 
-CHANGING = ("upgraded", "staged", "cleaned", "rolled back")
+CHANGING = ("upgraded", "staged", "cleaned", "rolled back", "backed up", "restored")
 """Outcomes of hosts on which something was changed."""
 
 

@@ -132,7 +132,7 @@ def _history_line(attempt: Mapping[str, Any]) -> list[object]:
         attempt["host"],
         attempt.get("from_vsn"),
         attempt.get("target_vsn"),
-        attempt.get("result") or attempt.get("status"),
+        "restored" if "restore" in attempt.get("options", ()) else attempt.get("result") or attempt.get("status"),
         None if finished is None else f"{(finished - started) / 1000:.1f}",
         attempt.get("operator"),
         attempt.get("run"),

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from .. import checks, journal
+from .. import checks, history, journal
 from ..backup import manifest, mnesia, places, store
 from ..backup.checking import damaged
 from ..backup.copying import Progress, Told, finish, put_back
@@ -176,9 +176,22 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         _swap(place)
     remove_file(mark)
     sync_dir(context.site.ours)
+    _record(context, backup.name, says)
     context.result.facts["restored"] = backup.facts()
     aside = [place.aside for place in both if os.path.isdir(place.aside)]
     return "ok", {"name": backup.name, "bytes": says["bytes"], "files": len(says["files"]), "aside": aside}
+
+
+def _record(context: Context, name: str, says: Manifest) -> None:
+    """Writes into the history that it was done: no attempt, so nothing of it is left to be finished or mirrored."""
+    request = context.request
+    try:
+        options = {"restore": name, "force": context.option("restore_force")}
+        row = context.journal.begin(request["run"], request["operator"], None, says["release"], options, "")
+        context.journal.finish(row, "success")
+        context.journal.mark_mirrored(row)
+    except Failure as failure:
+        history.warn(context, "The restore could not be written into the history. " + failure.message)
 
 
 def _copy(place: Place, backup: str, says: Manifest, progress: Progress) -> None:

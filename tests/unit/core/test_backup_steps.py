@@ -1,0 +1,402 @@
+"""Backing up and restoring a node that is down: what is copied, what is refused, and what a cut leaves."""
+
+import hashlib
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core import checks, commands
+from relup_remote.core.backup import copying, manifest, store
+from relup_remote.core.protocol import Failure
+from relup_remote.core.steps import restore
+
+from .backups import NODE, Node
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    # Else a folder that nothing may be written to is left.
+    for path in tmp_path.rglob("certs"):
+        path.chmod(0o700)
+
+
+def saved(node: Node, name: str = "run-1") -> dict[str, dict[str, Any]]:
+    """What the manifest of a backup says of each file."""
+    return {told["path"]: told for told in manifest.read(str(node.backups / name))["files"]}
+
+
+# ------------------------------------------------------------------------------------------------- backing up
+
+
+def test_all_is_copied_and_told(node: Node) -> None:
+    context = node.run("backup")
+    assert context.result.outcome == "backed up"
+    says = manifest.read(str(node.backups / "run-1"))
+    assert (says["node"], says["root"], says["release"], says["version"], says["marker"]) == (
+        NODE, str(node.root), "5.10.4", None, None
+    )  # fmt: skip
+    assert says["mnesia"] == {"saved": "files", "folder": None, "tables": None}
+    assert says["operator"] == "alice@desk"
+    found = saved(node)
+    copied = node.backups / "run-1"
+    for path, told in found.items():
+        original, copy = node.root / path, copied / path
+        if told["kind"] == "file":
+            content = original.read_bytes()
+            assert copy.read_bytes() == content
+            assert (told["size"], told["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+            assert (told["mode"], told["mtime"]) == (
+                stat.S_IMODE(original.stat().st_mode), original.stat().st_mtime_ns
+            )  # fmt: skip
+            assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert {path: told["target"] for path, told in found.items() if told["kind"] == "link"} == {
+        "data/link": "configs/cluster.hocon", "data/dangling": "/nowhere"
+    }  # fmt: skip
+    assert found["etc/certs"] == {
+        "path": "etc/certs", "kind": "folder", "mode": 0o500, "mtime": (node.etc / "certs").stat().st_mtime_ns
+    }  # fmt: skip
+    assert says["bytes"] == sum(told.get("size", 0) for told in found.values())
+    assert stat.S_IMODE(copied.stat().st_mode) == stat.S_IMODE(node.backups.stat().st_mode) == 0o700
+    progress = [event for event in node.events if event["event"] == "progress"]
+    assert progress[-1] == {
+        "event": "progress", "step": "backup", "done": says["bytes"], "total": says["bytes"], "unit": "bytes"
+    }  # fmt: skip
+
+
+def test_pipes_sockets_and_what_is_ours_or_put_aside_is_left_out_and_the_history_is_not(node: Node) -> None:
+    os.mkfifo(node.data / "pipe")
+    folder = os.open(node.data, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listening:
+        # By a short name: that of a socket may have no more than a hundred characters.
+        listening.bind(f"/proc/self/fd/{folder}/socket")
+        os.close(folder)
+        ours = node.data / "relup_remote"
+        (ours / "staging").mkdir(parents=True, mode=0o700)
+        ours.chmod(0o700)
+        (ours / "staging" / "emqx.tar.gz").write_text("big")
+        (node.data / "relup_before-run-0").mkdir()
+        (node.etc / "relup_restored-run-0").mkdir()
+        node.context("backup").journal.begin("run-0", "bob", "5.10.3", "5.10.4", {})
+        node.run("backup")
+    names = [path for path in saved(node) if "relup_" in path or path.endswith(("pipe", "socket"))]
+    assert names == ["data/relup_remote", "data/relup_remote/journal.sqlite3"]
+
+
+def test_a_backup_folder_within_the_data_is_left_out(node: Node) -> None:
+    context = node.context("backup")
+    context.site.backups = str(node.data / "keep" / "n1")
+    commands.run(context)
+    says = manifest.read(str(node.data / "keep" / "n1" / "run-1"))
+    assert "data/keep" in [told["path"] for told in says["files"]]
+    assert not [told for told in says["files"] if told["path"].startswith("data/keep/")]
+
+
+def test_a_run_may_make_several(node: Node) -> None:
+    names = [node.run("backup").result.facts["backup"]["name"] for _ in range(3)]
+    assert names == ["run-1", "run-1-2", "run-1-3"]
+    assert {path.name for path in node.backups.iterdir()} == {"lock", *names}
+
+
+def test_only_the_newest_are_kept(node: Node) -> None:
+    removed = [node.run("backup", f"run-{number}", keep=2).result.steps[-1].detail["removed"] for number in range(5)]
+    assert removed == [[], [], ["run-0"], ["run-1"], ["run-2"]]
+    assert {path.name for path in node.backups.iterdir()} == {"lock", "run-3", "run-4"}
+
+
+def growing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> None:
+    """Lets a file grow each time that it is copied, so many times."""
+    original, grown = copying._copy_file, []
+
+    def copy_file(source: str, target: str, progress: copying.Progress) -> Any:
+        copied = original(source, target, progress)
+        if source == str(path) and len(grown) < times:
+            grown.append(source)
+            with path.open("a") as file:
+                file.write("more")
+            return (*copied[:3], os.lstat(source))
+        return copied
+
+    monkeypatch.setattr(copying, "_copy_file", copy_file)
+
+
+@pytest.mark.parametrize(("times", "told"), [(2, []), (99, ["data/configs/cluster.hocon"])])
+def test_a_file_that_changes_is_copied_again_and_told_if_it_does_not_stop(
+    node: Node, monkeypatch: pytest.MonkeyPatch, times: int, told: list[str]
+) -> None:
+    path = node.data / "configs" / "cluster.hocon"
+    growing(monkeypatch, path, times)
+    context = node.run("backup")
+    assert manifest.read(str(node.backups / "run-1"))["changing"] == told
+    assert ["cluster.hocon" in warning["message"] for warning in context.result.warnings] == [True] * len(told)
+    assert node.run("backup-verify").result.outcome == "verified"
+
+
+def test_a_file_that_goes_while_it_is_copied_is_no_failure(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = node.data / "empty"
+    original = copying._copy_file
+
+    def copy_file(source: str, target: str, progress: copying.Progress) -> Any:
+        if source == str(gone):
+            gone.unlink()
+        return original(source, target, progress)
+
+    monkeypatch.setattr(copying, "_copy_file", copy_file)
+    node.run("backup")
+    assert "data/empty" not in saved(node)
+    assert node.run("backup-verify").result.outcome == "verified"
+
+
+def test_a_backup_that_fails_leaves_no_folder(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise Failure("disk_full")
+
+    monkeypatch.setattr(copying, "_copy_file", fail)
+    with pytest.raises(Failure):
+        node.run("backup")
+    assert store.backups(str(node.backups)) == []
+
+
+def test_what_was_cut_short_is_removed_by_the_next(node: Node) -> None:
+    node.run("backup")
+    (node.backups / "run-0" / "data").mkdir(parents=True)
+    assert node.run("backup", "run-2").result.steps[-1].detail["unfinished"] == ["run-0"]
+    assert {path.name for path in node.backups.iterdir()} == {"lock", "run-1", "run-2"}
+
+
+def test_all_refusals_of_a_backup_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(checks, "may_write", lambda path: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("key.pem"))
+    assert node.refused("backup") == ["no_write_permission", "disk_full", "cannot_read_file"]
+    assert not node.backups.exists()
+
+
+# ------------------------------------------------------------------------------------------------- verifying
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "contents": ("data/mnesia/emqx1@127.0.0.1/schema.DAT", lambda path: path.write_bytes(bytes(300_000))),
+    "cut": ("data/configs/cluster.hocon", lambda path: path.write_text("re")),
+    "longer": ("data/empty", lambda path: path.write_text("x")),
+    "missing": ("etc/emqx.conf", lambda path: path.unlink()),
+    "a link in place of a file": ("etc/emqx.conf", lambda path: (path.unlink(), path.symlink_to("/etc/hosts"))),
+    "a pipe in place of a file": ("etc/emqx.conf", lambda path: (path.unlink(), os.mkfifo(path))),
+    "a link that leads elsewhere": ("data/link", lambda path: (path.unlink(), path.symlink_to("elsewhere"))),
+    "a file in place of a link": ("data/dangling", lambda path: (path.unlink(), path.touch())),
+    "a folder is missing": ("data/configs", shutil.rmtree),
+    "a file in place of a folder": ("etc", lambda path: (shutil.rmtree(path), path.touch())),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_what_is_damaged_is_named(node: Node, kind: str) -> None:
+    path, damage = DAMAGE[kind]
+    node.run("backup")
+    damage(node.backups / "run-1" / path)
+    with pytest.raises(Failure) as caught:
+        node.run("backup-verify")
+    assert caught.value.err_type == "backup_damaged"
+    assert path in [item["path"] for item in caught.value.detail["damaged"]]
+    assert path in caught.value.message
+    before = node.facts()
+    assert node.refused("restore") == ["backup_damaged"]
+    assert node.facts() == before
+
+
+def test_a_damaged_manifest_is_named(node: Node) -> None:
+    node.run("backup")
+    path = node.backups / "run-1" / manifest.FILE
+    path.write_text(path.read_text().replace("alice", "mallory"))
+    with pytest.raises(Failure) as caught:
+        node.run("backup-verify")
+    assert (caught.value.err_type, caught.value.detail["damaged"][0]["path"]) == ("backup_damaged", str(path))
+    assert node.refused("restore")[0] == "backup_damaged"
+
+
+def test_without_a_backup_there_is_nothing_to_verify(node: Node) -> None:
+    for name in ("", "run-1", "../etc"):
+        with pytest.raises(Failure) as caught:
+            node.run("backup-verify", backup=name)
+        assert caught.value.err_type == "no_backup"
+
+
+# ------------------------------------------------------------------------------------------------- restoring
+
+
+def test_all_is_as_it_was_and_what_was_there_is_put_aside(node: Node) -> None:
+    before = node.facts()
+    node.run("backup")
+    (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
+    (node.data / "new").write_text("since")
+    (node.data / "link").unlink()
+    context = node.run("restore", "run-2")
+    assert context.result.outcome == "restored"
+    assert node.facts() == before
+    aside = node.data / "relup_before-run-2"
+    assert (aside / "configs" / "cluster.hocon").read_text() == "retained = 2"
+    assert (aside / "new").read_text() == "since"
+    assert (node.etc / "relup_before-run-2" / "emqx.conf").read_text() == "node.name = a"
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o700
+    assert context.result.steps[-1].detail["aside"] == [str(aside), str(node.etc / "relup_before-run-2")]
+    row = context.journal.rows()[-1]
+    assert (row["result"], row["target_vsn"], row["options"]) == (
+        "success", "5.10.4", {"restore": "run-1", "force": False}
+    )  # fmt: skip
+
+
+def test_data_and_settings_may_be_gone(node: Node) -> None:
+    before = node.facts()
+    node.context("backup").site.make_ours()
+    node.context("backup").journal.begin("run-0", "bob", "5.10.3", "5.10.4", {})
+    node.run("backup")
+    shutil.rmtree(node.data)
+    (node.etc / "certs").chmod(0o700)
+    shutil.rmtree(node.etc)
+    context = node.run("restore", "run-2")
+    assert node.facts() == before
+    assert context.result.steps[-1].detail["aside"] == []
+    # The history of the backup goes on, for there was none.
+    assert [row["run"] for row in context.journal.rows()] == ["run-0", "run-2"]
+
+
+def test_a_history_that_is_there_is_not_replaced_by_that_of_the_backup(node: Node) -> None:
+    node.run("backup")
+    node.context("restore").journal.begin("run-5", "bob", "5.10.4", "5.10.5", {})
+    context = node.run("restore", "run-6")
+    assert [row["run"] for row in context.journal.rows()] == ["run-5", "run-6"]
+
+
+def test_the_tables_become_what_mnesia_starts_from(node: Node) -> None:
+    node.run("backup")
+    folder = node.backups / "run-1"
+    shutil.rmtree(folder / "data" / "mnesia")
+    (folder / manifest.TABLES).write_bytes(b"tables")
+    says = manifest.read(str(folder))
+    says["files"] = [told for told in says["files"] if not told["path"].startswith("data/mnesia")]
+    says["files"].append(copying.told_of(manifest.TABLES, str(folder / manifest.TABLES), quiet()))
+    says["mnesia"] = {"saved": "tables", "folder": f"mnesia/{NODE}", "tables": 1}
+    manifest.write(str(folder), says)
+    node.run("restore", "run-2")
+    assert {path.name: path.read_bytes() for path in (node.data / "mnesia" / NODE).iterdir()} == {
+        "FALLBACK.BUP": b"tables"
+    }
+
+
+def quiet() -> copying.Progress:
+    return copying.Progress(lambda event: None, "backup", 0)
+
+
+def test_a_backup_is_chosen_by_name(node: Node) -> None:
+    node.run("backup")
+    (node.data / "new").write_text("since")
+    node.run("backup", "run-2")
+    node.run("restore", "run-3", backup="run-1")
+    assert not (node.data / "new").exists()
+    node.run("restore", "run-4")
+    assert (node.data / "new").read_text() == "since"
+
+
+def test_a_backup_of_another_release_or_root_needs_force(node: Node) -> None:
+    node.run("backup")
+    folder = str(node.backups / "run-1")
+    manifest.write(folder, dict(manifest.read(folder), root="/opt/other"))
+    node.deploy("5.10.5")
+    before = node.facts()
+    assert node.refused("restore") == ["backup_of_another_node", "backup_version_differs"]
+    assert node.facts() == before
+    assert node.run("restore", restore_force=True).result.outcome == "restored"
+
+
+def test_a_backup_of_another_name_is_refused_even_so(node: Node) -> None:
+    node.run("backup")
+    folder = str(node.backups / "run-1")
+    manifest.write(folder, dict(manifest.read(folder), node="emqx2@127.0.0.1"))
+    assert node.refused("restore", backup="run-1", restore_force=True) == ["backup_of_another_node"]
+    assert node.refused("restore", restore_force=True) == ["no_backup"]
+
+
+def test_no_room_and_no_permission_are_refused_before_anything_is_copied(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.run("backup")
+    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    assert node.refused("restore") == ["disk_full"]
+    monkeypatch.undo()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path.endswith("mnesia"))
+    assert node.refused("restore") == ["cannot_write_file"]
+
+
+def test_a_lock_of_another_run_keeps_the_restore_away(node: Node) -> None:
+    node.run("backup")
+    ours = node.data / "relup_remote"
+    (ours / "cluster_lock").write_text('{"run": "run-8", "operator": "bob@desk", "since": 1, "why": "disks"}')
+    with pytest.raises(Failure) as caught:
+        node.run("restore", "run-9")
+    assert caught.value.err_type == "cluster_locked"
+
+
+# ------------------------------------------------------------------------------------------------- being cut off
+
+
+class Cut(BaseException):
+    """The end of the core, as SIGKILL: no handler runs on."""
+
+
+def cut_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Ends the core at its so-manieth rename, folder or removal."""
+    done = []
+
+    def counted(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            done.append(original)
+            if len(done) > count:
+                raise Cut
+            return original(*arguments, **named)
+
+        return call
+
+    for name in ("rename", "mkdir", "unlink"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+
+
+def test_a_restore_that_is_cut_off_anywhere_can_be_run_again(tmp_path: Path) -> None:
+    count = cuts = 0
+    while True:
+        node = Node(tmp_path / str(count))
+        before = node.facts()
+        node.run("backup")
+        (node.data / "new").write_text("since")
+        with pytest.MonkeyPatch.context() as patch:
+            cut_at(patch, count)
+            try:
+                commands.run(node.context("restore", "run-2"))
+            except Cut:
+                cuts += 1
+            else:
+                break
+        halfway = (node.data / "relup_remote" / restore.HALFWAY).exists()
+        assert halfway or node.facts() in (before, {**before, **changed(node, "data/new")})
+        node.run("restore", "run-3")
+        assert node.facts() == before
+        assert [path.read_text() for path in node.data.glob("relup_before-*/new")] == ["since"]
+        assert not list(node.root.glob("*/relup_restored-*"))
+        assert not (node.data / "relup_remote" / restore.HALFWAY).exists()
+        (node.etc / "certs").chmod(0o700)
+        for path in tmp_path.rglob("certs"):
+            path.chmod(0o700)
+        shutil.rmtree(node.root)
+        count += 1
+    assert cuts > 20
+
+
+def changed(node: Node, path: str) -> dict[str, str]:
+    """What is there of a path that was not there before."""
+    return {path: node.facts()[path]} if path in node.facts() else {}
