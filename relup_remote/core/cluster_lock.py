@@ -39,7 +39,10 @@ FILE = "cluster_lock"
 LockFacts = Dict[str, Any]
 """A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
 
-_MAX_BYTES = 64 << 10
+_MAX_BYTES = 1 << 20
+_MAX_WHY = 1000
+"""Letters of the reason that are kept."""
+
 _CALL_MS = 10_000
 
 
@@ -92,8 +95,10 @@ def take(context: Context) -> bool:
         is_new = found is None or found["run"] != request["run"]
         if is_new and not context.option("lock_force"):
             refuse(context)
+        if found is not None and is_new:
+            _tell_of_force(context, found)
         if is_new:
-            own = {"since": int(time.time() * 1000), "why": context.option("why")}
+            own = {"since": int(time.time() * 1000), "why": context.option("why")[:_MAX_WHY]}
             own.update({key: request[key] for key in ("operator", "run")})
             write_whole(os.path.join(folder, FILE), json.dumps(own, sort_keys=True).encode("utf-8"))
     try:
@@ -112,9 +117,18 @@ def release(context: Context) -> bool:
     if found is None:
         return False
     whose = context.option("unlock_by")
-    if not context.option("lock_force") and found[whose] != context.request[whose]:
-        raise locked(found, context.result.node)
+    if whose not in ("run", "operator"):
+        raise Failure("bad_request", "A lock can't be taken off by {!r}.".format(whose))
+    if found[whose] != context.request[whose]:
+        if not context.option("lock_force"):
+            raise locked(found, context.result.node)
+        _tell_of_force(context, found)
     return remove(folder, found["run"])
+
+
+def _tell_of_force(context: Context, found: LockFacts) -> None:
+    message = "The lock of {} (run {}) was taken off.".format(found["operator"] or "someone", found["run"] or "unknown")
+    context.emit({"event": "note", "message": message})
 
 
 def remove(folder: str, run: str) -> bool:

@@ -49,6 +49,7 @@ class Host:
         self.vm = vm
         self.folder = base / "data" / OURS
         self.file = self.folder / FILE
+        self.notes: list[str] = []
         (base / "data").mkdir(parents=True)
 
     def __str__(self) -> str:
@@ -70,10 +71,14 @@ class Host:
         if self.vm:
             peer = Peer(self.vm.name, self.vm.cookie, "/none", lambda: [self.vm.port] if self.vm else [])
             node = RunningNode(self.vm.process.pid, 0, self.vm.name, base, base, data, peer)
-        context = Context(request, Site(base, data, None, node), lambda _: None, io.BytesIO())
+        context = Context(request, Site(base, data, None, node), self._hear, io.BytesIO())
         if self.vm:
             context._link = DistributionLink(self.vm.connect())
         return context
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "note":
+            self.notes.append(event["message"])
 
     def call(self, module: str, function: str, *args: Any) -> Any:
         """Calls a function of the host's VM."""
@@ -184,6 +189,11 @@ def test_nobody_else_takes_a_lock_off(host: Host, options: dict[str, Any]) -> No
     assert context.result.facts["cluster_lock"] == host.held == held
 
 
+def test_a_lock_is_taken_off_by_nothing_else(host: Host) -> None:
+    host.request("lock")
+    assert refused(host, "unlock", unlock_by="why").err_type == "bad_request"
+
+
 def test_the_same_operator_in_another_run_takes_no_runs_lock_off(host: Host) -> None:
     host.request("lock")
     assert refused(host, "unlock", "run-c").err_type == "cluster_locked"
@@ -193,7 +203,16 @@ def test_force_takes_a_lock_over(host: Host) -> None:
     host.request("lock", **BOB)
     assert host.request("lock", lock_force=True).outcome == "locked"
     assert (host.held or {})["run"] == "run-a"
+    assert host.notes == ["The lock of bob@desk (run run-b) was taken off."]
     assert refused(host, "unlock", **BOB).err_type == "cluster_locked"
+    host.request("unlock", **BOB, lock_force=True)
+    assert host.notes[1:] == ["The lock of alice@desk (run run-a) was taken off."]
+
+
+def test_a_reason_may_be_long(host: Host) -> None:
+    host.request("lock", why="\N{SNOWMAN}" * 100_000)
+    assert (host.held or {})["why"] == "\N{SNOWMAN}" * 1000
+    assert host.request("unlock").outcome == "unlocked"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"run": 1}', b"[" * 100_000])
