@@ -12,7 +12,7 @@ from relup_remote import failures, faults, inventory
 from relup_remote.commands import by_name
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
-from relup_remote.inventory import ansible
+from relup_remote.inventory import ansible_variables
 from relup_remote.manual import page as manual
 from relup_remote.usage import USAGE_ERRORS
 
@@ -58,7 +58,7 @@ def inventory_page() -> str:
         (f"`{name}`", setting.metadata["kind"].label, _default(setting.default), setting.metadata["description"])
         for name, setting in inventory.SETTINGS.items()
     ]
-    variables = [(", ".join(f"`{name}`" for name in names), meaning) for names, meaning in ansible.MEANINGS]
+    variables = [(", ".join(f"`{name}`" for name in names), meaning) for names, meaning in ansible_variables.MEANINGS]
     return f"""\
 # The inventory
 
@@ -101,8 +101,9 @@ is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the var
 
 - Every setting below may be given as a variable with `relup_` before its name: `relup_root_dir`, `relup_role`. These
   come before Ansible's own; an unknown one is an error.
-- Passwords are not read, encrypted values are not opened and Jinja templates are not evaluated. A variable of
-  the table that has one, or a value that it can't have, is an error for who selects that host, and for no other.
+- Passwords are not read, nothing encrypted is opened (files of variables are passed over, and it is said which), and
+  Jinja templates are not evaluated. A variable of the table that is one of these, or has a value that it can't have,
+  is an error for who selects that host, and for no other.
 - Hosts with an `ansible_connection` other than SSH are left out.
 
 ## Which hosts
@@ -122,7 +123,8 @@ Keys are offered in this order: `key` alone where it is set; else the files of `
 unless `IdentitiesOnly` is set. A server that hangs up after too many of them is connected to again for the rest.
 
 `--ask-password` asks once for the password of the SSH user, or the passphrase of the key, and `--ask-sudo-password` for
-the one that sudo wants on the hosts. Both need a terminal, are kept nowhere, and are the same for all hosts.
+the one that sudo wants on the hosts. Both need a terminal, are kept nowhere, and are the same for all hosts. A password
+is offered after the keys; jump hosts get none.
 
 ## Settings
 

@@ -198,10 +198,19 @@ def test_what_can_not_be_read_is_one_line(tmp_path: Path, name: str, text: str, 
     assert "secret" not in caught.value.message
 
 
-def test_encrypted_files_of_variables_are_not_opened(tmp_path: Path) -> None:
-    written(tmp_path, "group_vars/all/vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n3039\n")
-    with pytest.raises(InventoryError, match="encrypted by ansible-vault, which is not opened"):
-        load(written(tmp_path, "hosts", "n1\n"))
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_encrypted_files_of_variables_are_not_opened_but_all_others_are(tmp_path: Path, as_folder: bool) -> None:
+    vault = written(tmp_path, "group_vars/all/vault.yml", "$ANSIBLE_VAULT;1.1;AES256\n3039\n")
+    written(tmp_path, "group_vars/all/vars.yml", "relup_role: core\nansible_password: '{{ vault_password }}'\n")
+    path = written(tmp_path, "hosts", "n1\n")
+    inventory = load(tmp_path if as_folder else path)
+    assert [host.role for host in inventory.select()] == ["core"]
+    assert any(note.endswith(f"not opened, for it is encrypted: {vault}") for note in inventory.notes)
+
+
+def test_an_encrypted_inventory_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match="ansible-inventory can't read it: "):
+        load(written(tmp_path, "hosts", "$ANSIBLE_VAULT;1.1;AES256\n3039\n"))
 
 
 def test_without_ansible_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,15 @@
 """Inventories."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relup_remote.inventory import InventoryError, load
+from relup_remote.inventory import InventoryError, ansible, ansible_variables, load
 from relup_remote.settings import SETTINGS
+from relup_remote.usage import UsageError
 
 from .inputs import bounded, damaged, fuzz, made_of
 
@@ -93,6 +95,30 @@ def test_files(tmp_path: Path, content: bytes) -> None:
 @given(st.sampled_from([*SETTINGS, "<<", "no_such"]), st.sampled_from(VALUES) | st.text(max_size=5))
 def test_settings(tmp_path: Path, name: str, value: str) -> None:
     read(tmp_path / "hosts.yml", f"hosts:\n  n1: {{{name}: {value}}}\n".encode(errors="replace"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["{{ x }}", "no"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+VARIABLES = [name for names, _meaning in ansible_variables.MEANINGS for name in names]
+VARIABLES += [f"relup_{name}" for name in (*SETTINGS, "no_such")]
+
+
+@fuzz
+@given(st.dictionaries(st.sampled_from([*VARIABLES, "ansible_password"]), JSON))
+def test_variables_of_ansible(tmp_path: Path, variables: dict[str, Any]) -> None:
+    document = {"_meta": {"hostvars": {"n1": variables}}, "all": {"children": ["ungrouped"], "hosts": ["n2", "n1"]}}
+    found = ansible.inventory(tmp_path / "hosts", document)
+    assert [host.name for host in found.select(["n2"])] == ["n2"]
+    try:
+        found.select(["n1"])
+    except InventoryError as error:
+        assert error.where.startswith("hosts.n1")
+        assert len(str(error)) < 10_000
+    except UsageError as error:
+        assert "ansible_connection" in variables, error
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""What the variables of a host in an Ansible inventory mean: `MEANINGS`, and our settings as ``relup_<setting>``."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from relup_remote.inventory.checking import Checker, Settings
+from relup_remote.settings import SETTINGS
+
+OWN = "relup_"
+OVER_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
+VAULT = "__ansible_vault"
+"""The key of an encrypted value, as `ansible-inventory` shows it."""
+
+SECRETS = re.compile(r"ansible_(?:\w+_)?pass(?:word|phrase)?")
+"""The variables that are passwords: they are not read."""
+
+Variables = Mapping[str, Any]
+
+
+def by_ssh(variables: Variables) -> bool:
+    """Whether a host is one that is reached by SSH."""
+    return variables.get("ansible_connection", "ssh") in OVER_SSH
+
+
+def settings(check: Checker, variables: Variables, where: str) -> Settings:
+    """The settings of the host at ``where``. Raises `InventoryError` if a variable that means one can't be used."""
+    own = [name for name in variables if name.startswith(OWN)]
+    check.known(own, [f"{OWN}{setting}" for setting in SETTINGS], where, "variable")
+    found: Settings = {}
+    for setting, names, read in TAKEN:
+        name = next((name for name in names if variables.get(name) is not None), None)
+        if name is not None:
+            value = read(_plain(check, variables[name], f"{where}.{name}"))
+            if value is not None:
+                found[setting] = check.value(setting, value, f"{where}.{name}")
+    if (become := _become(check, variables, where)) is not None:
+        found["become"] = become
+    if arguments := _ssh_args(check, variables, where):
+        found["ssh_args"] = check.value("ssh_args", arguments, f"{where}.{SSH_ARGS[1]}")
+    for name in own:
+        setting, place = name.removeprefix(OWN), f"{where}.{name}"
+        found[setting] = check.value(setting, _plain(check, variables[name], place), place)
+    return found
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _python(value: Any) -> Any:
+    """Ansible's words for looking for one mean what we do anyway."""
+    return None if isinstance(value, str) and value.startswith("auto") else value
+
+
+class Taken(NamedTuple):
+    """A setting that is taken from the first of ``names`` that a host has; ``read`` says what a value means."""
+
+    setting: str
+    names: tuple[str, ...]
+    read: Callable[[Any], Any] = _as_it_is
+
+
+TAKEN = (
+    Taken("address", ("ansible_host", "ansible_ssh_host")),
+    Taken("port", ("ansible_port", "ansible_ssh_port"), _number),
+    Taken("user", ("ansible_user", "ansible_ssh_user")),
+    Taken("key", ("ansible_ssh_private_key_file", "ansible_private_key_file")),
+    Taken("python", ("ansible_python_interpreter",), _python),
+)
+SSH_ARGS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+
+MEANINGS = (
+    *((names, f"`{setting}`") for setting, names, _read in TAKEN),
+    (SSH_ARGS, "`ssh_args`, all of them together"),
+    (("ansible_become",), "if false, `become: never`"),
+    (("ansible_become_user",), "if it is to become: `become`; root, who can be anybody, is `auto`"),
+    (("ansible_become_method",), "nothing but `sudo` is known"),
+    (("ansible_connection",), "whether the host is one for us: SSH in any of Ansible's ways"),
+)
+"""The variables that mean something, and what, for people."""
+
+
+def _become(check: Checker, variables: Variables, where: str) -> str | None:
+    """Whom to become: root is everybody, so that this leaves it to the node's owner."""
+    place = f"{where}.ansible_become"
+    wanted = _plain(check, variables.get("ansible_become"), place)
+    if wanted is None:
+        return None
+    if str(wanted).lower() in ("no", "false", "off", "0", "n", "f"):
+        return "never"
+    method = _plain(check, variables.get("ansible_become_method", "sudo"), f"{place}_method")
+    if method not in ("sudo", "ansible.builtin.sudo"):
+        raise check.error(f"{place}_method", f"only sudo is known, not {method}")
+    user = _plain(check, variables.get("ansible_become_user", "root"), f"{place}_user")
+    return "auto" if user == "root" else str(check.value("become", user, f"{place}_user"))
+
+
+def _ssh_args(check: Checker, variables: Variables, where: str) -> str:
+    given = (_plain(check, variables.get(name), f"{where}.{name}") for name in SSH_ARGS)
+    return " ".join(str(each) for each in given if each)
+
+
+def _plain(check: Checker, value: Any, where: str) -> Any:
+    """``value``, which must be one that needs no more work."""
+    if isinstance(value, dict) and VAULT in value:
+        raise check.error(where, "is encrypted by ansible-vault, which is not opened")
+    if isinstance(value, str) and ("{{" in value or "{%" in value):
+        raise check.error(where, "is a Jinja template, which is not evaluated")
+    if isinstance(value, dict):
+        return {key: _plain(check, inner, f"{where}.{key}") for key, inner in value.items()}
+    return value
