@@ -106,7 +106,7 @@ class Rolling:
 
     def roll(self) -> None:
         """Look, show the plan, ask, and do it. Raises `UsageError`."""
-        before = Plan.from_json(self.record.request) if self.record else None
+        before = Plan.from_json(self.record.plan) if self.record else None
         early: list[Event] = []
         self.call.feed.add(early.append)
         survey = self._survey()
@@ -160,11 +160,17 @@ class Rolling:
         )
 
     def _plan_again(self, before: Plan, survey: Survey) -> Plan:
-        """The plan as it was, with what is wished for now; hosts that could not be done then are a last wave."""
+        """The plan as it was, with what is wished for now; hosts that could not be done then are a last wave.
+
+        Hosts that are yet to be done may have other connections by now.
+        """
+        counts = {row["host"]: row["facts"].get("connections") for row in survey.rows if row["outcome"] == "ready"}
+        hosts = [dataclasses.replace(m, connections=counts.get(m.host, m.connections)) for m in before.hosts]
         planned = {host for wave in before.waves for host in wave}
         late = [m.host for m in before.hosts if not m.done and m.host not in {*planned, *survey.failed, *survey.done}]
         return dataclasses.replace(
             before,
+            hosts=tuple(hosts),
             waves=(*before.waves, tuple(late)) if late else before.waves,
             options=self.work.order.options,
             **self.wishes.plan_parts(before.gates, len(before.hosts)),

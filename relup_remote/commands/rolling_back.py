@@ -57,7 +57,7 @@ def rollback(
         )
         wishes.check()
         record = taken_up(call, resume) if resume else None
-        before = Plan.from_json(record.request) if record else None
+        before = Plan.from_json(record.plan) if record else None
         chosen: dict[str, Any] = {
             **(before.options if before else {}),
             **({"purge": True} if purge else {}),

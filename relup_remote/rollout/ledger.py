@@ -66,6 +66,12 @@ class Record:
         return [event for line in lines if (event := _event(line)) is not None]
 
     @cached_property
+    def plan(self) -> Mapping[str, Any]:
+        """What it goes by: the request, or what that became when it was last taken up."""
+        begun = [event["plan"] for event in self.events if event["event"] == "run" and "plan" in event]
+        return begun[-1] if begun else self.request
+
+    @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
         """The last row of each host, in the order in which hosts came."""
         ends = [event for event in self.events if event["event"] == "host" and event["status"] == "end"]
