@@ -6,7 +6,7 @@ which run, as JSON. It stays until it is taken off, whatever becomes of who put 
 =====================  ==================  =============  ==========================================================
 the command            without a lock      its own run's  another run's
 =====================  ==================  =============  ==========================================================
-lock                   puts its own there  leaves it      is refused; with `lock_force` replaces it
+lock                   puts its own there  leaves it      is refused
 unlock                 does nothing        takes it off   is refused; with `lock_force` takes it off, as with
                                                           `unlock_by` operator where that is the same
 one that changes       goes on             goes on        is refused
@@ -91,12 +91,8 @@ def take(context: Context) -> bool:
     """
     request, folder = context.request, context.site.make_ours()
     with _alone(folder):
-        found = read(folder)
-        is_new = found is None or found["run"] != request["run"]
-        if is_new and not context.option("lock_force"):
-            refuse(context)
-        if found is not None and is_new:
-            _tell_of_force(context, found)
+        refuse(context)
+        is_new = read(folder) is None
         if is_new:
             own = {"since": int(time.time() * 1000), "why": context.option("why")[:_MAX_WHY]}
             own.update({key: request[key] for key in ("operator", "run")})
@@ -122,13 +118,10 @@ def release(context: Context) -> bool:
     if found[whose] != context.request[whose]:
         if not context.option("lock_force"):
             raise locked(found, context.result.node)
-        _tell_of_force(context, found)
+        whom = found["operator"] or "someone unknown"
+        message = "The lock of {} (run {}) is taken off.".format(whom, found["run"] or "unknown")
+        context.emit({"event": "note", "message": message})
     return remove(folder, found["run"])
-
-
-def _tell_of_force(context: Context, found: LockFacts) -> None:
-    message = "The lock of {} (run {}) was taken off.".format(found["operator"] or "someone", found["run"] or "unknown")
-    context.emit({"event": "note", "message": message})
 
 
 def remove(folder: str, run: str) -> bool:
@@ -159,7 +152,7 @@ def _refuse_beside_others(context: Context) -> None:
     by = holder(context.site.ours)
     if by is not None and by.get("run") != run:
         raise held(by)
-    if context.option("lock_force") or context.site.node is None:
+    if context.site.node is None:
         return
     for node in context.view.nodes() or []:
         found = None if node == context.site.node.name else on_host_of(node, context.link)

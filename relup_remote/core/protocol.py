@@ -89,7 +89,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "dry_run": (False, "cleanup: only tell what would be removed"),
     "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
     "why": ("", "lock: what the cluster is locked for, in words"),
-    "lock_force": (False, "lock, unlock: although the lock is of another run"),
+    "lock_force": (False, "unlock: although the lock is of another run"),
     "restart_by": ("auto", "by what the node is restarted: auto | wrapper | service:<unit> (of systemd)"),
     "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
 }
