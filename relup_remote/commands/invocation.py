@@ -164,23 +164,31 @@ class Invocation:
         table: Table | None = None,
         *,
         hops: bool = False,
+        full: bool = False,
         more: Mapping[str, Any] | None = None,
         after: str = "",
+        status: int | None = None,
     ) -> None:
-        """Print what the hosts' rows say, and remember the exit status they stand for.
+        """Print what the hosts' rows say, and remember the exit status they stand for, unless it is given.
 
-        ``more`` goes into the document as well, ``after`` below the tables.
+        ``hops`` are shown as well, ``full`` with a line for each module. ``more`` goes into the document as well,
+        ``after`` below the tables.
         """
         # Tables are not needed to end with a document.
+        from relup_remote.summary.hop_tables import hop_tables  # noqa: PLC0415
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
-        self._status = host_rows.exit_status(rows)
+        self._status = host_rows.exit_status(rows) if status is None else status
         if self._json or self._events:
-            self.say(self._document({**documents.rows_document(self.command, self.run, rows), **(more or {})}))
+            self.say(
+                self._document(
+                    {**documents.rows_document(self.command, self.run, rows, self._status == 0), **(more or {})}
+                )
+            )
             return
         parts = [
             (table or steps_table)(rows),
-            report.hops(rows) if hops else "",
+            hop_tables(rows, full=full) if hops else "",
             recovered(rows),
             report.troubles(rows),
             after,
@@ -189,11 +197,9 @@ class Invocation:
 
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
-        self.show(rows, hops=True, more={"rollout": ending.to_json()}, after=after)
-        if ending.outcome not in ("done", "refused"):
-            self._status = 1
-        elif ending.outcome == "refused":
-            self._status = self._status or 3
+        all_well = all(map(host_rows.lets_others_go_on, rows))
+        status = {"done": 0 if all_well else 1, "refused": 3}.get(ending.outcome, 1)
+        self.show(rows, hops=True, more={"rollout": ending.to_json()}, after=after, status=status)
 
     def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
         """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""

@@ -121,7 +121,8 @@ class Rolling:
             # Nobody is asked, and no run begins, where nothing is left to do.
             self.call.show(self.told(survey.rows))
         elif self.check:
-            self.call.show(self.told(survey.rows), lambda _rows: text, more={"rollout": {"plan": plan.to_json()}})
+            more = {"rollout": {"plan": plan.to_json()}}
+            self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
             confirm(text, f"{plan.command} these hosts?", yes=self.yes, quiet=self.quiet)
             self._run(plan, survey, early)

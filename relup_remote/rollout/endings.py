@@ -4,7 +4,7 @@
 outcome          when
 ===============  ==========================================================================
 ``done``         no host is left to do; hosts within ``--max-failures`` may have failed
-``stopped``      a gate closed, or more hosts failed than may
+``stopped``      a gate closed, more hosts failed than may, or something nobody foresaw
 ``interrupted``  the operator stopped it
 ``refused``      it did not begin: nothing was changed anywhere
 ===============  ==========================================================================
@@ -39,6 +39,10 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     "interrupted_by_operator": ErrorSpec(
         "The operator interrupted the run; the hosts in hand were finished, unless it was left at once.",
         "Take it up again by --resume.",
+    ),
+    "broke_off": ErrorSpec(
+        "Something happened that relup_remote did not foresee; nothing more was begun.",
+        "This is a defect: report it with the traceback. The run can be taken up again by --resume.",
     ),
     "ledger_unwritable": ErrorSpec(
         "The ledger of the run could not be written any more, so nothing more was begun.",

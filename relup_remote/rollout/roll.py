@@ -102,6 +102,12 @@ class Rollout:
             self._leave()
             reason = "The operator left at once; hosts in hand go on by themselves."
             ending = self._ending(Stopped("interrupted_by_operator", reason, outcome="interrupted"))
+        except Exception as error:
+            # Whatever nobody foresaw must not keep others from the cluster, or look as if the run went on.
+            reason = f"{type(error).__name__}: {error}"
+            self._feed.tell("end", **self._ending(Stopped("broke_off", reason)).to_json())
+            self._unlock()
+            raise
         self._feed.tell("end", **ending.to_json())
         return self._all_rows(ending), ending
 

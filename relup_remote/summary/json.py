@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.rollout.rows import Row, exit_status
+from relup_remote.rollout.rows import Row
 from relup_remote.usage import UsageError
 
 
-def rows_document(command: str, run: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """The document of a command that went to hosts."""
-    ok = exit_status(rows) == 0
+def rows_document(command: str, run: str, rows: Sequence[Row], ok: bool) -> dict[str, Any]:
+    """The document of a command that went to hosts, and whether all went as it was meant to."""
     return {"command": command, "ok": ok, "run": run, "hosts": list(rows)}
 
 

@@ -203,52 +203,6 @@ def test_hosts_can_not_command_the_terminal() -> None:
     assert shown.replace("\n", "").isprintable()
 
 
-def test_the_hop_is_told_instruction_by_instruction_once_for_hosts_with_the_same() -> None:
-    instructions = [
-        {"n": 1, "text": "{load_module,emqx}", "does": "load 1 module", "seconds": 0.01, "status": "done"},
-        {"n": 2, "text": "{apply,m,f,[]}", "does": "call m:f/0", "seconds": None, "status": "planned"},
-    ]
-    hop = {
-        "file": "a.relup",
-        "from": "1.0",
-        "target": "1.1",
-        "instructions": instructions,
-        "suspended_ms": 3,
-        "swap_ms": 0.25,
-    }
-    shown = report.hops([row("n1", hop=hop), row("n2", hop=hop), row("n3")])
-    lines = shown.splitlines()
-    assert lines[0] == "n1, n2: hop 1.0 -> 1.1, a.relup"
-    assert lines[3].split() == ["1", "{load_module,emqx}", "load", "1", "module", "done", "10", "ms"]
-    assert lines[4].split() == ["2", "{apply,m,f,[]}", "call", "m:f/0", "planned"]
-    assert lines[-1] == "processes stood still for 3.0 ms in all, modules were swapped in 0.2 ms"
-    only_callbacks = report.hops([row("n1", hop={**hop, "suspended_ms": 0.0, "swap_ms": 0.0})])
-    assert only_callbacks.splitlines() == ["n1: hop 1.0 -> 1.1, a.relup", *lines[1:-1]]
-
-
-def test_a_hop_that_evaluated_otherwise_on_another_host_is_told_once() -> None:
-    def hop(node: str, since: int, does: str = "calls it") -> dict[str, Any]:
-        texts = [f"{{update,m,#{{since => {since}}}}}", f"{{apply,m,f,['{node}']}}"]
-        listed = [{"n": number, "text": text, "does": does} for number, text in enumerate(texts, 1)]
-        return {"file": "a.relup", "from": "1.0", "target": "1.1", "instructions": listed}
-
-    made = [row("n1", hop=hop("x1@h", 178)), row("n2", hop=hop("x2@h", 179)), row("n3", hop=hop("x3@h", 1, "other"))]
-    alike, other = report.hops(made).split("\n\n")
-    assert alike.startswith("n1, n2: hop 1.0 -> 1.1")
-    assert "{update,m,#{since => 17…}}" in alike
-    assert "{apply,m,f,['x…@h']}" in alike
-    assert other.startswith("n3: hop 1.0 -> 1.1")
-    assert "{apply,m,f,['x3@h']}" in other
-
-
-def test_a_hop_s_table_is_not_wider_for_what_went_wrong() -> None:
-    failed = {"n": 1, "text": "{apply,m,f,[]}", "does": "{error,\n" + "x" * 500, "seconds": 0.01, "status": "failed"}
-    shown = report.hops([row("n1", hop={"file": "a", "from": "1", "target": "2", "instructions": [failed]})])
-    assert max(len(line) for line in shown.splitlines()) < 130
-    assert "{error, xxx" in shown
-    assert "x…  failed" in shown
-
-
 def test_what_a_message_tells_is_not_repeated_below_it() -> None:
     detail = {"n": 2, "signals": {"a": "is off", "b": None}, "left": [], "count": 20, "pid": "<0.9.0>"}
     shown = report.troubles([rows.of_failure("n1", Failure("apply_failed", "Instruction 2: a is off.", detail=detail))])
@@ -273,7 +227,7 @@ def test_terms_without_spaces_are_broken_after_commas() -> None:
 )
 def test_the_document_has_the_rows_and_says_whether_all_is_well(outcomes: list[str], ok: bool) -> None:
     made = [row(f"n{number}", outcome) for number, outcome in enumerate(outcomes)]
-    document = json.loads(documents.text(documents.rows_document("upgrade", "run", made)))
+    document = json.loads(documents.text(documents.rows_document("upgrade", "run", made, True)))
     assert (document["command"], document["ok"], document["run"]) == ("upgrade", ok, "run")
     assert list(document["hosts"][0]) == [
         *("host", "node", "outcome", "from", "target", "running", "seconds"),

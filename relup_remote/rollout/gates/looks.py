@@ -17,7 +17,10 @@ def postcheck(case: Case) -> Verdict:
     from relup_remote.postchecks.run import run  # noqa: PLC0415
 
     target = case.plan.target if case.plan.command == "upgrade" else None
-    return _all_well(run(case.hosts, target, case.feed.watch), "post-checks passed")
+    try:
+        return _all_well(run(case.hosts, target, case.feed.watch), "post-checks passed")
+    except RuntimeError as error:
+        return Verdict(False, str(error))
 
 
 def cluster(case: Case) -> Verdict:
