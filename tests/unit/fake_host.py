@@ -39,6 +39,10 @@ class Fleet:
     def connect(self, settings: HostSettings) -> "FakeHost":
         return FakeHost(self, settings.name)
 
+    def answer(self, host: str, request: dict[str, Any]) -> Answer:
+        """What a host says to a request."""
+        return self.answers[host, request["command"]]
+
     @property
     def commands(self) -> list[tuple[str, str]]:
         """Which host was asked what, in order."""
@@ -69,7 +73,7 @@ class FakeHost:
     ) -> dict[str, Any]:
         self._fleet.asked.append((self._name, request, tarball))
         on_event({"event": "hello", "pid": 1})
-        answer = self._fleet.answers[self._name, request["command"]]
+        answer = self._fleet.answer(self._name, request)
         if isinstance(answer, BaseException):
             raise answer
         return answer

@@ -1,0 +1,296 @@
+"""The ledger of runs: whole whatever happens, one controller at a time, found by name."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relup_remote.rollout import ledger
+from relup_remote.rollout.feed import Feed
+from relup_remote.rollout.ledger import Ledger, Record, open_run, runs
+from relup_remote.usage import UsageError
+from tests.unit.fake_host import result
+from tests.unit.rollout.plans import RUN, ended, plan
+
+UPGRADED = {"host": "n1", **result("upgraded")}
+REQUEST = plan(["n1"], ["n2"]).to_json()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for runs that is not there yet, nor is the state directory it is in."""
+    return tmp_path / "state" / "relup_remote" / "runs"
+
+
+@pytest.fixture
+def written(folder: Path) -> Iterator[Ledger]:
+    with Ledger.create(REQUEST, folder) as made:
+        yield made
+
+
+def event(name: str, at: int = 0, **facts: object) -> dict[str, object]:
+    return {"event": name, "at": at, **facts}
+
+
+def named(folder: Path, *names: str, command: str = "upgrade") -> None:
+    """Runs of these names that are over."""
+    for name in names:
+        Ledger.create({**REQUEST, "run": name, "command": command}, folder).close()
+
+
+def modes(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): f"{path.stat().st_mode & 0o777:o}" for path in [root, *root.rglob("*")]}
+
+
+def test_runs_are_kept_in_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert ledger.runs_folder() == tmp_path / "relup_remote" / "runs"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ledger.runs_folder() == tmp_path / ".local/state/relup_remote/runs"
+
+
+def test_a_run_begins_whole_and_is_nobody_elses(folder: Path, written: Ledger) -> None:
+    written(ended("n1", "apply", UPGRADED))
+    assert json.loads((written.path / "request.json").read_text()) == json.loads(json.dumps(REQUEST))
+    assert json.loads((written.path / "hosts" / "n1.json").read_text()) == UPGRADED
+    assert modes(folder.parent) == {
+        ".": "700",
+        "runs": "700",
+        f"runs/{RUN}": "700",
+        f"runs/{RUN}/request.json": "600",
+        f"runs/{RUN}/events.jsonl": "600",
+        f"runs/{RUN}/lock": "600",
+        f"runs/{RUN}/hosts": "700",
+        f"runs/{RUN}/hosts/n1.json": "600",
+    }
+
+
+def test_what_is_written_is_what_is_read(folder: Path, written: Ledger) -> None:
+    events = [
+        event("run", status="begin"),
+        ended("n1", "stage", {"host": "n1", **result("staged")}),
+        ended("n2", "survey", {"host": "n2", **result("ready")}),
+        ended("n1", "apply", UPGRADED),
+        event("note", host="n1", message="größer\nals eine Zeile"),
+        event("end", outcome="stopped"),
+    ]
+    for each in events:
+        written(each)
+    record = open_run(RUN, folder)
+    assert record.events == events
+    assert (record.run, record.path, record.request["target"]) == (RUN, folder / RUN, "1.1")
+    assert [(host, row["outcome"]) for host, row in record.rows.items()] == [("n1", "upgraded"), ("n2", "ready")]
+    assert record.end == events[-1]
+
+
+def test_what_the_host_said_last_is_its_file(written: Ledger) -> None:
+    for outcome in ("staged", "upgraded"):
+        written(ended("n1", "apply", result(outcome)))
+    assert json.loads((written.path / "hosts" / "n1.json").read_text())["outcome"] == "upgraded"
+    assert [path.name for path in (written.path / "hosts").iterdir()] == ["n1.json"]
+
+
+def test_a_run_that_goes_on_has_not_ended(folder: Path, written: Ledger) -> None:
+    assert open_run(RUN, folder).end is None
+    written(event("end", outcome="stopped"))
+    written(event("run", status="resume"))
+    assert open_run(RUN, folder).end is None
+    written(event("end", outcome="done"))
+    found = open_run(RUN, folder).end
+    assert found is not None
+    assert found["outcome"] == "done"
+
+
+@pytest.mark.parametrize("rest", [b'{"event":"step","at', b"\xff\xfe{", b"[1]", b'{"at":1}'])
+def test_a_line_cut_short_counts_as_not_written_and_the_next_one_is_whole(folder: Path, rest: bytes) -> None:
+    with Ledger.create(REQUEST, folder) as first:
+        first(event("run"))
+    with (folder / RUN / "events.jsonl").open("ab") as file:
+        file.write(rest)
+    assert [each["event"] for each in open_run(RUN, folder).events] == ["run"]
+    with Ledger(folder / RUN) as second:
+        second(event("end"))
+    assert [each["event"] for each in open_run(RUN, folder).events] == ["run", "end"]
+    assert (folder / RUN / "events.jsonl").read_bytes().count(b"\n") == 3
+
+
+def test_a_run_taken_up_again_goes_on_in_the_same_file(folder: Path) -> None:
+    with Ledger.create(REQUEST, folder) as first:
+        first(event("run", status="begin"))
+    with Ledger(folder / RUN) as second:
+        second(event("run", status="resume"))
+    assert [each["status"] for each in open_run(RUN, folder).events] == ["begin", "resume"]
+    assert len(runs(folder)) == 1
+
+
+def test_only_one_controller_works_on_a_run(folder: Path, written: Ledger) -> None:
+    written(event("run"))
+    with pytest.raises(UsageError) as caught:
+        Ledger(written.path)
+    assert caught.value.err_type == "run_in_progress"
+    assert RUN in caught.value.message
+    assert open_run(RUN, folder).is_under_way
+    written.close()
+    written.close()
+    assert not open_run(RUN, folder).is_under_way
+    Ledger(written.path).close()
+
+
+def test_a_controller_that_is_killed_lets_go_of_its_run(folder: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from relup_remote.rollout.ledger import Ledger\n"
+        f"held = Ledger.create({{'format': 1, 'run': {RUN!r}}}, Path(sys.argv[1]))\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another controller"):
+            Ledger(folder / RUN)
+        other.kill()
+    Ledger(folder / RUN).close()
+
+
+def test_a_folder_that_was_never_locked_is_not_under_way(tmp_path: Path) -> None:
+    assert not Record(tmp_path, {}).is_under_way
+    assert Record(tmp_path, {}).events == []
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("2026-11-24T08", "2026-11-24T08-15-03-k3f9"),
+        ("2026-11-25", "2026-11-25"),
+        ("2026-11-25T09-00-00-aaaa", "2026-11-25T09-00-00-aaaa"),
+        ("last", "2026-11-25T09-00-00-aaaa"),
+    ],
+)
+def test_a_run_is_found_by_any_beginning_that_fits_no_other(folder: Path, name: str, found: str) -> None:
+    named(folder, "2026-11-25", "2026-11-24T08-15-03-k3f9", "2026-11-25T09-00-00-aaaa")
+    assert open_run(name, folder).run == found
+    assert [record.run for record in runs(folder)] == [
+        "2026-11-24T08-15-03-k3f9",
+        "2026-11-25",
+        "2026-11-25T09-00-00-aaaa",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("2027", "no run begins with '2027'; the last ones: 2026-11-24, 2026-11-25"),
+        ("2026", "several runs begin with '2026'"),
+        ("", "several runs begin with ''"),
+    ],
+)
+def test_a_name_that_fits_none_or_several_is_wrong_use(folder: Path, name: str, said: str) -> None:
+    named(folder, "2026-11-24", "2026-11-25")
+    with pytest.raises(UsageError) as caught:
+        open_run(name, folder)
+    assert caught.value.err_type == "unknown_run"
+    assert said in caught.value.message
+
+
+def test_of_the_runs_of_one_command_the_last_is_the_last(folder: Path) -> None:
+    named(folder, "2026-11-24")
+    named(folder, "2026-11-25", command="rollback")
+    assert open_run("last", folder, command="upgrade").run == "2026-11-24"
+    assert open_run("2026", folder, command="rollback").run == "2026-11-25"
+    with pytest.raises(UsageError, match="no run of upgrade begins with '2026-11-25'"):
+        open_run("2026-11-25", folder, command="upgrade")
+
+
+def test_where_there_are_no_runs_none_is_the_last(folder: Path) -> None:
+    assert runs(folder) == []
+    with pytest.raises(UsageError, match="no run begins with 'last'; the last ones: none"):
+        open_run("last", folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"run": "x"}', b'{"format": 2}', b"\xff"])
+def test_folders_that_hold_no_run_are_passed_over(folder: Path, content: bytes | None) -> None:
+    named(folder, RUN)
+    (folder / "zzz").mkdir()
+    (folder / "file").write_text("")
+    if content is not None:
+        (folder / "zzz" / "request.json").write_bytes(content)
+    assert [record.run for record in runs(folder)] == [RUN]
+
+
+def test_progress_is_thinned_to_one_a_second_for_each_host(folder: Path, written: Ledger) -> None:
+    for at in range(10_000, 12_500, 100):
+        written(event("progress", at, host="n1", done=at))
+        written(event("progress", at, host="n2", done=at))
+        written(event("step", at, host="n1", status="ok"))
+    found = open_run(RUN, folder).events
+    for host in ("n1", "n2"):
+        assert [each["at"] for each in found if each["event"] == "progress" and each["host"] == host] == [
+            10_000,
+            11_000,
+            12_000,
+        ]
+    assert sum(each["event"] == "step" for each in found) == 25
+
+
+def test_a_full_disk_is_told_to_the_feed_and_keeps_nobody_from_going_on(folder: Path) -> None:
+    Ledger.create(REQUEST, folder).close()
+    events = folder / RUN / "events.jsonl"
+    events.unlink()
+    events.symlink_to("/dev/full")
+    feed = Feed()
+    with Ledger(folder / RUN) as full:
+        feed.add(full, needed=True)
+        assert feed.broken is None
+        feed.tell("run", status="begin")
+        feed.tell("end")
+    assert feed.broken is not None
+    assert feed.broken.strerror == "No space left on device"
+    assert not open_run(RUN, folder).is_under_way
+
+
+def test_a_host_whose_row_can_not_be_kept_breaks_the_feed(folder: Path, written: Ledger) -> None:
+    (written.path / "hosts").rename(written.path / "gone")
+    feed = Feed()
+    feed.add(written, needed=True)
+    feed.tell("host", host="n1", status="end", row=UPGRADED)
+    assert "n1.json" in str(feed.broken)
+    assert [each["event"] for each in open_run(RUN, folder).events] == ["host"]
+
+
+def test_what_is_told_after_the_end_is_not_written(folder: Path, written: Ledger) -> None:
+    written.close()
+    written(event("interrupt"))
+    assert open_run(RUN, folder).events == []
+
+
+@pytest.mark.parametrize("spoil", ["file", "open", "link"])
+def test_a_state_directory_that_can_not_be_relied_on_is_refused_before_anything_is_written(
+    folder: Path, spoil: str
+) -> None:
+    folder.parent.parent.mkdir()
+    if spoil == "file":
+        folder.parent.write_text("")
+    elif spoil == "open":
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+    else:
+        (folder.parent.parent / "elsewhere").mkdir(mode=0o700)
+        folder.parent.symlink_to("elsewhere")
+    with pytest.raises(UsageError) as caught:
+        Ledger.create(REQUEST, folder)
+    assert caught.value.err_type == "ledger_unusable"
+    assert str(folder / RUN) in caught.value.message
+    assert runs(folder) == []
+
+
+def test_a_run_that_is_not_there_can_not_be_gone_on_with(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        Ledger(folder / RUN)
+    assert caught.value.err_type == "ledger_unusable"
+    assert os.strerror(2) in caught.value.message

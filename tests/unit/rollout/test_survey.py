@@ -1,0 +1,152 @@
+"""Looking at all hosts before a run begins."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from relup_remote.core.protocol import Failure
+from relup_remote.rollout import survey as surveys
+from relup_remote.rollout.request import request
+from relup_remote.rollout.run import Job, Runner
+from relup_remote.rollout.stop import Stop
+from relup_remote.rollout.survey import Survey, is_done, look
+from tests.unit.fake_host import Answer, Fleet, result
+from tests.unit.rollout.plans import RUN, Told, failed, order, refused, settings
+
+PATIENCE = 120
+WHOLE = {"running": ["emqx@n1", "emqx@n2"], "stopped": []}
+
+
+def surveyed(*answers: Answer) -> Survey:
+    """What is found of n1, n2, … by these answers."""
+    hosts = {f"n{number}": answer for number, answer in enumerate(answers, 1)}
+    fleet = Fleet({(host, "plan"): answer for host, answer in hosts.items()})
+    return look(Runner(fleet.connect), jobs(*hosts), Told().feed, Stop())
+
+
+def jobs(*hosts: str) -> list[Job]:
+    return [Job(host, request(order("plan"), host)) for host in settings(*hosts).values()]
+
+
+def test_hosts_are_ready_done_failed_or_missing() -> None:
+    found = surveyed(
+        result("ready"),
+        refused("already_upgraded_to_target_vsn"),
+        refused("duplicate_pending_target"),
+        refused("disk_full"),
+        Failure("host_unreachable"),
+        failed("node_not_running"),
+        refused("node_unreachable"),
+        failed("call_failed"),
+    )
+    assert [row["host"] for row in found.rows] == [f"n{number}" for number in range(1, 9)]
+    assert found.done == ["n2", "n3"]
+    assert found.failed == ["n4", "n5", "n6", "n7", "n8"]
+    assert found.missing == ["n5", "n6", "n7"]
+    assert found.row("n4")["error"]["err_type"] == "disk_full"
+    assert [row["host"] for row in found.rows if is_done(row)] == found.done
+
+
+def test_the_nodes_of_the_cluster_are_what_anyone_sees() -> None:
+    found = surveyed(
+        result("ready", cluster={"running": ["b", "a"], "stopped": ["c", "d"]}),
+        refused("disk_full", cluster={"running": ["d"], "stopped": ["c"]}),
+        result("ready", cluster=None),
+        Failure("host_unreachable"),
+    )
+    assert found.nodes == ["a", "b", "d"]
+    assert found.stopped == ["c"]
+
+
+def test_where_nobody_knows_the_cluster_its_nodes_are_those_of_the_hosts() -> None:
+    found = surveyed(result("ready"), {**result("ready"), "node": "emqx@b"}, failed("node_not_running"))
+    assert found.nodes == ["emqx@127.0.0.1", "emqx@b"]
+    assert found.stopped == []
+
+
+def test_all_is_told_as_it_happens() -> None:
+    told = Told()
+    fleet = Fleet({("n1", "plan"): result("ready", connections=7), ("n2", "plan"): refused("disk_full")})
+    look(Runner(fleet.connect, told.feed.watch), jobs("n1", "n2"), told.feed, Stop())
+    assert told.events[0]["phase"] == "survey"
+    assert told.events[0]["hosts"] == ["n1", "n2"]
+    assert sorted(told.of("host", "host", "phase", "status")) == [
+        ("n1", "survey", "end"),
+        ("n1", "survey", "start"),
+        ("n2", "survey", "end"),
+        ("n2", "survey", "start"),
+    ]
+    assert told.of("connections", "host", "count") == [("n1", 7)]
+    assert {event["row"]["outcome"] for event in told.events if "row" in event} == {"ready", "refused"}
+
+
+def at_work(run: str | None) -> dict[str, Any]:
+    """The answer of a host on which another core works."""
+    error = Failure("upgrade_in_progress", stage="plan", detail={"run": run, "pid": 7})
+    return {**result("refused"), "error": error.to_json()}
+
+
+class Busy(Fleet):
+    """n1 is ready; a core of ``run`` works on n2 the first ``times`` that it is looked at."""
+
+    def __init__(self, run: str | None, times: int) -> None:
+        super().__init__({("n1", "plan"): result("ready"), ("n2", "plan"): at_work(run)})
+        self._times = times
+
+    def answer(self, host: str, request: dict[str, Any]) -> Answer:
+        looks = self.commands.count((host, "plan"))
+        return result("ready") if host == "n2" and looks > self._times else super().answer(host, request)
+
+
+@pytest.fixture
+def at_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "PAUSE", 0.01)
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+@pytest.mark.parametrize("run", [RUN, None])
+def test_an_earlier_core_of_the_same_run_is_waited_for(run: str | None) -> None:
+    fleet = Busy(run, times=3)
+    found = look(Runner(fleet.connect), jobs("n1", "n2"), Told().feed, Stop(), PATIENCE)
+    assert [row["outcome"] for row in found.rows] == ["ready", "ready"]
+    assert fleet.commands.count(("n1", "plan")) == 1
+    assert fleet.commands.count(("n2", "plan")) == 4
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+@pytest.mark.parametrize(("run", "patience"), [("another", PATIENCE), (RUN, 0)])
+def test_the_core_of_another_run_is_not_waited_for_nor_is_any_without_patience(run: str, patience: float) -> None:
+    fleet = Busy(run, times=3)
+    found = look(Runner(fleet.connect), jobs("n1", "n2"), Told().feed, Stop(), patience)
+    assert found.failed == ["n2"]
+    assert found.missing == []
+    assert fleet.commands.count(("n2", "plan")) == 1
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+def test_patience_ends() -> None:
+    fleet = Busy(RUN, times=10**9)
+    assert look(Runner(fleet.connect), jobs("n1", "n2"), Told().feed, Stop(), 0.1).failed == ["n2"]
+
+
+def test_who_waits_for_a_core_may_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "PAUSE", PATIENCE)
+    stop = Stop()
+
+    class Stopping(Busy):
+        def answer(self, host: str, request: dict[str, Any]) -> Answer:
+            if host == "n2":
+                threading.Thread(target=stop.request).start()
+            return super().answer(host, request)
+
+    found = look(Runner(Stopping(RUN, times=9).connect), jobs("n1", "n2"), Told().feed, stop, 2 * PATIENCE)
+    assert found.failed == ["n2"]
+
+
+def test_who_has_stopped_already_looks_at_nothing() -> None:
+    stop = Stop()
+    stop.request()
+    fleet = Fleet({})
+    assert look(Runner(fleet.connect), jobs("n1", "n2"), Told().feed, stop).rows == ()
+    assert fleet.asked == []
