@@ -222,12 +222,10 @@ def test_terms_without_spaces_are_broken_after_commas() -> None:
     assert all(line.endswith(",") and len(line) <= text.WIDTH for line in lines[:-1])
 
 
-@pytest.mark.parametrize(
-    ("outcomes", "ok"), [(["upgraded", "unchanged"], True), (["upgraded", "refused"], False), (["failed"], False)]
-)
-def test_the_document_has_the_rows_and_says_whether_all_is_well(outcomes: list[str], ok: bool) -> None:
-    made = [row(f"n{number}", outcome) for number, outcome in enumerate(outcomes)]
-    document = json.loads(documents.text(documents.rows_document("upgrade", "run", made, True)))
+@pytest.mark.parametrize("ok", [True, False])
+def test_the_document_has_the_rows_and_says_whether_all_is_well(ok: bool) -> None:
+    made = [row("n1", "upgraded"), row("n2", "unchanged" if ok else "refused")]
+    document = json.loads(documents.text(documents.rows_document("upgrade", "run", made, ok)))
     assert (document["command"], document["ok"], document["run"]) == ("upgrade", ok, "run")
     assert list(document["hosts"][0]) == [
         *("host", "node", "outcome", "from", "target", "running", "seconds"),
