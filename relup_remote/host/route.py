@@ -157,8 +157,10 @@ def _agent(named: str, path: Callable[[str], Path]) -> Path | None:
     if named.lower() == "none":
         return None
     variable = "SSH_AUTH_SOCK" if named == "SSH_AUTH_SOCK" else named[1:] if re.fullmatch(r"\$\w+", named) else None
-    found = named if variable is None else os.environ.get(variable, "")
-    return path(found) if found else None
+    if variable is None:
+        return path(named)
+    found = os.environ.get(variable)
+    return Path(found) if found else None
 
 
 def _files(value: str) -> list[str]:

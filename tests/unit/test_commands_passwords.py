@@ -2,11 +2,8 @@
 
 import inspect
 import json
-import os
-import pty
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,8 @@ from relup_remote.commands import COMMANDS
 from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.options import LOCAL
 
-PROJECT = Path(__file__).parents[2]
+from .terminal import PROJECT, on_terminal
+
 INVENTORY = "hosts: {n1: {address: 127.0.0.1, port: 1, connect_timeout: 5}, n2: {address: 127.0.0.1, port: 1}}"
 
 
@@ -27,31 +25,9 @@ def words(tmp_path: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "relup_remote", "hosts", "--inventory", str(inventory), *more]
 
 
-def on_terminal(command: Sequence[str], typed: Sequence[str]) -> tuple[int, str]:
-    """The exit status of a command on a terminal of its own, and all that was seen there; ``typed`` are answers."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(PROJECT)
-        os.execv(command[0], list(command))
-    seen, answers = b"", list(typed)
-    while True:
-        try:
-            part = os.read(terminal, 4096)
-        except OSError:
-            # Linux ends a terminal so when nobody has it open any more.
-            part = b""
-        if not part:
-            break
-        seen += part
-        if answers and seen.count(b"password") > len(typed) - len(answers) and seen.rstrip().endswith(b":"):
-            os.write(terminal, answers.pop(0).encode())
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
-
-
 def test_passwords_are_asked_for_once_and_not_shown(tmp_path: Path) -> None:
     command = words(tmp_path, "--ask-password", "--ask-sudo-password", "--json")
-    status, seen = on_terminal(command, ["first-secret\n", "second-secret\n"])
+    status, seen = on_terminal(command, ["first-secret\n", "second-secret\n"], b"password")
     assert status == 1
     assert seen.count("SSH password, or passphrase of the key: ") == 1
     assert seen.count("sudo password (empty: the same): ") == 1
@@ -69,7 +45,7 @@ def test_passwords_are_asked_for_once_and_not_shown(tmp_path: Path) -> None:
     ],
 )
 def test_who_types_nothing_goes_nowhere(tmp_path: Path, typed: str, status: int, said: str) -> None:
-    ended, seen = on_terminal(words(tmp_path, "--ask-password"), [typed])
+    ended, seen = on_terminal(words(tmp_path, "--ask-password"), [typed], b"password")
     assert (ended, said in seen, "host_unreachable" in seen) == (status, True, False), seen
 
 
@@ -89,7 +65,7 @@ def test_without_a_terminal_it_is_wrong_use(tmp_path: Path) -> None:
 
 
 def test_nothing_is_asked_where_the_hosts_are_wrong(tmp_path: Path) -> None:
-    status, seen = on_terminal(words(tmp_path, "--ask-password", "--host", "n3"), [])
+    status, seen = on_terminal(words(tmp_path, "--ask-password", "--host", "n3"), [], b"password")
     assert (status, "password" in seen) == (2, False)
 
 

@@ -22,7 +22,7 @@ class Account:
         """Let sudo know what the account may do: what follows its name in a line of sudoers."""
         file = SUDOERS / self.name
         try:
-            # The way it is never half written.
+            # sudo refuses to run at all over one that others may write to.
             file.touch(mode=0o440)
             file.write_text(f"{self.name} {rule}\n")
             subprocess.run(["visudo", "-cqf", str(file)], check=True)

@@ -1,7 +1,9 @@
 """Passwords: real accounts, a real SSH server that takes them, and a real sudo that asks for them."""
 
+import json
 import os
 import pwd
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import ssh as postchecks
 from relup_remote.secrets import NO_SECRETS, Secrets
 
+from ..terminal import on_terminal
 from .accounts import Account, account
 from .ssh_server import Server, running
 
@@ -176,3 +179,21 @@ def test_checks_from_outside_become_another_the_same_way(host: Server, alice: Ac
         ran = link.host(OTHER).run("id -un; cat")
         assert (ran.rc, ran.stdout.split()) == (0, [OTHER])
         assert link.host().run("id -un").stdout.split() == [alice.name]
+
+
+def test_all_the_way_from_a_terminal(host: Server, alice: Account, tmp_path: Path) -> None:
+    way = settings(host, alice)
+    inventory = tmp_path / "hosts.yml"
+    names = ("address", "port", "user", "become", "connect_timeout")
+    more = {"known_hosts": str(way.known_hosts), "root_dir": "/nonexistent"}
+    inventory.write_text(json.dumps({"hosts": {"n1": {**{name: getattr(way, name) for name in names}, **more}}}))
+    command = [sys.executable, "-m", "relup_remote", "status", "--json", "--inventory", str(inventory)]
+    with alice.in_sudoers(f"ALL=({OTHER}) ALL"):
+        # What sudo wants is the same.
+        typed = [f"{alice.password}\n", "\n"]
+        status, seen = on_terminal([*command, "--ask-password", "--ask-sudo-password"], typed, b"password")
+    assert status == 1
+    assert alice.password not in seen
+    [row] = json.loads(seen[seen.index("{") :])["hosts"]
+    # The core came to life as the other user, and found no node.
+    assert row["error"]["stage"] != "connect", row["error"]
