@@ -1,8 +1,15 @@
 """The service that runs a node: found by control group and unit, asked for before anything is changed."""
 
 import io
+import json
 import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +20,9 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import RunningNode
 from relup_remote.core.service import check_permitted, restart_command, unit_for, unit_of
 from relup_remote.core.site import Site
+from tests.unit.host.accounts import account
+
+from .others import as_root
 
 PID = 4711
 UNIT = "emqx.service"
@@ -216,6 +226,59 @@ def test_without_systemctl_nothing_is_permitted(machine: Machine, monkeypatch: p
     monkeypatch.setenv("PATH", str(machine.bin))
     with pytest.raises(Failure, match="service_not_permitted: There is no systemctl"):
         check_permitted(UNIT)
+
+
+@as_root
+def test_a_real_sudo_takes_the_line_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with account() as user, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        systemctl, calls = folder / "systemctl", folder / "calls"
+        systemctl.write_text(STAND_IN.format(log=calls, does="id -un >>" + str(calls)))
+        systemctl.chmod(0o755)
+        monkeypatch.setenv("PATH", name, prepend=os.pathsep)
+        asked = partial(_by, user.name, partial(_refusal, UNIT))
+        told = asked()
+        assert told["sudoers"] == f"{user.name} ALL=(root) NOPASSWD: {systemctl} restart {UNIT}"
+        # Where sudo would look for systemctl on its own is the machine's business.
+        rule = told["sudoers"].partition(" ")[2] + f"\nDefaults:{user.name} !secure_path"
+        with user.in_sudoers(rule):
+            assert asked() is None
+            assert _by(user.name, partial(_refusal, "other.service"))["unit"] == "other.service"
+            assert _by(user.name, lambda: subprocess.call(restart_command(UNIT))) == 0
+        assert calls.read_text().splitlines() == [f"restart {UNIT}", "root"]
+        with user.in_sudoers(f"ALL=(root) {systemctl} restart {UNIT}\nDefaults:{user.name} !secure_path"):
+            assert asked() == told, "a password would have to be given"
+
+
+def _refusal(unit: str) -> dict[str, Any] | None:
+    """The detail of the failure of asking, or None where it is permitted."""
+    try:
+        check_permitted(unit)
+    except Failure as failure:
+        return failure.detail
+    return None
+
+
+def _by(user: str, act: Callable[[], Any]) -> Any:
+    """What something comes to in a process of that user."""
+    ready, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            found = pwd.getpwnam(user)
+            os.chdir("/")
+            os.setgroups([])
+            os.setgid(found.pw_gid)
+            os.setuid(found.pw_uid)
+            os.write(say, json.dumps(act()).encode())
+        finally:
+            os._exit(0)
+    os.close(say)
+    with os.fdopen(ready, "rb") as answer:
+        said = json.loads(answer.read())
+    os.waitpid(child, 0)
+    return said
 
 
 def test_a_rollback_that_could_not_restart_the_node_leaves_the_marker(
