@@ -404,8 +404,8 @@ ERRORS: Dict[str, ErrorSpec] = {
     "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
     "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
     "nodes_behind": ErrorSpec(
-        "Nodes of the cluster are not on the target: what is staged may be needed yet.",
-        "The detail names them. Upgrade them first; --anyway removes the files all the same.",
+        "Not all nodes of the cluster are where this one is: what is staged may be needed yet.",
+        "The detail names them. Upgrade what is behind first; --anyway removes the files all the same.",
     ),
     "service_not_permitted": ErrorSpec(
         "The node is run by a service that the node's user may not restart.",

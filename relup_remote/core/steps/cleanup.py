@@ -27,7 +27,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     behind = [] if context.option("clean_anyway") else _behind(context)
     if behind and not context.option("dry_run"):
         return "skipped", {"waiting_for": behind}
-    things = [_thing(path) for path in [*_staged(context), *context.site.partial_trees()]]
+    things = _things([*_staged(context), *context.site.partial_trees()])
     trees = _spare(context)
     if context.option("trees"):
         things += trees
@@ -62,16 +62,23 @@ def _staged(context: Context) -> List[str]:
     return sorted(os.path.join(folder, name) for name in names if name.endswith(_STAGED))
 
 
-def _thing(path: str) -> Thing:
-    size = tree_size(path)["bytes"] if os.path.isdir(path) else os.path.getsize(path)
-    return {"path": path, "bytes": size}
+def _things(paths: List[str]) -> List[Thing]:
+    found = []
+    for path in paths:
+        try:
+            size = tree_size(path)["bytes"] if os.path.isdir(path) else os.path.getsize(path)
+        except FileNotFoundError:
+            # Who only looks has no lock: it may be gone by now.
+            continue
+        found.append({"path": path, "bytes": size})
+    return found
 
 
 def _spare(context: Context) -> List[Thing]:
     """Nothing where nobody asks: going through a tree takes its time."""
     if not (context.option("dry_run") or context.option("trees")):
         return []
-    return [_thing(tree) for tree in spare_trees(context)]
+    return _things(spare_trees(context))
 
 
 def spare_trees(context: Context) -> List[str]:
