@@ -20,6 +20,7 @@ HELP: dict[str, str] = {
     "quiet": "no progress on stderr",
     "tarball": "the target release, a tarball with its .sha256 beside it",
     "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
+    "full": "a line for each module, also of those that are loaded in one swap",
     "force": REQUEST_OPTIONS["force"][1],
     "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
     "waves": "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)",

@@ -31,6 +31,7 @@ AFTER_FAILURE = {
 def plan(
     _context: Context,
     tarball: str = "",
+    full: bool = False,
     force: bool = False,
     kill_lingering: bool = False,
     catalogue: str = "",
@@ -52,7 +53,7 @@ def plan(
         release = call.tarball(path)
         if release:
             rows = call.ask_all(call.order(**_parts(release, hops, chosen)))
-            call.show(missed.told(rows, hops.malformed), hops=True)
+            call.show(missed.told(rows, hops.malformed), hops=True, full=full)
 
 
 @command

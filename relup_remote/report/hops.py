@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from relup_remote.report.model import Host, Instruction, Report
 from relup_remote.report.words import plural
-from relup_remote.summary.report import common
 
 
 @dataclass(frozen=True)
 class Line:
-    """An instruction on all hosts: the longest it took and held up, with the host where it did; what it did there."""
+    """An instruction on all hosts: the longest it took and held up, with the host where it did, as it was there."""
 
     n: int | None
     text: str
@@ -60,7 +59,7 @@ def _line(hosts: Sequence[str], same: Sequence[Instruction]) -> Line:
     failed = [host for host, each in zip(hosts, same, strict=True) if each.status == "failed"]
     return Line(
         n=same[0].n,
-        text=common([each.text for each in same]),
+        text=shown.text,
         does=shown.does,
         status=_status(statuses, failed),
         is_bad=bool(failed),

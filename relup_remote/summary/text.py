@@ -2,8 +2,9 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 WIDTH = 110
@@ -41,6 +42,27 @@ def moment(milliseconds: int | None) -> str:
 def clean(value: object) -> str:
     """``value`` as text that a terminal can't take for commands: hosts and VMs say what they like."""
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in str(value))
+
+
+def by_hosts(told: Iterable[tuple[str, str]]) -> str:
+    """What is told of hosts, given as (host, text): what several share once, after all their names."""
+    hosts: dict[str, list[str]] = {}
+    for host, text in told:
+        hosts.setdefault(text, []).append(host)
+    return "\n\n".join(f"{', '.join(names)}: {clean(text)}" for text, names in hosts.items())
+
+
+def common(texts: Sequence[str]) -> str:
+    """What texts begin and end with, and an ellipsis between."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    start = _start(texts)
+    end = _start([text[len(start) :][::-1] for text in texts])[::-1]
+    return f"{start}…{end}"
+
+
+def _start(texts: Sequence[str]) -> str:
+    return "".join(chars[0] for chars in takewhile(lambda chars: len(set(chars)) == 1, zip(*texts, strict=False)))
 
 
 def wrapped(text: object, indent: str = "", first: str = "") -> str:
