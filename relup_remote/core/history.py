@@ -23,6 +23,7 @@ def begin(context: Context, options: Dict[str, Any]) -> None:
     context.row = context.journal.begin(
         request["run"], request["operator"], result.from_vsn, result.target, options, vm
     )
+    context.note(command=request["command"])
     if answers:
         mirror(context)
 
@@ -78,10 +79,17 @@ def clear(context: Context) -> Dict[str, int]:
 
 def warn(context: Context, message: str) -> None:
     """Tells the operator at once, and in the result."""
-    warning = {"message": message}
-    if warning not in context.result.warnings:
-        context.result.warnings.append(warning)
+    if _put(context, message):
         context.emit({"event": "note", "message": message})
+
+
+def _put(context: Context, message: str) -> bool:
+    """Puts a warning into the result, which tells it at the end; whether it is a new one."""
+    warning = {"message": message}
+    if warning in context.result.warnings:
+        return False
+    context.result.warnings.append(warning)
+    return True
 
 
 # ------------------------------------------------------------------------------------------------ reading
@@ -116,7 +124,7 @@ def _read(context: Context, what: str, read: Callable[[], List[Dict[str, Any]]])
     try:
         return read()
     except Failure as failure:
-        warn(context, "{} could not be read. {}".format(what, failure.message))
+        _put(context, "{} could not be read. {}".format(what, failure.message))
         return None
 
 

@@ -36,7 +36,7 @@ CREATE TABLE attempts (
     result TEXT,                   -- success, or an err_type
     stage TEXT,
     details TEXT,
-    extra TEXT NOT NULL,           -- JSON: hop, modules, changed …
+    extra TEXT NOT NULL,           -- JSON: command, hop, modules, changed …
     vm TEXT,                       -- the VM it began with (see history.py), empty: none ran, NULL: not known
     mirrored INTEGER NOT NULL      -- whether the plugin's table in the VM has all of it, as far as there is one
 )

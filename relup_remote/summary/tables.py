@@ -121,7 +121,7 @@ def history(rows: Sequence[Row], limit: int = 0) -> list[dict[str, Any]]:
 
 def history_table(attempts: Sequence[Mapping[str, Any]]) -> str:
     """A line an attempt."""
-    headers = ["started (UTC)", "host", "from", "target", "result", "seconds", "operator", "run", "source"]
+    headers = ["started (UTC)", "host", "command", "from", "target", "result", "seconds", "operator", "run", "source"]
     return table(headers, [_history_line(attempt) for attempt in attempts])
 
 
@@ -130,6 +130,7 @@ def _history_line(attempt: Mapping[str, Any]) -> list[object]:
     return [
         moment(started),
         attempt["host"],
+        (attempt.get("extra") or {}).get("command"),
         attempt.get("from_vsn"),
         attempt.get("target_vsn"),
         "restored" if "restore" in attempt.get("options", ()) else attempt.get("result") or attempt.get("status"),

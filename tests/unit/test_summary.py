@@ -99,8 +99,9 @@ def attempt(started: int, finished: int | None = None, **more: Any) -> dict[str,
 
 
 def test_history_of_all_hosts_is_one_table_oldest_first() -> None:
+    extra = {"command": "upgrade", "changed": True}
     found = [
-        row("n1", "ok", history=[attempt(3_000, 4_500, result="success", run="r3", source="journal")]),
+        row("n1", "ok", history=[attempt(3_000, 4_500, result="success", run="r3", source="journal", extra=extra)]),
         row(
             "n2", "ok", history=[attempt(1_000, 2_000, result="sha256_mismatch"), attempt(9_000, status="in-progress")]
         ),
@@ -110,7 +111,18 @@ def test_history_of_all_hosts_is_one_table_oldest_first() -> None:
     assert [(entry["host"], entry["started_at"]) for entry in attempts] == [("n2", 1000), ("n1", 3000), ("n2", 9000)]
     lines = tables.history_table(attempts).splitlines()[2:]
     assert lines[0].split() == ["1970-01-01", "00:00:01", "n2", "1.0", "1.1", "sha256_mismatch", "1.0"]
-    assert lines[1].split() == ["1970-01-01", "00:00:03", "n1", "1.0", "1.1", "success", "1.5", "r3", "journal"]
+    assert lines[1].split() == [
+        "1970-01-01",
+        "00:00:03",
+        "n1",
+        "upgrade",
+        "1.0",
+        "1.1",
+        "success",
+        "1.5",
+        "r3",
+        "journal",
+    ]
     assert lines[2].split() == ["1970-01-01", "00:00:09", "n2", "1.0", "1.1", "in-progress"]
     assert tables.history(found, limit=1) == attempts[-1:]
     assert tables.history_table([]) == ""
