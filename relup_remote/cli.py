@@ -14,10 +14,11 @@ from invoke.program import Program
 from relup_remote import version
 from relup_remote.commands import namespace
 from relup_remote.commands.options import HELP, REPEATABLE, meaning
-from relup_remote.manual.completion import candidates
+from relup_remote.manual.completion import RUN_COMMANDS, candidates
 from relup_remote.manual.entries import MANUAL, entry, place
 from relup_remote.manual.help import help_text
 from relup_remote.manual.synopsis import parameters, usage
+from relup_remote.rollout.ledger import LAST
 
 
 class UsageProgram(Program):
@@ -37,7 +38,13 @@ class UsageProgram(Program):
         with _wrong_use():
             self._help_first()
             _check_values(self.core.unparsed)
-            super().parse_tasks()
+            try:
+                super().parse_tasks()
+            except ParseError as error:
+                if not _lacks_a_run(error):
+                    raise
+                self.core.unparsed.append(LAST)
+                super().parse_tasks()
 
     def parse_cleanup(self) -> None:
         """Show help and lists, and complete words, if that is asked for."""
@@ -91,6 +98,11 @@ class UsageProgram(Program):
         if found is not None:
             print("\n".join(found))
             raise Exit
+
+
+def _lacks_a_run(error: ParseError) -> bool:
+    """Whether nothing is missing but the run, which Invoke has no default for: it is given by its position."""
+    return error.context is not None and error.context.name in RUN_COMMANDS and "positional" in str(error)
 
 
 def _as_typed(listed: str) -> str:

@@ -220,7 +220,19 @@ MANUAL: Mapping[str, Entry] = {
         examples={"runs": "all of them", "runs --limit 5": "the last five"},
         see=("report", "upgrade", "logs"),
     ),
-    "report": Entry(HISTORY, examples={"report last": "of the last run"}, see=("runs",)),
+    "report": Entry(
+        HISTORY,
+        "The page is one file that needs no network and no script; docs/report.md says what is on it. Without RUN it "
+        "is that of the last run. No host is contacted, so a run can be reported on while it is under way, or after "
+        "its controller was killed.",
+        statuses={0: "the report is made, however the run came out", 3: "never: no host is contacted"},
+        examples={
+            "report last": "a page on the last run",
+            "report 2026-11-24T08 --format md": "for a ticket",
+            "report last --format junit -o report.xml": "for a CI system",
+        },
+        see=("runs", "upgrade"),
+    ),
     "logs": Entry(
         HISTORY,
         "Each host keeps its own history, so it is known whoever asks, also of a node that is down.",

@@ -56,4 +56,4 @@ class Scale:
 
 def _label(value: float) -> str:
     """The words for a round number of seconds."""
-    return f"{value:g} s" if 0 < value < 60 else duration(value) if value else "0"
+    return f"{value:g} s" if 0 < value < 120 else duration(value) if value else "0"
