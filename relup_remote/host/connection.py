@@ -45,17 +45,19 @@ class Connection:
         self._settings = settings
         self._chain: list[fabric.Connection] = []
         self._started = time.monotonic()
+        jump: Station | None = None
         try:
             *jumps, host = route.to(settings)
             for jump in jumps:
                 self._connect(jump, *_rules_of_jump(jump, settings))
+            jump = None
             self._connect(host, *_rules_of_host(host, settings))
             self.transport: Transport = self._chain[-1].transport
             self.transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
             self.close()
             if isinstance(error, Failure | OSError | EOFError | SSHException):
-                failure = _failure(error, settings, time.monotonic() - self._started)
+                failure = _failure(error, settings, jump, time.monotonic() - self._started)
                 failure.stage = "connect"
                 raise failure from None
             raise
@@ -188,19 +190,23 @@ def _first(preferred: Sequence[str], possible: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*(name for name in preferred if name in possible), *possible]))
 
 
-def _failure(error: BaseException, settings: "HostSettings", seconds: float) -> Failure:
-    """The failure behind what was raised ``seconds`` after the attempt began."""
+def _failure(error: BaseException, settings: "HostSettings", jump: Station | None, seconds: float) -> Failure:
+    """The failure behind what was raised ``seconds`` after the attempt began, perhaps at a jump host."""
+    at: dict[str, Any] = {"jump_host": jump.name} if jump else {}
     if isinstance(error, Failure):
+        error.detail.update(at)
         return error
     where = settings.address if settings.port is None else f"{settings.address} port {settings.port}"
+    if jump:
+        where = f"{jump.address} port {jump.port}"
     # paramiko has no type of its own for most of its timeouts.
     if isinstance(error, TimeoutError) or seconds >= settings.connect_timeout:
         message = f"{where} did not answer within {settings.connect_timeout:g} s."
-        return Failure("ssh_timeout", message, detail={"error": _words(error)})
+        return Failure("ssh_timeout", message, detail={"error": _words(error), **at})
+    reasons = _words(error)
     if isinstance(error, NoValidConnectionsError):
-        reasons = sorted({_words(reason) for reason in error.errors.values()})
-        return Failure("host_unreachable", detail={"address": where, "error": "; ".join(reasons)})
-    return Failure("host_unreachable", detail={"address": where, "error": _words(error)})
+        reasons = "; ".join(sorted({_words(reason) for reason in error.errors.values()}))
+    return Failure("host_unreachable", detail={"address": where, "error": reasons, **at})
 
 
 def _words(error: BaseException) -> str:

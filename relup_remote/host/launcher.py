@@ -35,7 +35,7 @@ for name do
     say "$silent";
     exec "$python" -I -S -c "$code" "$digest" "$size" "$user";
   fi;
-  if [ -n "$asks" ] && ! sudo -k -n -u "$user" -- "$python" --version >/dev/null 2>&1; then
+  if [ -n "$asks" ] && ! sudo -k -n -u "$user" -- "$python" --version </dev/null >/dev/null 2>&1; then
     say "$asks";
     exec sudo -k -S -p "" -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
   fi;

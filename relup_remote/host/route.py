@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>.*)@)?(?P<host>\[[^]]+\]|[^:]+)(?::(?
 """A jump host as ssh_config(5) has it, "ProxyJump"."""
 
 Place = tuple[str, str, str, int]
+Tokens = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,51 +115,52 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
         return None if value.lower() in ("", "none") else value
 
     address, port, user = first("hostname") or name, int(first("port") or 22), first("user") or getpass.getuser()
-    alias = first("hostkeyalias")
-    tokens = {
-        "%": "%",
-        "d": str(Path.home()),
-        "h": address,
-        "i": str(os.getuid()),
-        "k": alias or name,
-        "L": socket.gethostname().partition(".")[0],
-        "l": socket.gethostname(),
-        "n": name,
-        "p": str(port),
-        "r": user,
-        "u": getpass.getuser(),
-    }
-
-    def expanded(value: str) -> str:
-        return re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), value)
-
-    def path(value: str) -> Path:
-        variables = re.sub(r"\$\{(\w+)\}", lambda variable: os.environ.get(variable[1], ""), value)
-        return Path(expanded(variables)).expanduser()
-
-    command = first("proxycommand")
+    alias, command, jumps = first("hostkeyalias"), first("proxycommand"), first("proxyjump")
+    tokens = {**_local_tokens(), "h": address, "k": alias or name, "n": name, "p": str(port), "r": user}
     return Station(
         name=name,
         address=address,
         port=port,
         user=user,
-        identity_files=tuple(path(file) for file in found.get("identityfile", []) if file.lower() != "none"),
+        identity_files=tuple(_path(file, tokens) for file in found.get("identityfile", []) if file.lower() != "none"),
         identities_only=first("identitiesonly") == "yes",
-        agent=_agent(found.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
-        known_hosts=tuple(path(file) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
+        agent=_agent(found.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
+        known_hosts=tuple(_path(file, tokens) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
         key_name=alias,
-        jumps=tuple((first("proxyjump") or "").split(",")) if first("proxyjump") else (),
-        command=expanded(command) if command else None,
+        jumps=tuple(jumps.split(",")) if jumps else (),
+        command=_expanded(command, tokens) if command else None,
     )
 
 
-def _agent(named: str, path: Callable[[str], Path]) -> Path | None:
+def _local_tokens() -> Tokens:
+    name = socket.gethostname()
+    return {
+        "%": "%",
+        "d": str(Path.home()),
+        "i": str(os.getuid()),
+        "L": name.partition(".")[0],
+        "l": name,
+        "u": getpass.getuser(),
+    }
+
+
+def _expanded(value: str, tokens: Tokens) -> str:
+    """``value`` with what stands for its tokens, see ssh_config(5), "TOKENS": `ssh -G` leaves most of them."""
+    return re.sub(r"%(.)", lambda token: tokens.get(token[1], token[0]), value)
+
+
+def _path(value: str, tokens: Tokens) -> Path:
+    variables = re.sub(r"\$\{(\w+)\}", lambda variable: os.environ.get(variable[1], ""), value)
+    return Path(_expanded(variables, tokens)).expanduser()
+
+
+def _agent(named: str, tokens: Tokens) -> Path | None:
     """The agent's socket: ``named`` is a path, a variable with one, or `none`."""
     if named.lower() == "none":
         return None
     variable = "SSH_AUTH_SOCK" if named == "SSH_AUTH_SOCK" else named[1:] if re.fullmatch(r"\$\w+", named) else None
     if variable is None:
-        return path(named)
+        return _path(named, tokens)
     found = os.environ.get(variable)
     return Path(found) if found else None
 

@@ -372,7 +372,25 @@ def test_proxy_jump(server: Server, tmp_path: Path) -> None:
 
 
 def test_jump_host_that_is_unknown(server: Server, tmp_path: Path) -> None:
-    assert failure(ALIAS, jump(server, tmp_path, "")).err_type == "host_key_unknown"
+    found = failure(ALIAS, jump(server, tmp_path, ""))
+    assert (found.err_type, found.detail["jump_host"]) == ("host_key_unknown", "jump")
+
+
+def test_jump_host_that_is_down(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, ProxyJump=f"{layout.LOOPBACK}:{free_port()}")
+    found = failure(ALIAS, config)
+    assert (found.err_type, found.detail["error"]) == ("host_unreachable", "Connection refused")
+    assert found.detail["jump_host"] == layout.LOOPBACK
+
+
+def test_jump_host_that_does_not_let_through(server: Server, tmp_path: Path) -> None:
+    with running(tmp_path / "shut", "PermitOpen none") as shut:
+        config = config_for(server, tmp_path, ProxyJump="shut")
+        text = config.read_text()
+        config.write_text(text + config_for(shut, tmp_path).read_text().replace("alias", "shut"))
+        found = failure(ALIAS, config)
+    assert found.err_type == "host_unreachable"
+    assert "prohibited" in found.detail["error"]
 
 
 def test_pattern_that_fits_the_jump_host_too(server: Server, tmp_path: Path) -> None:
