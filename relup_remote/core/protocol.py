@@ -139,12 +139,12 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Find out why: a reinstalled host, or someone in between. Only then replace the key (ssh-keygen -R).",
     ),
     "auth_failed": ErrorSpec(
-        "The SSH server accepted none of the keys offered.",
-        "Check user and key in the inventory; try the same with ssh -v.",
+        "The SSH server accepted nothing that was offered.",
+        "Check user and key in the inventory; try the same with ssh -v. Passwords are used with --ask-password.",
     ),
     "key_unusable": ErrorSpec(
         "The private key of the inventory can't be used.",
-        "Check that the file exists and is readable; a key with a passphrase belongs in the SSH agent.",
+        "Check that it exists and is readable. If it has a passphrase, add it to the SSH agent or give --ask-password.",
     ),
     "ssh_timeout": ErrorSpec(
         "The host did not answer in time.",
@@ -160,7 +160,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "become_failed": ErrorSpec(
         "The core could not be run as the user that owns the node.",
-        "Let the SSH user run python3 as that user by sudo without a password, or log in as that user.",
+        "Let the SSH user run python3 as that user by sudo (--ask-sudo-password if it asks), or log in as that user.",
     ),
     "wrong_user": ErrorSpec(
         "The node belongs to another user than the one the core runs as.",
