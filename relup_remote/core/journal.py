@@ -171,7 +171,8 @@ class Journal:
                 connection.execute("PRAGMA synchronous = FULL")
                 self._update(connection)
                 yield connection
-        except (sqlite3.Error, OSError) as error:
+        # Damage may show as text that is none: SQLite gives the words of its complaint from the file.
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             raise self._unusable(str(error))
 
     def _refuse_others(self) -> None:
