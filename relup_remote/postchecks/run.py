@@ -86,7 +86,8 @@ class _Results:
         if not steps:
             row = rows.of_failure(host.name, Failure("connection_lost", "The checks were interrupted.", stage=STAGE))
         elif failed:
-            row = rows.of_failure(host.name, Failure("verify_failed", detail=failed, stage=STAGE))
+            message = "; ".join(f"{check}: {what}" for check, what in failed.items()) + "."
+            row = rows.of_failure(host.name, Failure("verify_failed", message, detail=failed, stage=STAGE))
         else:
             row = {**rows.of_failure(host.name, Failure("verify_failed")), "outcome": "ok", "error": None}
         return {**row, "node": host.node, "steps": steps, "seconds": round(sum(step["seconds"] for step in steps), 3)}
