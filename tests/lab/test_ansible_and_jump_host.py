@@ -1,5 +1,8 @@
 """A whole upgrade driven by an Ansible inventory and an ssh_config whose only way to the hosts is a jump host."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +106,24 @@ def test_the_bastion_is_the_only_way(relup: Tool, lab: Lab, bastion: Server) -> 
     assert closed.status == 1
     assert {row["error"]["err_type"] for row in closed.document["hosts"]} == {"host_unreachable"}
     assert logins(lab) == dict.fromkeys(HOSTS, 1)
+
+
+def test_ansible_itself_goes_the_same_way(relup: Tool, lab: Lab, bastion: Server, tmp_path: Path) -> None:
+    before = ways(bastion, lab)
+    program = Path(sys.executable).with_name("ansible")
+    asked = subprocess.run(
+        [program, "emqx", "-i", relup.inventory, "-m", "raw", "-a", "echo reached"],
+        cwd=tmp_path,
+        # Without a shared connection that outlives it.
+        env={**os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_SSH_ARGS": "-o ControlMaster=no"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (asked.returncode, asked.stdout.count("reached")) == (0, len(HOSTS)), asked.stdout + asked.stderr
+    assert ways(bastion, lab) == {name: count + 1 for name, count in before.items()}
 
 
 def test_a_whole_upgrade_goes_that_way(relup: Tool, lab: Lab, bastion: Server) -> None:
