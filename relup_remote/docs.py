@@ -124,7 +124,7 @@ unless `IdentitiesOnly` is set. A server that hangs up after too many of them is
 
 `--ask-password` asks once for the password of the SSH user, or the passphrase of the key, and `--ask-sudo-password` for
 the one that sudo wants on the hosts. Both need a terminal, are kept nowhere, and are the same for all hosts. A password
-is offered after the keys; jump hosts get none.
+is offered after the keys, sudo gets one only where it asks, and jump hosts get none.
 
 ## Settings
 
