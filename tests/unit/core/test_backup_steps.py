@@ -113,7 +113,8 @@ def test_only_the_newest_are_kept(node: Node) -> None:
 
 def growing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> None:
     """Lets a file grow each time that it is copied, so many times."""
-    original, grown = copying._copy_file, []
+    original = copying._copy_file
+    grown: list[str] = []
 
     def copy_file(source: str, target: str, progress: copying.Progress) -> Any:
         copied = original(source, target, progress)
@@ -182,17 +183,30 @@ def test_all_refusals_of_a_backup_at_once(node: Node, monkeypatch: pytest.Monkey
 # ------------------------------------------------------------------------------------------------- verifying
 
 
-DAMAGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
+Damage = Callable[[Path], object]
+
+
+def instead(make: Damage) -> Damage:
+    """Puts something else in the place of what is there."""
+
+    def damage(path: Path) -> None:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        make(path)
+
+    return damage
+
+
+DAMAGE: dict[str, tuple[str, Damage]] = {
     "contents": ("data/mnesia/emqx1@127.0.0.1/schema.DAT", lambda path: path.write_bytes(bytes(300_000))),
     "cut": ("data/configs/cluster.hocon", lambda path: path.write_text("re")),
     "longer": ("data/empty", lambda path: path.write_text("x")),
-    "missing": ("etc/emqx.conf", lambda path: path.unlink()),
-    "a link in place of a file": ("etc/emqx.conf", lambda path: (path.unlink(), path.symlink_to("/etc/hosts"))),
-    "a pipe in place of a file": ("etc/emqx.conf", lambda path: (path.unlink(), os.mkfifo(path))),
-    "a link that leads elsewhere": ("data/link", lambda path: (path.unlink(), path.symlink_to("elsewhere"))),
-    "a file in place of a link": ("data/dangling", lambda path: (path.unlink(), path.touch())),
+    "missing": ("etc/emqx.conf", Path.unlink),
+    "a link in place of a file": ("etc/emqx.conf", instead(lambda path: path.symlink_to("/etc/hosts"))),
+    "a pipe in place of a file": ("etc/emqx.conf", instead(os.mkfifo)),
+    "a link that leads elsewhere": ("data/link", instead(lambda path: path.symlink_to("elsewhere"))),
+    "a file in place of a link": ("data/dangling", instead(Path.touch)),
     "a folder is missing": ("data/configs", shutil.rmtree),
-    "a file in place of a folder": ("etc", lambda path: (shutil.rmtree(path), path.touch())),
+    "a file in place of a folder": ("etc", instead(Path.touch)),
 }
 
 

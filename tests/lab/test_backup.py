@@ -1,0 +1,256 @@
+"""Backups on live nodes: what was there before an upgrade is there again when all data is gone."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster import Lab
+from lab.layout import PROJECT, Ports
+from tests.lab.cluster import BASE, FIRST, NOTHING, Tool, ended, foreign, lock, ours, put_back, running_lab, until
+
+PORTS = Ports().shifted(6200)
+HOSTS = ("n1", "n2")
+PAGE = PROJECT / "docs" / "backup.md"
+ROWS = 500
+
+TABLES = """
+Nodes = mnesia:system_info(running_db_nodes),
+[{atomic, ok} = mnesia:create_table(Name, Options) || {Name, Options} <- [
+    {retained, [{disc_copies, Nodes}]},
+    {own, [{local_content, true}, {disc_copies, Nodes}]},
+    {ram, [{ram_copies, Nodes}]}]],
+[ok = mnesia:dirty_write({Table, Key, before}) || Table <- [retained, ram], Key <- lists:seq(1, %d)],
+[ok = rpc:call(Node, mnesia, dirty_write, [{own, 1, Node}]) || Node <- Nodes], ok
+"""
+SEEN = """
+ok = mnesia:wait_for_tables([retained, own], 20000),
+Count = fun(When) -> length(mnesia:dirty_match_object({retained, '_', When})) end,
+{Count(before), Count(since), mnesia:dirty_read(own, 1), mnesia:table_info(ram, size)}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
+        made.eval("n1", " ".join((TABLES % ROWS).split()))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def relup(lab: Lab) -> Tool:
+    return Tool(lab.inventory_path)
+
+
+def backups(lab: Lab, host: str) -> Path:
+    return lab.root(host) / "relup_backups"
+
+
+def seen(lab: Lab, host: str, before: int, since: int, ram: int) -> bool:
+    """Whether a node has so many rows of before and since, and the row that is its own."""
+    row = f"[{{own,1,'{lab.host(host).node}'}}]"
+    return lab.eval(host, " ".join(SEEN.split())) == f"{{{before},{since},{row},{ram}}}"
+
+
+def commands_of_page(number: int) -> str:
+    """One of the blocks of commands on the page for operators."""
+    return str(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[number])
+
+
+def typed(lab: Lab, commands: str) -> str:
+    """What the commands print, typed by an operator with this lab's inventory."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "RELUP_INVENTORY": str(lab.inventory_path),
+    }
+    done = subprocess.run(
+        ["bash", "-e"],
+        input=commands,
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def big_file(lab: Lab, host: str) -> Path:
+    """A file in a node's data that takes a while to copy, and next to nothing on disk."""
+    path = lab.root(host) / "data" / "trace" / "big"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(512 << 20)
+    return path
+
+
+def test_rows_of_before_are_there_after_an_upgrade_and_the_loss_of_all_data(lab: Lab, relup: Tool) -> None:
+    link = lab.root("n1") / "data" / "link"
+    link.symlink_to("configs")
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(lab.root("n1") / "data" / "pipe")
+    plan = relup.run("plan", "--tarball", str(lab.tarball(FIRST)))
+    assert [plan.row(host)["facts"]["backup"] for host in HOSTS] == [None, None]
+    said = typed(lab, commands_of_page(0))
+    assert said.count("backed up") == said.count("whole") == said.count("verified") == len(HOSTS)
+    for host in HOSTS:
+        assert foreign(lab, host) == NOTHING
+        assert lab.eval(host, "mnesia:system_info(checkpoints)") == "[]"
+    lab.eval("n1", f"[ok = mnesia:dirty_write({{retained, Key, since}}) || Key <- lists:seq(1, {ROWS})], ok")
+    upgraded = relup.run("upgrade", "--tarball", str(lab.tarball(FIRST)), "--backup-age", "1h", "--yes", timeout=400)
+    assert upgraded.status == 0, upgraded.stdout
+    status = relup.run("status")
+    for host in HOSTS:
+        facts = status.row(host)["facts"]
+        assert (facts["boot_root"], facts["backup"]) == (str(lab.root(host) / "relup" / FIRST), facts["backup_of_base"])
+        lab.stop_node(host)
+    for host in HOSTS:
+        shutil.rmtree(lab.root(host) / "data")
+    refused = relup.run("restore", "--yes")
+    assert refused.status == 3
+    assert refused.error()["err_type"] == "backup_version_differs"
+    assert "relup/current" in refused.error()["hint"]
+    # The data is of the base release: either the root boots that, or the operator says that the new one may read it.
+    (lab.root("n1") / "relup" / "current").unlink()
+    typed(lab, commands_of_page(1))
+    forced = relup.run("restore", "--host", "n2", "--force", "--yes")
+    assert forced.row("n2")["outcome"] == "restored", forced.stdout
+    for host in HOSTS:
+        assert list((lab.root(host) / "data" / "mnesia" / lab.host(host).node).iterdir()) == [
+            lab.root(host) / "data" / "mnesia" / lab.host(host).node / "FALLBACK.BUP"
+        ]
+    # A node waits for the other's copy of what both had.
+    for host in HOSTS:
+        lab.start_node(host)
+    for host in HOSTS:
+        assert until("the rows of before are there", partial(seen, lab, host, ROWS, 0, 0))
+    assert [lab.eval(host, "emqx_release:version()") for host in HOSTS] == [f'"{BASE}"', f'"{FIRST}"']
+    assert link.is_symlink()
+    assert not (lab.root("n1") / "data" / "pipe").exists()
+    history = relup.run("logs", "--host", "n1").row()["facts"]["history"]
+    assert history[-1]["options"]["restore"]
+    # Both on the base release again, for what follows.
+    put_back(lab, "n2")
+
+
+def test_a_node_restored_beside_a_running_one_has_its_rows_and_its_own(lab: Lab, relup: Tool) -> None:
+    assert relup.run("backup", "--host", "n1").status == 0
+    lab.eval("n2", "[ok = mnesia:dirty_write({retained, Key, since}) || Key <- lists:seq(1, 100)], ok")
+    lab.stop_node("n1")
+    (lab.root("n1") / "data" / "kept").write_text("written since")
+    shutil.rmtree(lab.root("n1") / "data" / "mnesia")
+    ran = relup.run("restore", "--host", "n1", "--yes")
+    assert ran.status == 0, ran.stdout
+    (aside,) = (lab.root("n1") / "data").glob("relup_before-*")
+    assert (aside / "kept").read_text() == "written since"
+    lab.start_node("n1")
+    assert until("the rows of the other are there", lambda: seen(lab, "n1", ROWS - 100, 100, 0))
+    assert lab.eval("n2", "length(mnesia:system_info(running_db_nodes))") == "2"
+    assert relup.run("verify").status == 0
+
+
+def test_a_node_that_is_down_is_backed_up_as_it_lies_there(lab: Lab, relup: Tool) -> None:
+    lab.stop_node("n2")
+    ran = relup.run("backup", "--host", "n2")
+    row = ran.row("n2")
+    assert (row["outcome"], row["steps"][-1]["detail"]["mnesia"]["saved"]) == ("backed up", "files"), ran.stdout
+    shutil.rmtree(lab.root("n2") / "data")
+    assert relup.run("restore", "--host", "n2", "--yes").status == 0
+    lab.start_node("n2")
+    assert until(
+        "its own row is there", lambda: f"'{lab.host('n2').node}'" in lab.eval("n2", "mnesia:dirty_read(own, 1)")
+    )
+
+
+def killed(lab: Lab, relup: Tool, *words: str) -> None:
+    """Ends the core of a command by SIGKILL as soon as it tells of its progress."""
+    started = relup.start(*words)
+    (copied,) = until("something is copied", lambda: half_copied(lab))
+    assert copied.exists()
+    os.kill(until("the lock names its owner", lambda: lock(lab, "n1"))["pid"], signal.SIGKILL)
+    assert ended(started).error()["err_type"] in ("core_failed", "connection_lost")
+
+
+def half_copied(lab: Lab) -> list[Path]:
+    """Copies of the big file that have begun, and are not all of a backup."""
+    places = (backups(lab, "n1").glob("*/data/trace/big"), (lab.root("n1") / "data").glob("relup_restored-*/trace/big"))
+    return [path for found in places for path in found if not (path.parents[2] / "manifest.json").exists()]
+
+
+def test_a_core_that_is_killed_leaves_nothing_that_the_next_does_not_clear(lab: Lab, relup: Tool) -> None:
+    big = big_file(lab, "n1")
+    whole = set(backups(lab, "n1").iterdir())
+    killed(lab, relup, "backup", "--host", "n1")
+    (cut,) = set(backups(lab, "n1").iterdir()) - whole
+    assert relup.run("backup.verify", "--host", "n1").status == 0
+    listed = {found["name"]: found["whole"] for found in relup.run("backup.list").row()["facts"]["backups"]}
+    assert listed[cut.name] is False
+    assert until("nothing is left in the VM", lambda: foreign(lab, "n1") == NOTHING)
+    assert lab.eval("n1", "mnesia:system_info(checkpoints)") == "[]"
+    again = relup.run("backup", "--host", "n1")
+    assert again.row()["steps"][-1]["detail"]["unfinished"] == [cut.name]
+    assert not cut.exists()
+    lab.stop_node("n1")
+    killed(lab, relup, "restore", "--host", "n1", "--yes")
+    assert relup.run("restore", "--host", "n1", "--yes").status == 0
+    assert not list((lab.root("n1") / "data").glob("relup_restored-*"))
+    lab.start_node("n1")
+    assert until(
+        "its own row is there", lambda: f"'{lab.host('n1').node}'" in lab.eval("n1", "mnesia:dirty_read(own, 1)")
+    )
+    big.unlink()
+
+
+def test_a_disk_that_fills_up_fails_the_backup_and_leaves_none(lab: Lab, relup: Tool, tmp_path: Path) -> None:
+    """The core's own view of the folder of backups has room for few files, which no look at the free space tells.
+
+    The node is down: a VM would write its tables where it sees that folder.
+    """
+    lab.stop_node("n2")
+    folder = tmp_path / "backups"
+    folder.mkdir(mode=0o700)
+    python = tmp_path / "python"
+    python.write_text(f"""\
+#!/bin/sh
+[ "$1" = --version ] && exec python3 --version
+exec unshare -rm sh -c '
+    mount -t tmpfs -o size=1g,nr_inodes=8,mode=700 tmpfs "{folder}"
+    python3 "$@"
+    status=$?
+    find "{folder}" -mindepth 3 > "{tmp_path}/left"
+    exit $status' sh "$@"
+""")
+    python.chmod(0o755)
+    settings = f"defaults:\n  python: {python}\n  backup_dir: {folder}"
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(lab.inventory_path.read_text().replace("defaults:", settings, 1))
+    ran = Tool(inventory).run("backup", "--host", "n2")
+    assert (ran.status, ran.error("n2")["err_type"], ran.row("n2")["outcome"]) == (1, "disk_full", "failed"), ran.stdout
+    assert (tmp_path / "left").read_text() == ""
+    lab.start_node("n2")
+
+
+def test_an_upgrade_without_a_backup_is_refused_unless_told_otherwise(lab: Lab, relup: Tool) -> None:
+    for host in HOSTS:
+        shutil.rmtree(backups(lab, host))
+    options = ("--tarball", str(lab.tarball(FIRST)), "--yes")
+    refused = relup.run("upgrade", *options)
+    assert refused.status == 3
+    assert {refused.error(host)["err_type"] for host in HOSTS} == {"no_backup"}
+    upgraded = relup.run("upgrade", *options, "--no-backup", timeout=400)
+    assert upgraded.status == 0, upgraded.stdout
+    history: list[dict[str, Any]] = relup.run("logs", "--host", "n1").row()["facts"]["history"]
+    assert history[-1]["options"]["backup_age"] == 0
+    assert ours(lab, "n1").is_dir()
