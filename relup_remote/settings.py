@@ -119,7 +119,11 @@ class HostSettings:
     user: str | None = field(default=None, metadata=_about(WORD, "SSH user (ssh_config's, else yours)"))
     key: Path | None = field(
         default=None,
-        metadata=_about(LOCAL_PATH, "private key, relative to the inventory's folder (ssh_config's and the agent's)"),
+        metadata=_about(
+            LOCAL_PATH,
+            "private key, or the public half of one that the agent holds, relative to the inventory's folder"
+            " (ssh_config's and the agent's)",
+        ),
     )
     ssh_config: Path | None = field(
         default=None,

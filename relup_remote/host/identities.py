@@ -104,7 +104,7 @@ class Identities:
 
 
 def only(file: Path, agent: Iterable[PKey], passphrase: str | None = None) -> list[PKey]:
-    """The key in ``file``, and no other; where it has a passphrase, the same key from the agent.
+    """The key in ``file``, and no other; where it can't be used as it is, the same key from the agent.
 
     Raises `Failure` (``key_unusable``).
     """
@@ -116,13 +116,11 @@ def only(file: Path, agent: Iterable[PKey], passphrase: str | None = None) -> li
         reason = "it is no private key of a kind that is understood"
     except TypeError:
         # This is how the cryptography library says that a passphrase is needed.
-        held = _held(file, agent) or _opened(file, passphrase)
-        if held:
-            return held
-        reason = "it has a passphrase, and the SSH agent does not hold it"
-        if passphrase is not None:
-            reason = "the passphrase that was given does not open it, and the SSH agent does not hold it"
-    raise Failure("key_unusable", f"The private key {file} can't be used: {reason}.", detail={"key": str(file)})
+        reason = "it has a passphrase" if passphrase is None else "the passphrase that was given does not open it"
+    if usable := _held(file, agent) or _opened(file, passphrase):
+        return usable
+    message = f"The private key {file} can't be used: {reason}, and the SSH agent does not hold it."
+    raise Failure("key_unusable", message, detail={"key": str(file)})
 
 
 def usual(

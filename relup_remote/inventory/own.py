@@ -95,26 +95,25 @@ def _groups(check: Checker, section: Any, hosts: Mapping[str, Settings]) -> dict
 
 
 def _of_groups(check: Checker, host: str, own: Settings, groups: Mapping[str, Group]) -> Settings:
-    """What its groups set for a host. Labels are settings of their own in this."""
-    found: Settings = {}
-    setters: dict[tuple[str, ...], str] = {}
+    """What its groups set for a host. They must agree on all that it does not set itself."""
+    found: Settings = {"labels": {}}
+    setters: dict[tuple[str, ...], tuple[str, Any]] = {}
     for name, group in groups.items():
         if host not in group.hosts:
             continue
-        labels = {**found.get("labels", {}), **group.settings.get("labels", {})}
-        for setting, value in _flat(group.settings).items():
-            first = setters.setdefault(setting, name)
-            if setting not in _flat(own) and _flat(groups[first].settings)[setting] != value:
+        for path, value in _flat(group.settings).items():
+            first, its_value = setters.setdefault(path, (name, value))
+            if its_value != value and path not in _flat(own):
                 raise check.error(
-                    f"groups.{name}.settings.{'.'.join(setting)}",
+                    f"groups.{name}.settings.{'.'.join(path)}",
                     f"{host} is in the group '{first}' too, which sets something else; set it for the host itself",
                 )
-        found |= {**group.settings, "labels": labels}
+        found |= {**group.settings, "labels": {**found["labels"], **group.settings.get("labels", {})}}
     return found
 
 
 def _flat(settings: Settings) -> dict[tuple[str, ...], Any]:
-    """The settings by their path: each label is one."""
+    """Settings by their path: each label is one of its own."""
     flat: dict[tuple[str, ...], Any] = {(name,): value for name, value in settings.items() if name != "labels"}
     return flat | {("labels", name): value for name, value in settings.get("labels", {}).items()}
 

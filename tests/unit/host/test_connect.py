@@ -136,6 +136,8 @@ def test_key_with_a_passphrase_is_taken_from_the_agent_and_no_other(
         monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         # The server hangs up after six keys.
         assert connects(server.settings())
+        # A public half alone names one of the agent's keys, too.
+        assert connects(server.settings(key=server.key.with_name(f"{server.key.name}.pub")))
 
 
 def test_keys_of_the_agent(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
