@@ -1,7 +1,7 @@
 """A small plan, its hosts, and a feed that remembers: what the tests of a run begin with."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from relup_remote.rollout.plan import Gates, Member, Plan
 from relup_remote.rollout.request import Order
 from relup_remote.rollout.roll import Work
 from relup_remote.rollout.tarball import Tarball
-from tests.unit.fake_host import result
+from tests.unit.fake_host import Answer, Fleet, result
 
 RUN = "2026-11-24T08-15-03-k3f9"
 TARBALL = Tarball(
@@ -77,6 +77,25 @@ def refused(err_type: str, **facts: Any) -> dict[str, Any]:
 def failed(err_type: str, **facts: Any) -> dict[str, Any]:
     """What a host answers on which that went wrong."""
     return {**result("failed", **facts), "error": Failure(err_type, stage="apply").to_json()}
+
+
+class Script(Fleet):
+    """Hosts whose answers change: of several answers each is given once, and the last one ever after.
+
+    ``script`` holds the answers that are left. ``when`` is done before a host answers a command.
+    """
+
+    def __init__(self, answers: Mapping[tuple[str, str], Answer | list[Answer]]) -> None:
+        super().__init__({})
+        self.when: dict[tuple[str, str], Callable[[], None]] = {}
+        self.script = {key: answer if isinstance(answer, list) else [answer] for key, answer in answers.items()}
+
+    def answer(self, host: str, request: dict[str, Any]) -> Answer:
+        """What a host says to a request now."""
+        key = (host, request["command"])
+        self.when.get(key, lambda: None)()
+        left = self.script[key]
+        return left.pop(0) if len(left) > 1 else left[0]
 
 
 class Told:

@@ -246,7 +246,6 @@ def test_a_full_disk_is_told_to_the_feed_and_keeps_nobody_from_going_on(folder: 
     feed = Feed()
     with Ledger(folder / RUN) as full:
         feed.add(full, needed=True)
-        assert feed.broken is None
         feed.tell("run", status="begin")
         feed.tell("end")
     assert feed.broken is not None

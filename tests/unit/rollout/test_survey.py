@@ -48,6 +48,14 @@ def test_hosts_are_ready_done_failed_or_missing() -> None:
     assert [row["host"] for row in found.rows if is_done(row)] == found.done
 
 
+def test_what_it_finishes_for_earlier_cores_is_of_the_rows_that_follow() -> None:
+    attempt = {"run": "earlier", "result": "hop_lost"}
+    found = surveyed(result("ready", recovered=[attempt], nodes=[]), result("ready"))
+    first, second = (found.with_recovered({**found.row(host), "facts": {"hop": {}}}) for host in ("n1", "n2"))
+    assert first["facts"] == {"hop": {}, "recovered": [attempt]}
+    assert second["facts"] == {"hop": {}}
+
+
 def test_the_nodes_of_the_cluster_are_what_anyone_sees() -> None:
     found = surveyed(
         result("ready", cluster={"running": ["b", "a"], "stopped": ["c", "d"]}),
