@@ -116,7 +116,7 @@ class Rolling:
         text = intention(plan, survey, self.said(survey))
         if refusal:
             self.call.note(text)
-            self._show([_not_begun(row, refusal) for row in survey.rows], refusal)
+            self._show([_not_begun(row, refusal) for row in survey.rows], refusal, survey)
         elif not (plan.waves or self.record):
             # Nobody is asked, and no run begins, where nothing is left to do.
             self.call.show(self.told(survey.rows))
@@ -193,10 +193,11 @@ class Rolling:
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
-        self._show(found, ending)
+        self._show(found, ending, survey)
 
-    def _show(self, rows: Sequence[Row], ending: Ending) -> None:
+    def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey) -> None:
         self.call.clear()
+        rows = [survey.with_recovered(row) for row in rows]
         self.call.show_run(self.told(rows), ending, _after(ending, self.call.run))
 
 

@@ -56,9 +56,18 @@ class Survey:
             return False
         return not self.back or row["error"]["stage"] == "connect"
 
+    def with_recovered(self, row: Row) -> Row:
+        """The row with the attempts that the look at its host has finished in an earlier core's place."""
+        seen = next((each for each in self.rows if each["host"] == row["host"]), row)
+        return {**row, "facts": {**_recovered(seen), **row["facts"]}}
+
     def _nodes(self, state: str) -> list[str]:
         seen = [row["facts"].get("cluster") or {} for row in self.rows]
         return sorted({node for cluster in seen for node in cluster.get(state) or ()})
+
+
+def _recovered(row: Row) -> dict[str, Any]:
+    return {name: fact for name, fact in row["facts"].items() if name == "recovered"}
 
 
 def is_done(row: Row) -> bool:
