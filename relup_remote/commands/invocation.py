@@ -220,9 +220,13 @@ class Invocation:
 
     def note(self, text: str) -> None:
         """Tell people something, on stderr, unless they want quiet."""
-        self.clear()
         if not self._quiet:
-            print(text, file=sys.stderr)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Tell people something that they have to know, on stderr."""
+        self.clear()
+        print(text, file=sys.stderr)
 
     def _print_event(self, event: Event) -> None:
         print(documents.line(event), flush=True)

@@ -205,7 +205,7 @@ def _refuse_differences(before: Plan, named: dict[str, Any]) -> None:
 def _catalogue(call: Invocation, given: str) -> Catalogue:
     found = catalogues.load(catalogues.locate(given))
     for file in found.malformed:
-        call.note(f"catalogue: {file.file} is left out: {file.place}{file.reason}")
+        call.warn(f"catalogue: {file.file} is left out: {file.place}{file.reason}")
     return found
 
 

@@ -33,8 +33,11 @@ def of_result(host: str, event: dict[str, Any], seconds: float) -> Row:
 
 
 def of_failure(host: str, failure: Failure, outcome: str = "failed", seconds: float = 0.0) -> Row:
-    """The row of a host on which the core did not get to say anything."""
-    return {"host": host, **_blank(), "outcome": outcome, "error": failure.to_json(), "seconds": round(seconds, 3)}
+    """The row of a host on which the core did not get to say anything. A refusal is its only problem."""
+    error = failure.to_json()
+    problems = [error] if outcome == "refused" else []
+    made = {"outcome": outcome, "error": error, "problems": problems, "seconds": round(seconds, 3)}
+    return {"host": host, **_blank(), **made}
 
 
 def skipped(host: str, reason: str) -> Row:

@@ -6,7 +6,10 @@ from typing import Any
 
 from relup_remote.core.protocol import ERRORS
 from relup_remote.rollout.rows import Row
-from relup_remote.summary.text import by_hosts, detail, wrapped
+from relup_remote.summary.text import by_hosts, detail, moment, wrapped
+
+MOMENTS = ("since",)
+"""Facts that are milliseconds since the epoch."""
 
 
 def troubles(rows: Sequence[Row]) -> str:
@@ -55,7 +58,12 @@ def _warning(warning: Mapping[str, Any]) -> str:
 
 def _unsaid(facts: Mapping[str, Any], message: str) -> dict[str, Any]:
     """The facts that the message does not tell already; empty ones tell nothing."""
-    return {key: value for key, value in facts.items() if not _is_said(value, message)}
+    readable = {key: _readable(key, value) for key, value in facts.items()}
+    return {key: value for key, value in readable.items() if not _is_said(value, message)}
+
+
+def _readable(key: str, value: Any) -> Any:
+    return f"{moment(value)} UTC" if key in MOMENTS and isinstance(value, int) else value
 
 
 def _is_said(value: Any, message: str) -> bool:

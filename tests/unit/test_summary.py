@@ -261,3 +261,20 @@ def test_progress_is_a_line_a_step_and_now_and_then_one_in_a_long_step() -> None
     lines({"event": "step", "at": 3000, "host": "n1", "step": "stage", "status": "ok", "seconds": 3.0, "detail": {}})
     lines({"event": "note", "at": 3000, "host": "n2", "message": "the node\x1b restarts"})
     assert out.getvalue() == "n1 stage 4.0 MB of 71 MB\nn1 stage ok 3.0 s\nn2 the node? restarts\n"
+
+
+def test_a_moment_is_told_so_that_people_can_read_it_and_not_twice() -> None:
+    since = {"operator": "alice@desk", "since": 1_795_536_000_000, "pid": 7}
+    told = Failure("upgrade_in_progress", "upgrade of alice@desk works since 2026-11-24 16:00:00 UTC.", detail=since)
+    shown = report.troubles([rows.of_failure("n1", told)])
+    assert "1795536000000" not in shown
+    assert shown.splitlines()[2:3] == ["    pid: 7"]
+    shown = report.troubles([rows.of_failure("n1", Failure("upgrade_in_progress", "Someone works.", detail=since))])
+    assert "    since: 2026-11-24 16:00:00 UTC\n" in shown
+
+
+def test_a_refusal_before_any_host_is_asked_is_a_problem_too() -> None:
+    failure = Failure("target_tarball_not_found", stage="stage")
+    refused, failed = rows.of_failure("n1", failure, "refused"), rows.of_failure("n1", failure)
+    assert (refused["problems"], failed["problems"]) == ([refused["error"]], [])
+    assert report.troubles([refused]).count("target_tarball_not_found") == 1

@@ -1,15 +1,12 @@
-"""What is told of a run where there is no terminal to draw on: lines for people, events for programs."""
+"""What is told of a run where there is no terminal to draw on, and where there is one."""
 
 import io
-import json
 import os
 import pty
 from pathlib import Path
 
 import pytest
 
-from relup_remote.rollout.feed import Feed
-from relup_remote.summary.lines import EventLines
 from relup_remote.summary.live import LiveTable
 from relup_remote.summary.progress import Lines
 from relup_remote.summary.screen import Silent, listener
@@ -63,27 +60,6 @@ def test_a_gate_that_waits_says_so_when_it_has_something_new_and_now_and_then() 
         "gate connections waits: n1 has 85 of 100",
         "gate connections waits: n1 has 85 of 100",
     ]
-
-
-def test_events_are_a_line_of_json_each_and_the_document_is_the_last() -> None:
-    out = io.StringIO()
-    lines = EventLines(out)
-    story = Story(lines)
-    told = [story.tell("wave", wave=1, waves=1, status="start", hosts=["n1"]), story.tell("note", message="a\nb")]
-    lines.end({"command": "upgrade", "ok": True})
-    assert [json.loads(line) for line in out.getvalue().splitlines()] == [*told, {"command": "upgrade", "ok": True}]
-
-
-def test_a_reader_of_events_that_goes_away_keeps_nothing_from_going_on() -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as out:
-        lines = EventLines(out)
-        feed = Feed(lines)
-        feed.tell("note", message="x")
-        feed.tell("note", message="y")
-        lines.end({})
-    assert feed.broken is None
 
 
 @pytest.mark.parametrize(("term", "kind"), [("xterm-256color", LiveTable), ("dumb", Lines), ("", Lines)])
