@@ -53,9 +53,11 @@ def sign(status: str) -> str:
 
 
 def duration(value: float | None) -> str:
-    """Seconds as ``4 ms``, ``0.9 s``, ``12 min 5 s``, ``2 h 10 min``; a dash for None."""
+    """Seconds as ``0.4 ms``, ``25 ms``, ``0.9 s``, ``12 min 5 s``, ``2 h 10 min``; a dash for None."""
     if value is None:
         return "–"
+    if 0 < value < 0.01:
+        return f"{value * 1000:.1f} ms"
     if value < 100:
         return seconds(value)
     minutes, rest = divmod(round(value), 60)

@@ -81,7 +81,9 @@ def test_a_hop_is_told_once_for_all_hosts_with_the_longest_times(tmp_path: Path)
     ("value", "shown"),
     [
         (None, "–"),
-        (0.004, "4 ms"),
+        (0, "0 ms"),
+        (0.0004, "0.4 ms"),
+        (0.025, "25 ms"),
         (99.9, "99.9 s"),
         (100, "1 min 40 s"),
         (120, "2 min"),
