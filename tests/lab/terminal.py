@@ -7,7 +7,7 @@ import pty
 import struct
 import subprocess
 import termios
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyte
@@ -47,7 +47,7 @@ def on_terminal(command: Sequence[str], columns: int = 100, lines: int = 30, **e
     screen = pyte.Screen(columns, lines)
     stream = pyte.ByteStream(screen)
     screens, raw = [], b""
-    while data := _read(operator):
+    for data in written(operator):
         raw += data
         # Several frames may have been read at once.
         for line in data.splitlines(keepends=True):
@@ -57,11 +57,12 @@ def on_terminal(command: Sequence[str], columns: int = 100, lines: int = 30, **e
     return Seen(process.wait(timeout=60), screens, raw)
 
 
-def _read(operator: int) -> bytes:
-    try:
-        return os.read(operator, 1 << 16)
-    except OSError as error:
-        # A terminal that nobody has open any more.
-        if error.errno == errno.EIO:
-            return b""
-        raise
+def written(operator: int) -> Iterator[bytes]:
+    """All that is written to a terminal, given its operator's end, until nobody has it open any more."""
+    while True:
+        try:
+            yield os.read(operator, 1 << 16)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return
+            raise
