@@ -1,6 +1,7 @@
 """Commands that act on all hosts at once: `lock`, `unlock` and `cleanup`, over hosts that answer by script."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from relup_remote.commands import invocation
 from relup_remote.commands.cleaning import cleanup
 from relup_remote.commands.locking import lock, unlock
 from relup_remote.core.protocol import Failure
+from relup_remote.rollout.rows import of_result
 from relup_remote.summary.removals import removals
+from relup_remote.summary.tables import locks_table, status_table
 from tests.unit.fake_host import Answer, Fleet, result
 
 LOCK = {"run": "run-a", "operator": "alice@desk", "since": 1_700_000_000_000, "why": "moving disks"}
@@ -161,6 +164,24 @@ def test_nothing_is_removed_where(site: Site, told: list[Answer], options: dict[
     scripted(site, told, [AssertionError()] * 3)
     assert site.run(cleanup, **options)[0] == status
     assert site.asked("cleanup", dry_run=False) == []
+
+
+def test_who_holds_the_lock_is_in_the_tables() -> None:
+    rows: list[dict[str, Any]] = [
+        {"host": "n1", "node": "emqx1@h", "outcome": "locked", "facts": {"cluster_lock": LOCK}},
+        {"host": "n2", "node": None, "outcome": "unchanged", "facts": {"cluster_lock": {**LOCK, "operator": ""}}},
+        {"host": "n3", "node": None, "outcome": "refused", "facts": {"cluster_lock": None}},
+    ]
+    header, _, *lines = [re.split(r"\s{2,}", line.rstrip()) for line in locks_table(rows).splitlines()]
+    assert header == ["host", "node", "outcome", "locked by", "since (UTC)", "run", "why"]
+    assert lines == [
+        ["n1", "emqx1@h", "locked", "alice@desk", "2023-11-14 22:13:20", "run-a", "moving disks"],
+        ["n2", "unchanged", "unknown", "2023-11-14 22:13:20", "run-a", "moving disks"],
+        ["n3", "refused"],
+    ]
+    told = [{**of_result(row["host"], result("ok"), 1.0), **row} for row in rows]
+    assert "alice@desk" in status_table(told)
+    assert "alice@desk" not in status_table(told[2:])
 
 
 def test_removals_are_listed_with_sizes_and_summed() -> None:
