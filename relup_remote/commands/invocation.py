@@ -177,6 +177,7 @@ class Invocation:
         # Tables are not needed to end with a document.
         from relup_remote.summary.hop_tables import hop_tables  # noqa: PLC0415
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
+        from relup_remote.summary.text import columns  # noqa: PLC0415
 
         self._status = host_rows.exit_status(rows) if status is None else status
         if self._json or self._events:
@@ -187,7 +188,7 @@ class Invocation:
             )
             return
         parts = [
-            (table or steps_table)(rows),
+            table(rows) if table else steps_table(rows, columns(sys.stdout)),
             hop_tables(rows, full=full) if hops else "",
             recovered(rows),
             report.troubles(rows),

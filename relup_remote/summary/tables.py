@@ -10,6 +10,9 @@ from relup_remote.inventory import HostSettings
 from relup_remote.rollout.rows import Row, step
 from relup_remote.summary.text import clean, moment, seconds
 
+QUICK = 1.0
+"""Seconds within which a step that went well is nothing to tell of where there is little room."""
+
 
 def table(headers: Sequence[str], lines: Iterable[Sequence[object]], keep: Iterable[str] = ()) -> str:
     """A table, without the columns in which no line says anything; those of ``keep`` stay all the same."""
@@ -22,18 +25,33 @@ def table(headers: Sequence[str], lines: Iterable[Sequence[object]], keep: Itera
     )
 
 
-def steps_table(rows: Sequence[Row]) -> str:
+def steps_table(rows: Sequence[Row], width: int | None = None) -> str:
     """The table of a command that goes through steps: versions, outcome, each step's time, and the total.
 
-    What is running is left out where it is the target on every host.
+    What is running is left out where it is the target on every host. If all of it is wider than ``width``, the nodes
+    are left out as well, then the steps that went well on every host within `QUICK` seconds.
     """
     names = _step_names(rows)
+    telling = [name for name in names if any(_tells(step(row, name)) for row in rows)]
+    shown = ""
+    for has_nodes, steps in ((True, names), (False, names), (False, telling)):
+        shown = _steps_table(rows, steps, has_nodes=has_nodes)
+        if width is None or len(shown.partition("\n")[0]) <= width:
+            break
+    return shown
+
+
+def _tells(done: Mapping[str, Any] | None) -> bool:
+    return done is not None and (done["status"] not in ("ok", "unchanged") or done["seconds"] >= QUICK)
+
+
+def _steps_table(rows: Sequence[Row], names: Sequence[str], *, has_nodes: bool) -> str:
     is_off = any(row["running"] != row["target"] for row in rows)
     headers = ["host", "node", "from", "target", "running", "outcome", *names, "total"]
     lines = [
         [
             row["host"],
-            row["node"],
+            row["node"] if has_nodes else None,
             row["from"],
             row["target"],
             row["running"] if is_off else None,

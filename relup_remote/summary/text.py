@@ -1,11 +1,12 @@
 """Small pieces of text for people."""
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import Any
+from typing import Any, TextIO
 
 WIDTH = 110
 """Columns that running text is wrapped to."""
@@ -15,6 +16,11 @@ class _Wrapper(textwrap.TextWrapper):
     """Breaks lines after commas too: a term of Erlang may have no space at all."""
 
     wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+
+def columns(out: TextIO) -> int | None:
+    """How many columns ``out``, stdout, has; None if it is no terminal: then lines may be as long as they like."""
+    return shutil.get_terminal_size().columns if out.isatty() else None
 
 
 def seconds(value: float) -> str:

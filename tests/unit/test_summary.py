@@ -58,6 +58,21 @@ def test_the_table_has_a_row_a_host_and_a_column_a_step() -> None:
     assert cells[4] == ["n3", "skipped"]
 
 
+def test_a_table_that_is_too_wide_leaves_out_what_tells_least() -> None:
+    steps = tuple((name, "ok") for name in ("stage", "checksum", "patches", "extract", "verify", "cleanup"))
+    made = [row("n1", steps=steps), row("n2", steps=(*steps[:-1], ("cleanup", "skipped")))]
+    made[0]["steps"][3]["seconds"] = 4.0
+    headers = ["host", "node", "from", "target", "outcome", *(name for name, _ in steps), "total"]
+    assert tables.steps_table(made).splitlines()[0].split() == headers
+    full = len(tables.steps_table(made).splitlines()[0])
+    assert tables.steps_table(made, full).splitlines()[0].split() == headers
+    headers.remove("node")
+    assert tables.steps_table(made, full - 1).splitlines()[0].split() == headers
+    telling = ["host", "from", "target", "outcome", "extract", "cleanup", "total"]
+    assert tables.steps_table(made, 80).splitlines()[0].split() == telling
+    assert tables.steps_table(made, 10).splitlines()[0].split() == telling
+
+
 def test_a_step_that_refused_did_not_fail() -> None:
     assert "FAILED" in tables.steps_table([row("n1", "failed", (("rollback", "failed"),))])
     assert "FAILED" not in tables.steps_table([row("n1", "refused", (("rollback", "failed"),))])
