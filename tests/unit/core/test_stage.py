@@ -48,6 +48,7 @@ class Staging:
         self.part = self.folder / "emqx.tar.gz.part"
         self.sidecar = {"status": "ok", "text": DIGEST}
         self.controller = Controller(CONTENT)
+        self._stdin = io.BufferedReader(self.controller)
         self._site = Site(str(root), str(root / "data"), None, None)
 
     def leave(self, path: Path, content: bytes) -> None:
@@ -56,11 +57,14 @@ class Staging:
             folder.mkdir(mode=0o700, exist_ok=True)
         path.write_bytes(content)
 
+    def context(self) -> Context:
+        """The request."""
+        tarball = {"name": self.file.name, "bytes": len(CONTENT), "sha256": DIGEST, "sidecar": self.sidecar}
+        return Context({"run": "r", "tarball": tarball}, self._site, self.controller.hear, self._stdin)
+
     def run(self) -> tuple[Step, Step]:
         """Go through both steps."""
-        tarball = {"name": self.file.name, "bytes": len(CONTENT), "sha256": DIGEST, "sidecar": self.sidecar}
-        stdin = io.BufferedReader(self.controller)
-        context = Context({"run": "r", "tarball": tarball}, self._site, self.controller.hear, stdin)
+        context = self.context()
         for name, step in (("stage", stage.run), ("checksum", checksum.run)):
             status, detail = step(context)
             context.result.steps.append(Step(name, status, 0.0, detail))
@@ -197,3 +201,21 @@ def test_a_sidecar_that_names_another_digest(staging: Staging) -> None:
     found = staging.failure()
     assert found.err_type == "sha256_mismatch"
     assert found.detail == {"expected": "0" * 64, "actual": DIGEST}
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "missing"),
+    [
+        ("emqx.tar.gz", 0, len(CONTENT)),
+        ("emqx.tar.gz", len(CONTENT), 0),
+        ("emqx.tar.gz.part", 1000, len(CONTENT) - 1000),
+        ("emqx.tar.gz.part", len(CONTENT), len(CONTENT)),
+        ("other.tar.gz", len(CONTENT), len(CONTENT)),
+    ],
+)
+def test_what_is_left_to_send_is_known_before(staging: Staging, name: str, there: int, missing: int) -> None:
+    staging.leave(staging.folder / name, CONTENT[:there])
+    assert stage.bytes_to_send(staging.context()) == missing
+    staging.run()
+    assert sum(want["bytes"] for want in staging.controller.wants) == missing
+    assert stage.bytes_to_send(staging.context()) == 0
