@@ -38,7 +38,7 @@ def load(path: Path) -> Inventory:
     that are not reached by SSH are left out. Raises `InventoryError`.
     """
     if _is_program(path):
-        raise Checker(path).error("", f"is a program or a plugin's configuration, and no such thing is run{WRITE_IT}")
+        raise Checker(path).wrong("", f"is a program or a plugin's configuration, and no such thing is run{WRITE_IT}")
     with tempfile.TemporaryDirectory(prefix="relup-") as folder:
         view, encrypted = _view(path.absolute(), Path(folder))
         document = _asked(path, view, Path(folder))
@@ -52,7 +52,7 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
     members = _members(document)
     ours = [name for name in members["all"] if by_ssh(variables.get(name, {}))]
     if not ours:
-        raise check.error("", "no hosts are given that are reached by SSH")
+        raise check.wrong("", "no hosts are given that are reached by SSH")
     hosts, unusable = [], {}
     for name in ours:
         try:
@@ -152,15 +152,15 @@ def _asked(path: Path, view: Path, folder: Path) -> dict[str, Any]:
             timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        raise check.error("", f"{PROGRAM} did not read it within {TIMEOUT:g} s") from None
+        raise check.wrong("", f"{PROGRAM} did not read it within {TIMEOUT:g} s") from None
     except OSError as error:
-        raise check.error("", f"{PROGRAM} can't be run: {error.strerror}") from error
+        raise check.wrong("", f"{PROGRAM} can't be run: {error.strerror}") from error
     if ended.returncode != 0:
-        raise check.error("", _reason(path, ended.stderr.replace(str(view), str(path))))
+        raise check.wrong("", _reason(path, ended.stderr.replace(str(view), str(path))))
     try:
         return check.mapping(json.loads(ended.stdout), "")
     except ValueError as error:
-        raise check.error("", f"{PROGRAM} says something that is no JSON") from error
+        raise check.wrong("", f"{PROGRAM} says something that is no JSON") from error
 
 
 def _program(path: Path) -> str:

@@ -95,7 +95,7 @@ def _become(check: Checker, variables: Variables, where: str) -> str | None:
         return "never"
     method = _plain(check, variables.get("ansible_become_method", "sudo"), f"{place}_method")
     if method not in ("sudo", "ansible.builtin.sudo"):
-        raise check.error(f"{place}_method", f"only sudo is known, not {method}")
+        raise check.wrong(f"{place}_method", f"only sudo is known, not {method}")
     user = _plain(check, variables.get("ansible_become_user", "root"), f"{place}_user")
     return "auto" if user == "root" else str(check.value("become", user, f"{place}_user"))
 
@@ -108,9 +108,9 @@ def _ssh_args(check: Checker, variables: Variables, where: str) -> str:
 def _plain(check: Checker, value: Any, where: str) -> Any:
     """``value``, which must be one that needs no more work."""
     if isinstance(value, dict) and VAULT in value:
-        raise check.error(where, "is encrypted by ansible-vault, which is not opened")
+        raise check.wrong(where, "is encrypted by ansible-vault, which is not opened")
     if isinstance(value, str) and ("{{" in value or "{%" in value):
-        raise check.error(where, "is a Jinja template, which is not evaluated")
+        raise check.wrong(where, "is a Jinja template, which is not evaluated")
     if isinstance(value, dict):
         return {key: _plain(check, inner, f"{where}.{key}") for key, inner in value.items()}
     return value

@@ -41,26 +41,26 @@ class Checker:
         try:
             return kind.read(value, self.path.parent.absolute())
         except ValueError as error:
-            raise self.error(where, f"expected {kind.label}, found {shown(value)}") from error
+            raise self.wrong(where, f"expected {kind.label}, found {shown(value)}") from error
 
     def mapping(self, value: Any, where: str) -> dict[Any, Any]:
         """``value``, which must be a mapping."""
         if not isinstance(value, dict):
-            raise self.error(where, f"expected a mapping, found {shown(value)}")
+            raise self.wrong(where, f"expected a mapping, found {shown(value)}")
         return value
 
     def known(self, mapping: Iterable[Any], known: Iterable[str], where: str, what: str) -> None:
         """All keys of ``mapping`` must be ``known``."""
         for key in mapping:
             if key not in known:
-                raise self.error(where, f"unknown {what} {shown(key)}{nearest(key, known)}")
+                raise self.wrong(where, f"unknown {what} {shown(key)}{nearest(key, known)}")
 
     def name(self, name: Any, where: str) -> None:
         """A name of a host or group: it is part of file names too."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise self.error(where, f"{shown(name)} is not a name: letters, digits, dots, dashes and underscores")
+            raise self.wrong(where, f"{shown(name)} is not a name: letters, digits, dots, dashes and underscores")
 
-    def error(self, where: str, message: str) -> InventoryError:
+    def wrong(self, where: str, message: str) -> InventoryError:
         """The error at a place of this inventory."""
         return InventoryError(self.path, where, message)
 

@@ -53,20 +53,20 @@ def _document(check: Checker, text: str) -> Any:
         document = yaml.load(text, _UniqueKeys)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        raise check.error(f"line {mark.line + 1}" if mark else "", error.problem or "is not YAML") from error
+        raise check.wrong(f"line {mark.line + 1}" if mark else "", error.problem or "is not YAML") from error
     except yaml.YAMLError as error:
-        raise check.error("", f"is not YAML: {error}".splitlines()[0]) from error
+        raise check.wrong("", f"is not YAML: {error}".splitlines()[0]) from error
     except RecursionError as error:
-        raise check.error("", "is nested too deep") from error
+        raise check.wrong("", "is nested too deep") from error
     if document is None:
-        raise check.error("", "is empty")
+        raise check.wrong("", "is empty")
     return document
 
 
 def _hosts(check: Checker, section: Any) -> dict[str, Settings]:
     """Each host's own settings."""
     if not section:
-        raise check.error("hosts", "no hosts are given")
+        raise check.wrong("hosts", "no hosts are given")
     hosts = {}
     for name, given in check.mapping(section, "hosts").items():
         check.name(name, "hosts")
@@ -80,16 +80,16 @@ def _groups(check: Checker, section: Any, hosts: Mapping[str, Settings]) -> dict
         check.name(name, "groups")
         where = f"groups.{name}"
         if name in hosts:
-            raise check.error(where, "a host has this name too")
+            raise check.wrong(where, "a host has this name too")
         members, settings = given, {}
         if isinstance(given, dict):
             check.known(given, GROUP_KEYS, where, "key")
             members, settings = given.get("hosts"), check.settings(given.get("settings"), f"{where}.settings")
         if not isinstance(members, list):
-            raise check.error(where, f"expected a list of hosts, found {shown(members)}")
+            raise check.wrong(where, f"expected a list of hosts, found {shown(members)}")
         for member in members:
             if not isinstance(member, str) or member not in hosts:
-                raise check.error(where, f"there is no host {shown(member)}{nearest(member, hosts)}")
+                raise check.wrong(where, f"there is no host {shown(member)}{nearest(member, hosts)}")
         groups[name] = Group(tuple(members), settings)
     return groups
 
@@ -104,7 +104,7 @@ def _of_groups(check: Checker, host: str, own: Settings, groups: Mapping[str, Gr
         for path, value in _flat(group.settings).items():
             first, its_value = setters.setdefault(path, (name, value))
             if its_value != value and path not in _flat(own):
-                raise check.error(
+                raise check.wrong(
                     f"groups.{name}.settings.{'.'.join(path)}",
                     f"{host} is in the group '{first}' too, which sets something else; set it for the host itself",
                 )
