@@ -22,7 +22,6 @@ def render(report: Report) -> str:
             timeline=timeline(report),
             hops=hops(report),
             curve=lambda samples: curve(report, samples),
-            state_words=words.STATE_WORDS,
         )
     )
 
@@ -37,7 +36,16 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = (words.clock, words.count, words.duration, words.milliseconds, words.plural, words.sign, words.utc)
+    filters = (
+        words.clock,
+        words.count,
+        words.duration,
+        words.ended,
+        words.milliseconds,
+        words.plural,
+        words.sign,
+        words.utc,
+    )
     environment.filters.update({each.__name__: each for each in (*filters, detail, size)})
     environment.globals.update(
         title=words.title, verdict=words.verdict, gates_told=words.gates_told, overridden=words.overridden

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
 from relup_remote.report.model import UNFINISHED, Gate, Host, Report, Step, Trouble, Wave
+from relup_remote.report.on_hosts import GATE
 from relup_remote.report.words import STATE_WORDS, shown, verdict
 from relup_remote.summary.text import detail, moment
 
@@ -101,8 +102,11 @@ def _host_suite(report: Report, host: Host) -> xml.Element:
 
 
 def _of_host(host: Host, errors: Sequence[Trouble]) -> Iterator[_Case]:
-    """A case for each step, the last time that it was taken; an error that belongs to none has a case of its own."""
-    last: dict[str, Step] = {step.step: step for step in host.steps}
+    """A case for each step, the last time that it was taken; an error that belongs to none has a case of its own.
+
+    What gates looked at is theirs.
+    """
+    last: dict[str, Step] = {step.step: step for step in host.steps if step.phase != GATE}
     for step in last.values():
         found = next((error for error in errors if error.stage == step.step), None)
         is_bad = step.status in ("failed", UNFINISHED) or found is not None

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from relup_remote.report.model import Host, Report, Trouble
 from relup_remote.report.words import (
-    STATE_WORDS,
     count,
     duration,
+    ended,
     gates_told,
     milliseconds,
     overridden,
@@ -77,7 +77,7 @@ def _hosts(hosts: Sequence[Host]) -> str:
             "" if host.wave is None else str(host.wave),
             _code(host.from_vsn),
             _code(host.target),
-            f"{sign(host.state)} {_code(host.outcome)}" + _explained(host),
+            f"{sign(host.state)} {_code(ended(host))}",
             duration(host.seconds),
             milliseconds(host.hop.suspended_ms if host.hop else None),
             milliseconds(host.hop.swap_ms if host.hop else None),
@@ -85,10 +85,6 @@ def _hosts(hosts: Sequence[Host]) -> str:
         for host in hosts
     ]
     return _table(headers, lines)
-
-
-def _explained(host: Host) -> str:
-    return f" ({STATE_WORDS[host.state]})" if host.state in ("waiting", "nothing_left") else ""
 
 
 def _waves(report: Report) -> str:

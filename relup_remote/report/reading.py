@@ -45,7 +45,7 @@ def report_of(record: Record) -> Report:
         ended_at=worked[-1].ended_at,
         seconds=round(sum(sitting.ended_at - sitting.started_at for sitting in worked) / 1000, 3),
         sources=tuple(dict.fromkeys(host.from_vsn for host in hosts if host.from_vsn)),
-        target=text(request["target"]),
+        target=text(request["target"]) or ", ".join(dict.fromkeys(host.target for host in hosts if host.target)),
         outcome=text(end["outcome"]),
         err_type=text(end.get("err_type")),
         reason=text(end.get("reason")),

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from relup_remote.core.protocol import STEPS
 from relup_remote.report.model import UNFINISHED, Gate, Host, Report, Sample, Step
+from relup_remote.report.on_hosts import GATE
 from relup_remote.report.scale import Scale, Tick
-from relup_remote.report.words import count, duration
+from relup_remote.report.words import count, duration, ended
 
 KINDS = (*STEPS, "rollback")
 """The steps that have a colour of their own."""
@@ -37,9 +38,7 @@ class Lane:
     @property
     def title(self) -> str:
         """All of it in words."""
-        return f"{self.host.host}, {self.host.outcome}: " + (
-            "; ".join(bar.title for bar in self.bars) or "nothing done"
-        )
+        return f"{self.host.host}, {ended(self.host)}: " + ("; ".join(bar.title for bar in self.bars) or "nothing done")
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Timeline:
 def timeline(report: Report) -> Timeline:
     """The drawing of a run."""
     scale = Scale(report.sittings)
-    lanes = tuple(Lane(host, tuple(_bar(scale, report, step) for step in host.steps)) for host in report.hosts)
+    lanes = tuple(Lane(host, tuple(_bars(scale, report, host))) for host in report.hosts)
     used = {bar.kind for lane in lanes for bar in lane.bars}
     return Timeline(
         ticks=tuple(scale.ticks()),
@@ -67,6 +66,11 @@ def timeline(report: Report) -> Timeline:
         lanes=lanes,
         kinds=tuple(kind for kind in (*KINDS, "other") if kind in used),
     )
+
+
+def _bars(scale: Scale, report: Report, host: Host) -> Iterator[Bar]:
+    """What gates looked at is theirs."""
+    return (_bar(scale, report, step) for step in host.steps if step.phase != GATE)
 
 
 def _bar(scale: Scale, report: Report, step: Step) -> Bar:
@@ -114,10 +118,10 @@ def curve(report: Report, samples: Sequence[Sample]) -> Curve | None:
         return None
     scale = Scale(report.sittings)
     counts = [sample.count for sample in samples]
-    top = max(*counts, 1)
+    top = max(counts)
     points: list[tuple[float, float]] = []
     for sample in samples:
-        height = round(100 - 90 * sample.count / top, 2)
+        height = round(100 - 90 * sample.count / max(top, 1), 2)
         points += [(scale.place(sample.at), points[-1][1])] if points else []
         points.append((scale.place(sample.at), height))
     points.append((100.0, points[-1][1]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Override, Report
+from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Host, Override, Report
 from relup_remote.summary.text import clean, moment, seconds
 
 LONGEST = 10_000
@@ -93,6 +93,11 @@ def utc(at: int) -> str:
 def clock(at: int) -> str:
     """The time of day of a moment."""
     return moment(at)[11:]
+
+
+def ended(host: Host) -> str:
+    """How a host came out: its outcome, but where nothing was done there, that."""
+    return STATE_WORDS[host.state] if host.state in ("waiting", "nothing_left") else host.outcome
 
 
 def title(report: Report) -> str:
