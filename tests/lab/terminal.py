@@ -29,8 +29,10 @@ class Seen:
         return self.screens[-1]
 
 
-def on_terminal(command: Sequence[str], columns: int = 100, lines: int = 30, **environment: str) -> Seen:
-    """Run a command whose standard files are a terminal of that size; it has to end by itself."""
+def on_terminal(
+    command: Sequence[str], columns: int = 100, lines: int = 30, typed: bytes = b"", **environment: str
+) -> Seen:
+    """Run a command whose standard files are a terminal of that size; what is ``typed`` waits there to be read."""
     operator, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -44,6 +46,7 @@ def on_terminal(command: Sequence[str], columns: int = 100, lines: int = 30, **e
         start_new_session=True,
     )
     os.close(terminal)
+    os.write(operator, typed)
     screen = pyte.Screen(columns, lines)
     stream = pyte.ByteStream(screen)
     screens, raw = [], b""

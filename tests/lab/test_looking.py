@@ -112,6 +112,26 @@ def test_a_terminal_shows_the_hosts_as_they_go_on_and_is_clean_in_the_end(lab: L
     assert (quiet.last[0].split()[:5], b"\x1b[" in quiet.raw) == (seen.last[0].split()[:5], False)
 
 
+def test_a_rollout_on_a_terminal_asks_shows_waves_and_ends_with_its_table(
+    lab: Lab, relup: Tool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    words = [*relup.words("upgrade", json=False), "--tarball", str(lab.tarball(FIRST)), "--no-backup"]
+    seen = on_terminal(words, columns=110, lines=60, typed=b"y\n")
+    assert seen.status == 0, seen.last
+    said = ["\n".join(screen) for screen in seen.screens]
+    # The question stood by itself, with the plan above it.
+    asked = next(screen for screen in said if "[y/N]" in screen)
+    assert not re.search(r"^host +(node +)?(wave +)?step", asked, re.MULTILINE)
+    assert any(re.search(r"^upgrade to \S+, wave 2 of 2: n2$", screen, re.MULTILINE) for screen in said)
+    assert any(re.search(r"^n1 +emqx1@127.0.0.1 +1 .*upgraded +\d", screen, re.MULTILINE) for screen in said)
+    last = said[-1]
+    assert not re.search(r"^host +(node +)?(wave +)?step", last, re.MULTILINE)
+    assert re.search(r"^n2 +(emqx2@127.0.0.1 +)?5.10.4-lab +5.10.5-lab +upgraded", last, re.MULTILINE)
+    assert max(len(line) for line in seen.last) <= 110
+    assert re.search(r"^run \S+: done", last, re.MULTILINE)
+
+
 def test_a_dumb_terminal_gets_plain_lines(lab: Lab, relup: Tool) -> None:
     seen = on_terminal([*relup.words("stage", json=False), "--tarball", str(lab.tarball(FIRST))], TERM="dumb")
     assert (seen.status, b"\x1b[" in seen.raw) == (0, False)

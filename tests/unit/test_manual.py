@@ -52,8 +52,9 @@ def test_what_it_says_of_a_command_is_of_that_command(name: str) -> None:
     assert set(entry.see) <= set(MANUAL) - {name}
     assert entry.examples
     assert all(shlex.split(words)[0] == name for words in entry.examples)
+    theirs = {each.name.strip("_") for other in (name, *entry.see) for each in parameters(TASKS[other])}
     for flag in re.findall(r"--([a-z-]+)", entry.about + " ".join(entry.statuses.values())):
-        assert flag.replace("-", "_") in {each.strip("_") for each in names}
+        assert flag.replace("-", "_") in theirs
 
 
 @pytest.mark.parametrize(("name", "words"), EXAMPLES)
