@@ -238,7 +238,7 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
 def _after(ending: Ending, run: str) -> str:
     """What is said below the table of a run."""
     held = ending.detail.get("still_locked")
-    lines = [f"the cluster is still locked on {', '.join(held)}: inv unlock --force"] if held else []
+    lines = [f"the cluster is still locked on {', '.join(held)}; `inv unlock` takes your locks off"] if held else []
     if ending.outcome == "done":
         return "\n".join([f"run {run}: done; inv report {run} tells of it", *lines])
     assert ending.err_type is not None
