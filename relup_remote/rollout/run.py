@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -21,6 +21,9 @@ from relup_remote.rollout.rows import Row, lets_others_go_on, of_failure, of_res
 
 AT_ONCE = 16
 """Hosts asked at the same time by a command that changes nothing."""
+
+TURN = 1.0
+"""Seconds after which a signal is noticed at the latest."""
 
 INTERRUPTED = "Interrupted by the operator; what was under way on the host may have gone on there."
 
@@ -129,7 +132,7 @@ class Runner:
                 in_hand += 1
             if not in_hand:
                 return
-            row = done.get()
+            row = _next(done)
             in_hand -= 1
             yield row
 
@@ -139,6 +142,15 @@ class Runner:
     def _unforeseen(self, error: Exception, job: Job) -> Failure:
         command = job.request["command"]
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
+
+
+def _next(done: "SimpleQueue[Row]") -> Row:
+    """The next row, waited for in turns: a signal that comes just before a wait would be noticed only after it."""
+    while True:
+        try:
+            return done.get(timeout=TURN)
+        except Empty:
+            continue
 
 
 def interrupted(job: Job) -> Row:
