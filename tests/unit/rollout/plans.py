@@ -87,7 +87,7 @@ class Script(Fleet):
 
     def __init__(self, answers: Mapping[tuple[str, str], Answer | list[Answer]]) -> None:
         super().__init__({})
-        self.when: dict[tuple[str, str], Callable[[], None]] = {}
+        self.when: dict[tuple[str, str], Callable[[], object]] = {}
         self.script = {key: answer if isinstance(answer, list) else [answer] for key, answer in answers.items()}
 
     def answer(self, host: str, request: dict[str, Any]) -> Answer:
