@@ -187,9 +187,10 @@ class Invocation:
                 )
             )
             return
+        width = columns(sys.stdout)
         parts = [
-            table(rows) if table else steps_table(rows, columns(sys.stdout)),
-            hop_tables(rows, full=full) if hops else "",
+            table(rows) if table else steps_table(rows, width),
+            hop_tables(rows, full=full, width=width) if hops else "",
             recovered(rows),
             report.troubles(rows),
             after,

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.summary.hop_tables import hop_tables
@@ -113,6 +115,13 @@ def test_a_line_of_many_modules_is_no_longer_than_others() -> None:
     assert cells(shown)[0][0] == "1-100"
     assert cells(shown)[0][1].startswith("100 modules: emqx_a, emqx_b, ")
     assert max(len(line) for line in shown.splitlines()) < 120
+
+
+@pytest.mark.parametrize("width", [80, 110, 140])
+def test_a_table_fits_into_the_terminal(width: int) -> None:
+    made = hop([*loads(10, "replaced" * 20, seconds=0.5, status="planned"), {"text": "x" * 200, "does": "y " * 200}])
+    shown = hop_tables([row("n1", hop=made), row("n2", hop=made)], width=width)
+    assert width - 8 <= max(len(line) for line in shown.splitlines()) <= width
 
 
 def test_a_table_is_not_wider_for_what_went_wrong() -> None:
