@@ -1,9 +1,8 @@
-"""Bringing requests to hosts: order, stopping, skipping, interruption, the cleanup at the end."""
+"""Bringing requests to hosts: order, stopping, skipping, interruption."""
 
 import signal
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,22 +10,12 @@ from relup_remote.core.protocol import Failure
 from relup_remote.hops.catalogue import Malformed
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import missed, rows
-from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.request import request
 from relup_remote.rollout.run import INTERRUPTED, Job, Runner
-from relup_remote.rollout.tarball import Tarball
-from relup_remote.rollout.upgrade import upgrade
 from tests.unit.fake_host import Answer, FakeHost, Fleet, result
+from tests.unit.rollout.plans import TARBALL, order, refused, settings
 
-HOSTS = [HostSettings(name, name) for name in ("n1", "n2", "n3")]
-TARBALL = Tarball(
-    Path("/tarballs/emqx-1.1.tar.gz"), 10, "0" * 64, {"status": "missing", "text": ""}, {"version": "1.1"}
-)
-ALL_BUT_CLEANUP = (("stage", "ok"), ("apply", "ok"), ("cleanup", "skipped"))
-ALL = (("stage", "ok"), ("apply", "ok"), ("cleanup", "ok"))
-
-
-def order(command: str) -> Order:
-    return Order(command, "2026-11-24T08-15-03-k3f9", "alice@desk", tarball=TARBALL.to_json(), target="1.1")
+HOSTS = list(settings("n1", "n2", "n3").values())
 
 
 def jobs(command: str) -> list[Job]:
@@ -151,79 +140,20 @@ def test_no_hosts_are_no_rows() -> None:
 
 def test_the_request_carries_the_settings_and_the_file() -> None:
     hosts = Fleet({("n1", "upgrade"): result("upgraded")})
-    host = HostSettings("n1", "10.0.0.1", root_dir="/opt/emqx", node="emqx@a", data_dir="/d", staging_dir="/s", backup_dir="/b")
-    upgrade(Runner(hosts.connect), [host], order("upgrade"), TARBALL)
+    host = HostSettings(
+        "n1", "10.0.0.1", root_dir="/opt/emqx", node="emqx@a", data_dir="/d", staging_dir="/s", backup_dir="/b"
+    )
+    Runner(hosts.connect).one(Job(host, request(order("upgrade"), host), TARBALL.path))
     [(_name, asked, file)] = hosts.asked
     assert file == TARBALL.path
-    assert asked["node"] == {"root_dir": "/opt/emqx", "name": "emqx@a", "data_dir": "/d", "staging_dir": "/s", "backup_dir": "/b/n1"}
+    assert asked["node"] == {
+        "root_dir": "/opt/emqx",
+        "name": "emqx@a",
+        "data_dir": "/d",
+        "staging_dir": "/s",
+        "backup_dir": "/b/n1",
+    }
     assert (asked["command"], asked["operator"], asked["target"]) == ("upgrade", "alice@desk", "1.1")
-
-
-# The end of an upgrade
-
-
-def cleaning(answers: dict[str, Answer], last: tuple[tuple[str, str], ...] = ALL) -> tuple[Fleet, list[rows.Row]]:
-    """An upgrade of all hosts, on the first two of which cleanup had to wait; ``answers`` are to the late cleanup."""
-    hosts = fleet("upgrade", *[result("upgraded", ALL_BUT_CLEANUP)] * 2, result("upgraded", last))
-    hosts.answers.update({(host, "cleanup"): answer for host, answer in answers.items()})
-    return hosts, upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
-
-
-def refused(err_type: str) -> dict[str, Any]:
-    """What a host answers that is refused for that reason."""
-    return {**result("refused"), "error": Failure(err_type, stage="extract").to_json()}
-
-
-def cleanups(found: list[rows.Row]) -> list[Any]:
-    return [(rows.step(row, "cleanup") or {}).get("status") for row in found]
-
-
-def test_cleanup_that_had_to_wait_is_done_at_the_end_and_becomes_its_rows_step() -> None:
-    done = result("cleaned", (("cleanup", "ok"),))
-    hosts, found = cleaning({"n1": done, "n2": done})
-    assert sorted(hosts.commands[3:]) == [("n1", "cleanup"), ("n2", "cleanup")]
-    assert cleanups(found) == ["ok", "ok", "ok"]
-    assert outcomes(found) == [("n1", "upgraded"), ("n2", "upgraded"), ("n3", "upgraded")]
-    assert [step["step"] for step in found[0]["steps"]] == ["stage", "apply", "cleanup"]
-    late = hosts.asked[3][1]
-    assert late["tarball"]["name"] == "emqx-1.1.tar.gz"
-    assert late["hops"] == late["helpers"] == []
-
-
-def test_hosts_of_an_earlier_run_are_cleaned_up_once_the_last_host_is_upgraded() -> None:
-    there = refused("duplicate_pending_target")
-    hosts = fleet("upgrade", there, result("upgraded", ALL), there)
-    hosts.answers.update({(host, "cleanup"): result("cleaned", (("cleanup", "ok"),)) for host in ("n1", "n3")})
-    found = upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
-    assert outcomes(found) == [("n1", "refused"), ("n2", "upgraded"), ("n3", "refused")]
-    assert cleanups(found) == ["ok", "ok", "ok"]
-
-
-def test_nothing_is_cleaned_up_where_nothing_was_upgraded() -> None:
-    hosts = fleet("upgrade", *[refused("already_upgraded_to_target_vsn")] * 3)
-    upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
-    assert len(hosts.asked) == 3
-
-
-def test_no_late_cleanup_while_the_last_host_still_sees_others_on_the_old_release() -> None:
-    hosts, found = cleaning({}, last=ALL_BUT_CLEANUP)
-    assert len(hosts.asked) == 3
-    assert cleanups(found) == ["skipped", "skipped", "skipped"]
-
-
-def test_no_late_cleanup_after_a_failure() -> None:
-    hosts = fleet("upgrade", result("upgraded", ALL_BUT_CLEANUP), result("failed", ALL), result("upgraded", ALL))
-    found = upgrade(Runner(hosts.connect), HOSTS, order("upgrade"), TARBALL)
-    assert hosts.commands == [("n1", "upgrade"), ("n2", "upgrade")]
-    assert cleanups(found)[0] == "skipped"
-
-
-def test_a_late_cleanup_that_fails_is_the_rows_failure_and_one_that_is_refused_is_not() -> None:
-    hosts, found = cleaning({"n1": result("failed", (("cleanup", "failed"),)), "n2": result("refused")})
-    assert outcomes(found) == [("n1", "failed"), ("n2", "upgraded"), ("n3", "upgraded")]
-    assert found[0]["error"]["stage"] == "cleanup"
-    assert cleanups(found) == ["failed", "skipped", "ok"]
-    assert hosts.open == []
 
 
 def test_a_hop_that_is_missed_because_its_file_can_not_be_read_is_named() -> None:
