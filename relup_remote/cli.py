@@ -96,7 +96,8 @@ class UsageProgram(Program):
         tasks = {name: self.collection[name] for name in names}
         found = candidates(words, tasks) if words else None
         if found is not None:
-            print("\n".join(found))
+            # Nothing at all, not even an empty line, leaves it to the shell.
+            print("\n".join(found), end="\n" if found else "")
             raise Exit
 
 

@@ -185,6 +185,7 @@ def test_hosts_are_those_of_the_inventory_that_is_named_and_one_that_is_wrong_ha
         ("relup verify --host co", ["cores"]),
         ("relup upgrade --resume 2026", ["2026-11-24T08-15-03-k3f9"]),
         ("relup upgrade --why 'open", []),
+        ("relup plan --tarball no", []),
     ],
 )
 def test_bash_completes(places: Path, typed: str, found: list[str]) -> None:
