@@ -1,5 +1,6 @@
 """The demonstration: the operator's own commands on a lab that is busy."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -14,21 +15,24 @@ from lab.layout import PROJECT
 TARGET = "5.10.5-lab"
 
 
-def commands(tarball: Path, inventory: Path, target: str = TARGET, catalogue: Path | None = None) -> list[list[str]]:
+def commands(
+    tarball: Path, inventory: Path, report: Path, target: str = TARGET, catalogue: Path | None = None
+) -> list[list[str]]:
     """What is run, in order, as an operator would type it."""
     release, hosts = ["--tarball", str(tarball)], ["--inventory", str(inventory)]
     hops = ["--catalogue", str(catalogue)] if catalogue else []
     return [
-        ["plan", *release, *hosts, *hops],
+        ["backup", *hosts],
         ["upgrade", *release, *hosts, *hops, "--yes"],
         ["verify", "--target", target, *hosts],
-        ["postcheck", *hosts],
+        ["report", "-o", str(report)],
     ]
 
 
 def run(lab: Lab, clients: int = 30, keep: bool = False, target: str = TARGET, catalogue: Path | None = None) -> bool:
     """Upgrade ``lab``, fresh, to the release ``target`` by a hop of ``catalogue``, by default the project's.
 
+    One canary, then the others one by one, and a page that tells of it; its ledger is in the lab's state folder.
     The lab is left up only if ``keep``. Returns whether everything held: every command succeeded, and no client noticed
     anything. Raises `LabError` as `Lab.up` and `Lab.tarball`.
     """
@@ -38,7 +42,11 @@ def run(lab: Lab, clients: int = 30, keep: bool = False, target: str = TARGET, c
         else:
             lab.up()
         words = commands(
-            _short(lab.tarball(target)), _short(lab.inventory_path), target, catalogue and _short(catalogue)
+            _short(lab.tarball(target)),
+            _short(lab.inventory_path),
+            _short(lab.layout.state / "report.html"),
+            target,
+            catalogue and _short(catalogue),
         )
         return _show(lab, clients, words)
     finally:
@@ -52,7 +60,8 @@ def _show(lab: Lab, clients: int, run: list[list[str]]) -> bool:
     with Traffic(ports, clients) as traffic:
         print(f"{clients} MQTT clients publish and subscribe on {len(ports)} nodes", flush=True)
         started = time.monotonic()
-        succeeded = all(_command(words) for words in run)
+        environment = {**os.environ, "XDG_STATE_HOME": str(lab.layout.state / "state")}
+        succeeded = all(_command(words, environment) for words in run)
         seconds = time.monotonic() - started
         evidence = traffic.stop()
     print(f"\nclients, over {seconds:.0f} s: {evidence}")
@@ -60,12 +69,13 @@ def _show(lab: Lab, clients: int, run: list[list[str]]) -> bool:
     return succeeded and evidence.held
 
 
-def _command(words: list[str]) -> bool:
+def _command(words: list[str], environment: dict[str, str]) -> bool:
     """Run a command of the tool as its user would; the first that fails is the last."""
     print(f"\n$ inv {shlex.join(words)}", flush=True)
     # The one beside this Python, whether or not the environment was activated.
     program = Path(sys.executable).with_name("inv")
-    return subprocess.run([str(program), *words], cwd=PROJECT, stdin=subprocess.DEVNULL, check=False).returncode == 0
+    done = subprocess.run([str(program), *words], cwd=PROJECT, env=environment, stdin=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
 
 
 def verdict(succeeded: bool, evidence: Evidence) -> str:

@@ -136,20 +136,16 @@ def test_taking_down_what_never_was_up_is_harmless(tmp_path: Path) -> None:
 
 
 def test_the_demonstration_runs_the_operators_commands() -> None:
-    tarball, inventory = Path("releases/emqx-5.10.5-lab.tar.gz"), Path("inventory/lab.yml")
-    assert [" ".join(words) for words in demo.commands(tarball, inventory)] == [
-        "plan --tarball releases/emqx-5.10.5-lab.tar.gz --inventory inventory/lab.yml",
+    places = (Path("releases/emqx-5.10.5-lab.tar.gz"), Path("inventory/lab.yml"), Path("report.html"))
+    assert [" ".join(words) for words in demo.commands(*places)] == [
+        "backup --inventory inventory/lab.yml",
         "upgrade --tarball releases/emqx-5.10.5-lab.tar.gz --inventory inventory/lab.yml --yes",
         "verify --target 5.10.5-lab --inventory inventory/lab.yml",
-        "postcheck --inventory inventory/lab.yml",
+        "report -o report.html",
     ]
-    words = demo.commands(tarball, inventory, "5.10.6-lab", Path("hops"))
-    assert [" ".join(each[3:]) for each in words[:3]] == [
-        "--inventory inventory/lab.yml --catalogue hops",
-        "--inventory inventory/lab.yml --catalogue hops --yes",
-        "--inventory inventory/lab.yml",
-    ]
-    assert words[2][:3] == ["verify", "--target", "5.10.6-lab"]
+    _, upgrade, verify, _ = demo.commands(*places, "5.10.6-lab", Path("hops"))
+    assert upgrade[3:] == ["--inventory", "inventory/lab.yml", "--catalogue", "hops", "--yes"]
+    assert verify[:3] == ["verify", "--target", "5.10.6-lab"]
 
 
 @pytest.mark.parametrize(
