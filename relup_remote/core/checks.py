@@ -9,7 +9,7 @@ import re
 from typing import Any, Callable, List, Optional, Tuple
 
 from . import release
-from .backup.store import duration, newest
+from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
 from .files import free_bytes, may_write
@@ -146,7 +146,7 @@ def _hop(context: Context) -> None:
 
 def _backup(context: Context) -> None:
     """Tells of the newest whole backup; refuses where it is not as young as asked for."""
-    backup = newest(context.site.backups, context.result.node)
+    backup = newest(backups(context.site.backups), context.result.node)
     found = None if backup is None else backup.facts()
     context.result.facts["backup"] = found
     asked = context.option("backup_age")

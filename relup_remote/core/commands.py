@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from . import checks, cluster_lock, history, recovery, release
 from .backup.store import backups, newest
 from .context import Context
+from .files import make_dirs
 from .lock import Lock, held, holder, taken_over
 from .protocol import COMMANDS, NOTHING_LEFT, Failure, Step
 from .steps import apply, backup, checksum, cleanup, extract, patches, restore, rollback, stage, verify
@@ -263,7 +264,7 @@ def _backup_verify(context: Context) -> None:
 
 def _restore(context: Context) -> None:
     # Where the data folder is gone our own has no place yet; to make one is no change to a node.
-    os.makedirs(context.site.data_dir, 0o755, exist_ok=True)
+    make_dirs(context.site.data_dir, 0o755)
     with changing(context):
         _refuse_for(context, checks.refusals(context, restore.CHECKS))
         _steps(context, COMMANDS["restore"])
@@ -327,14 +328,14 @@ def _status(context: Context) -> None:
 
 def _tell_backups(context: Context) -> None:
     """The newest whole backup, and the newest that is of the release which a rollback goes back to."""
-    site, name = context.site, context.result.node
+    kept, name = backups(context.site.backups), context.result.node
     try:
-        base = release.read_tree(site.base).version
+        base = release.read_tree(context.site.base).version
     except Failure:
         # A backup of it could not have been made.
         base = ""
     for fact, wanted in (("backup", None), ("backup_of_base", base)):
-        found = newest(site.backups, name, wanted)
+        found = newest(kept, name, wanted)
         context.result.facts[fact] = None if found is None else found.facts()
 
 

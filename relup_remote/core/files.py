@@ -23,6 +23,14 @@ def private_dir(path: str) -> str:
     return path
 
 
+def make_dirs(path: str, mode: int) -> None:
+    """Makes a folder and those it lies in, as far as they are not there. Raises `Failure`."""
+    try:
+        os.makedirs(path, mode, exist_ok=True)
+    except OSError as error:
+        raise writing_failure(error, path, "cannot_create_dir")
+
+
 def writing_failure(error: OSError, path: str, err_type: str = "cannot_write_file") -> Failure:
     """The `Failure` for an `OSError` met in writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -61,18 +61,18 @@ def backups(folder: str) -> List[Backup]:
     return sorted(found, key=lambda backup: backup.at)
 
 
-def newest(folder: str, node: Optional[str], release: Optional[str] = None) -> Optional[Backup]:
-    """The newest whole backup of a node, and of a release if one is given. None where there is none.
+def newest(found: List[Backup], node: Optional[str], release: Optional[str] = None) -> Optional[Backup]:
+    """The newest whole one of those `found` that is of a node, and of a release if one is given. None without one.
 
     Whose name is not known, of the node or of the backup, may be any.
     """
-    fitting = [backup for backup in backups(folder) if backup.whole and _is_of(backup, node)]
+    fitting = [backup for backup in found if backup.whole and _is_of(backup, node)]
     return next((backup for backup in reversed(fitting) if release in (None, (backup.says or {})["release"])), None)
 
 
-def latest(folder: str, node: Optional[str]) -> Optional[Backup]:
+def latest(found: List[Backup], node: Optional[str]) -> Optional[Backup]:
     """As `newest`, but one that is damaged counts as well: it is not passed over in silence."""
-    fitting = [backup for backup in backups(folder) if not backup.cut_short and _is_of(backup, node)]
+    fitting = [backup for backup in found if not backup.cut_short and _is_of(backup, node)]
     return fitting[-1] if fitting else None
 
 

@@ -16,7 +16,7 @@ from ..backup.copying import Progress, Told, finish, put_back
 from ..backup.manifest import Manifest
 from ..backup.store import Backup
 from ..context import Context
-from ..files import private_dir, remove_file, remove_tree, sync_all, sync_dir, write_whole, writing_failure
+from ..files import make_dirs, private_dir, remove_file, remove_tree, sync_all, sync_dir, write_whole, writing_failure
 from ..protocol import Failure
 from ..site import OURS
 
@@ -56,11 +56,9 @@ def places_of(context: Context) -> Tuple[Place, Place]:
 def chosen(context: Context) -> Backup:
     """The backup that is asked for, by name, or the newest of the node, damaged or not. Raises `Failure` no_backup."""
     folder, name = context.site.backups, context.option("backup")
-    found: Optional[Backup]
-    if name:
-        found = next((backup for backup in store.backups(folder) if backup.name == name), None)
-    else:
-        found = store.latest(folder, places.node_of(context))
+    kept = store.backups(folder)
+    named = next((backup for backup in kept if backup.name == name), None)
+    found = named if name else store.latest(kept, places.node_of(context))
     if found is None:
         message = "There is no backup {} in {}.".format(name, folder) if name else None
         raise Failure("no_backup", message, detail={"folder": folder, "backup": name})
@@ -196,10 +194,7 @@ def _record(context: Context, name: str, says: Manifest) -> None:
 
 def _copy(place: Place, backup: str, says: Manifest, progress: Progress) -> None:
     """Copies what is the place's into a fresh folder in it."""
-    try:
-        os.makedirs(place.path, 0o755, exist_ok=True)
-    except OSError as error:
-        raise writing_failure(error, place.path, "cannot_create_dir")
+    make_dirs(place.path, 0o755)
     for name in os.listdir(place.path):
         if name.startswith(places.RESTORED):
             remove_tree(os.path.join(place.path, name))
@@ -224,10 +219,7 @@ def _in_place(place: Place, says: Manifest) -> Iterator[Tuple[Told, str]]:
 def _put_tables(place: Place, backup: str, says: Manifest, progress: Progress) -> None:
     """Puts the tables where Mnesia starts from them."""
     folder = os.path.join(place.fresh, says["mnesia"]["folder"])
-    try:
-        os.makedirs(folder, 0o700, exist_ok=True)
-    except OSError as error:
-        raise writing_failure(error, folder, "cannot_create_dir")
+    make_dirs(folder, 0o700)
     told = next(told for told in says["files"] if told["path"] == manifest.TABLES)
     put_back(told, os.path.join(backup, manifest.TABLES), os.path.join(folder, mnesia.FALLBACK), progress)
 

@@ -414,3 +414,19 @@ def test_a_restore_that_is_cut_off_anywhere_can_be_run_again(tmp_path: Path) -> 
 def changed(node: Node, path: str) -> dict[str, str]:
     """What is there of a path that was not there before."""
     return {path: node.facts()[path]} if path in node.facts() else {}
+
+
+def test_a_node_that_is_half_restored_is_said_to_be(node: Node) -> None:
+    node.run("backup")
+    before = node.facts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restore, "_swap", lambda place: (_ for _ in ()).throw(Cut))
+        with pytest.raises(Cut):
+            node.run("restore", "run-2")
+    context = node.context("status")
+    with pytest.raises(Failure):
+        commands.run(context)
+    assert context.result.facts["state"] == "half-restored"
+    assert "run it again" in context.result.facts["state_text"]
+    node.run("restore", "run-3")
+    assert node.facts() == before

@@ -45,8 +45,12 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def kept(folder: Path) -> list[store.Backup]:
+    return store.backups(str(folder))
+
+
 def names(folder: Path) -> list[str]:
-    return [found.name for found in store.backups(str(folder))]
+    return [found.name for found in kept(folder)]
 
 
 # ------------------------------------------------------------------------------------------------- which are whole
@@ -75,10 +79,10 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
 def test_a_manifest_that_was_changed_makes_no_backup(folder: Path, spoil: Any) -> None:
     path = backup(folder, "run-1") / manifest.FILE
     path.write_text(spoil(path.read_text()), errors="surrogateescape")
-    (found,) = store.backups(str(folder))
+    (found,) = kept(folder)
     assert found.says is None
     assert found.why.startswith(str(path))
-    assert store.newest(str(folder), NODE) is None
+    assert store.newest(kept(folder), NODE) is None
 
 
 def test_a_manifest_of_right_digest_that_lacks_something(folder: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_manifest_of_right_digest_that_lacks_something(folder: Path) -> None:
     says = manifest.read(str(path))
     del says["files"]
     manifest.write(str(path), says)
-    assert "lacks what it should say" in store.backups(str(folder))[0].why
+    assert "lacks what it should say" in kept(folder)[0].why
 
 
 @pytest.mark.parametrize(
@@ -100,11 +104,11 @@ def test_a_manifest_of_right_digest_that_lacks_something(folder: Path) -> None:
 )
 def test_a_backup_that_lacks_files_is_not_whole(folder: Path, spoil: Any) -> None:
     spoil(backup(folder, "run-1"))
-    (found,) = store.backups(str(folder))
+    (found,) = kept(folder)
     assert found.why.startswith("data")
     facts = found.facts()
     assert (facts["whole"], facts["node"], facts["why"]) == (False, NODE, found.why)
-    assert store.newest(str(folder), NODE) is None
+    assert store.newest(kept(folder), NODE) is None
 
 
 def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
@@ -114,7 +118,7 @@ def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
     assert names(folder) == ["c-old", "b-new", "a-other"]
 
     def newest(*wanted: Any) -> str | None:
-        found = store.newest(str(folder), *wanted)
+        found = store.newest(kept(folder), *wanted)
         return found and found.name
 
     assert newest(NODE) == "b-new"
@@ -130,13 +134,13 @@ def test_the_latest_is_not_passed_over_where_it_is_damaged(folder: Path) -> None
     (backup(folder, "damaged", age=10) / "data" / "a").unlink()
     (backup(folder, "cut") / manifest.FILE).unlink()
     backup(folder, "other", node="emqx@10.0.0.2")
-    newest, latest = store.newest(str(folder), NODE), store.latest(str(folder), NODE)
+    newest, latest = store.newest(kept(folder), NODE), store.latest(kept(folder), NODE)
     assert (newest and newest.name, latest and latest.name) == ("old", "damaged")
 
 
 def test_there_may_be_no_folder(tmp_path: Path) -> None:
     assert store.backups(str(tmp_path / "none")) == []
-    assert store.newest(str(tmp_path / "none"), NODE) is None
+    assert store.newest(store.backups(str(tmp_path / "none")), NODE) is None
 
 
 # ------------------------------------------------------------------------------------------------- which go
@@ -146,7 +150,7 @@ def test_what_was_cut_short_goes_and_what_is_damaged_stays(folder: Path) -> None
     backup(folder, "whole")
     (backup(folder, "cut") / manifest.FILE).unlink()
     (backup(folder, "damaged") / manifest.FILE).write_text("{}")
-    assert {found.name: found.cut_short for found in store.backups(str(folder))} == {
+    assert {found.name: found.cut_short for found in kept(folder)} == {
         "whole": False,
         "cut": True,
         "damaged": False,

@@ -1,0 +1,135 @@
+"""The commands for backups: what hosts are asked, what a restore says before it asks, and the tables."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.exceptions import Exit
+
+from relup_remote.commands import backing_up, by_name, invocation
+from relup_remote.rollout.request import Order
+from relup_remote.summary.backups import kept_table, made_table, verified_table
+
+from .fake_host import Fleet, result
+
+PROJECT = Path(__file__).parents[2]
+AT = 1_795_000_000_000
+INVENTORY = "defaults: {backup_dir: /mnt/backups}\nhosts: {n1: {}, n2: {}, n3: {}}"
+
+
+def told(name: str, **more: Any) -> dict[str, Any]:
+    """A backup as a host tells of it."""
+    told = {"name": name, "node": "emqx@a", "at": AT, "version": "5.10.4", "bytes": 12_000_000}
+    return {**told, "whole": True, "why": "", "cut_short": False, **more}
+
+
+def row(host: str, outcome: str = "ok", **facts: Any) -> dict[str, Any]:
+    return {**result(outcome), "host": host, "facts": facts}
+
+
+KEPT = {
+    "n1": [told("run-3", cut_short=True, whole=False, why="it was cut short"), told("run-2"), told("run-1")],
+    "n2": [],
+}
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fleet:
+    """Hosts with backups, and one that can't be reached."""
+    path = tmp_path / "hosts.yml"
+    path.write_text(INVENTORY)
+    monkeypatch.setenv("RELUP_INVENTORY", str(path))
+    fleet = Fleet(
+        {
+            **{(host, "backups"): result("ok", backups=found) for host, found in KEPT.items()},
+            ("n3", "backups"): result("failed"),
+            **{(host, "backup"): result("backed up", (("backup", "ok"),)) for host in ("n1", "n2")},
+            ("n1", "backup-verify"): result("verified", backup=told("run-2")),
+            ("n1", "restore"): result("restored", (("restore", "ok"),), restored=told("run-1")),
+            ("n2", "restore"): result("refused"),
+        }
+    )
+    monkeypatch.setattr(invocation, "_connect", fleet.connect)
+    return fleet
+
+
+def test_a_backup_is_asked_of_each_host_in_its_own_folder(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    backing_up.backup.body(None, keep="7", parallel="1", host=["n1,n2"], quiet=True)
+    requests = {host: request for host, request, _ in fleet.asked}
+    assert {host: request["node"]["backup_dir"] for host, request in requests.items()} == {
+        "n1": "/mnt/backups/n1", "n2": "/mnt/backups/n2"
+    }  # fmt: skip
+    assert {request["options"]["keep"] for request in requests.values()} == {7}
+    assert capsys.readouterr().out.count("backed up") == 2
+
+
+@pytest.mark.parametrize("wrong", [{"keep": "-1"}, {"keep": "few"}, {"parallel": "0"}])
+def test_numbers_that_are_none_are_wrong_use(fleet: Fleet, wrong: dict[str, str]) -> None:
+    with pytest.raises(Exit) as caught:
+        backing_up.backup.body(None, **wrong)
+    assert (caught.value.code, fleet.asked) == (2, [])
+
+
+def test_a_restore_says_what_it_puts_back_and_asks(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as caught:
+        backing_up.restore.body(None)
+    # There is no terminal to ask on.
+    assert caught.value.code == 2
+    assert {command for _, command in fleet.commands} == {"backups"}
+    said = capsys.readouterr().err
+    assert "  n1: run-2, of emqx@a as it was 2026-11-18 " in said
+    assert ": 5.10.4, 12 MB\n" in said
+    assert "  n2: no backup\n  n3: its backups are not known\n" in said
+    assert "nodes have to be stopped, and are not started" in said
+
+
+def test_a_restore_stops_at_the_first_host_that_is_not_done(fleet: Fleet) -> None:
+    with pytest.raises(Exit) as caught:
+        backing_up.restore.body(None, backup="run-1", force=True, yes=True, quiet=True)
+    assert caught.value.code == 1
+    asked = [(host, request) for host, request, _ in fleet.asked if request["command"] == "restore"]
+    assert [host for host, _ in asked] == ["n1", "n2"]
+    assert {(request["options"]["backup"], request["options"]["restore_force"]) for _, request in asked} == {
+        ("run-1", True)
+    }
+
+
+def test_the_backup_that_is_named_is_told() -> None:
+    rows = [row("n1", backups=KEPT["n1"]), row("n2", backups=[])]
+    said = backing_up.intention(rows, "run-1", "run-9")
+    assert "  n1: run-1, of emqx@a" in said
+    assert "  n2: no backup run-1\n" in said
+    assert "relup_before-run-9" in said
+
+
+def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = kept_table([row("n1", backups=KEPT["n1"]), row("n2", backups=[])])
+    assert [line.split()[:2] for line in kept.splitlines()[2:]] == [["n1", "run-3"], ["n1", "run-2"], ["n1", "run-1"]]
+    assert kept.count("whole") == 2
+    assert "it was cut short" in kept
+    assert kept_table([row("n2", backups=[])]) == "no backups"
+    made = made_table([{**row("n1", "restored", restored=told("run-1")), "steps": [{"detail": {"aside": ["/a/b"]}}]}])
+    assert [
+        word for word in made.splitlines()[2].split() if word in ("n1", "restored", "run-1", "5.10.4", "/a/b")
+    ] == ["n1", "restored", "run-1", "5.10.4", "/a/b"]
+    assert "n1" in verified_table([row("n1", "failed")])
+    backing_up.backup_verify.body(None, host=["n1"], quiet=True)
+    assert "run-2" in capsys.readouterr().out
+
+
+def test_it_is_known_by_its_short_name() -> None:
+    """`backup` is what its collection stands for, and a collection has no command of its own name."""
+    assert {"backup", "backup.list", "backup.verify", "restore"} <= set(by_name())
+    for words in (["--help", "backup"], ["backup", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "relup_remote", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+        )
+        assert " backup [--keep BACKUPS] [--parallel HOSTS]" in done.stdout
+        assert "backup.create" not in done.stdout
+
+
+def test_the_core_knows_what_is_asked() -> None:
+    for command in ("backup", "backups", "backup-verify", "restore"):
+        assert Order(command, "run-1", "alice@desk", options={"keep": 1, "backup": "", "restore_force": True})
