@@ -23,6 +23,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 Event = dict[str, Any]
+
+OF_CORES = ("hello", "step", "progress", "want", "note")
+"""The events that are a host's to tell. Any other is the run's own word, and is believed: in the ledger above all."""
+
 Listener = Callable[[Event], None]
 """Gets each event as it happens: from several threads, but one at a time."""
 
@@ -56,8 +60,9 @@ class Feed:
         self._give({"event": event, "at": now(), **facts})
 
     def watch(self, host: str, event: Event) -> None:
-        """Tell what a host's core says; `relup_remote.rollout.run.Watch`."""
-        self._give({**event, "at": now(), "host": host})
+        """Tell what a host's core says, if it is a core's to say; `relup_remote.rollout.run.Watch`."""
+        if event["event"] in OF_CORES:
+            self._give({**event, "at": now(), "host": host})
 
     def _give(self, event: Event) -> None:
         with self._lock:

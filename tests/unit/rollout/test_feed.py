@@ -29,6 +29,14 @@ def test_a_core_can_not_say_that_it_is_another_host_or_another_time() -> None:
     assert heard[0]["at"] > 0
 
 
+def test_a_core_can_not_say_what_is_the_run_s_to_say() -> None:
+    heard: list[Event] = []
+    feed = Feed(heard.append)
+    for name in ("run", "phase", "host", "wave", "gate", "connections", "interrupt", "end"):
+        feed.watch("n1", {"event": name, "status": "done"})
+    assert heard == []
+
+
 def test_who_comes_late_hears_what_was_told_earlier_first() -> None:
     early: list[Event] = []
     late: list[Event] = []
