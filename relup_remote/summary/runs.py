@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.rows import succeeded
-from relup_remote.rollout.survey import is_done
+from relup_remote.rollout.roll import done_before
+from relup_remote.rollout.rows import lets_others_go_on, succeeded
 from relup_remote.summary.tables import table
 from relup_remote.summary.text import moment
 
@@ -13,8 +13,7 @@ from relup_remote.summary.text import moment
 def summary(record: Record) -> dict[str, Any]:
     """A run in a few facts. ``outcome`` is that of its end, ``under way``, or ``left`` where its controller died."""
     end = record.end
-    rows = record.rows.values()
-    applied = {event["host"] for event in record.events if event.get("phase") == "apply" and "row" in event}
+    there_already = {host for host, row in record.rows.items() if not succeeded(row) and lets_others_go_on(row)}
     return {
         "run": record.run,
         "command": record.request["command"],
@@ -23,7 +22,7 @@ def summary(record: Record) -> dict[str, Any]:
         "ended_at": end["at"] if end else None,
         "target": record.request["target"],
         "hosts": len(record.request["hosts"]),
-        "done": sum(is_done(row) or (row["host"] in applied and succeeded(row)) for row in rows),
+        "done": len(done_before(record).keys() | there_already),
         "outcome": end["outcome"] if end else "under way" if record.is_under_way else "left",
         "reason": end["reason"] if end else None,
     }
