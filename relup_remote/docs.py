@@ -14,6 +14,7 @@ from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.inventory import ansible_variables
 from relup_remote.manual import page as manual
+from relup_remote.rollout.endings import ROLLOUT_ERRORS
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -37,6 +38,13 @@ A failure always has an `err_type`, a sentence, a hint, and the stage at which i
 Wrong use: exit status 2, and nothing was contacted. `declined` is the exception: exit status 3.
 
 {_errors(USAGE_ERRORS)}
+
+## Why a run ended before all was done
+
+`inv upgrade` and `inv rollback`; [rollout.md](rollout.md) tells what each leaves. A run that was refused began nothing:
+exit status 3; one that was stopped or interrupted: 1.
+
+{_errors(ROLLOUT_ERRORS)}
 
 ## In a hop that is checked
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.commands import COMMANDS
-from relup_remote.commands.hop import HOP_COMMANDS
+from relup_remote.commands import by_name
 from relup_remote.core.protocol import ERRORS
 from relup_remote.docs import PAGES
 from relup_remote.hops.check import CHECK_ERRORS
 from relup_remote.inventory import SETTINGS
+from relup_remote.rollout.endings import ROLLOUT_ERRORS
 from relup_remote.usage import USAGE_ERRORS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,11 +21,9 @@ def test_a_page_is_what_the_code_says(name: str) -> None:
 
 
 def test_every_error_command_and_setting_is_there() -> None:
-    for name in (*ERRORS, *USAGE_ERRORS, *CHECK_ERRORS):
+    for name in (*ERRORS, *USAGE_ERRORS, *ROLLOUT_ERRORS, *CHECK_ERRORS):
         assert f"| `{name}` |" in PAGES["errors.md"]()
-    for task in COMMANDS:
-        assert f"## {task.name.replace('_', '-')}\n" in PAGES["commands.md"]()
-    for task in HOP_COMMANDS:
-        assert f"## hop.{task.name}\n" in PAGES["commands.md"]()
+    for name in by_name():
+        assert f"## {name}\n" in PAGES["commands.md"]()
     for name in SETTINGS:
         assert f"| `{name}` |" in PAGES["inventory.md"]()
