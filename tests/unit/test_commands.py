@@ -12,14 +12,9 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 
-from relup_remote.commands import COMMANDS
-from relup_remote.commands.hop import HOP_COMMANDS
+from relup_remote.commands import by_name
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import HELP
-from relup_remote.commands.upgrading import intention
-from relup_remote.hops.catalogue import Hop
-from relup_remote.inventory import HostSettings
-from relup_remote.rollout.tarball import Tarball
 
 PROJECT = Path(__file__).parents[2]
 INVENTORY = "hosts: {n1: {address: 127.0.0.1, port: 1, connect_timeout: 1}, n2: {address: 127.0.0.1, port: 1}}"
@@ -86,7 +81,7 @@ def test_wrong_use_is_one_line_and_exit_status_2(words: list[str], said: str) ->
     assert said in wrong(relup(*words))
 
 
-@pytest.mark.parametrize("command", [task.name.replace("_", "-") for task in COMMANDS])
+@pytest.mark.parametrize("command", [name for name in by_name() if "." not in name])
 def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, inventory: str, tmp_path: Path) -> None:
     words = [command]
     if command in ("plan", "stage", "upgrade"):
@@ -104,8 +99,8 @@ def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, i
 def test_there_are_several_ways_to_call_it(program: tuple[str, ...]) -> None:
     ended = relup("--list", program=program)
     assert ended.returncode == 0
-    listed = re.findall(r"^  ([a-z-]+)   +\S", ended.stdout, re.MULTILINE)
-    assert sorted(listed) == sorted(task.name.replace("_", "-") for task in COMMANDS)
+    listed = re.findall(r"^  ([a-z.-]+)   +\S", ended.stdout, re.MULTILINE)
+    assert sorted(listed) == sorted(by_name())
 
 
 @pytest.mark.parametrize("words", [["hop.show", "--help"], ["--help", "hop.show"], ["hop.show", "1.0", "-h"]])
@@ -124,7 +119,7 @@ def test_inv_behaves_the_same() -> None:
 
 
 def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
-    for task in (*COMMANDS, *HOP_COMMANDS):
+    for task in by_name().values():
         for argument in task.get_arguments():
             assert argument.nicknames == ()
             assert HELP[str(argument.attr_name or argument.name)]
@@ -171,23 +166,10 @@ def test_a_tarball_that_is_not_there_is_refused_by_every_host_and_none_is_contac
     assert "n1, n2: target_tarball_not_found at stage" in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["rollback", "logs-clear"])
-def test_what_asks_does_nothing_without_a_terminal(command: str, inventory: str) -> None:
-    ended = relup(command, "--inventory", inventory)
+def test_what_asks_does_nothing_without_a_terminal(inventory: str) -> None:
+    ended = relup("logs-clear", "--inventory", inventory)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines()[-1] == (f"{command}: there is no terminal to ask on (Give --yes if you are sure.)")
-
-
-def test_rollback_says_in_plain_words_what_it_is_before_it_asks(inventory: str) -> None:
-    operator, terminal = pty.openpty()
-    os.write(operator, b"n\n")
-    ended = relup("rollback", "--purge", "--inventory", inventory, stdin=terminal)
-    os.close(operator)
-    os.close(terminal)
-    assert (ended.returncode, ended.stdout) == (3, "")
-    for words in ("n1, n2", "boot path only", "connection of a node drops", "callbacks", "tree is removed", "[y/N]"):
-        assert words in ended.stderr
-    assert "rollback: not confirmed (Nothing was done.)" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "logs-clear: there is no terminal to ask on (Give --yes if you are sure.)"
 
 
 def test_yes_to_the_question_goes_on(inventory: str) -> None:
@@ -198,20 +180,6 @@ def test_yes_to_the_question_goes_on(inventory: str) -> None:
     os.close(terminal)
     assert ended.returncode == 1
     assert "host_unreachable" in ended.stdout
-
-
-def test_the_intention_of_an_upgrade_names_hosts_hops_and_what_a_failure_leads_to() -> None:
-    release = Tarball(Path("/t/emqx-1.1.tar.gz"), 71_000_000, "", {}, {"version": "1.1"})
-    hosts = [HostSettings("n1", "n1"), HostSettings("n2", "n2")]
-    said = intention(
-        hosts,
-        release,
-        [Hop("a.relup", "1.0", "1.1", "")],
-        {"on_failure": "restart", "force": True, "kill_lingering": True},
-    )
-    assert said.splitlines()[0] == "upgrade to 1.1 from emqx-1.1.tar.gz (71 MB)"
-    for words in ("n1, n2", "1.0 -> 1.1 (a.relup)", "restarts into the release", "--force"):
-        assert words in said
 
 
 def test_paths_lists_hops_and_apart_from_them_what_can_not_be_used(tmp_path: Path) -> None:
