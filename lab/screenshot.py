@@ -17,8 +17,10 @@ def screenshot(page: Path, picture: Path, height: int | None = None, width: int 
         resize(driver, width, 800)
         driver.get(page.absolute().as_uri())
         whole = int(driver.execute_script("return document.documentElement.scrollHeight"))
-        resize(driver, width, height or whole)
-        shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+        # All of it on the screen: no scroll bar.
+        resize(driver, width, whole)
+        clip = {"x": 0, "y": 0, "width": width, "height": height or whole, "scale": 1}
+        shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})
         picture.write_bytes(base64.b64decode(shot["data"]))
 
 
