@@ -117,8 +117,12 @@ def _counts(hosts: Sequence[HostState]) -> str:
 def _top(state: State, now: int) -> Iterator[Text]:
     """What the run is at, the gate that it waits for, and that it was interrupted."""
     doing = f"{state.command}{f' to {state.target}' if state.target else ''}"
-    wave = f"wave {state.wave} of {state.waves}: {named(state.members)}" if state.wave else ""
+    wave = (
+        f"wave {state.wave} of {state.waves}: {named(state.in_wave)}" if state.phase == "waves" and state.wave else ""
+    )
     line = ", ".join(part for part in (doing, wave or state.phase) if part)
+    if state.members:
+        line += f" ({state.ended} of {len(state.members)} hosts ended)"
     if line:
         yield _line(line, "bold")
     if state.gate:

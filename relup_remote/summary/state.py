@@ -78,11 +78,17 @@ class State:
         self.command = ""
         self.target = ""
         self.phase = ""
+        self.members: list[str] = []
         self.wave = 0
         self.waves = 0
-        self.members: list[str] = []
+        self.in_wave: list[str] = []
         self.gate: Gate | None = None
         self.interrupts = 0
+
+    @property
+    def ended(self) -> int:
+        """How many of the phase's ``members`` have had their turn."""
+        return sum(not (self.hosts[name].is_waiting or self.hosts[name].is_in_hand) for name in self.members)
 
     def take(self, event: dict[str, Any]) -> None:
         """Have ``event`` happen; those of a kind that is not known change nothing."""
@@ -90,8 +96,8 @@ class State:
             case "run":
                 self.command, self.target = event["command"], event.get("target") or ""
             case "phase":
-                self.phase = event["phase"]
-                for host in event.get("hosts", ()):
+                self.phase, self.members = event["phase"], list(event.get("hosts", ()))
+                for host in self.members:
                     self._host(host).is_waiting = True
             case "wave":
                 self._wave(event)
@@ -108,8 +114,8 @@ class State:
         return self.hosts.setdefault(name, HostState(name))
 
     def _wave(self, event: dict[str, Any]) -> None:
-        self.wave, self.waves, self.members = event["wave"], event["waves"], list(event["hosts"])
-        for name in self.members:
+        self.wave, self.waves, self.in_wave = event["wave"], event["waves"], list(event["hosts"])
+        for name in self.in_wave:
             self._host(name).wave = self.wave
 
     def _gate(self, event: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def under_way(hosts: list[str]) -> tuple[State, Story]:
 def test_a_line_a_host_says_all_that_is_known() -> None:
     state, story = under_way(["n1", "n2", "n3", "n4"])
     lines = rendered(state, story.at + 2000)
-    assert lines[0] == "upgrade to 1.1, wave 2 of 3: n2, n3"
+    assert lines[0] == "upgrade to 1.1, wave 2 of 3: n2, n3 (1 of 4 hosts ended)"
     assert lines[1].split() == ["host", "node", "wave", "step", "outcome", "time"]
     assert lines[2].split() == ["n1", "emqx_n1@127.0.0.1", "1", "upgraded", "4.2", "s"]
     assert "2  apply" in lines[3]
@@ -159,7 +159,7 @@ def test_the_table_goes_and_what_is_worth_keeping_stays() -> None:
         "gate verify closed 2.0 s: n1 is not verified",
     ]
     assert terminal.awaits("verify, 0 s: n1 is not verified")
-    assert terminal.lines[:4] == [*kept, "upgrade to 1.1, waves"]
+    assert terminal.lines[:4] == [*kept, "upgrade to 1.1, waves (1 of 3 hosts ended)"]
     assert not terminal.screen.cursor.hidden
     table.pause()
     assert terminal.lines == kept

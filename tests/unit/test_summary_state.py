@@ -33,7 +33,8 @@ def test_a_host_is_in_hand_from_start_to_end() -> None:
     story.later(9000)
     assert (n2.is_in_hand, n2.outcome, n2.node, n2.has_failed) == (False, "upgraded", "emqx_n2@127.0.0.1", False)
     assert n2.seconds(story.at) == 2.5
-    assert (state.wave, state.waves, state.members) == (1, 2, ["n2"])
+    assert (state.wave, state.waves, state.in_wave) == (1, 2, ["n2"])
+    assert (state.members, state.ended) == (HOSTS, 1)
 
 
 def test_a_step_lasts_until_the_next_and_tells_how_far_it_is() -> None:
