@@ -247,9 +247,21 @@ def _after(ending: Ending, run: str) -> str:
     return "\n".join(lines if ending.outcome == "refused" else [*lines, f"  {ending.next}"])
 
 
-def taken_up(call: Invocation, resume: str | bool) -> Record:
-    """The run that ``--resume`` means; the ``call`` goes on in it. Raises `UsageError` (unknown_run, run_is_over)."""
+def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
+    """The run that ``--resume`` means; the ``call`` goes on in it.
+
+    Raises `UsageError` (``unknown_run``, ``run_is_over``, ``run_in_progress``; ``bad_option`` for wishes that come too
+    late: to leave out in silence what an operator asks for would do more, or in another order, than he means).
+    """
+    late = {"host": call.selection, "waves": wishes.waves, "order": wishes.order}
+    if asked := [f"--{name}" for name, value in late.items() if value]:
+        raise UsageError(
+            "bad_option", f"{', '.join(asked)}: a run that is taken up again keeps its hosts and its waves"
+        )
     record = ledger.open_run(options.value_or(resume, ledger.LAST), command=call.command)
+    if record.is_under_way:
+        # Known before hosts are asked: they would be waited for as long as that controller has them in hand.
+        raise UsageError("run_in_progress", f"another controller on this machine works on {record.run}")
     is_done = record.end is not None and record.end["outcome"] == "done"
     if is_done and all(map(lets_others_go_on, record.rows.values())):
         raise UsageError("run_is_over", f"nothing is left to do in {record.run}")

@@ -56,7 +56,7 @@ def rollback(
             gate_timeout,
         )
         wishes.check()
-        record = taken_up(call, resume) if resume else None
+        record = taken_up(call, resume, wishes) if resume else None
         before = Plan.from_json(record.plan) if record else None
         chosen: dict[str, Any] = {
             **(before.options if before else {}),

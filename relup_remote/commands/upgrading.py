@@ -121,7 +121,7 @@ def upgrade(
             gate_timeout,
         )
         wishes.check()
-        record = taken_up(call, resume) if resume else None
+        record = taken_up(call, resume, wishes) if resume else None
         before = Plan.from_json(record.plan) if record else None
         chosen = {
             "backup_age": BACKUP_AGE,
