@@ -19,6 +19,7 @@ from tests.lab.cluster import (
     ours,
     until,
 )
+from tests.lab.core import Core
 
 
 def test_killed_core_does_not_stop_the_hop(lab: Lab, relup: Tool, tarball: Path, tmp_path: Path, spare: str) -> None:
@@ -51,10 +52,11 @@ def test_two_runs_at_once(lab: Lab, relup: Tool, tarball: Path, tmp_path: Path, 
     until("the hop is under way", Path(f"{gate}.reached").exists)
     second = relup.run("upgrade", *options)
     assert second.status == 3
-    error = second.error(spare)
-    assert error["err_type"] == "upgrade_in_progress"
-    assert error["detail"]["operator"]
-    assert error["detail"]["since"]
+    # Nor does the core begin, whoever asks it.
+    for error in (second.error(spare), Core(relup, spare).upgrade(tarball, catalogue)["error"]):
+        assert error["err_type"] == "upgrade_in_progress"
+        assert error["detail"]["operator"]
+        assert error["detail"]["since"]
     gate.touch()
     done = ended(first)
     assert done.status == 0, done.stdout
@@ -118,9 +120,9 @@ def test_controller_that_gives_up_waiting(lab: Lab, relup: Tool, tarball: Path, 
     assert relup.run("status", "--host", spare).row(spare)["facts"]["state"] == "in-progress"
     assert relup.run("plan", *options[:-1]).error(spare)["err_type"] == "upgrade_in_progress"
     gate.touch()
-    # It waits for the hop that it finds under way, and then there is nothing left to do.
-    again = relup.run("upgrade", *options)
-    assert again.error(spare)["err_type"] == "duplicate_pending_target"
+    # The core waits for the hop that it finds under way, and then there is nothing left to do.
+    again = Core(relup, spare).upgrade(tarball, catalogue)
+    assert again["error"]["err_type"] == "duplicate_pending_target"
     history = relup.run("logs", "--host", spare).row(spare)["facts"]["history"]
     assert [row["result"] for row in history] == ["success", "duplicate_pending_target"]
     assert relup.run("verify", "--host", spare, "--target", FIRST).status == 0

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from tests.lab.cluster import (
     running_lab,
     until,
 )
+from tests.lab.core import Core
 
 PORTS = Ports().shifted(4200)
 
@@ -144,6 +146,9 @@ def test_a_refused_attempt_has_a_row_in_both(lab: Lab, relup: Tool, tarball: Pat
     (patches / "emqx.beam").touch()
     ran = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--host", node)
     assert (ran.status, ran.error()["err_type"]) == (3, "patches_dir_not_empty")
+    # Who only looked before he began has tried nothing.
+    assert (in_vm(lab, node), told(relup.run("logs", "--host", node))) == ([], [])
+    assert Core(relup, node).upgrade(tarball)["error"]["err_type"] == "patches_dir_not_empty"
     assert in_vm(lab, node) == [f"{BASE} {FIRST} finished patches_dir_not_empty {tarball.name} false ours"]
     assert told(relup.run("logs", "--host", node)) == [("journal", "patches_dir_not_empty")]
     forced = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--force", "--host", node)
@@ -276,18 +281,19 @@ def test_a_vm_that_has_to_restart_although_the_core_is_gone(
     assert ended(started).status == 1
     before = boot_of(lab, node)
     if command == "upgrade":
-        next_one = relup.start("upgrade", *options)
-        until("the next one has the lock", lambda: (lock(lab, node) or dead)["run"] != dead["run"])
-        gate.touch()
-        ran = ended(next_one)
-        assert ran.status == 0, ran.stdout
+        with ThreadPoolExecutor(1) as pool:
+            next_one = pool.submit(Core(relup, node).upgrade, tarball)
+            until("the next one has the lock", lambda: (lock(lab, node) or dead)["run"] != dead["run"])
+            gate.touch()
+            row = next_one.result()
+        assert row["outcome"] == "upgraded", row["error"]
     else:
         gate.touch()
         until("the VM has restarted", lambda: boot_of(lab, node) not in (None, before))
         until("the broker runs", lambda: str(boot_of(lab, node)).startswith("{true"))
-        ran = relup.run("status", "--host", node)
-        assert ran.row()["facts"]["state"] == "idle"
-    (recovered,) = ran.row()["facts"]["recovered"]
+        row = relup.run("status", "--host", node).row()
+        assert row["facts"]["state"] == "idle"
+    (recovered,) = row["facts"]["recovered"]
     assert (recovered["result"], recovered["stage"]) == ("apply_failed", "apply")
     results = ["apply_failed", *(["success"] if command == "upgrade" else [])]
     assert told(relup.run("logs", "--host", node)) == [("journal", result) for result in results]
@@ -320,6 +326,7 @@ def test_a_damaged_journal_refuses_upgrades_and_not_looks(lab: Lab, relup: Tool,
         ran = relup.run(command, "--tarball", str(tarball), "--host", node, *options)
         assert (ran.status, ran.error()["err_type"]) == (3, "journal_unusable"), ran.stdout
         assert str(journal) in ran.error()["message"]
+    assert Core(relup, node).upgrade(tarball)["error"]["err_type"] == "journal_unusable"
     assert (code_of(lab, node), disk_of(lab, node)) == (code, disk)
     status = relup.run("status", "--host", node)
     assert (status.status, status.row()["facts"]["state"]) == (0, "idle")

@@ -9,8 +9,9 @@ import pytest
 
 from lab import variants
 from lab.cluster import Lab
-from lab.layout import PROJECT
+from relup_remote.rollout.rows import Row
 from tests.lab.cluster import BASE, NOTHING, Tool, code_of, disk_of, foreign
+from tests.lab.core import CATALOGUE, Core
 
 HOST = "n2"
 
@@ -24,17 +25,27 @@ def untouched(lab: Lab) -> Iterator[None]:
     assert foreign(lab, HOST) == NOTHING
 
 
-def refused(relup: Tool, err_type: str, stage: str, *options: str) -> None:
-    """Both plan and upgrade refuse, with exit status 3, and name what is wrong."""
+def refused(relup: Tool, err_type: str, stage: str, tarball: Path, catalogue: Path = CATALOGUE) -> None:
+    """Plan and upgrade refuse, and the core would have if the upgrade had not looked first; all name what is wrong."""
+    for row in (*by_command(relup, tarball, catalogue), Core(relup, HOST).upgrade(tarball, catalogue)):
+        assert_refused(row, err_type, stage)
+
+
+def by_command(relup: Tool, tarball: Path, catalogue: Path) -> Iterator[Row]:
+    """The rows of plan and upgrade, whose exit status says that nothing was changed."""
+    words = ("--tarball", str(tarball), "--catalogue", str(catalogue))
     for command, yes in (("plan", []), ("upgrade", ["--yes"])):
-        ran = relup.run(command, "--host", HOST, *options, *yes)
-        assert ran.document["hosts"], ran.stderr
-        error = ran.error(HOST)
-        assert (error["err_type"], error["stage"]) == (err_type, stage), error
-        assert error["message"]
-        assert error["hint"]
-        assert ran.row(HOST)["outcome"] == "refused"
-        assert ran.status == 3
+        ran = relup.run(command, "--host", HOST, *words, *yes)
+        assert ran.status == 3, ran.stdout + ran.stderr
+        yield ran.row(HOST)
+
+
+def assert_refused(row: Row, err_type: str, stage: str) -> None:
+    """It is refused by that name, and the operator is told what to do."""
+    error = row["error"]
+    assert (row["outcome"], error["err_type"], error["stage"]) == ("refused", err_type, stage), error
+    assert error["message"]
+    assert error["hint"]
 
 
 VARIANTS: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
@@ -52,12 +63,13 @@ VARIANTS: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
 def test_tarballs_that_do_not_fit(what: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
     make, err_type, stage = VARIANTS[what]
     made = make(tarball, tmp_path / tarball.name)
-    refused(relup, err_type, stage, "--tarball", str(made))
+    refused(relup, err_type, stage, made)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_no_tarball(relup: Tool, tmp_path: Path) -> None:
-    refused(relup, "target_tarball_not_found", "stage", "--tarball", str(tmp_path / "none.tar.gz"))
+    for row in by_command(relup, tmp_path / "none.tar.gz", CATALOGUE):
+        assert_refused(row, "target_tarball_not_found", "stage")
 
 
 @pytest.mark.usefixtures("untouched")
@@ -75,7 +87,7 @@ def test_sidecars(content: str | None, err_type: str, relup: Tool, tarball: Path
     copy.symlink_to(tarball)
     if content is not None:
         copy.with_name(copy.name + ".sha256").write_text(content)
-    refused(relup, err_type, "checksum", "--tarball", str(copy))
+    refused(relup, err_type, "checksum", copy)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -83,7 +95,7 @@ def test_sidecar_that_is_no_file(relup: Tool, tarball: Path, tmp_path: Path) -> 
     copy = tmp_path / tarball.name
     copy.symlink_to(tarball)
     copy.with_name(copy.name + ".sha256").mkdir()
-    refused(relup, "cannot_read_sha256_sidecar", "checksum", "--tarball", str(copy))
+    refused(relup, "cannot_read_sha256_sidecar", "checksum", copy)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -91,13 +103,13 @@ def test_tarball_cut_short(relup: Tool, tarball: Path, tmp_path: Path) -> None:
     short = tmp_path / tarball.name
     short.write_bytes(tarball.read_bytes()[:1_000_000])
     subprocess.run(f"sha256sum {short.name} > {short.name}.sha256", shell=True, cwd=tmp_path, check=True)
-    refused(relup, "bad_tarball", "stage", "--tarball", str(short))
+    refused(relup, "bad_tarball", "stage", short)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_tarball_that_climbs_out(relup: Tool, tarball: Path, tmp_path: Path) -> None:
     made = variants.variant(tarball, tmp_path / tarball.name, add={"lib/../../escaped": b"x"})
-    refused(relup, "unsafe_tarball", "stage", "--tarball", str(made))
+    refused(relup, "unsafe_tarball", "stage", made)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -108,7 +120,7 @@ def test_patches(lab: Lab, relup: Tool, tarball: Path) -> None:
     patch = patches / "emqx_stats.beam"
     patch.write_bytes(b"")
     try:
-        refused(relup, "patches_dir_not_empty", "patches", "--tarball", str(tarball))
+        refused(relup, "patches_dir_not_empty", "patches", tarball)
         assert relup.run("plan", "--host", HOST, "--tarball", str(tarball), "--force").row(HOST)["outcome"] == "ready"
     finally:
         patch.unlink()
@@ -118,14 +130,14 @@ def test_patches(lab: Lab, relup: Tool, tarball: Path) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_version_that_runs_already(relup: Tool, base_tarball: Path) -> None:
-    refused(relup, "already_upgraded_to_target_vsn", "extract", "--tarball", str(base_tarball))
+    refused(relup, "already_upgraded_to_target_vsn", "extract", base_tarball)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_no_hop(relup: Tool, tarball: Path, tmp_path: Path) -> None:
     ran = relup.run("plan", "--host", HOST, "--tarball", str(tarball), "--catalogue", str(tmp_path))
     assert ran.error(HOST)["err_type"] == "no_relup_entry"
-    refused(relup, "no_relup_entry", "extract", "--tarball", str(tarball), "--catalogue", str(tmp_path))
+    refused(relup, "no_relup_entry", "extract", tarball, tmp_path)
 
 
 @pytest.mark.usefixtures("untouched")
@@ -134,7 +146,7 @@ def test_no_write_permission(lab: Lab, relup: Tool, tarball: Path) -> None:
     place = lab.root(HOST) / "relup"
     place.touch()
     try:
-        refused(relup, "no_write_permission", "extract", "--tarball", str(tarball))
+        refused(relup, "no_write_permission", "extract", tarball)
     finally:
         place.unlink()
 
@@ -145,7 +157,7 @@ def test_no_room(lab: Lab, tarball: Path, tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.yml"
     text = lab.inventory_path.read_text()
     inventory.write_text(text.replace("defaults:", "defaults:\n  staging_dir: /proc/staging", 1))
-    refused(Tool(inventory), "disk_full", "stage", "--tarball", str(tarball))
+    refused(Tool(inventory), "disk_full", "stage", tarball)
 
 
 # What the VM itself finds in the hop.
@@ -182,17 +194,11 @@ DEFECTS: dict[str, tuple[str, str, str]] = {
 def test_hops_that_can_not_run(defect: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
     old, new, err_type = DEFECTS[defect]
     catalogue = tmp_path / "catalogue"
-    shutil.copytree(PROJECT / "priv" / "relup", catalogue)
+    shutil.copytree(CATALOGUE, catalogue)
     hop = catalogue / f"{BASE}-to-5.10.5-lab.relup"
     text = hop.read_text()
     assert old in text
     hop.write_text(text.replace(old, new, 1))
-    refused_by_vm(relup, err_type, "--tarball", str(tarball), "--catalogue", str(catalogue))
-
-
-def refused_by_vm(relup: Tool, err_type: str, *options: str) -> None:
-    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
-        ran = relup.run(command, "--host", HOST, *options, *yes)
-        found = [problem["err_type"] for problem in ran.row(HOST)["problems"]] + [ran.error(HOST)["err_type"]]
-        assert err_type in found
-        assert ran.status == 3
+    for row in (*by_command(relup, tarball, catalogue), Core(relup, HOST).upgrade(tarball, catalogue)):
+        assert row["outcome"] == "refused"
+        assert err_type in [row["error"]["err_type"], *(problem["err_type"] for problem in row["problems"])]

@@ -19,7 +19,9 @@ import pytest
 
 from lab.cluster import Lab
 from lab.layout import Ports
+from relup_remote.rollout.rows import Row
 from tests.lab.cluster import FIRST, Tool, code_of, ours, running_lab
+from tests.lab.core import Core
 from tests.unit.core.others import NOBODY, as_root, claiming, holding
 
 pytestmark = as_root
@@ -145,14 +147,20 @@ PLANTED: dict[str, tuple[str, Callable[[Ground], Path]]] = {
 }
 
 
-def refused(relup: Tool, *words: str) -> dict[str, Any]:
-    """The error of a command that has changed nothing."""
-    ran = relup.run(*words)
-    error = ran.error()
+def refusals(relup: Tool, tarball: Path) -> Iterator[dict[str, Any]]:
+    """The errors of plan and upgrade, and of the core were it not asked to look first; none has changed anything."""
+    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
+        ran = relup.run(command, "--tarball", str(tarball), *yes)
+        yield refused(ran.row())
+        assert ran.status == (1 if ran.row()["outcome"] == "failed" else 3)
+    yield refused(Core(relup, HOST).upgrade(tarball))
+
+
+def refused(row: Row) -> dict[str, Any]:
+    """The error of a host that has changed nothing."""
+    error: dict[str, Any] = row["error"]
     # Where the core may not even begin there is nobody to refuse.
-    assert (ran.row()["outcome"], ran.status) == (("failed", 1) if error["stage"] == "connect" else ("refused", 3)), (
-        error
-    )
+    assert row["outcome"] == ("failed" if error["stage"] == "connect" else "refused"), error
     assert error["hint"]
     return error
 
@@ -162,8 +170,7 @@ def test_what_is_planted_is_refused_by_name(relup: Tool, tarball: Path, ground: 
     err_type, plant = PLANTED[what]
     planted = plant(ground)
     before = ground.seen()
-    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
-        error = refused(relup, command, "--tarball", str(tarball), *yes)
+    for error in refusals(relup, tarball):
         assert (error["err_type"], error["detail"]["path"]) == (err_type, str(planted)), error
         assert str(planted) in error["message"]
     assert ground.seen() == before
@@ -181,8 +188,7 @@ def test_who_listens_where_the_node_should_is_named(lab: Lab, relup: Tool, tarba
     port = lab.host(HOST).dist_port
     before = ground.seen()
     with holding(lambda: socket.create_server(("127.0.0.2", port))):
-        for command, yes in (("plan", []), ("upgrade", ["--yes"])):
-            error = refused(relup, command, "--tarball", str(tarball), *yes)
+        for error in refusals(relup, tarball):
             assert (error["err_type"], error["detail"]["port"]) == ("untrusted_process", port)
     assert ground.seen() == before
 
@@ -193,8 +199,7 @@ def test_who_claims_to_be_a_node_that_is_down_is_named(
     lab.stop_node(HOST)
     with claiming(tmp_path, str(ground.root), lab.host(HOST).node) as pid:
         before = ground.seen()
-        for command, yes in (("plan", []), ("upgrade", ["--yes"])):
-            error = refused(relup, command, "--tarball", str(tarball), *yes)
+        for error in refusals(relup, tarball):
             assert error["err_type"] == "untrusted_process"
             assert [process["pid"] for process in error["detail"]["processes"]] == [pid]
         assert ground.seen() == before
