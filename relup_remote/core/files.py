@@ -61,6 +61,15 @@ def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
         raise writing_failure(error, path)
 
 
+def rename(path: str, name: str) -> None:
+    """Gives a file or folder another name in the folder that it is in, for good. Raises `Failure`."""
+    try:
+        os.rename(path, name)
+        sync_dir(os.path.dirname(name))
+    except OSError as error:
+        raise writing_failure(error, name)
+
+
 def sync_dir(path: str) -> None:
     """Makes the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

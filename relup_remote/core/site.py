@@ -48,10 +48,12 @@ class Site:
         self.outcome = os.path.join(self.ours, "outcome")
 
     def owner(self) -> int:
-        """The uid that the core has to run as: the VM's, or the data folder's while there is no VM."""
+        """The uid that the core has to run as: the VM's, or while there is none that of the data folder."""
         if self.node is not None:
             return self.node.uid
-        return os.stat(self.data_dir if os.path.isdir(self.data_dir) else self.base).st_uid
+        # Where the data is gone, backups were made by the node's user, while the root may be root's.
+        places = (self.data_dir, self.backups, self.base)
+        return os.stat(next(path for path in places if os.path.isdir(path))).st_uid
 
     def make_ours(self, *names: str) -> str:
         """Makes our folder below the data folder, and folders in it; returns the last. Raises `Failure`."""

@@ -111,9 +111,7 @@ def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert "it was cut short" in kept
     assert kept_table([row("n2", backups=[])]) == "no backups"
     made = made_table([{**row("n1", "restored", restored=told("run-1")), "steps": [{"detail": {"aside": ["/a/b"]}}]}])
-    assert [
-        word for word in made.splitlines()[2].split() if word in ("n1", "restored", "run-1", "5.10.4", "/a/b")
-    ] == ["n1", "restored", "run-1", "5.10.4", "/a/b"]
+    assert {"n1", "restored", "run-1", "5.10.4", "/a/b"} <= set(made.splitlines()[2].split())
     assert "n1" in verified_table([row("n1", "failed")])
     backing_up.backup_verify.body(None, host=["n1"], quiet=True)
     assert "run-2" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 A backup is a folder with these in it::
 
-    manifest.json    written last: a folder without one is no backup
+    manifest.json    written last
     mnesia.BUP       the tables of a node that ran, as mnesia:backup/1 writes them
     data/            the node's data folder, without Mnesia's where its tables are in mnesia.BUP
     etc/             the node's settings

@@ -1,20 +1,26 @@
-"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the folder in which a host's backups lie."""
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the folder in which a host's backups lie.
+
+The folder may be one that holds other things as well: nothing in it is touched but backups, and what has a name that
+begins as `PARTIAL`, which a backup has until it is whole, and while it is removed.
+"""
 
 import os
 import stat
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ..files import remove_file, remove_tree, sync_dir
+from ..files import remove_tree, rename
 from ..protocol import Failure
 from . import manifest
 from .manifest import Manifest
+
+PARTIAL = ".relup_backup-"
 
 
 class Backup(NamedTuple):
     """A backup on disk: its `path`, its `name`, what it `says` of itself where that can be read, `why` it is not whole.
 
-    One that was `cut_short` has no manifest yet, or no more: it is no backup. `at` is in milliseconds since the epoch.
+    One that was `cut_short` is no backup yet, or no more. `at` is in milliseconds since the epoch.
     """
 
     path: str
@@ -56,8 +62,7 @@ def backups(folder: str) -> List[Backup]:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    paths = [os.path.join(folder, name) for name in names]
-    found = [_look(path) for path in paths if os.path.isdir(path) and not os.path.islink(path)]
+    found = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
     return sorted(found, key=lambda backup: backup.at)
 
 
@@ -81,7 +86,7 @@ def _is_of(backup: Backup, node: Optional[str]) -> bool:
 
 
 def remove_unfinished(folder: str) -> List[str]:
-    """Removes what has no manifest: copies that were cut short, and backups half removed. Returns their names."""
+    """Removes copies that were cut short, and backups half removed. Returns their names."""
     removed = []
     for backup in backups(folder):
         if backup.cut_short:
@@ -98,10 +103,9 @@ def keep_newest(folder: str, node: Optional[str], count: int) -> List[str]:
     whole = [backup for backup in backups(folder) if backup.whole and (backup.says or {})["node"] == node]
     removed = []
     for backup in whole[:-count] if count else []:
-        # The manifest first: what is half removed is no backup.
-        remove_file(os.path.join(backup.path, manifest.FILE))
-        sync_dir(backup.path)
-        remove_tree(backup.path)
+        partial = os.path.join(folder, PARTIAL + backup.name)
+        rename(backup.path, partial)
+        remove_tree(partial)
         removed.append(backup.name)
     return removed
 
@@ -114,12 +118,19 @@ def duration(seconds: int) -> str:
     return "{} seconds".format(seconds)
 
 
+def _is_ours(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    if os.path.islink(path) or not os.path.isdir(path):
+        return False
+    return name.startswith(PARTIAL) or os.path.lexists(os.path.join(path, manifest.FILE))
+
+
 def _look(path: str) -> Backup:
     name = os.path.basename(path)
+    if name.startswith(PARTIAL):
+        return Backup(path, name[len(PARTIAL) :], None, "it was cut short", cut_short=True)
     try:
         says = manifest.read(path)
-    except FileNotFoundError:
-        return Backup(path, name, None, "it was cut short", cut_short=True)
     except OSError as error:
         return Backup(path, name, None, "its manifest can't be read: {}".format(error.strerror))
     except Failure as failure:

@@ -1,6 +1,7 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that backs up a node.
 
-What it leaves where it is killed has no manifest: the next backup removes it. In the VM nothing of it is left.
+What it leaves where it is killed has a name of its own, by which the next backup knows it and removes it. In the VM
+nothing of it is left.
 """
 
 import os
@@ -12,7 +13,7 @@ from ..backup import manifest, mnesia, store
 from ..backup.copying import Progress, Told, copy, told_of, unreadable
 from ..backup.places import Sources, boots, node_of, sources
 from ..context import Context
-from ..files import private_dir, remove_tree, sync_all
+from ..files import private_dir, remove_tree, rename, sync_all
 from ..lock import Lock
 from ..protocol import Failure
 
@@ -46,27 +47,30 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     owner = {key: context.request[key] for key in ("command", "operator", "run")}
     with Lock(site.backups, owner):
         unfinished = store.remove_unfinished(site.backups)
-        folder = private_dir(_free(os.path.join(site.backups, context.request["run"])))
+        name = _free(site.backups, context.request["run"])
+        folder, partial = (os.path.join(site.backups, begin + name) for begin in ("", store.PARTIAL))
+        private_dir(partial)
         try:
-            says = _copy(context, folder)
-            sync_all(folder)
-            manifest.write(folder, says)
+            says = _copy(context, name, partial)
+            sync_all(partial)
+            manifest.write(partial, says)
+            rename(partial, folder)
         except BaseException:
             # It would take the space that the next one needs.
-            remove_tree(folder)
+            remove_tree(partial)
             raise
         removed = store.keep_newest(site.backups, says["node"], context.option("keep"))
     changing = says["changing"]
     if changing:
         history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))
-    told = store.Backup(folder, says["name"], says).facts()
+    told = store.Backup(folder, name, says).facts()
     context.result.facts["backup"] = told
     more = {"files": len(says["files"]), "mnesia": says["mnesia"], "changing": changing}
-    return "ok", dict(more, name=told["name"], bytes=told["bytes"], removed=removed, unfinished=unfinished)
+    return "ok", dict(more, name=name, bytes=told["bytes"], removed=removed, unfinished=unfinished)
 
 
-def _copy(context: Context, folder: str) -> manifest.Manifest:
-    """Copies all into `folder`; returns what its manifest is to say."""
+def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
+    """Copies all into `folder`; returns what the manifest is to say of the backup of that name."""
     site, request, at = context.site, context.request, int(time.time() * 1000)
     try:
         # Whatever a dead core has left half written in it is put right before it is copied.
@@ -84,7 +88,7 @@ def _copy(context: Context, folder: str) -> manifest.Manifest:
             changing += [] if copied[1] else [found.path]
     progress.tell()
     return {
-        "name": os.path.basename(folder),
+        "name": name,
         "run": request["run"],
         "operator": request["operator"],
         "at": at,
@@ -114,10 +118,10 @@ def _copy_tables(
     return {"saved": "tables", "folder": inner, "tables": tables}, [told_of(manifest.TABLES, path, progress)]
 
 
-def _free(path: str) -> str:
-    """A name that no backup has yet: a run may make several."""
-    number, name = 1, path
-    while os.path.lexists(name):
+def _free(folder: str, run: str) -> str:
+    """A name that nothing in the folder has yet: a run may make several backups."""
+    number, name = 1, run
+    while os.path.lexists(os.path.join(folder, name)):
         number += 1
-        name = "{}-{}".format(path, number)
+        name = "{}-{}".format(run, number)
     return name

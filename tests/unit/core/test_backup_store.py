@@ -132,7 +132,7 @@ def test_the_newest_is_of_the_node_and_of_the_release(folder: Path) -> None:
 def test_the_latest_is_not_passed_over_where_it_is_damaged(folder: Path) -> None:
     backup(folder, "old", age=20)
     (backup(folder, "damaged", age=10) / "data" / "a").unlink()
-    (backup(folder, "cut") / manifest.FILE).unlink()
+    backup(folder, store.PARTIAL + "cut")
     backup(folder, "other", node="emqx@10.0.0.2")
     newest, latest = store.newest(kept(folder), NODE), store.latest(kept(folder), NODE)
     assert (newest and newest.name, latest and latest.name) == ("old", "damaged")
@@ -148,14 +148,18 @@ def test_there_may_be_no_folder(tmp_path: Path) -> None:
 
 def test_what_was_cut_short_goes_and_what_is_damaged_stays(folder: Path) -> None:
     backup(folder, "whole")
-    (backup(folder, "cut") / manifest.FILE).unlink()
+    backup(folder, store.PARTIAL + "cut")
     (backup(folder, "damaged") / manifest.FILE).write_text("{}")
+    # Whoever names a folder for backups that he has other things in keeps them.
+    (folder / "mine").mkdir()
+    (folder / "link").symlink_to("whole")
     assert {found.name: found.cut_short for found in kept(folder)} == {
         "whole": False,
         "cut": True,
         "damaged": False,
     }
     assert store.remove_unfinished(str(folder)) == ["cut"]
+    assert (folder / "mine").is_dir()
     assert sorted(names(folder)) == ["damaged", "whole"]
 
 
