@@ -11,7 +11,7 @@ from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, Wishes, taken_up
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import Work
-from relup_remote.rollout.survey import Survey
+from relup_remote.rollout.survey import Survey, is_done
 
 GATES = Gates(connections=None)
 """A restart drops every connection of a node, so they are counted only where that is asked for."""
@@ -84,6 +84,8 @@ def _said(survey: Survey, purge: bool) -> Iterator[str]:
     yield "every connection of a node drops as it restarts"
     yield "nothing else is brought back: state of running processes, and data that callbacks of the hop changed"
     for row in survey.rows:
+        if is_done(row):
+            continue
         backup = row["facts"].get("backup_of_base")
         if backup:
             yield f"data of before would be brought back on {row['host']} by inv restore --backup {backup['name']}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relup_remote.core.protocol import NOTHING_LEFT
+from relup_remote.core.protocol import NOTHING_LEFT, Failure
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.rows import CHANGING, Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
@@ -98,7 +98,8 @@ def look(
         waiting = [job for job in jobs if job.host.name not in rows or _at_work(rows[job.host.name], job)]
         if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
             break
-    found = [_credited(rows[job.host.name], job) for job in jobs if job.host.name in rows]
+    looked = [(rows[job.host.name], job) for job in jobs if job.host.name in rows]
+    found = [_credited(_at_base(row) if back else row, job) for row, job in looked]
     return Survey(tuple(found), back)
 
 
@@ -116,12 +117,22 @@ def _at_work(row: Row, job: Job) -> bool:
     return error["detail"].get("run") in (None, job.request["run"])
 
 
+def _at_base(row: Row) -> Row:
+    """The row as a rollback sees it: on a host that is on its base release nothing is left to do."""
+    facts = row["facts"]
+    if not succeeded(row) or facts.get("state") != "idle" or facts.get("marker") is not None:
+        return row
+    error = Failure("nothing_to_roll_back", stage="rollback").to_json()
+    return {**row, "outcome": "refused", "error": error, "problems": [error]}
+
+
 def _credited(row: Row, job: Job) -> Row:
     """The row of a host on which nothing is left to do because an earlier core of this very run has done it."""
     last = next(iter(row["facts"].get("history") or ()), None)
     if not is_done(row) or not last or (last["run"], last["result"]) != (job.request["run"], "success"):
         return row
-    done = {"outcome": "upgraded", "from": last["from_vsn"], "error": None, "problems": []}
+    outcome = "rolled back" if row["error"] and row["error"]["err_type"] == "nothing_to_roll_back" else "upgraded"
+    done = {"outcome": outcome, "from": last["from_vsn"], "error": None, "problems": []}
     return {**row, **done, "seconds": round((last["finished_at"] - last["started_at"]) / 1000, 3)}
 
 

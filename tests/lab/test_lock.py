@@ -36,11 +36,12 @@ def folder(lab: Lab) -> Iterator[Path]:
 
 def carried_out(relup: Tool, command: str, tarball: Path, empty: Path) -> tuple[Row, str]:
     """The row of a command that changes as little of the node as it can, and what the operator was told."""
-    if command == "upgrade":
-        # By the command line it would be refused after a look that takes no lock.
+    if command in ("upgrade", "rollback"):
+        # By the command line they would be refused after a look that takes no lock.
         core = Core(relup, HOST)
-        return core.upgrade(tarball, empty), "\n".join(core.notes)
-    given = {"stage": ["--tarball", str(tarball)], "cleanup": ["--anyway", "--yes"], "rollback": ["--yes"]}
+        row = core.upgrade(tarball, empty) if command == "upgrade" else core.ask(command)
+        return row, "\n".join(core.notes)
+    given = {"stage": ["--tarball", str(tarball)], "cleanup": ["--anyway", "--yes"]}
     ran = relup.run(command, "--host", HOST, *given[command])
     return ran.row(HOST), ran.stderr
 

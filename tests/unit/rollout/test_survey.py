@@ -15,14 +15,13 @@ from tests.unit.fake_host import Answer, Fleet, result
 from tests.unit.rollout.plans import RUN, Told, failed, order, refused, settings
 
 PATIENCE = 120
-WHOLE = {"running": ["emqx@n1", "emqx@n2"], "stopped": []}
 
 
-def surveyed(*answers: Answer) -> Survey:
+def surveyed(*answers: Answer, back: bool = False) -> Survey:
     """What is found of n1, n2, … by these answers."""
     hosts = {f"n{number}": answer for number, answer in enumerate(answers, 1)}
     fleet = Fleet({(host, "plan"): answer for host, answer in hosts.items()})
-    return look(Runner(fleet.connect), jobs(*hosts), Told().feed, Stop())
+    return look(Runner(fleet.connect), jobs(*hosts), Told().feed, Stop(), back=back)
 
 
 def jobs(*hosts: str) -> list[Job]:
@@ -48,6 +47,40 @@ def test_hosts_are_ready_done_failed_or_missing() -> None:
     assert [row["host"] for row in found.rows if is_done(row)] == found.done
 
 
+def going_back(answer: Answer) -> Survey:
+    """What a rollback finds of n1 by that answer."""
+    fleet = Fleet({("n1", "status"): answer})
+    order_of_status = request(order("status"), settings("n1")["n1"])
+    return look(Runner(fleet.connect), [Job(settings("n1")["n1"], order_of_status)], Told().feed, Stop(), back=True)
+
+
+def test_where_there_is_nothing_to_go_back_from_nothing_is_left_to_do() -> None:
+    found = going_back(result("ok", marker=None, state="idle"))
+    assert (found.done, found.failed) == (["n1"], [])
+    assert found.row("n1")["error"]["err_type"] == "nothing_to_roll_back"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        result("ok", marker="1.1", state="hot-upgraded"),
+        result("ok", marker="1.1", state="idle"),
+        result("ok", marker=None, state="half-done"),
+        result("ok", marker=None, state="in-progress"),
+        failed("node_not_running"),
+    ],
+)
+def test_all_other_nodes_are_rolled_back(answer: dict[str, Any]) -> None:
+    found = going_back(answer)
+    assert (found.done, found.failed) == ([], [])
+
+
+def test_what_an_earlier_core_of_the_run_has_rolled_back_counts_as_done_by_it() -> None:
+    last = {"run": RUN, "result": "success", "from_vsn": "1.1", "started_at": 1_000, "finished_at": 3_500}
+    row = going_back(result("ok", marker=None, state="idle", history=[last])).row("n1")
+    assert (row["outcome"], row["from"], row["error"], row["seconds"]) == ("rolled back", "1.1", None, 2.5)
+
+
 def test_what_it_finishes_for_earlier_cores_is_of_the_rows_that_follow() -> None:
     attempt = {"run": "earlier", "result": "hop_lost"}
     found = surveyed(result("ready", recovered=[attempt], nodes=[]), result("ready"))
@@ -71,6 +104,49 @@ def test_where_nobody_knows_the_cluster_its_nodes_are_those_of_the_hosts() -> No
     found = surveyed(result("ready"), {**result("ready"), "node": "emqx@b"}, failed("node_not_running"))
     assert found.nodes == ["emqx@127.0.0.1", "emqx@b"]
     assert found.stopped == []
+
+
+def test_who_goes_back_needs_no_node_that_runs_but_a_host() -> None:
+    stopped = {"running": ["a"], "stopped": ["b"]}
+    found = surveyed(
+        result("ok", cluster=stopped),
+        failed("node_not_running"),
+        failed("call_failed"),
+        Failure("host_unreachable"),
+        refused("nothing_to_roll_back"),
+        back=True,
+    )
+    assert (found.failed, found.missing, found.done) == (["n4"], ["n4"], ["n5"])
+    assert found.stopped == []
+    assert found.nodes == ["a"]
+
+
+def history(run: str, outcome: str) -> list[dict[str, Any]]:
+    return [{"run": run, "result": outcome, "from_vsn": "0.9", "started_at": 1_000, "finished_at": 3_500}]
+
+
+def test_what_an_earlier_core_of_the_run_has_done_is_the_runs() -> None:
+    there = "already_upgraded_to_target_vsn"
+    found = surveyed(
+        refused(there, history=history(RUN, "success")),
+        refused(there, history=history("another", "success")),
+        refused(there, history=history(RUN, "apply_failed")),
+        refused("disk_full", history=history(RUN, "success")),
+        refused(there),
+    )
+    assert [row["outcome"] for row in found.rows] == ["upgraded", *["refused"] * 4]
+    assert (found.rows[0]["from"], found.rows[0]["seconds"], found.rows[0]["error"]) == ("0.9", 2.5, None)
+    assert found.done == ["n1", "n2", "n3", "n5"]
+    assert found.failed == ["n4"]
+
+
+def test_attempts_that_the_look_has_finished_go_into_the_rows_of_the_run() -> None:
+    recovered = [{"run": "another"}]
+    found = surveyed(result("ready", recovered=recovered, nodes=["a"]), result("ready"))
+    row = {"host": "n1", **result("upgraded", hop={"file": "a.relup"})}
+    assert found.with_recovered(row)["facts"] == {"recovered": recovered, "hop": {"file": "a.relup"}}
+    for host in ("n2", "n3"):
+        assert found.with_recovered({**row, "host": host}) == {**row, "host": host}
 
 
 def test_all_is_told_as_it_happens() -> None:
