@@ -47,7 +47,5 @@ def _environment() -> Environment:
         words.utc,
     )
     environment.filters.update({each.__name__: each for each in (*filters, detail, size)})
-    environment.globals.update(
-        title=words.title, verdict=words.verdict, gates_told=words.gates_told, overridden=words.overridden
-    )
+    environment.globals.update(title=words.title, verdict=words.verdict, gates_told=words.gates_told)
     return environment

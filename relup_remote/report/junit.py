@@ -12,6 +12,9 @@ from relup_remote.report.on_hosts import GATE
 from relup_remote.report.words import STATE_WORDS, shown, verdict
 from relup_remote.summary.text import detail, moment
 
+_FINE = ("done", "nothing_left", "waiting")
+"""The states of hosts that are no failure."""
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -93,41 +96,49 @@ def _closed(gate: Gate) -> tuple[str, str, str]:
 
 
 def _host_suite(report: Report, host: Host) -> xml.Element:
-    errors = [trouble for trouble in report.troubles if trouble.kind == "error" and host.host in trouble.hosts]
-    open_errors = [] if host.state in ("done", "nothing_left", "waiting") else errors
+    met = [trouble for trouble in report.troubles if trouble.kind == "error" and host.host in trouble.hosts]
     facts = [("node", host.node), ("from", host.from_vsn), ("target", host.target), ("outcome", host.outcome)]
     at = host.steps[0].started_at if host.steps else report.started_at
     name = host.host if host.wave is None else f"wave {host.wave}: {host.host}"
-    return _suite(report, name, list(_of_host(host, open_errors)), at, host.host, facts)
+    cases = list(_fine(host) if host.state in _FINE else _bad(host, met))
+    return _suite(report, name, cases, at, host.host, facts)
 
 
-def _of_host(host: Host, errors: Sequence[Trouble]) -> Iterator[_Case]:
-    """A case for each step, the last time that it was taken; an error that belongs to none has a case of its own.
+def _fine(host: Host) -> Iterator[_Case]:
+    """A case for each step; what became of earlier tries does not count."""
+    for step in _last(host):
+        yield _Case(step.step, step.seconds, skipped=step.status if step.status == "skipped" else "")
+    if host.state != "done":
+        yield _Case("turn", None, skipped=STATE_WORDS[host.state])
 
-    What gates looked at is theirs.
-    """
-    last: dict[str, Step] = {step.step: step for step in host.steps if step.phase != GATE}
-    for step in last.values():
-        found = next((error for error in errors if error.stage == step.step), None)
-        is_bad = step.status in ("failed", UNFINISHED) or found is not None
-        bad = _failure(found) if found else (step.status, f"the step is {step.status}", "")
-        yield _Case(step.step, step.seconds, bad if is_bad else None, _why_skipped(step))
+
+def _bad(host: Host, errors: Sequence[Trouble]) -> Iterator[_Case]:
+    """A case for each step, and for each stage of which there are errors; one more if nothing else says it."""
+    by_stage: dict[str, list[Trouble]] = {}
     for error in errors:
-        if error.stage not in last:
-            yield _Case(error.stage or "host", None, _failure(error))
-    if host.state in ("waiting", "nothing_left"):
-        yield _Case("apply", None, skipped=STATE_WORDS[host.state])
-    elif not last and not errors:
-        yield _Case("apply", host.seconds, None if host.state == "done" else (host.state, host.outcome, ""))
+        by_stage.setdefault(error.stage, []).append(error)
+    steps = {step.step: step for step in _last(host)}
+    says_so = bool(errors)
+    for name in dict.fromkeys([*steps, *by_stage]):
+        step = steps.get(name)
+        failed = step is not None and step.status in ("failed", UNFINISHED)
+        says_so = says_so or failed
+        bad = _failure(by_stage[name]) if name in by_stage else (host.state, f"{name} {host.outcome}", "")
+        yield _Case(name or "host", step.seconds if step else None, bad if name in by_stage or failed else None)
+    if not says_so:
+        yield _Case("turn", None, (host.state, host.outcome, ""))
 
 
-def _why_skipped(step: Step) -> str:
-    return "skipped by the host" if step.status == "skipped" else ""
+def _last(host: Host) -> list[Step]:
+    """Each step as it was taken last. What gates looked at is theirs."""
+    return list({step.step: step for step in host.steps if step.phase != GATE}.values())
 
 
-def _failure(error: Trouble) -> tuple[str, str, str]:
-    parts = (error.message, detail(error.detail) if error.detail else "", error.hint)
-    return error.err_type, error.message, "\n".join(part for part in parts if part)
+def _failure(errors: Sequence[Trouble]) -> tuple[str, str, str]:
+    """All errors of a stage as one failure, called by the first."""
+    parts = [(error.message, detail(error.detail) if error.detail else "", error.hint) for error in errors]
+    text = "\n\n".join("\n".join(part for part in told if part) for told in parts)
+    return errors[0].err_type, errors[0].message, text
 
 
 def _time(seconds: float) -> str:

@@ -17,9 +17,9 @@ from relup_remote.report.words import (
     plural,
     shown,
     sign,
-    title,
     utc,
     verdict,
+    way,
 )
 from relup_remote.summary.text import detail, size
 
@@ -27,7 +27,7 @@ from relup_remote.summary.text import detail, size
 def render(report: Report) -> str:
     """The text."""
     parts = [
-        f"# {_plain(title(report))}: {report.outcome}",
+        f"# {report.command.capitalize()} {_code(way(report))}: {report.outcome}",
         _head(report),
         *_section("Hosts", _hosts(report.hosts)),
         *_section("Waves and gates", _waves(report)),
@@ -49,7 +49,7 @@ def _head(report: Report) -> str:
     if report.reason:
         lines.append(_code(report.reason))
     if report.hint:
-        lines.append(f"**What to do:** {_plain(report.hint)}")
+        lines.append(f"**What to do:** {report.hint}")
     if report.next:
         lines.append(f"Next: {_code(report.next)}")
     if report.overrides:
@@ -135,11 +135,6 @@ def _digests(report: Report) -> str:
 def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     cells = [headers, ["---"] * len(headers), *lines]
     return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in cells)
-
-
-def _plain(value: object) -> str:
-    """Words of our own, and versions, which might hold what Markdown takes for markup."""
-    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", shown(value))
 
 
 def _code(value: object) -> str:

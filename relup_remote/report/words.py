@@ -102,10 +102,12 @@ def ended(host: Host) -> str:
 
 def title(report: Report) -> str:
     """What the run was to do."""
-    what = {"upgrade": "Upgrade", "rollback": "Rollback"}.get(report.command, report.command)
-    sources = ", ".join(report.sources)
-    ends = f"{sources} → {report.target}" if sources and report.target else sources or report.target
-    return f"{what} {ends}".strip()
+    return f"{report.command.capitalize()} {way(report)}".strip()
+
+
+def way(report: Report) -> str:
+    """The versions that it led from, and to."""
+    return " → ".join(part for part in (", ".join(report.sources), report.target) if part)
 
 
 def verdict(report: Report) -> str:

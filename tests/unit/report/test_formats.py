@@ -16,7 +16,7 @@ from relup_remote import report as reports
 from relup_remote.report import model
 from relup_remote.report.words import shown
 from tests.unit.report import stories
-from tests.unit.report.stories import EVIL, RUN
+from tests.unit.report.stories import EVIL, RUN, Story, failure, row
 
 STORIES = ("smooth", "stopped", "killed", "blank", "many", "hostile")
 
@@ -129,7 +129,7 @@ def test_failures_are_where_they_belong(written: Any) -> None:
     (bad,) = [case for case in found["wave 2: n1"] if case.result]
     assert (bad.name, bad.result[0].type) == ("apply", "code_change_failed")
     assert "Remove the cause" in bad.result[0].text
-    assert [case.name for case in found["wave 3: n3"] if case.is_skipped] == ["apply"]
+    assert [case.name for case in found["wave 3: n3"] if case.is_skipped] == ["turn"]
 
 
 def test_a_controller_that_was_killed_is_a_failure_of_run_and_host(written: Any) -> None:
@@ -137,12 +137,53 @@ def test_a_controller_that_was_killed_is_a_failure_of_run_and_host(written: Any)
     assert {name: suite.failures for name, suite in found.items() if suite.failures} == {"run": 1, "wave 2: n6": 1}
 
 
+def test_all_refusals_of_a_stage_are_one_failure(tmp_path: Path) -> None:
+    story = Story(tmp_path / "runs", ("n1", "n2", "n3"))
+    story.begins()
+    problems = [
+        failure("app_not_found", "No dashboard."),
+        failure("invalid_instr", "What?"),
+        failure("disk_full", stage="extract"),
+    ]
+    refused = {**row("n1", "refused", steps=()), "error": problems[0], "problems": problems}
+    story.tell("host", host="n1", phase="apply", status="start")
+    story.tell("host", host="n1", phase="apply", status="end", row=refused)
+    story.tell("host", host="n2", phase="apply", status="start")
+    found = suites(rendered(story, "junit"))
+    apply, extract = found["wave 1: n1"]
+    assert (apply.name, apply.result[0].type, extract.name) == ("apply", "app_not_found", "extract")
+    assert "No dashboard." in apply.result[0].text
+    assert "What?" in apply.result[0].text
+    assert [(case.name, case.result[0].type) for case in found["wave 2: n2"]] == [("turn", "unfinished")]
+    assert found["wave 2: n3"].failures == 0
+
+
+def test_what_an_earlier_controller_left_is_no_failure_of_a_host_that_is_fine(tmp_path: Path) -> None:
+    story = Story(tmp_path / "runs", ("n1",))
+    story.begins()
+    story.tell("host", host="n1", phase="apply", status="start")
+    story.tell("step", host="n1", step="apply", status="start")
+    story.begins("resume")
+    there = {**row("n1", "refused"), "error": failure("already_upgraded_to_target_vsn", stage="plan")}
+    story.tell("host", host="n1", phase="survey", status="end", row=there)
+    story.ends()
+    found = suites(rendered(story, "junit"))
+    assert sum(suite.failures for suite in found.values()) == 0
+    assert [case.name for case in found["wave 1: n1"]] == ["apply", "turn"]
+
+
+def rendered(story: Story, format: str) -> str:
+    out = io.StringIO()
+    reports.write(story.record(), format, out)
+    return out.getvalue()
+
+
 # Markdown
 
 
 def test_markdown_tells_it_all(written: Any) -> None:
     text = written("stopped", "md")
-    assert text.startswith("# Upgrade 5.10.4 → 5.10.5: stopped\n")
+    assert text.startswith("# Upgrade `5.10.4 → 5.10.5`: stopped\n")
     assert "✕ 2 of 6 hosts done, 1 failed, 3 not begun" in text
     assert f"Next: `inv upgrade --resume {RUN}`" in text
     assert "**Overridden:** --force, --kill-lingering, --on-failure restart, --no-backup." in text
