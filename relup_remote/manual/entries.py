@@ -69,7 +69,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "postcheck": Entry(
         LOOK,
-        "A second opinion, by testinfra: it shares no code with what upgraded the nodes. Checks of your own run "
+        "A second opinion, by testinfra: it looks at the hosts, not through what upgraded them. Checks of your own run "
         "beside these; docs/postchecks.md shows how. `--watch` is that of `verify`.",
         statuses={1: "a check failed; with --watch, at the last look"},
         examples={

@@ -7,11 +7,21 @@ from typing import Any
 
 from invoke.tasks import Task
 
+from relup_remote import inventory
 from relup_remote.commands.options import meaning
+from relup_remote.hops import catalogue
 from relup_remote.manual.entries import STATUSES, entry, place
 from relup_remote.manual.synopsis import line, parameters, synopsis, usage
 
 WIDTH = 120
+
+ENVIRONMENT = {
+    f"`{inventory.VARIABLE}`": "the inventory, unless `--inventory` names one",
+    f"`{catalogue.VARIABLE}`": "the folder with hop files, unless `--catalogue` names one",
+    "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
+    "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; no colours where NO_COLOR is set",
+}
+"""Variables that mean something to all commands."""
 
 
 def commands_page(tasks: Mapping[str, "Task[Any]"], note: str) -> str:
@@ -29,7 +39,7 @@ def commands_page(tasks: Mapping[str, "Task[Any]"], note: str) -> str:
 `inv COMMAND` in a checkout, `relup COMMAND` where the package is installed; `inv --help COMMAND` has on a command what
 stands here. Every command takes `--host`, `--inventory`, `--json` and `--quiet`. Tables or the one JSON document go to
 stdout, everything else to stderr: on a terminal a table of the hosts that is redrawn as they go on, elsewhere plain
-lines. `NO_COLOR` is honoured.
+lines.
 
 {_table(("", ""), listed)}
 
@@ -39,6 +49,8 @@ lines. `NO_COLOR` is honoured.
 that is not done; the rest are `skipped`. `upgrade` and `rollback` take them in waves. The other commands ask all hosts,
 whatever one of them says. After an interruption (Ctrl-C) the table is printed all the same. `inv --debug COMMAND` shows
 the traceback of an `internal_error` on stderr; it is written to `~/.local/state/relup_remote/` as well.
+
+{_table(("environment", ""), ENVIRONMENT.items())}
 
 A shell completes commands, options, hosts and groups of the inventory, runs, and values there are few of:
 

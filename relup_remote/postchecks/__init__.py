@@ -1,4 +1,6 @@
-"""Checks of nodes from outside, over SSH alone: a second opinion on an upgrade that shares no code with the first.
+"""Checks of nodes from outside, over SSH alone: a second opinion on an upgrade.
+
+It shares no code with the first but for the connection.
 
 They are testinfra checks. `inv postcheck` runs them and shows a row a host; pytest runs them as well::
 
