@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from lab.browser import chromium
 from lab.clients import Traffic
 from lab.cluster import Lab
 from tests.lab.cluster import BASE, FIRST, NOTHING, foreign
 from tests.lab.rollout.controller import Controller, applied, gates, is_event
 from tests.lab.rollout.state import cluster_lock, successes
+from tests.report_page import Look, assert_tells
 
 ORDER = ["n5", "n6", "n1", "n2", "n3", "n4"]
 """Replicants first."""
@@ -92,3 +94,8 @@ def test_runs_and_report_tell_of_it(controller: Controller, tmp_path: Path) -> N
     assert written.status == 0, written.stderr
     text = page.read_text()
     assert all(host in text for host in (*ORDER, run, FIRST))
+
+
+def test_the_page_of_the_report_shows_what_the_ledger_says(controller: Controller, tmp_path: Path) -> None:
+    with chromium(tmp_path / "profile") as driver:
+        assert_tells(Look(driver, tmp_path), controller.last)
