@@ -102,10 +102,10 @@ class Record:
 def runs(folder: Path | None = None) -> list[Record]:
     """All runs, the oldest first. A folder without a whole request is none."""
     try:
-        paths = sorted((folder or runs_folder()).iterdir())
+        paths = list((folder or runs_folder()).iterdir())
     except OSError:
         return []
-    return [record for path in paths if (record := _record(path)) is not None]
+    return sorted((record for path in paths if (record := _record(path)) is not None), key=_age)
 
 
 def open_run(name: str, folder: Path | None = None, command: str | None = None) -> Record:
@@ -193,6 +193,12 @@ class Ledger:
             return True
         self._thinned[host] = at
         return False
+
+
+def _age(record: Record) -> tuple[int, str]:
+    # Names tell seconds only.
+    began = record.request.get("started_at")
+    return (began if isinstance(began, int) else 0, record.run)
 
 
 def _record(path: Path) -> Record | None:
