@@ -213,6 +213,12 @@ def test_where_there_are_no_runs_none_is_the_last(folder: Path) -> None:
         open_run("last", folder)
 
 
+def test_of_two_runs_of_the_same_second_the_later_one_is_the_last(folder: Path) -> None:
+    for name, began in (("2026-11-24-b", 1), ("2026-11-24-a", 2)):
+        Ledger.create({**REQUEST, "run": name, "started_at": began}, folder).close()
+    assert open_run("last", folder).run == "2026-11-24-a"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"run": "x"}', b'{"format": 2}', b"\xff"])
 def test_folders_that_hold_no_run_are_passed_over(folder: Path, content: bytes | None) -> None:
     named(folder, RUN)

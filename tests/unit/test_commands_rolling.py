@@ -1,0 +1,478 @@
+"""`upgrade`, `rollback` and `runs` as an operator meets them, on hosts that answer by script."""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+from relup_remote.commands import by_name, invocation
+from relup_remote.commands.rolling import Wishes
+from relup_remote.core.protocol import Failure
+from relup_remote.rollout import ledger
+from relup_remote.rollout.ledger import Ledger
+from relup_remote.rollout.plan import Gates, Plan
+from relup_remote.usage import UsageError
+from tests.unit.fake_host import Answer, result
+from tests.unit.rollout.plans import Script, failed, refused
+
+ROLES = {"n1": "core", "n2": "core", "n3": "replicant"}
+NODES = [f"emqx@{host}" for host in ROLES]
+CLUSTER = {"running": NODES, "stopped": []}
+HOP = '#{from_version => "1.0", target_version => "1.1"}.'
+
+
+class Terminal(io.StringIO):
+    """A terminal at which someone has typed something."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Ended:
+    """A command that is over."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        return {row["host"]: row["outcome"] for row in self.document["hosts"]}
+
+    @property
+    def rollout(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.document["rollout"]
+        return found
+
+
+def answers(host: str) -> dict[tuple[str, str], Answer]:
+    """What a host of the cluster says when all is well."""
+    facts: dict[str, Any] = {"cluster": CLUSTER, "nodes": NODES, "connections": 100, "role": ROLES[host]}
+    backup = {"name": "b-7", "at": 1_000, "bytes": 5, "age": 60}
+    says = {
+        "plan": result("ready", bytes_to_send=71_000_000, backup=backup, **facts),
+        "status": result("ok", backup=backup, backup_of_base=None if host == "n3" else backup, **facts),
+        "lock": result("locked"),
+        "stage": result("staged", (("stage", "ok"),)),
+        "upgrade": result("upgraded", (("stage", "unchanged"), ("apply", "ok"), ("cleanup", "ok"))),
+        "rollback": result("rolled back"),
+        "verify": result("verified"),
+        "cleanup": result("cleaned", (("cleanup", "ok"),)),
+        "unlock": result("unlocked"),
+    }
+    return {(host, command): {**said, "node": f"emqx@{host}"} for command, said in says.items()}
+
+
+class Desk:
+    """Where an operator sits: an inventory, a tarball, a catalogue, a ledger, and hosts that answer by script."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.inventory = folder / "hosts.yml"
+        self.inventory.write_text(f"hosts: {{{', '.join(f'{host}: {{address: {host}.test}}' for host in ROLES)}}}")
+        self.tarball = folder / "emqx-1.1.tar.gz"
+        self.tarball.write_bytes(b"a release")
+        self.catalogue = folder / "catalogue"
+        self.catalogue.mkdir()
+        (self.catalogue / "a.relup").write_text(HOP)
+        self.fleet = Script({key: said for host in ROLES for key, said in answers(host).items()})
+
+    def says(self, **said: Answer | list[Answer]) -> None:
+        """Have hosts answer otherwise: ``n1_upgrade=...``."""
+        for name, answer in said.items():
+            host, _, command = name.partition("_")
+            self.fleet.script[host, command] = answer if isinstance(answer, list) else [answer]
+
+    def relup(self, command: str, **given: Any) -> Ended:
+        """Run a command; an upgrade gets tarball and catalogue, and gates that need no checks from outside."""
+        self._capsys.readouterr()
+        self.fleet.asked.clear()
+        options = {"inventory": str(self.inventory), "json": True, **given}
+        if command == "upgrade":
+            options = {"tarball": str(self.tarball), "catalogue": str(self.catalogue), **options}
+        if command in ("upgrade", "rollback"):
+            options = {"gates": "verify,cluster,connections", "gate_timeout": "0", **options}
+        try:
+            by_name()[command](Context(), **options)
+            status = 0
+        except Exit as ended:
+            status = ended.code
+        return Ended(status, *self._capsys.readouterr())
+
+    @property
+    def commands(self) -> list[str]:
+        """What hosts were asked, in order, once each."""
+        return list(dict.fromkeys(command for _host, command in self.fleet.commands))
+
+    def hosts(self, command: str) -> list[str]:
+        """The hosts that were asked that, in order."""
+        return [host for host, asked in self.fleet.commands if asked == command]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    made = Desk(tmp_path, capsys)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(invocation, "_connect", made.fleet.connect)
+    monkeypatch.setattr("relup_remote.rollout.tarball._release", lambda _path, _sha256: {"version": "1.1"})
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    return made
+
+
+# The whole way
+
+
+def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None:
+    ended = desk.relup("upgrade", yes=True)
+    assert ended.status == 0, ended.err
+    assert ended.document["ok"]
+    assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "upgraded"}
+    assert ended.rollout["outcome"] == "done"
+    assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
+    assert desk.commands == ["plan", "lock", "stage", "upgrade", "verify", "status", "unlock"]
+    [record] = ledger.runs()
+    assert record.run == ended.document["run"]
+    kept = Plan.from_json(record.request)
+    assert (kept.target, kept.waves, kept.nodes) == ("1.1", (("n3",), ("n1", "n2")), tuple(NODES))
+    assert [(each.host, each.address, each.role, each.connections, each.bytes) for each in kept.hosts] == [
+        (host, f"{host}.test", ROLES[host], 100, 71_000_000) for host in ("n3", "n1", "n2")
+    ]
+    assert kept.tarball is not None
+    assert (kept.tarball["path"], kept.hops[0]["file"]) == (str(desk.tarball), "a.relup")
+    assert [event["phase"] for event in record.events if event["event"] == "phase"] == [
+        "survey",
+        "lock",
+        "stage",
+        "waves",
+    ]
+    assert record.end is not None
+    assert record.end["outcome"] == "done"
+
+
+def test_a_rollback_does_the_same_by_status_and_needs_no_backup(desk: Desk) -> None:
+    ended = desk.relup("rollback", yes=True)
+    assert ended.status == 0, ended.err
+    assert desk.commands == ["status", "lock", "rollback", "verify", "unlock"]
+    assert desk.hosts("rollback") == ["n3", "n1", "n2"]
+    [record] = ledger.runs()
+    assert (record.request["command"], record.request["target"], record.request["tarball"]) == ("rollback", None, None)
+
+
+def test_below_the_table_is_what_to_do_next(desk: Desk) -> None:
+    done = desk.relup("upgrade", yes=True, json=False)
+    run = ledger.runs()[-1].run
+    assert done.out.splitlines()[-1] == f"run {run}: done; inv report {run} tells of it"
+    desk.says(n1_upgrade=failed("apply_failed"))
+    stopped = desk.relup("upgrade", yes=True, json=False)
+    assert stopped.status == 1
+    run = ledger.runs()[-1].run
+    lines = stopped.out.splitlines()
+    assert lines[-3] == f"run {run}: stopped, too_many_failures: n1 failed, 0 may"
+    assert lines[-1].strip() == f"inv upgrade --resume {run}"
+
+
+def test_events_are_lines_and_the_document_is_the_last(desk: Desk) -> None:
+    ended = desk.relup("upgrade", yes=True, events=True)
+    *events, document = map(json.loads, ended.out.splitlines())
+    assert document["rollout"]["outcome"] == "done"
+    assert {"run", "phase", "host", "wave", "gate", "connections", "end"} <= {event["event"] for event in events}
+
+
+# Before it begins
+
+
+def test_the_plan_is_shown_before_it_is_asked(desk: Desk) -> None:
+    ended = desk.relup("upgrade", json=False, no_backup=True, force=True, on_failure="restart", max_failures="50%")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines()[-1] == "upgrade: there is no terminal to ask on (Give --yes if you are sure.)"
+    for words in (
+        "upgrade to 1.1: 3 hosts",
+        "emqx-1.1.tar.gz",
+        "71 MB",
+        "1.0 -> 1.1 (a.relup)",
+        "restarts into the release",
+        "(--no-backup)",
+        "(--force)",
+        "waves: n3 | n1, n2; one by one within a wave",
+        "after each wave: verify, all 3 nodes of the cluster seen, 90 % of connections still there",
+        "at the failure of more than 1 host",
+    ):
+        assert words in ended.err
+    assert re.search(r"1 +n3 +emqx@n3 +replicant +1\.0 +100 ", ended.err)
+    assert desk.commands == ["plan"]
+    assert ledger.runs() == []
+
+
+def test_a_rollback_says_in_plain_words_what_it_is_before_it_asks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    ended = desk.relup("rollback", json=False, purge=True)
+    assert (ended.status, ended.out) == (3, "")
+    for words in (
+        "rollback: 3 hosts",
+        "boot path only",
+        "connection of a node drops",
+        "callbacks of the hop",
+        "brought back on n1 by inv restore --backup b-7",
+        "can't be brought back on n3",
+        "tree is removed",
+        "rollback these hosts? [y/N]",
+        "rollback: not confirmed (Nothing was done.)",
+    ):
+        assert words in ended.err
+    assert desk.commands == ["status"]
+    assert ledger.runs() == []
+
+
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_yes_to_the_question_goes_on(desk: Desk, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    assert desk.relup(command).rollout["outcome"] == "done"
+
+
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_without_a_terminal_nothing_is_done(desk: Desk, command: str) -> None:
+    ended = desk.relup(command)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "no_terminal")
+    assert len(desk.commands) == 1
+    assert ledger.runs() == []
+
+
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_a_check_shows_the_plan_and_ends(desk: Desk, command: str) -> None:
+    ended = desk.relup(command, check=True)
+    assert ended.status == 0
+    plan = Plan.from_json(ended.rollout["plan"])
+    assert plan.waves == (("n3",), ("n1", "n2"))
+    assert len(desk.commands) == 1
+    assert ledger.runs() == []
+    assert "waves: n3 | n1, n2" in desk.relup(command, check=True, json=False).out
+
+
+def test_a_check_of_a_cluster_of_which_a_part_is_done_is_no_refusal(desk: Desk) -> None:
+    desk.says(n3_plan=refused("already_upgraded_to_target_vsn", cluster=CLUSTER))
+    ended = desk.relup("upgrade", check=True)
+    assert ended.status == 0
+    assert ended.rollout["plan"]["waves"] == [["n1"], ["n2"]]
+    assert [each["done"] for each in ended.rollout["plan"]["hosts"]] == [False, False, True]
+
+
+def test_where_nothing_is_left_to_do_nobody_is_asked(desk: Desk) -> None:
+    desk.says(**{f"{host}_plan": refused("already_upgraded_to_target_vsn") for host in ROLES})
+    ended = desk.relup("upgrade")
+    assert (ended.status, set(ended.outcomes.values())) == (3, {"refused"})
+    assert ledger.runs() == []
+
+
+# A cluster that is not whole
+
+
+@pytest.mark.parametrize(
+    "answer", [Failure("host_unreachable"), failed("node_not_running"), refused("node_unreachable")]
+)
+def test_nothing_begins_where_a_host_is_missing(desk: Desk, answer: Answer) -> None:
+    desk.says(n2_plan=answer)
+    ended = desk.relup("upgrade", yes=True, max_failures="2")
+    assert (ended.status, ended.document["ok"]) == (3, False)
+    assert (ended.rollout["outcome"], ended.rollout["err_type"]) == ("refused", "cluster_not_whole")
+    assert ended.rollout["reason"].startswith("n2: ")
+    assert ended.outcomes["n1"] == ended.outcomes["n3"] == "skipped"
+    assert desk.commands == ["plan"]
+    assert ledger.runs() == []
+    assert "what to do: " in desk.relup("upgrade", yes=True, json=False).out
+
+
+def test_nor_where_a_node_of_the_cluster_is_down(desk: Desk) -> None:
+    desk.says(n1_plan=result("ready", cluster={"running": NODES, "stopped": ["emqx@n9"]}))
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.rollout["reason"]) == (3, "the node emqx@n9 of the cluster is down")
+    assert desk.relup("upgrade", yes=True, allow_missing=True).rollout["outcome"] == "done"
+
+
+def test_hosts_that_are_missing_may_be_left_out(desk: Desk) -> None:
+    desk.says(n2_plan=Failure("host_unreachable"))
+    ended = desk.relup("upgrade", yes=True, allow_missing=True)
+    assert (ended.status, ended.rollout["outcome"]) == (1, "done")
+    assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "failed"}
+
+
+def test_a_rollback_goes_to_nodes_that_are_down_but_not_without_hosts(desk: Desk) -> None:
+    desk.says(n2_status=[failed("node_not_running"), result("ok", nodes=NODES, connections=1)])
+    assert desk.relup("rollback", yes=True).rollout["outcome"] == "done"
+    assert desk.hosts("rollback") == ["n3", "n1", "n2"]
+    desk.says(n2_status=Failure("host_unreachable"))
+    ended = desk.relup("rollback", yes=True)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "cluster_not_whole")
+
+
+@pytest.mark.parametrize(
+    ("bad", "may_fail", "begins"), [(1, "", False), (1, "1", True), (2, "1", False), (2, "67%", True)]
+)
+def test_hosts_that_refuse_count_as_failed(desk: Desk, bad: int, may_fail: str, begins: bool) -> None:
+    desk.says(**{f"n{number}_plan": refused("no_backup", cluster=CLUSTER) for number in range(1, bad + 1)})
+    ended = desk.relup("upgrade", yes=True, max_failures=may_fail)
+    if begins:
+        assert (ended.status, ended.rollout["outcome"]) == (1, "done")
+        assert ended.outcomes["n1"] == "refused"
+        assert ended.outcomes["n3"] == "upgraded"
+    else:
+        assert (ended.status, ended.rollout["err_type"]) == (3, "hosts_not_ready")
+        assert "--resume" not in json.dumps(ended.rollout)
+        assert ledger.runs() == []
+
+
+# Taking up again
+
+
+def stopped(desk: Desk) -> str:
+    """A run that was stopped because n1 failed; n1 is well again. Its name."""
+    well = desk.fleet.script["n1", "upgrade"]
+    desk.says(n1_upgrade=failed("apply_failed"))
+    ended = desk.relup("upgrade", yes=True, waves="1", soak="1s", gates="verify")
+    assert ended.rollout["err_type"] == "too_many_failures"
+    desk.fleet.script["n1", "upgrade"] = well
+    return str(ended.document["run"])
+
+
+def test_a_run_goes_on_where_it_was_left(desk: Desk) -> None:
+    run = stopped(desk)
+    ended = desk.relup("upgrade", yes=True, tarball="", resume=True, gates="", gate_timeout="")
+    assert (ended.status, ended.document["run"]) == (0, run)
+    assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "upgraded"}
+    assert desk.hosts("plan") == ["n1", "n2"]
+    assert desk.hosts("upgrade") == ["n1", "n2"]
+    [record] = ledger.runs()
+    assert [event["status"] for event in record.events if event["event"] == "run"] == ["begin", "resume"]
+    gates = Plan.from_json(record.plan).gates
+    assert (gates.verify, gates.cluster, gates.soak, gates.timeout) == (True, False, 1, 0)
+
+
+def test_it_is_found_by_the_beginning_of_its_name_and_its_command(desk: Desk) -> None:
+    run = stopped(desk)
+    assert desk.relup("rollback", yes=True).status == 0
+    assert desk.relup("upgrade", yes=True, resume="2", soak="0").document["run"] == run
+    wrong = desk.relup("upgrade", yes=True, resume="1999")
+    assert (wrong.status, wrong.document["error"]["err_type"]) == (2, "unknown_run")
+    assert desk.commands == []
+
+
+def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
+    desk.relup("upgrade", yes=True)
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
+    assert desk.commands == []
+
+
+def test_nothing_else_is_brought_to_hosts_than_the_run_began_with(desk: Desk) -> None:
+    stopped(desk)
+    desk.tarball.write_bytes(b"another release")
+    (desk.catalogue / "a.relup").write_text(f"{HOP} ")
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_differs")
+    for words in ("the tarball had SHA-256 ", "the hop a.relup has changed"):
+        assert words in ended.document["error"]["message"]
+    assert desk.commands == []
+
+
+def test_only_one_controller_goes_on_with_a_run(desk: Desk) -> None:
+    run = stopped(desk)
+    with Ledger(ledger.open_run(run).path):
+        ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_in_progress")
+    assert desk.commands == []
+
+
+def test_a_ledger_that_can_not_be_written_keeps_a_run_from_beginning(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "ledger_unusable")
+    assert desk.commands == ["plan"]
+
+
+# The runs there were
+
+
+def test_runs_are_listed_with_what_became_of_them(desk: Desk) -> None:
+    assert desk.relup("runs", json=False, inventory="").out == "no runs\n"
+    first = stopped(desk)
+    desk.says(n3_upgrade=refused("already_upgraded_to_target_vsn"))
+    desk.relup("upgrade", yes=True)
+    second = ledger.runs()[-1].run
+    found = desk.relup("runs", inventory="").document["runs"]
+    assert [(run["run"], run["done"], run["hosts"], run["outcome"]) for run in found] == [
+        (first, 1, 3, "stopped"),
+        (second, 3, 3, "done"),
+    ]
+    assert found[0]["reason"] == "n1 failed, 0 may"
+    text = desk.relup("runs", json=False, inventory="", limit="1").out
+    assert second in text
+    assert "3 of 3" in text
+    assert first not in text
+
+
+def test_a_run_whose_controller_died_was_left(desk: Desk) -> None:
+    run = stopped(desk)
+    with Ledger(ledger.open_run(run).path) as held:
+        held({"event": "run", "at": 0, "status": "resume"})
+        assert desk.relup("runs", inventory="").document["runs"][0]["outcome"] == "under way"
+    assert desk.relup("runs", inventory="").document["runs"][0]["outcome"] == "left"
+
+
+# What the operator may want
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"waves": "0"}, "--waves: '0' is neither a number of hosts nor a share"),
+        ({"waves": "1,many"}, "--waves: 'many' is neither"),
+        ({"parallel": "0"}, "--parallel must be a whole number, 1 or more"),
+        ({"order": "alphabetical"}, "--order must be replicants-first or cores-first or inventory, not 'alphabetical'"),
+        ({"max_failures": "200%"}, "--max-failures: '200%' is neither"),
+        ({"gates": "verify,luck"}, "--gates must be verify or cluster or connections or postcheck, not 'luck'"),
+        ({"min_connections": "101"}, "--min-connections: '101%' is neither"),
+        ({"soak": "forever"}, "--soak must be a time such as 90s, 10m or 24h, not 'forever'"),
+        ({"gate_timeout": "-1"}, "--gate-timeout must be a time"),
+    ],
+)
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_what_can_not_be_wanted_is_wrong_use(desk: Desk, command: str, wishes: Mapping[str, Any], said: str) -> None:
+    ended = desk.relup(command, yes=True, **wishes)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "bad_option")
+    assert said in ended.document["error"]["message"]
+    assert desk.commands == []
+    with pytest.raises(UsageError):
+        Wishes(**wishes).check()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "gates"),
+    [
+        (Wishes(), Gates()),
+        (Wishes(gates="none"), Gates(verify=False, cluster=False, connections=None, postcheck=False)),
+        (Wishes(gates="verify, postcheck"), Gates(cluster=False, connections=None)),
+        (Wishes(gates="connections"), Gates(verify=False, cluster=False, postcheck=False)),
+        (Wishes(gates="none", min_connections="50"), Gates(False, False, 50, False)),
+        (Wishes(min_connections="75%"), Gates(connections=75)),
+        (Wishes(soak="10m", gate_timeout="2h", gate_command="true"), Gates(soak=600, timeout=7200, command="true")),
+    ],
+)
+def test_gates_are_as_wanted(wishes: Wishes, gates: Gates) -> None:
+    assert wishes.plan_parts(Gates(), 4)["gates"] == gates
+
+
+def test_what_is_not_said_is_as_it_was() -> None:
+    before = Gates(verify=False, connections=40, soak=5, command="x", timeout=9)
+    assert Wishes().plan_parts(before, 4) == {"gates": before}
+    assert Wishes(gates="connections").plan_parts(before, 4)["gates"].connections == 40
+    parts = Wishes(parallel="3", max_failures="50%", allow_missing=True).plan_parts(before, 5)
+    assert parts == {"gates": before, "parallel": 3, "max_failures": 2, "allow_missing": True}
