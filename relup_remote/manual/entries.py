@@ -164,7 +164,7 @@ MANUAL: Mapping[str, Entry] = {
         "Your own locks are those of the same user on the same machine. A run that was broken off keeps its lock: "
         "take it up again with --resume rather than unlock.",
         examples={"unlock": "take your own locks off", "unlock --force": "take off whatever locks there are"},
-        see=("lock",),
+        see=("lock", "upgrade"),
     ),
     "rollback": Entry(
         UNDO,
