@@ -365,6 +365,19 @@ def test_it_is_found_by_the_beginning_of_its_name_and_its_command(desk: Desk) ->
     assert desk.commands == []
 
 
+def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None:
+    desk.says(n3_plan=Failure("host_unreachable"))
+    first = desk.relup("upgrade", yes=True, allow_missing=True)
+    assert (first.status, first.rollout["outcome"], first.outcomes["n3"]) == (1, "done", "failed")
+    desk.says(n3_plan=result("ready", connections=7, cluster=CLUSTER))
+    again = desk.relup("upgrade", yes=True, resume=True)
+    assert (again.status, desk.hosts("upgrade")) == (0, ["n3"])
+    assert set(again.outcomes.values()) == {"upgraded"}
+    plan = Plan.from_json(ledger.runs()[-1].plan)
+    assert plan.waves == (("n1",), ("n2",), ("n3",))
+    assert (plan.member("n3").connections, plan.member("n1").connections) == (7, 100)
+
+
 def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     desk.relup("upgrade", yes=True)
     ended = desk.relup("upgrade", yes=True, resume=True)
@@ -389,6 +402,14 @@ def test_only_one_controller_goes_on_with_a_run(desk: Desk) -> None:
         ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_in_progress")
     assert desk.commands == []
+
+
+def test_a_ledger_that_can_no_longer_be_written_stops_the_run_and_its_table_is_shown(desk: Desk) -> None:
+    desk.fleet.when["n3", "upgrade"] = lambda: (ledger.runs()[-1].path / "hosts").rename(desk.catalogue / "gone")
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.rollout["err_type"]) == (1, "ledger_unwritable")
+    assert ended.outcomes == {"n3": "upgraded", "n1": "skipped", "n2": "skipped"}
+    assert desk.commands[-1] == "unlock"
 
 
 def test_a_ledger_that_can_not_be_written_keeps_a_run_from_beginning(desk: Desk, tmp_path: Path) -> None:
