@@ -15,7 +15,8 @@ one that changes       goes on             goes on        is refused
 A lock on this host alone would let another operator begin on other hosts of the cluster. So `lock` looks at those of
 all other running nodes, through the VM, and where one is another run's it gives its own back. It looks only after it
 has written: of two who lock different hosts at the same moment, the later to write sees the other's. In the same manner
-it looks for a command at work on this host, which in its turn looks for the lock.
+it looks for a command at work on this host, which in its turn looks for the lock. A node that can't be asked may hide
+another's lock, so nothing is locked then; but with `lock_blind` it is, for that node may be what has to be mended.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from .context import Context
 from .erlang.link import CallFailed, Link
@@ -152,12 +153,30 @@ def _refuse_beside_others(context: Context) -> None:
     by = holder(context.site.ours)
     if by is not None and by.get("run") != run:
         raise held(by)
-    if context.site.node is None:
-        return
-    for node in context.view.nodes() or []:
-        found = None if node == context.site.node.name else on_host_of(node, context.link)
+    for node, found in _elsewhere(context):
         if found is not None and found["run"] != run:
             raise locked(found, node)
+
+
+def _elsewhere(context: Context) -> Iterator[Tuple[str, Optional[LockFacts]]]:
+    """The other running nodes of the cluster, and the locks on their hosts. Raises `Failure` unless `lock_blind`."""
+    if context.site.node is None:
+        return
+    blind = context.option("lock_blind")
+    try:
+        nodes = context.view.nodes() or []
+    except Failure:
+        if not blind:
+            raise
+        return
+    for node in nodes:
+        if node == context.site.node.name:
+            continue
+        try:
+            yield node, on_host_of(node, context.link)
+        except Failure:
+            if not blind:
+                raise
 
 
 def on_host_of(node: str, link: Link) -> Optional[LockFacts]:

@@ -40,7 +40,7 @@ def run(context: Context) -> None:
             context.result.running = context.result.from_vsn = context.view.version()
         except Failure:
             # A node that no longer answers is what a rollback may be needed for, and keeps no lock on its host.
-            if command not in ("rollback", "unlock"):
+            if command not in ("rollback", "unlock") and not context.option("lock_blind"):
                 raise
     _COMMANDS[command](context)
 

@@ -91,6 +91,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "unlock: although the lock is of another run"),
     "restart_by": ("auto", "by what the node is restarted: auto | wrapper | service:<unit> (of systemd)"),
+    "lock_blind": (False, "lock: also where a node that should tell of locks elsewhere does not answer"),
     "unlock_by": ("run", "unlock: what the lock must have in common with the request: run | operator"),
 }
 """Options of a request: name, default, meaning."""

@@ -115,7 +115,8 @@ class Rollout:
 
     def _lock(self) -> None:
         why = f"{self._plan.command} to {self._plan.target}" if self._plan.target else self._plan.command
-        order = self._order("lock", options={"why": why})
+        # A node that does not answer may be what is rolled back.
+        order = self._order("lock", options={"why": why, "lock_blind": self._plan.command == "rollback"})
         names = [name for name in self._names() if name not in self._rows or lets_others_go_on(self._rows[name])]
         self._feed.tell("phase", phase="lock", hosts=names)
         rows = self._runner.at_once(self._jobs(names, order))
@@ -246,7 +247,13 @@ class Rollout:
 
     def _all_rows(self, ending: Ending) -> list[Row]:
         reason = ending.reason[:1].lower() + ending.reason[1:].rstrip(".")
-        return [self._rows.get(name) or skipped(name, reason) for name in self._names()]
+        return [self._rows.get(name) or self._left(name, reason) for name in self._names()]
+
+    def _left(self, name: str, reason: str) -> Row:
+        """The row of a host whose turn did not come, with what was staged there."""
+        left = skipped(name, reason)
+        about = ("node", "from", "target", "running", "steps")
+        return {**left, **{key: self._staged[name][key] for key in about}} if name in self._staged else left
 
 
 def done_before(record: Record | None) -> dict[str, Row]:

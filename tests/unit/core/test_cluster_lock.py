@@ -324,6 +324,26 @@ def test_without_a_word_of_a_running_node_nothing_is_locked(pair: tuple[Host, Ho
         here.call("application", "unset_env", Atom("emqx"), Atom("others"))
 
 
+def test_who_has_to_mend_a_node_that_does_not_answer_may_lock_all_the_same(pair: tuple[Host, Host]) -> None:
+    here, there = pair
+    there.call("application", "set_env", Atom("emqx"), Atom("others"), [Atom("gone@127.0.0.1")])
+    try:
+        assert there.request("lock", lock_blind=True).outcome == "locked"
+        there.request("unlock")
+        # What can be seen counts.
+        here.request("lock", **BOB)
+        assert refused(there, "lock", lock_blind=True).detail["node"] == str(here)
+    finally:
+        there.call("application", "unset_env", Atom("emqx"), Atom("others"))
+    here.request("unlock", **BOB)
+    context = here.context("lock", "run-a", "alice@desk", lock_blind=True)
+    context.leave_vm()
+    assert context.site.node is not None
+    context.site.node.peer.listening = list
+    commands.run(context)
+    assert (context.result.outcome, (here.held or {})["run"]) == ("locked", "run-a")
+
+
 def test_a_lock_is_taken_off_a_host_whose_node_does_not_answer(pair: tuple[Host, Host]) -> None:
     here, _ = pair
     here.request("lock")

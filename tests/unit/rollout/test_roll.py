@@ -342,6 +342,12 @@ def test_a_wave_of_which_nothing_is_left_has_no_gates() -> None:
     assert run.ending.outcome == "done"
 
 
+@pytest.mark.parametrize(("command", "blind"), [("upgrade", False), ("rollback", True)])
+def test_only_a_rollback_locks_nodes_that_do_not_answer(command: str, blind: bool) -> None:
+    run = Run(plan(["n1"], command=command)).roll(work=Work(order(command)))
+    assert [request["options"]["lock_blind"] for _host, request, _file in run.requests("lock")] == [blind]
+
+
 def test_gates_hold_connections_against_those_of_before() -> None:
     run = Run(
         plan(["n1"], ["n2"], gates=Gates(verify=False, cluster=False, connections=90, postcheck=False, timeout=0)),
