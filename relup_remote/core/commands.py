@@ -110,6 +110,7 @@ def _upgrade(context: Context) -> None:
         recovery.finish_rows(context, wait=True)
         recovery.refuse_during_hop(context)
         context.result.running = context.result.from_vsn = context.view.version()
+        _count_connections(context)
         recovery.note_unfinished(context)
         facts = context.tarball["release"]
         context.result.target = facts.get("version")
@@ -122,6 +123,12 @@ def _upgrade(context: Context) -> None:
                 if context.changed:
                     context.result.running = _version_now(context)
     context.result.outcome = "upgraded"
+
+
+def _count_connections(context: Context) -> None:
+    """Tells how many clients are connected before anything is done that they could mind."""
+    if context.site.node is not None:
+        context.result.facts["connections_before"] = context.view.connections()
 
 
 @contextmanager
@@ -217,6 +224,7 @@ def _rollback(context: Context) -> None:
         if history.vm_answers(context):
             recovery.finish_rows(context, wait=False)
             recovery.refuse_during_hop(context)
+            _count_connections(context)
         context.result.target = release.read_tree(context.site.base).version
         with _attempt(context, {"rollback": True, "purge": context.option("purge")}):
             _steps(context, COMMANDS["rollback"])

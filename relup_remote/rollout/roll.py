@@ -156,13 +156,18 @@ class Rollout:
             self._refuse()
             hosts = self._good(wave)
             if hosts:
-                before = {name: self._plan.member(name).connections for name in wave}
+                before = {name: self._connections_before(name) for name in wave}
                 case = Case(self._plan, number, tuple(hosts), before, self._runner, self._feed)
                 pass_gates(case, self._stop, last=number == len(self._plan.waves))
         except Stopped:
             self._feed.tell("wave", status="stopped", **about)
             raise
         self._feed.tell("wave", status="done", **about)
+
+    def _connections_before(self, name: str) -> int | None:
+        """How many a host had when its turn came; where its core has not told us, at the survey, perhaps hours ago."""
+        told: int | None = self._rows[name]["facts"].get("connections_before") if name in self._rows else None
+        return self._plan.member(name).connections if told is None else told
 
     def _clean_up(self) -> None:
         """Clean up where that had to wait for the later hosts."""

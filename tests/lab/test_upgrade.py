@@ -28,6 +28,7 @@ def test_cluster_is_upgraded_and_nobody_notices(lab: Lab, relup: Tool, tarball: 
         assert (row["from"], row["target"], row["running"]) == (BASE, FIRST, FIRST)
         assert row["facts"]["link"] == "distribution"
         assert {each["status"] for each in row["facts"]["hop"]["instructions"]} == {"done"}
+        assert row["facts"]["connections_before"] > 0
     # The clean-up waits for the last node, and then happens everywhere.
     assert {row["steps"][-1]["status"] for row in upgrade.document["hosts"]} == {"ok"}
     assert {host: lab.node_pid(host) for host in HOSTS} == pids

@@ -48,6 +48,8 @@ def connections(case: Case) -> Verdict:
             case.feed.tell("connections", host=host, count=now)
         if not succeeded(row):
             short[host] = _why(row)
+        elif now is None and before:
+            short[host] = f"its connections are not known any more, {before} before"
         elif now is not None and before and now * 100 < before * share:
             short[host] = f"{now} connections of {before} before, {share} % are asked for"
     if short:

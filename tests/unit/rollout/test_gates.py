@@ -141,9 +141,11 @@ def test_where_there_were_none_before_no_connection_is_missed(before: int | None
     assert looks.connections(dataclasses.replace(wave.case, before={"n1": before, "n2": before})).open
 
 
-def test_what_is_not_known_closes_nothing_and_what_can_not_be_asked_does() -> None:
+def test_connections_that_nobody_ever_knew_close_nothing_and_those_that_can_not_be_asked_for_do() -> None:
     gates = dataclasses.replace(NO_GATES, connections=90)
-    assert looks.connections(Wave({"status": [result("ok", connections=None)]}, gates).case).open
+    unknown = Wave({"status": [result("ok", connections=None)]}, gates).case
+    assert looks.connections(dataclasses.replace(unknown, before={"n1": None, "n2": None})).open
+    assert "n1: its connections are not known any more, 100 before" in looks.connections(unknown).message
     assert not looks.connections(Wave({"status": [failed("node_not_running")]}, gates).case).open
 
 

@@ -356,6 +356,18 @@ def test_gates_hold_connections_against_those_of_before() -> None:
     assert "89 connections of 100 before" in stopped(run, "gate_closed")
 
 
+@pytest.mark.parametrize(("before", "now", "outcome"), [(1000, 100, "stopped"), (10, 10, "done")])
+def test_those_of_before_are_those_that_the_host_had_when_its_turn_came(before: int, now: int, outcome: str) -> None:
+    run = Run(
+        plan(["n1"], gates=Gates(verify=False, cluster=False, connections=90, postcheck=False, timeout=0)),
+        {
+            ("n1", "upgrade"): result("upgraded", ALL, connections_before=before),
+            ("n1", "status"): result("ok", connections=now),
+        },
+    ).roll()
+    assert run.ending.outcome == outcome
+
+
 # Interruptions
 
 
