@@ -158,15 +158,14 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     Raises `Failure` backup_damaged, disk_full, cannot_write_file.
     """
     backup, says = chosen(context), _says(context)
-    progress = Progress(context.emit, "restore", says["bytes"])
     both = places_of(context)
-    for place in both:
-        _copy(place, backup.path, says, progress)
-    if says["mnesia"]["saved"] == "tables":
-        _put_tables(both[0], backup.path, says, progress)
-    progress.tell()
-    for place in both:
-        sync_all(place.path)
+    try:
+        _copy_all(context, both, backup.path, says)
+    except BaseException:
+        # They would take the space that the next try needs.
+        for place in both:
+            remove_tree(place.fresh)
+        raise
     context.changed = True
     mark = os.path.join(context.site.ours, HALFWAY)
     write_whole(mark, json.dumps({"backup": backup.name, "run": context.request["run"]}).encode("utf-8"))
@@ -178,6 +177,18 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     context.result.facts["restored"] = backup.facts()
     aside = [place.aside for place in both if os.path.isdir(place.aside)]
     return "ok", {"name": backup.name, "bytes": says["bytes"], "files": len(says["files"]), "aside": aside}
+
+
+def _copy_all(context: Context, both: Tuple[Place, Place], backup: str, says: Manifest) -> None:
+    """Copies all of the backup beside what it is to replace, and makes that durable."""
+    progress = Progress(context.emit, "restore", says["bytes"])
+    for place in both:
+        _copy(place, backup, says, progress)
+    if says["mnesia"]["saved"] == "tables":
+        _put_tables(both[0], backup, says, progress)
+    progress.tell()
+    for place in both:
+        sync_all(place.path)
 
 
 def _record(context: Context, name: str, says: Manifest) -> None:

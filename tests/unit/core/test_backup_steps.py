@@ -358,6 +358,24 @@ def test_no_room_and_no_permission_are_refused_before_anything_is_copied(
     assert node.refused("restore") == ["cannot_write_file"]
 
 
+def test_a_restore_that_fails_before_anything_is_moved_leaves_no_copies(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.run("backup")
+    before = node.facts()
+
+    def fail(*_: Any) -> None:
+        raise Failure("disk_full")
+
+    monkeypatch.setattr(restore, "sync_all", fail)
+    context = node.context("restore", "run-2")
+    with pytest.raises(Failure):
+        commands.run(context)
+    assert not context.changed
+    assert node.facts() == before
+    assert not list(node.root.glob("*/relup_*-*"))
+
+
 def test_a_lock_of_another_run_keeps_the_restore_away(node: Node) -> None:
     node.run("backup")
     ours = node.data / "relup_remote"
