@@ -1,6 +1,7 @@
 """What `upgrade` and `rollback` share: from the operator's wishes to a run, and what is said at its end."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, is_done, look
 from relup_remote.summary.plan import intention
+from relup_remote.summary.text import seconds
 from relup_remote.usage import Declined, UsageError
 
 
@@ -177,9 +179,9 @@ class Rolling:
             **self.wishes.plan_parts(before.gates, len(before.hosts)),
         )
 
-    def _run(self, plan: Plan, survey: Survey, early: Sequence[Event]) -> None:
+    def _run(self, plan: Plan, survey: Survey, early: list[Event]) -> None:
         """Do it. The ledger begins with what was told ``early``, before there was one."""
-        feed = self.call.feed
+        feed, opened, began = self.call.feed, list[Event](), time.monotonic()
         hosts = {host.name: host for host in self.call.hosts}
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
         with (
@@ -187,18 +189,21 @@ class Rolling:
             Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
         ):
             feed.add(ledger, needed=True, earlier=early)
+            feed.remove(early.append)
+            feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
-        self._show(found, ending, survey)
+        passed = f"{_count(len(plan.waves), 'wave')}, {_count(len(opened), 'gate')} open"
+        self._show(found, ending, survey, f"in {seconds(time.monotonic() - began)}, {passed}")
 
-    def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey) -> None:
+    def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()
         rows = [survey.with_recovered(row) for row in rows]
-        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run))
+        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed))
 
 
 def _member(row: Row, address: str, role: str | None) -> Member:
@@ -235,12 +240,16 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
     return skipped(row["host"], f"nothing was begun: {refusal.reason}") if row["outcome"] in ("ready", "ok") else row
 
 
-def _after(ending: Ending, run: str) -> str:
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _after(ending: Ending, run: str, passed: str) -> str:
     """What is said below the table of a run."""
     held = ending.detail.get("still_locked")
     lines = [f"the cluster is still locked on {', '.join(held)}; `inv unlock` takes your locks off"] if held else []
     if ending.outcome == "done":
-        return "\n".join([f"run {run}: done; inv report {run} tells of it", *lines])
+        return "\n".join([f"run {run}: done {passed}; `inv report {run}` tells of it", *lines])
     assert ending.err_type is not None
     what = "nothing was begun" if ending.outcome == "refused" else f"run {run}: {ending.outcome}"
     lines += [f"{what}, {ending.err_type}: {ending.reason}", f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]

@@ -83,13 +83,15 @@ def _said(survey: Survey, purge: bool) -> Iterator[str]:
     yield "this is the boot path only: the marker is removed and the node is restarted into its base release"
     yield "every connection of a node drops as it restarts"
     yield "nothing else is brought back: state of running processes, and data that callbacks of the hop changed"
+    hosts: dict[str, list[str]] = {}
     for row in survey.rows:
-        if is_done(row):
-            continue
-        backup = row["facts"].get("backup_of_base")
+        if row["facts"] and not is_done(row):
+            backup = row["facts"].get("backup_of_base")
+            hosts.setdefault(backup["name"] if backup else "", []).append(row["host"])
+    for backup, names in hosts.items():
         if backup:
-            yield f"data of before would be brought back on {row['host']} by inv restore --backup {backup['name']}"
-        elif row["facts"]:
-            yield f"data of before can't be brought back on {row['host']}: there is no whole backup of its base release"
+            yield f"data of before would be brought back by `inv restore --host {','.join(names)} --backup {backup}`"
+        else:
+            yield f"data of before can't be brought back on {', '.join(names)}: no whole backup of its base release"
     if purge:
         yield "the deployed tree is removed too (--purge)"

@@ -34,6 +34,8 @@ def plan(
     full: bool = False,
     force: bool = False,
     kill_lingering: bool = False,
+    backup_age: str = "",
+    no_backup: bool = False,
     catalogue: str = "",
     call_timeout: str = "",
     host: list[str] | None = None,
@@ -46,6 +48,8 @@ def plan(
         chosen = {
             "force": force,
             "kill_lingering": kill_lingering,
+            "backup_age": BACKUP_AGE,
+            **_backup(backup_age, no_backup),
             **options.numbers(call_timeout=call_timeout),
         }
         path = options.required("tarball", tarball)
@@ -130,8 +134,7 @@ def upgrade(
             **({"force": True} if force else {}),
             **({"kill_lingering": True} if kill_lingering else {}),
             **({"on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE)} if on_failure else {}),
-            **({"backup_age": options.duration("backup_age", backup_age, 0)} if backup_age else {}),
-            **({"backup_age": 0} if no_backup else {}),
+            **_backup(backup_age, no_backup),
             **options.numbers(
                 hop_timeout=hop_timeout,
                 step_timeout=step_timeout,
@@ -161,6 +164,13 @@ def upgrade(
                 said=lambda _survey: _said(release, parts["hops"], chosen),
                 told=lambda rows: missed.told(rows, hops.malformed),
             ).roll()
+
+
+def _backup(age: str, without: bool) -> dict[str, int]:
+    """What the operator says of backups, as an option of the request: nothing, seconds, or that none is asked for."""
+    if without:
+        return {"backup_age": 0}
+    return {"backup_age": options.duration("backup_age", age, 0)} if age else {}
 
 
 def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list[str]:

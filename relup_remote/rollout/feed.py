@@ -55,6 +55,11 @@ class Feed:
             for event in tuple(earlier):
                 self._tell(listener, event)
 
+    def remove(self, listener: Listener) -> None:
+        """Have ``listener`` hear no more."""
+        with self._lock:
+            self._listeners.remove(listener)
+
     def tell(self, event: str, **facts: Any) -> None:
         """Tell of something."""
         self._give({"event": event, "at": now(), **facts})

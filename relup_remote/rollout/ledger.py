@@ -119,8 +119,10 @@ def open_run(name: str, folder: Path | None = None, command: str | None = None) 
     found = [record for record in known if record.run == name] or [r for r in known if r.run.startswith(name)]
     if len(found) == 1 and name:
         return found[0]
-    there = ", ".join(record.run for record in known[-5:]) or "none"
     what = f"run of {command}" if command else "run"
+    if not known:
+        raise UsageError("unknown_run", f"there is no {what} yet")
+    there = ", ".join(record.run for record in known[-5:])
     begins = f"several {what}s begin" if found else f"no {what} begins"
     raise UsageError("unknown_run", f"{begins} with {name!r}; the last ones: {there}")
 
@@ -135,6 +137,7 @@ class Ledger:
         try:
             self._lock = _locked(path / LOCK)
             self._file = _appending(path / EVENTS)
+            self._keep_what_was_told()
         except BlockingIOError:
             raise UsageError("run_in_progress", f"another controller on this machine works on {path.name}") from None
         except OSError as error:
@@ -178,6 +181,13 @@ class Ledger:
             os.fsync(self._file.fileno())
         if "row" in event:
             self._keep(event["host"], event["row"])
+
+    def _keep_what_was_told(self) -> None:
+        """A controller that was killed may have told of a row without having kept it."""
+        for host, row in Record(self.path, {}).rows.items():
+            path = self.path / ROWS / f"{host}.json"
+            if not path.exists() or path.read_text() != _text(row):
+                self._keep(host, row)
 
     def _keep(self, host: str, row: Mapping[str, Any]) -> None:
         try:

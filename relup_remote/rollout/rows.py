@@ -45,7 +45,7 @@ def of_failure(host: str, failure: Failure, outcome: str = "failed", seconds: fl
 
 
 def skipped(host: str, reason: str) -> Row:
-    """The row of a host that was not contacted."""
+    """The row of a host whose turn did not come."""
     return {"host": host, **_blank(), "outcome": "skipped", "facts": {"reason": reason}}
 
 

@@ -12,7 +12,7 @@ from relup_remote.summary.text import size
 def intention(plan: Plan, survey: Survey, said: Sequence[str] = ()) -> str:
     """What a run is going to do, in plain words; ``said`` is what only its command knows of it."""
     to = f" to {plan.target}" if plan.target else ""
-    lines = [f"{plan.command}{to}: {_many(len(plan.hosts))}, run {plan.run}", "", _hosts(plan, survey), ""]
+    lines = [f"{plan.command}{to}: {_many(len(plan.hosts))}", "", _hosts(plan, survey), ""]
     return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(survey)))])
 
 
@@ -71,7 +71,7 @@ def _gates(plan: Plan) -> Iterator[str]:
     if gates.soak:
         yield f"{gates.soak} s of soaking"
     if gates.command:
-        yield f"`{gates.command}`"
+        yield f"`{gates.command}`, run once"
 
 
 def _beside(survey: Survey) -> Iterator[str]:

@@ -27,7 +27,7 @@ def _of_host(row: Row) -> Iterator[str]:
         if step["status"] == "skipped" and step["detail"].get("waiting_for"):
             yield f"{step['step']} skipped until all nodes are on the target\n" + detail(step["detail"], "  ")
     if row["outcome"] == "skipped" and row["facts"].get("reason"):
-        yield f"not contacted, since {row['facts']['reason']}"
+        yield f"not done, since {row['facts']['reason']}"
 
 
 def _error(error: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ class Ran:
         return dict(self.row(host)["error"])
 
 
-PLAIN = {"upgrade": ("--no-backup", "--gates", "none"), "rollback": ("--gates", "none")}
+PLAIN = {"plan": ("--no-backup",), "upgrade": ("--no-backup", "--gates", "none"), "rollback": ("--gates", "none")}
 """What tests of a node do without: the rollout around it has tests of its own."""
 
 

@@ -171,7 +171,8 @@ def test_a_rollback_does_the_same_by_status_and_needs_no_backup(desk: Desk) -> N
 def test_below_the_table_is_what_to_do_next(desk: Desk) -> None:
     done = desk.relup("upgrade", yes=True, json=False)
     run = ledger.runs()[-1].run
-    assert done.out.splitlines()[-1] == f"run {run}: done; inv report {run} tells of it"
+    told = done.out.splitlines()[-1]
+    assert re.fullmatch(rf"run {run}: done in \S+ m?s, 2 waves, 6 gates open; `inv report {run}` tells of it", told)
     desk.says(n1_upgrade=failed("apply_failed"))
     stopped = desk.relup("upgrade", yes=True, json=False)
     assert stopped.status == 1
@@ -222,7 +223,7 @@ def test_a_rollback_says_in_plain_words_what_it_is_before_it_asks(desk: Desk, mo
         "boot path only",
         "connection of a node drops",
         "callbacks of the hop",
-        "brought back on n1 by inv restore --backup b-7",
+        "brought back by `inv restore --host n1,n2 --backup b-7`",
         "can't be brought back on n3",
         "tree is removed",
         "rollback these hosts? [y/N]",

@@ -208,7 +208,7 @@ def test_all_problems_warnings_and_reasons_are_told() -> None:
     assert "n1: no_relup_entry at extract" in shown
     assert "n1: warning, old_code_in_use\n  Processes still run the old code" in shown
     assert "n1: warning\n  the clock is off\n    seconds: 3" in shown
-    assert "n2: not contacted, since n1 was not done" in shown
+    assert "n2: not done, since n1 was not done" in shown
 
 
 def test_details_are_readable_and_long_ones_wrapped() -> None:

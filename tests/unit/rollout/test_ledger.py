@@ -128,6 +128,21 @@ def test_a_run_taken_up_again_goes_on_in_the_same_file(folder: Path) -> None:
     assert len(runs(folder)) == 1
 
 
+@pytest.mark.parametrize("file", [None, b"", b'{"host": "n1", "outcome": "staged"}'])
+def test_a_row_that_was_told_of_but_not_kept_is_kept_by_the_next_controller(folder: Path, file: bytes | None) -> None:
+    with Ledger.create(REQUEST, folder) as made:
+        made(ended("n1", "apply", UPGRADED))
+        kept = made.path / "hosts" / "n1.json"
+    whole = kept.read_bytes()
+    kept.unlink()
+    if file is not None:
+        kept.write_bytes(file)
+    kept.with_name("n1.json.tmp").touch()
+    Ledger(made.path).close()
+    assert [path.name for path in kept.parent.iterdir()] == ["n1.json"]
+    assert kept.read_bytes() == whole
+
+
 def test_only_one_controller_works_on_a_run(folder: Path, written: Ledger) -> None:
     written(event("run"))
     with pytest.raises(UsageError) as caught:
@@ -209,7 +224,7 @@ def test_of_the_runs_of_one_command_the_last_is_the_last(folder: Path) -> None:
 
 def test_where_there_are_no_runs_none_is_the_last(folder: Path) -> None:
     assert runs(folder) == []
-    with pytest.raises(UsageError, match="no run begins with 'last'; the last ones: none"):
+    with pytest.raises(UsageError, match="there is no run yet"):
         open_run("last", folder)
 
 
