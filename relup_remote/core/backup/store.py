@@ -95,12 +95,14 @@ def remove_unfinished(folder: str) -> List[str]:
     return removed
 
 
-def keep_newest(folder: str, node: Optional[str], count: int) -> List[str]:
+def keep_newest(folder: str, node: Optional[str], count: int, made: str) -> List[str]:
     """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left.
 
-    Where `count` is 0 all are kept.
+    The one just `made` counts as the newest, whatever the clock was when the others were made. Where `count` is 0 all
+    are kept.
     """
     whole = [backup for backup in backups(folder) if backup.whole and (backup.says or {})["node"] == node]
+    whole.sort(key=lambda backup: backup.name == made)
     removed = []
     for backup in whole[:-count] if count else []:
         partial = os.path.join(folder, PARTIAL + backup.name)

@@ -59,7 +59,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
             # It would take the space that the next one needs.
             remove_tree(partial)
             raise
-        removed = store.keep_newest(site.backups, says["node"], context.option("keep"))
+        removed = store.keep_newest(site.backups, says["node"], context.option("keep"), name)
     changing = says["changing"]
     if changing:
         history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))

@@ -168,9 +168,16 @@ def test_the_oldest_whole_ones_of_the_node_go(folder: Path) -> None:
         backup(folder, f"run-{age}", age=age)
     backup(folder, "other", age=50, node="emqx@10.0.0.2")
     (backup(folder, "damaged", age=60) / "data" / "a").unlink()
-    assert store.keep_newest(str(folder), NODE, 2) == ["run-5", "run-4", "run-3"]
+    assert store.keep_newest(str(folder), NODE, 2, "run-1") == ["run-5", "run-4", "run-3"]
     assert sorted(names(folder)) == ["damaged", "other", "run-1", "run-2"]
-    assert store.keep_newest(str(folder), NODE, 2) == []
+    assert store.keep_newest(str(folder), NODE, 2, "run-1") == []
+
+
+def test_the_one_just_made_stays_though_others_were_made_while_the_clock_was_ahead(folder: Path) -> None:
+    for age in (-90_000, -80_000, 0):
+        backup(folder, f"run{age}", age=age)
+    assert store.keep_newest(str(folder), NODE, 2, "run0") == ["run-80000"]
+    assert sorted(names(folder)) == ["run-90000", "run0"]
 
 
 # ------------------------------------------------------------------------------------------------- what is asked for
