@@ -83,8 +83,16 @@ class Upgrade:
     @property
     def options(self) -> tuple[str, ...]:
         """The options of the command."""
-        tarball = self.lab.tarball(FIRST)
-        return ("--host", self.host, "--tarball", str(tarball), "--catalogue", str(self.catalogue), "--yes")
+        return ("--host", self.host, *self._brought)
+
+    @property
+    def resuming(self) -> tuple[str, ...]:
+        """The options of the command that takes the last run up, whose controller is gone."""
+        return ("--resume", "last", *self._brought)
+
+    @property
+    def _brought(self) -> tuple[str, ...]:
+        return ("--tarball", str(self.lab.tarball(FIRST)), "--catalogue", str(self.catalogue), "--yes")
 
     def await_moment(self, moment: Moment) -> None:
         """Wait until the upgrade has come there."""
@@ -133,6 +141,6 @@ def _soon(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline, "the upgrade did not come to that moment"
 
 
-def results(journal: Path) -> dict[str, str | None]:
-    """The result of each attempt by its run, None for one that is not finished; by the history in a folder."""
-    return {row["run"]: row["result"] for row in disk.attempts(journal)}
+def results(journal: Path) -> list[tuple[str, str | None]]:
+    """Run and result of each attempt, None for one that is not finished; by the history in a folder, oldest first."""
+    return [(row["run"], row["result"]) for row in disk.attempts(journal)]

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from relup_remote.core import lock
+from relup_remote.core import cluster_lock, lock
 
 DEPLOYED = ("bin", "lib", "releases")
 """The folders of a release that a tree has, besides ``erts-*``."""
@@ -89,11 +89,11 @@ def unfinished(ours: Path) -> list[str]:
 
 
 def leftovers(root: Path) -> list[str]:
-    """What must not outlive a command that came to its end: temporary trees and files, work folders, a lock."""
+    """What must not outlive a command that came to its end: temporary trees and files, work folders, locks."""
     ours = root / "data" / "relup_remote"
     found = [path for path in (root / "relup").glob("*") if path.name.startswith(TEMPORARY) or path.suffix == ".tmp"]
     found += [path for path in ours.rglob("*") if path.suffix in (".tmp", ".part")]
-    found += (ours / "work").glob("*")
+    found += [*(ours / "work").glob("*"), *ours.glob(cluster_lock.FILE)]
     if lock.holder(str(ours)) is not None:
         found.append(ours / "lock")
     return sorted({str(path.relative_to(root)) for path in found})
