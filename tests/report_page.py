@@ -144,8 +144,8 @@ def _gates(look: Look, truth: Truth) -> None:
 def _connections(look: Look, truth: Truth) -> None:
     last = {}
     for member in truth.request["hosts"]:
-        first = [] if member["connections"] is None else [member["connections"]]
-        counts = first + [event["count"] for event in truth.of("connections", host=member["host"])]
+        planned = [] if member["connections"] is None else [member["connections"]]
+        counts = [event["count"] for event in truth.of("connections", host=member["host"])] or planned
         shown = [row for row in look.rows("#connections tr") if row["data"].get("host") == member["host"]]
         assert [row["data"]["counts"].split() for row in shown] == ([list(map(str, counts))] if counts else [])
         if counts:

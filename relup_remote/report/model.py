@@ -174,17 +174,19 @@ class Digest:
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """A time through which a controller worked on the run without a break."""
+class Resumption:
+    """When the run was taken up again, and by whom."""
 
-    started_at: int
-    ended_at: int
+    at: int
     operator: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """A run. ``outcome`` is that of its end (see `relup_remote.rollout.endings`), `LEFT` or `UNDER_WAY`."""
+    """A run. ``sittings`` are the times through which it was worked on.
+
+    ``outcome`` is that of its end (see `relup_remote.rollout.endings`), `LEFT` or `UNDER_WAY`.
+    """
 
     run: str
     command: str
@@ -203,7 +205,8 @@ class Report:
     hint: str
     next: str
     interruptions: int
-    sittings: tuple[Sitting, ...]
+    resumptions: tuple[Resumption, ...]
+    sittings: tuple[Stretch, ...]
     hosts: tuple[Host, ...]
     waves: tuple[Wave, ...]
     connections: tuple[Sample, ...]
@@ -214,11 +217,6 @@ class Report:
     max_failures: int
     gates: Mapping[str, Any]
     options: Mapping[str, Any]
-
-    @property
-    def resumed(self) -> int:
-        """How often it was taken up again."""
-        return max(len(self.sittings) - 1, 0)
 
     @property
     def went_well(self) -> bool:

@@ -105,9 +105,9 @@ def _phase_at(at: int, turns: Sequence[Passage]) -> str:
 
 
 def _samples(request: Mapping[str, Any], member: Mapping[str, Any], events: Sequence[Event]) -> tuple[Sample, ...]:
-    """The connections that were counted; the first count is that of the survey."""
-    told = [(request.get("started_at"), member.get("connections"))]
-    told += [(event.get("at"), event.get("count")) for event in events if event["event"] == "connections"]
+    """The connections that were counted; those of the plan where there are no others."""
+    told = [(event.get("at"), event.get("count")) for event in events if event["event"] == "connections"]
+    told = told or [(request["started_at"], member.get("connections"))]
     counted = [(number(at), number(count)) for at, count in told]
     return tuple(Sample(int(at), int(count)) for at, count in counted if at is not None and count is not None)
 

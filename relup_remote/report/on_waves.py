@@ -3,37 +3,50 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.report.model import UNFINISHED, Gate, Sitting, Stretch, Wave
+from relup_remote.report.model import UNFINISHED, Gate, Resumption, Stretch, Wave
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, text
 
+PAUSE_MS = 30_000
+"""A run that was surveyed waits for the operator's yes; longer than this, and nobody worked on it meanwhile."""
 
-def sittings(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Sitting, ...]:
-    """The times through which a controller worked on the run; there is always one."""
-    found = [Sitting(request["started_at"], request["started_at"], text(request.get("operator")))]
+
+def sittings(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Stretch, ...]:
+    """The times through which the run was worked on, without what lies between two controllers; there is always one."""
+    found: list[Stretch] = []
     for event in events:
         at = moment(event)
-        if event["event"] == "run" and event.get("status") == "resume":
-            found.append(Sitting(at, at, text(event.get("operator"))))
-        last = found[-1]
-        found[-1] = Sitting(last.started_at, max(last.ended_at, at), last.operator)
-    return tuple(found)
+        if not found or _begins_anew(event, at - found[-1].ended_at):
+            found.append(Stretch(at, at))
+        found[-1] = Stretch(found[-1].started_at, max(found[-1].ended_at, at))
+    return tuple(found) or (Stretch(request["started_at"], request["started_at"]),)
 
 
-def waves(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Wave, ...]:
-    """All waves of the plan, also those that were not begun."""
+def _begins_anew(event: Event, idle_ms: int) -> bool:
+    """Whether a controller begins with ``event``, or the operator was waited for before it."""
+    looks = event["event"] == "phase" and event.get("phase") == "survey"
+    return looks or (event["event"] == "run" and idle_ms > PAUSE_MS)
+
+
+def resumptions(events: Sequence[Event]) -> tuple[Resumption, ...]:
+    """When the run was taken up again."""
+    taken = (event for event in events if event["event"] == "run" and event.get("status") == "resume")
+    return tuple(Resumption(moment(event), text(event.get("operator"))) for event in taken)
+
+
+def waves(plan: Mapping[str, Any], events: Sequence[Event], worked: Sequence[Stretch]) -> tuple[Wave, ...]:
+    """All waves of the plan, also those that were not begun; ``worked`` are the `sittings` of the run."""
     begun = passages((event for event in events if event["event"] == "wave"), lambda event: event.get("wave"))
     tried = passages((event for event in events if event["event"] == "gate"), _gate_of)
-    breaks = [sitting.ended_at for sitting in sittings(request, events)]
     return tuple(
         _wave(
             number,
             tuple(map(text, hosts)),
             [wave for wave in begun if wave.begin.get("wave") == number],
             [gate for gate in tried if gate.begin.get("wave") == number],
-            breaks,
+            worked,
         )
-        for number, hosts in enumerate(request["waves"], 1)
+        for number, hosts in enumerate(plan["waves"], 1)
     )
 
 
@@ -42,13 +55,13 @@ def _gate_of(event: Event) -> tuple[Any, Any]:
 
 
 def _wave(
-    number: int, hosts: tuple[str, ...], begun: Sequence[Passage], tried: Sequence[Passage], breaks: Sequence[int]
+    number: int, hosts: tuple[str, ...], begun: Sequence[Passage], tried: Sequence[Passage], worked: Sequence[Stretch]
 ) -> Wave:
     return Wave(
         wave=number,
         hosts=hosts,
         status=(begun[-1].status or UNFINISHED) if begun else "waiting",
-        stretches=tuple(Stretch(wave.started_at, _end(wave, breaks)) for wave in begun),
+        stretches=tuple(Stretch(wave.started_at, _end(wave, worked)) for wave in begun),
         gates=tuple(_gate(number, gate) for gate in tried),
     )
 
@@ -65,6 +78,8 @@ def _gate(number: int, gate: Passage) -> Gate:
     )
 
 
-def _end(wave: Passage, breaks: Sequence[int]) -> int:
+def _end(wave: Passage, worked: Sequence[Stretch]) -> int:
     """When it ended; where it did not, when the controller that worked on it did."""
-    return moment(wave.last) if wave.has_ended else next(end for end in breaks if end >= wave.started_at)
+    if wave.has_ended:
+        return moment(wave.last)
+    return next(sitting.ended_at for sitting in worked if sitting.ended_at >= wave.started_at)

@@ -6,7 +6,7 @@ from typing import Any
 from relup_remote.core.protocol import OPTIONS
 from relup_remote.report import on_hosts
 from relup_remote.report.model import LEFT, UNDER_WAY, Digest, Override, Report, Sample
-from relup_remote.report.on_waves import sittings, waves
+from relup_remote.report.on_waves import resumptions, sittings, waves
 from relup_remote.report.passages import Event
 from relup_remote.report.plain import mapping, number, text
 from relup_remote.report.troubles import troubles
@@ -24,9 +24,9 @@ _OVERRIDING = ("force", "kill_lingering", "clean_anyway", "lock_force")
 def report_of(record: Record) -> Report:
     """What there is to tell of a run."""
     request, events = record.request, record.events
-    plans = [request, *(mapping(event["plan"]) for event in events if event["event"] == "run" and "plan" in event)]
+    plans = [request, *(event["plan"] for event in events if event["event"] == "run" and "plan" in event)]
     worked = sittings(request, events)
-    planned = waves(request, events)
+    planned = waves(record.plan, events, worked)
     wave_of = {name: wave.wave for wave in planned for name in wave.hosts}
     of_hosts = [_of(member["host"], events) for member in request["hosts"]]
     hosts = tuple(
@@ -43,7 +43,7 @@ def report_of(record: Record) -> Report:
         selection=tuple(request["selection"]),
         started_at=worked[0].started_at,
         ended_at=worked[-1].ended_at,
-        seconds=round(sum(sitting.ended_at - sitting.started_at for sitting in worked) / 1000, 3),
+        seconds=round(sum(sitting.seconds for sitting in worked), 3),
         sources=tuple(dict.fromkeys(host.from_vsn for host in hosts if host.from_vsn)),
         target=text(request["target"]) or ", ".join(dict.fromkeys(host.target for host in hosts if host.target)),
         outcome=text(end["outcome"]),
@@ -52,6 +52,7 @@ def report_of(record: Record) -> Report:
         hint=_hint(end),
         next=text(end.get("next")),
         interruptions=sum(event["event"] == "interrupt" for event in events),
+        resumptions=resumptions(events),
         sittings=worked,
         hosts=hosts,
         waves=planned,
@@ -59,10 +60,10 @@ def report_of(record: Record) -> Report:
         troubles=troubles([(host, on_hosts.rows(each)) for host, each in zip(hosts, of_hosts, strict=True)]),
         overrides=tuple(dict.fromkeys(override for plan in plans for override in _overrides(plan))),
         digests=tuple(_digests(request)),
-        parallel=plans[-1]["parallel"],
-        max_failures=plans[-1]["max_failures"],
-        gates=plans[-1]["gates"],
-        options=plans[-1]["options"],
+        parallel=record.plan["parallel"],
+        max_failures=record.plan["max_failures"],
+        gates=record.plan["gates"],
+        options=record.plan["options"],
     )
 
 

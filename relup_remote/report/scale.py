@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from relup_remote.report.model import Sitting
+from relup_remote.report.model import Stretch
 from relup_remote.report.words import duration
 
 BREAK = 4.0
@@ -24,7 +24,7 @@ class Tick:
 class Scale:
     """The line for a run that was worked on in these ``sittings``."""
 
-    def __init__(self, sittings: Sequence[Sitting]) -> None:
+    def __init__(self, sittings: Sequence[Stretch]) -> None:
         self._sittings = sittings
         self._worked = max(sum(each.ended_at - each.started_at for each in sittings), 1)
         self._percent = (100 - BREAK * (len(sittings) - 1)) / self._worked

@@ -89,4 +89,4 @@ def test_wrong_use(state: Path, words: tuple[str, ...], said: str) -> None:
 def test_without_any_run(tmp_path: Path) -> None:
     ended = report(tmp_path / "state")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "the last ones: none" in ended.stderr
+    assert "there is no run yet" in ended.stderr

@@ -6,7 +6,7 @@ import pytest
 
 from relup_remote.report import words
 from relup_remote.report.hops import hops
-from relup_remote.report.model import Sample, Sitting
+from relup_remote.report.model import Sample, Stretch
 from relup_remote.report.reading import report_of
 from relup_remote.report.scale import BREAK, Scale
 from relup_remote.report.timeline import curve, timeline
@@ -14,7 +14,7 @@ from tests.unit.report import stories
 
 
 def test_a_pause_takes_the_same_place_however_long_it_was() -> None:
-    scale = Scale([Sitting(0, 6_000, ""), Sitting(9_006_000, 9_010_000, "")])
+    scale = Scale([Stretch(0, 6_000), Stretch(9_006_000, 9_010_000)])
     assert [scale.place(at) for at in (0, 3_000, 6_000)] == [0, 28.8, 57.6]
     assert [scale.place(at) for at in (9_006_000, 9_010_000)] == [57.6 + BREAK, 100]
     assert [(tick.place, tick.label) for tick in scale.breaks()] == [(57.6 + BREAK / 2, "2 h 30 min")]
@@ -24,7 +24,7 @@ def test_a_pause_takes_the_same_place_however_long_it_was() -> None:
 
 
 def test_a_run_that_took_no_time_has_a_scale() -> None:
-    scale = Scale([Sitting(5, 5, "")])
+    scale = Scale([Stretch(5, 5)])
     assert scale.place(5) == 0
     assert [tick.label for tick in scale.ticks()] == ["0"]
 

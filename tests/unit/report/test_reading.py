@@ -28,8 +28,8 @@ def test_a_run_that_went_well(folder: Path) -> None:
     assert (report.run, report.command, report.operator, report.target) == (RUN, "upgrade", "alice@desk", NEW)
     assert (report.outcome, report.reason, report.next, report.sources) == ("done", "", "", (OLD,))
     assert report.went_well
-    assert (report.resumed, report.interruptions, report.troubles, report.overrides) == (0, 0, (), ())
-    assert report.started_at == record.request["started_at"]
+    assert (report.resumptions, report.interruptions, report.troubles, report.overrides) == ((), 0, (), ())
+    assert report.started_at == record.events[0]["at"]
     assert report.ended_at == record.events[-1]["at"]
     assert report.seconds == (report.ended_at - report.started_at) / 1000
     assert [host.host for host in report.hosts] == list(SIX)
@@ -79,7 +79,8 @@ def test_a_run_that_was_stopped_and_taken_up(folder: Path) -> None:
     assert (report.outcome, report.err_type, report.reason) == ("stopped", "too_many_failures", "n1 failed, 0 may")
     assert report.next == f"inv upgrade --resume {RUN}"
     assert "Look at the hosts that failed" in report.hint
-    assert (report.resumed, report.interruptions) == (1, 1)
+    assert [taken.operator for taken in report.resumptions] == ["alice@desk"]
+    assert report.interruptions == 1
     assert report.seconds < (report.ended_at - report.started_at) / 1000 - 4999, "the pause is no time of the run"
     assert [host.state for host in report.hosts] == ["done", "done", "failed", "waiting", "waiting", "waiting"]
     assert [host.seconds is None for host in report.hosts] == [False, False, False, True, True, True]
@@ -191,8 +192,31 @@ def test_what_hosts_say_wrongly_counts_as_not_said(folder: Path) -> None:
     assert (host.hop.suspended_ms, host.hop.swap_ms) == (None, None)
     (instruction,) = host.hop.instructions
     assert (instruction.n, instruction.seconds, instruction.window_ms) == (None, None, None)
-    assert len(host.connections) == 2, "of the survey and of the plan"
+    assert len(host.connections) == 1, "of the survey"
     assert [trouble.kind for trouble in report.troubles] == ["error", "warning", "warning", "note"]
+
+
+def test_what_the_operator_was_waited_for_is_no_time_of_the_run(folder: Path) -> None:
+    story = Story(folder, ("n1",))
+    story.begins(asked_ms=500)
+    story.applied("n1")
+    story.begins("resume", asked_ms=3_600_000)
+    story.passes(1000)
+    story.ends()
+    report = report_of(story.record())
+    assert len(report.sittings) == 3
+    assert report.seconds == sum(sitting.seconds for sitting in report.sittings) < 10
+
+
+def test_a_wave_that_came_with_the_resumption_counts(folder: Path) -> None:
+    story = Story(folder, ("n1", "n2"), "100%")
+    story.begins()
+    later = {**story.plan.to_json(), "waves": [["n1"], ["n2"]], "parallel": 2}
+    story.tell("run", status="resume", plan=later)
+    report = report_of(story.record())
+    assert [(wave.hosts, wave.status) for wave in report.waves] == [(("n1",), "waiting"), (("n2",), "waiting")]
+    assert [host.wave for host in report.hosts] == [1, 2]
+    assert report.parallel == 2
 
 
 def test_64_hosts(folder: Path) -> None:
