@@ -8,7 +8,7 @@ from . import release, service
 from .agent import Agent
 from .erlang.link import Link
 from .erlang.term import Atom
-from .files import private_dir, remove_tree, write_whole
+from .files import remove_tree, write_whole
 from .journal import Journal
 from .protocol import OPTIONS, Failure, Result
 from .site import NodeView, Site, connect_node, locate
@@ -165,8 +165,7 @@ class Context:
     def work(self) -> str:
         """A folder of this request alone, which the VM can read; removed by `close`."""
         if self._work is None:
-            self.site.make_ours("work")
-            self._work = private_dir(os.path.join(self.site.work, "{}-{}".format(self.request["run"], os.getpid())))
+            self._work = self.site.make_ours("work", "{}-{}".format(self.request["run"], os.getpid()))
         return self._work
 
     def close(self) -> None:

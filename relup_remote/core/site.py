@@ -3,7 +3,7 @@
 import os
 import pwd
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import release, running_node, trust
 from .erlang.link import CallFailed, Link, connect
@@ -14,6 +14,8 @@ from .running_node import RunningNode
 
 OURS = "relup_remote"
 """The folder of ours below the data folder: history, lock, staging and work."""
+
+_TRIES = 20
 
 BACKUPS = "relup_backups"
 """The folder of ours in the root where backups lie, unless the inventory names another."""
@@ -57,6 +59,17 @@ class Site:
 
     def make_ours(self, *names: str) -> str:
         """Makes our folder below the data folder, and folders in it; returns the last. Raises `Failure`."""
+        tries = 0
+        while True:
+            try:
+                return self._made(names)
+            except (Failure, FileNotFoundError):
+                # A core that ends beside this one takes away folders that are empty.
+                tries += 1
+                if tries == _TRIES:
+                    raise
+
+    def _made(self, names: Tuple[str, ...]) -> str:
         path = private_dir(self.ours)
         for name in names:
             path = private_dir(os.path.join(path, name))
