@@ -45,11 +45,13 @@ class Controller(Tool):
             process.wait()
 
     def _events(self, process: "subprocess.Popen[str]", before: int) -> Iterator[Event]:
-        while len(self.runs) == before:
+        written = None
+        while written is None:
+            written = next((path for run in self.runs[before:] if (path := run.path / "events.jsonl").exists()), None)
             if process.poll() is not None:
                 return
             time.sleep(PAUSE)
-        with (self.runs[before].path / "events.jsonl").open() as file:
+        with written.open() as file:
             line = ""
             while process.poll() is None:
                 line += file.readline()

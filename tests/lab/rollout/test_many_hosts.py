@@ -1,0 +1,53 @@
+"""Sixty-four hosts that share a few nodes: every command comes to its end, with a row for each, within bounds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.rollout import MEGABYTES, THREADS, inv
+from lab.cluster import Lab
+from lab.layout import Ports
+from tests.lab.cluster import BASE, FIRST, Ran, running_lab
+from tests.lab.rollout.state import results, successes
+
+PORTS = Ports().shifted(7800)
+HOSTS, NODES = 64, 3
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three nodes behind all of the hosts."""
+    with running_lab(tmp_path_factory.mktemp("many"), NODES, PORTS, hosts=HOSTS) as made:
+        yield made
+
+
+def outcomes(lab: Lab, folder: Path, *words: str) -> dict[str, int]:
+    """How often each outcome came of a command; it has a row for each host, and keeps within bounds."""
+    done = inv(lab, folder, *words)
+    ran = Ran(done.status, done.stdout, done.stderr)
+    rows = ran.document["hosts"]
+    assert ran.status == 0, [row["error"] for row in rows if row["error"]]
+    assert [row["host"] for row in rows] == lab.hosts
+    assert done.threads <= THREADS
+    assert done.memory <= MEGABYTES
+    found = [row["outcome"] for row in rows]
+    return {outcome: found.count(outcome) for outcome in set(found)}
+
+
+def test_looking(lab: Lab, tmp_path: Path) -> None:
+    assert outcomes(lab, tmp_path, "hosts") == {"ok": HOSTS}
+    assert outcomes(lab, tmp_path, "verify") == {"verified": HOSTS}
+
+
+def test_staging_and_a_rollout(lab: Lab, tmp_path: Path) -> None:
+    tarball = ("--tarball", str(lab.tarball(FIRST)))
+    assert outcomes(lab, tmp_path, "stage", *tarball) == {"staged": NODES, "unchanged": HOSTS - NODES}
+    waves = ("--waves", "1,25%,100%", "--parallel", "8", "--gates", "verify,cluster")
+    assert outcomes(lab, tmp_path, "upgrade", *tarball, *waves, "--yes", "--no-backup") == {
+        "upgraded": NODES,
+        "refused": HOSTS - NODES,
+    }
+    for host in lab.hosts[:NODES]:
+        assert (results(lab, host).count("success"), successes(lab, host)) == (1, [(BASE, FIRST)])
+    assert outcomes(lab, tmp_path, "verify", "--target", FIRST) == {"verified": HOSTS}
