@@ -34,6 +34,7 @@ from relup_remote.summary import json as documents
 from relup_remote.summary import report
 from relup_remote.summary.recovered import recovered
 from relup_remote.summary.screen import Display, Silent, listener
+from relup_remote.summary.text import clean, columns
 from relup_remote.usage import UsageError
 
 Table = Callable[[Sequence[Row]], str]
@@ -177,7 +178,6 @@ class Invocation:
         # Tables are not needed to end with a document.
         from relup_remote.summary.hop_tables import hop_tables  # noqa: PLC0415
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
-        from relup_remote.summary.text import columns  # noqa: PLC0415
 
         self._status = host_rows.exit_status(rows) if status is None else status
         if self._json or self._events:
@@ -195,7 +195,8 @@ class Invocation:
             report.troubles(rows),
             after,
         ]
-        self.say("\n\n".join(part for part in parts if part))
+        # Much of it is what hosts said: reasons of gates, names of nodes.
+        self.say(clean("\n\n".join(part for part in parts if part)))
 
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
@@ -228,7 +229,7 @@ class Invocation:
     def warn(self, text: str) -> None:
         """Tell people something that they have to know, on stderr."""
         self.clear()
-        print(text, file=sys.stderr)
+        print(clean(text), file=sys.stderr)
 
     def _print_event(self, event: Event) -> None:
         print(documents.line(event), flush=True)
