@@ -1,10 +1,13 @@
 """The ledger of runs: whole whatever happens, one controller at a time, found by name."""
 
+import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -259,19 +262,34 @@ def test_progress_is_thinned_to_one_a_second_for_each_host(folder: Path, written
     assert sum(each["event"] == "step" for each in found) == 25
 
 
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """No file may become larger than so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_full_disk_is_told_to_the_feed_and_keeps_nobody_from_going_on(folder: Path) -> None:
-    Ledger.create(REQUEST, folder).close()
-    events = folder / RUN / "events.jsonl"
-    events.unlink()
-    events.symlink_to("/dev/full")
     feed = Feed()
-    with Ledger(folder / RUN) as full:
+    with Ledger.create(REQUEST, folder) as full:
         feed.add(full, needed=True)
         feed.tell("run", status="begin")
-        feed.tell("end")
+        with room_for((folder / RUN / "events.jsonl").stat().st_size + 10):
+            feed.tell("phase", phase="stage")
+            feed.tell("end")
+            full.close()
     assert feed.broken is not None
-    assert feed.broken.strerror == "No space left on device"
-    assert not open_run(RUN, folder).is_under_way
+    assert feed.broken.strerror == os.strerror(errno.EFBIG)
+    record = open_run(RUN, folder)
+    assert not record.is_under_way
+    assert [each["event"] for each in record.events] == ["run"]
+    with Ledger(folder / RUN) as again:
+        again(event("end"))
+    assert [each["event"] for each in open_run(RUN, folder).events] == ["run", "end"]
 
 
 def test_a_host_whose_row_can_not_be_kept_breaks_the_feed(folder: Path, written: Ledger) -> None:
