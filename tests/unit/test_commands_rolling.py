@@ -155,6 +155,7 @@ def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None
         "stage",
         "waves",
     ]
+    assert record.events[0]["event"] == "run"
     assert record.end is not None
     assert record.end["outcome"] == "done"
 
@@ -297,6 +298,16 @@ def test_nor_where_a_node_of_the_cluster_is_down(desk: Desk) -> None:
     ended = desk.relup("upgrade", yes=True)
     assert (ended.status, ended.rollout["reason"]) == (3, "the node emqx@n9 of the cluster is down")
     assert desk.relup("upgrade", yes=True, allow_missing=True).rollout["outcome"] == "done"
+
+
+def test_nor_where_another_run_has_locked_the_cluster(desk: Desk) -> None:
+    lock = {"run": "r9", "operator": "bob@desk", "since": 1, "why": "a rollback"}
+    desk.says(n1_plan=result("ready", cluster=CLUSTER, cluster_lock=lock))
+    ended = desk.relup("upgrade", yes=True, allow_missing=True)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "lock_not_taken")
+    assert ended.rollout["reason"] == "bob@desk has locked the cluster by r9 (a rollback)"
+    assert desk.commands == ["plan"]
+    assert ledger.runs() == []
 
 
 def test_hosts_that_are_missing_may_be_left_out(desk: Desk) -> None:

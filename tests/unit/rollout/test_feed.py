@@ -48,6 +48,15 @@ def test_who_comes_late_hears_what_was_told_earlier_first() -> None:
     assert early == late
 
 
+def test_who_is_removed_hears_no_more() -> None:
+    heard: list[Event] = []
+    feed = Feed(heard.append)
+    feed.tell("run")
+    feed.remove(heard.append)
+    feed.tell("end")
+    assert [event["event"] for event in heard] == ["run"]
+
+
 def unwritable(_event: Event) -> None:
     raise OSError(28, "No space left on device")
 

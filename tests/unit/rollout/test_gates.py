@@ -115,8 +115,12 @@ def test_the_cluster_is_not_whole_where_a_host_does_not_see_all(answer: Answer, 
     assert why in said.message
 
 
-def test_a_node_that_knows_of_no_cluster_closes_nothing() -> None:
-    assert looks.cluster(Wave({"status": [result("ok", nodes=None)]}).case).open
+def test_a_node_that_does_not_tell_what_it_sees_closes_it_where_there_was_a_cluster() -> None:
+    said = looks.cluster(Wave({"status": [result("ok", nodes=None)]}).case)
+    assert not said.open
+    assert said.message == "n1: does not tell which nodes it sees; n2: does not tell which nodes it sees"
+    alone = Wave({"status": [result("ok", nodes=None)]}, nodes=())
+    assert looks.cluster(alone.case) == Verdict(True, "no cluster is known")
 
 
 @pytest.mark.parametrize(
