@@ -188,12 +188,13 @@ class Rolling:
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
             Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
         ):
-            feed.add(ledger, needed=True, earlier=early)
-            feed.remove(early.append)
-            feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
+            feed.remove(early.append)
+            # The survey belongs to the run that it was made for.
+            feed.add(ledger, needed=True, earlier=[{**early[-1], "at": early[0]["at"]}, *early[:-1]])
+            feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
@@ -226,6 +227,10 @@ def _refusal(plan: Plan, survey: Survey) -> Ending | None:
         lost = [f"{host}: {survey.row(host)['error']['message'].rstrip('.')}" for host in survey.missing]
         lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
         return _refused("cluster_not_whole", "; ".join(lost))
+    lock = next((lock for row in survey.rows if (lock := row["facts"].get("cluster_lock"))), None)
+    if lock and lock["run"] != plan.run:
+        why = f" ({lock['why']})" if lock["why"] else ""
+        return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster by {lock['run']}{why}")
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
         return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")

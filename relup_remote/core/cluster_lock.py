@@ -37,6 +37,8 @@ from .trust import open_ours
 
 FILE = "cluster_lock"
 
+_OWN = "It is your own: take the run up by --resume, or take your locks off by inv unlock."
+
 LockFacts = Dict[str, Any]
 """A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
 
@@ -68,20 +70,21 @@ def understood(content: bytes) -> LockFacts:
     return dict(texts, since=said["since"] if isinstance(said.get("since"), int) else None)
 
 
-def locked(by: LockFacts, node: Optional[str]) -> Failure:
-    """The failure that names who holds the lock, found on the host of `node`."""
+def locked(by: LockFacts, node: Optional[str], operator: Any = None) -> Failure:
+    """The failure that names who holds the lock, found on the host of `node`, to the `operator`."""
     who = "The cluster is locked by {} since {}".format(by["operator"] or "someone unknown", moment(by["since"]))
     where = " on {}".format(node) if node else ""
     reason = ": {}".format(by["why"].rstrip(".")) if by["why"] else ""
     message = "{} (run {}{}){}.".format(who, by["run"] or "unknown", where, reason)
-    return Failure("cluster_locked", message, detail=dict(by, node=node))
+    hint = _OWN if by["operator"] == operator else None
+    return Failure("cluster_locked", message, detail=dict(by, node=node), hint=hint)
 
 
 def refuse(context: Context) -> None:
     """Raises `Failure` cluster_locked where the host's lock is of another run than the request's."""
     found = read(context.site.ours)
     if found is not None and found["run"] != context.request["run"]:
-        raise locked(found, context.result.node)
+        raise locked(found, context.result.node, context.request["operator"])
 
 
 def take(context: Context) -> bool:
@@ -155,7 +158,7 @@ def _refuse_beside_others(context: Context) -> None:
         raise held(by)
     for node, found in _elsewhere(context):
         if found is not None and found["run"] != run:
-            raise locked(found, node)
+            raise locked(found, node, context.request["operator"])
 
 
 def _elsewhere(context: Context) -> Iterator[Tuple[str, Optional[LockFacts]]]:

@@ -210,7 +210,6 @@ def _stage(context: Context) -> None:
 def _cleanup(context: Context) -> None:
     if context.option("dry_run"):
         _refuse_where_others_work(context)
-        cluster_lock.refuse(context)
         _steps(context, COMMANDS["cleanup"])
     else:
         with changing(context):

@@ -16,6 +16,20 @@ from .site import check_trust, check_user, locate
 
 _ALIVE_EVERY = 5.0
 
+_REFUSING = (
+    "upgrade",
+    "plan",
+    "stage",
+    "rollback",
+    "cleanup",
+    "lock",
+    "unlock",
+    "backup",
+    "restore",
+    "logs-clear",
+)
+"""The commands that refuse where nothing was changed; what only looks fails."""
+
 
 class Output:
     """Writes events, one line each, from any thread."""
@@ -106,7 +120,7 @@ def _user() -> str:
 def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     failure.stage = failure.stage or command
     result.error = failure
-    refusing = command in ("upgrade", "plan", "stage", "rollback", "cleanup", "lock", "unlock", "backup", "restore")
+    refusing = command in _REFUSING
     # A step that does work and breaks has failed, even where it left nothing behind.
     working = ("stage", "checksum", "extract", "backup", "restore")
     broke = any(step.status == "failed" and step.step in working for step in result.steps)

@@ -18,7 +18,7 @@ from relup_remote.core.protocol import ErrorSpec
 ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     "cluster_not_whole": ErrorSpec(
         "Hosts can't be reached or nodes of the cluster are down, so nothing was begun.",
-        "Bring them back, or go on without them by --allow-missing.",
+        "Bring those hosts and nodes back, or go on without them by --allow-missing.",
     ),
     "too_many_failures": ErrorSpec(
         "More hosts failed than --max-failures allows; nothing more was begun.",
@@ -34,7 +34,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     ),
     "lock_not_taken": ErrorSpec(
         "The lock of the cluster could not be taken on every host, so nothing was begun.",
-        "See the hosts' errors; `inv status` says who holds it.",
+        "Wait for that run, or take it up by --resume if it is yours; `inv unlock` takes off a lock of your own.",
     ),
     "interrupted_by_operator": ErrorSpec(
         "The operator interrupted the run; the hosts in hand were finished, unless it was left at once.",

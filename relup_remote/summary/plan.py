@@ -13,7 +13,7 @@ def intention(plan: Plan, survey: Survey, said: Sequence[str] = ()) -> str:
     """What a run is going to do, in plain words; ``said`` is what only its command knows of it."""
     to = f" to {plan.target}" if plan.target else ""
     lines = [f"{plan.command}{to}: {_many(len(plan.hosts))}", "", _hosts(plan, survey), ""]
-    return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(survey)))])
+    return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(plan, survey)))])
 
 
 def _hosts(plan: Plan, survey: Survey) -> str:
@@ -74,8 +74,8 @@ def _gates(plan: Plan) -> Iterator[str]:
         yield f"`{gates.command}`, run once"
 
 
-def _beside(survey: Survey) -> Iterator[str]:
-    mine = {row["node"] for row in survey.rows}
+def _beside(plan: Plan, survey: Survey) -> Iterator[str]:
+    mine = {*(member.node for member in plan.hosts), *(row["node"] for row in survey.rows)}
     others = [node for node in survey.nodes if node not in mine]
     if others and len(mine) > 1:
         yield f"nodes of the cluster that are not part of it: {', '.join(others)}"

@@ -13,7 +13,7 @@ def removals(rows: Sequence[Row]) -> str:
     full = [row["facts"]["bytes"] for row in asked if row["facts"]["would_remove"]]
     if full:
         lines.append(f"in all {size(sum(full))} on {len(full)} host{'s' if len(full) > 1 else ''}")
-    return "\n".join(lines) or "nothing to remove"
+    return "\n".join(lines) or ("nothing to remove" if asked else "")
 
 
 def _of_host(row: Row) -> Iterator[str]:

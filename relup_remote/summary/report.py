@@ -6,7 +6,7 @@ from typing import Any
 
 from relup_remote.core.protocol import ERRORS
 from relup_remote.rollout.rows import Row
-from relup_remote.summary.text import by_hosts, detail, moment, wrapped
+from relup_remote.summary.text import by_hosts, clean, detail, moment, wrapped
 
 MOMENTS = ("since",)
 """Facts that are milliseconds since the epoch."""
@@ -14,30 +14,43 @@ MOMENTS = ("since",)
 
 def troubles(rows: Sequence[Row]) -> str:
     """The errors, problems and warnings of all hosts; empty if there are none. What hosts share is told once."""
-    return by_hosts((row["host"], text) for row in rows for text in _of_host(row))
+    rest = by_hosts((row["host"], text) for row in rows for text in _of_host(row))
+    return "\n\n".join(part for part in (*_errors(rows), rest) if part)
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[str]:
+    """A part for each kind of error; what hosts have in common is told once, what differs for each."""
+    kinds: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in rows:
+        for error in (row["error"], *row["problems"]):
+            if error:
+                kind = kinds.setdefault((error["err_type"], error["stage"], error.get("hint") or ""), {})
+                hosts = kind.setdefault(_said(error), [])
+                # The first of the problems is often the error itself: told once.
+                if row["host"] not in hosts:
+                    hosts.append(row["host"])
+    for (err_type, stage, hint), said in kinds.items():
+        names = list(dict.fromkeys(host for hosts in said.values() for host in hosts))
+        lines = [clean(f"{', '.join(names)}: {err_type} at {stage}")]
+        for text, hosts in said.items():
+            lines.append(text if hosts == names else f"  {clean(', '.join(hosts))}: {text.lstrip()}")
+        yield "\n".join([*lines, wrapped(hint, "  ", "what to do: ")] if hint else lines)
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """An error's message and the facts that this does not tell."""
+    facts = _unsaid(error.get("detail") or {}, error["message"])
+    return "\n".join([wrapped(error["message"], "  "), *([detail(facts, "    ")] if facts else [])])
 
 
 def _of_host(row: Row) -> Iterator[str]:
-    errors = [error for error in (row["error"], *row["problems"]) if error]
-    # The first of the problems is often the error itself: told once.
-    yield from dict.fromkeys(_error(error) for error in errors)
     for warning in row["warnings"]:
         yield _warning(warning)
     for step in row["steps"]:
         if step["status"] == "skipped" and step["detail"].get("waiting_for"):
-            yield f"{step['step']} skipped until all nodes are on the target\n" + detail(step["detail"], "  ")
+            yield f"{step['step']} skipped until all nodes are on the target"
     if row["outcome"] == "skipped" and row["facts"].get("reason"):
         yield f"not done, since {row['facts']['reason']}"
-
-
-def _error(error: Mapping[str, Any]) -> str:
-    lines = [f"{error['err_type']} at {error['stage']}", wrapped(error["message"], "  ")]
-    facts = _unsaid(error.get("detail") or {}, error["message"])
-    if facts:
-        lines.append(detail(facts, "    "))
-    if error.get("hint"):
-        lines.append(wrapped(error["hint"], "  ", "what to do: "))
-    return "\n".join(lines)
 
 
 def _warning(warning: Mapping[str, Any]) -> str:

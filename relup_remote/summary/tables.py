@@ -103,13 +103,13 @@ def locks_table(rows: Sequence[Row]) -> str:
 
 def _lock_cells(row: Row) -> list[object]:
     lock = row["facts"].get("cluster_lock") or {}
-    return [locked_by(row), moment(lock.get("since")), lock.get("run"), lock.get("why")]
+    return [lock.get("operator"), moment(lock.get("since")), lock.get("run"), lock.get("why")]
 
 
 def locked_by(row: Row) -> str | None:
-    """Who has locked the host's cluster."""
+    """Who has locked the host's cluster, and since when."""
     lock = row["facts"].get("cluster_lock")
-    return None if lock is None else lock["operator"] or "unknown"
+    return None if lock is None else f"{lock['operator'] or 'unknown'} since {moment(lock['since'])}"
 
 
 def _status_line(row: Row) -> list[object]:

@@ -30,11 +30,13 @@ def cluster(case: Case) -> Verdict:
         seen = row["facts"].get("nodes")
         if not succeeded(row):
             blind[row["host"]] = _why(row)
-        elif seen is not None and (missing := sorted(set(case.plan.nodes) - set(seen))):
+        elif seen is None and case.plan.nodes:
+            blind[row["host"]] = "does not tell which nodes it sees"
+        elif missing := sorted(set(case.plan.nodes) - set(seen or ())):
             blind[row["host"]] = f"does not see {', '.join(missing)}"
     if blind:
         return Verdict(False, _listed(blind.items()), {"hosts": blind})
-    return Verdict(True, f"all {len(case.plan.nodes)} nodes are seen")
+    return Verdict(True, f"all {len(case.plan.nodes)} nodes are seen" if case.plan.nodes else "no cluster is known")
 
 
 def connections(case: Case) -> Verdict:
