@@ -1,6 +1,5 @@
 """What hosts said, taken for no more than it is: a value of the wrong kind counts as absent."""
 
-import math
 from typing import Any
 
 
@@ -19,8 +18,12 @@ def text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+LARGEST = 1e15
+"""No number that a run has to do with is larger: it is 30,000 years in milliseconds."""
+
+
 def number(value: Any) -> float | None:
-    """``value`` if it is a finite number that is not negative."""
+    """``value`` if it is a number that can be meant, and is not negative."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if 0 <= value <= LARGEST else None

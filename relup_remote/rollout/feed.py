@@ -19,13 +19,24 @@ a core's own     see `relup_remote.core.protocol`; and ``host``
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Event = dict[str, Any]
 
-OF_CORES = ("hello", "step", "progress", "want", "note")
-"""The events that are a host's to tell. Any other is the run's own word, and is believed: in the ledger above all."""
+_NUMBER = (int, float)
+
+OF_CORES: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "hello": {},
+    "step": {"step": str, "status": str},
+    "progress": {"step": str, "done": _NUMBER, "total": _NUMBER},
+    "want": {},
+    "note": {"message": str},
+}
+"""The events that are a host's to tell, and what listeners rely on in them.
+
+Any other is the run's own word, and is believed: in the ledger above all.
+"""
 
 Listener = Callable[[Event], None]
 """Gets each event as it happens: from several threads, but one at a time."""
@@ -66,7 +77,7 @@ class Feed:
 
     def watch(self, host: str, event: Event) -> None:
         """Tell what a host's core says, if it is a core's to say; `relup_remote.rollout.run.Watch`."""
-        if event["event"] in OF_CORES:
+        if _is_of_a_core(event):
             self._give({**event, "at": now(), "host": host})
 
     def _give(self, event: Event) -> None:
@@ -83,6 +94,13 @@ class Feed:
             self._listeners.remove(listener)
             if listener in self._needed:
                 self.broken = self.broken or error
+
+
+def _is_of_a_core(event: Event) -> bool:
+    kind = event["event"]
+    if kind not in OF_CORES or not all(isinstance(event.get(name), fits) for name, fits in OF_CORES[kind].items()):
+        return False
+    return kind != "step" or event["status"] == "start" or isinstance(event.get("seconds"), _NUMBER)
 
 
 def now() -> int:

@@ -4,6 +4,8 @@ import itertools
 import threading
 import time
 
+import pytest
+
 from relup_remote.rollout.feed import Event, Feed
 
 
@@ -13,18 +15,18 @@ def test_everyone_hears_everything_in_the_same_order() -> None:
     feed = Feed(first.append, second.append)
     begun = time.time_ns() // 1_000_000
     feed.tell("wave", wave=1, status="start")
-    feed.watch("n1", {"event": "step", "step": "stage"})
+    feed.watch("n1", {"event": "step", "step": "stage", "status": "start"})
     assert first == second
     assert [{**event, "at": 0} for event in first] == [
         {"event": "wave", "at": 0, "wave": 1, "status": "start"},
-        {"event": "step", "at": 0, "step": "stage", "host": "n1"},
+        {"event": "step", "at": 0, "step": "stage", "status": "start", "host": "n1"},
     ]
     assert begun <= first[0]["at"] <= first[1]["at"] <= time.time_ns() // 1_000_000
 
 
 def test_a_core_can_not_say_that_it_is_another_host_or_another_time() -> None:
     heard: list[Event] = []
-    Feed(heard.append).watch("n1", {"event": "step", "host": "n2", "at": -1})
+    Feed(heard.append).watch("n1", {"event": "note", "message": "", "host": "n2", "at": -1})
     assert heard[0]["host"] == "n1"
     assert heard[0]["at"] > 0
 
@@ -34,6 +36,22 @@ def test_a_core_can_not_say_what_is_the_run_s_to_say() -> None:
     feed = Feed(heard.append)
     for name in ("run", "phase", "host", "wave", "gate", "connections", "interrupt", "end"):
         feed.watch("n1", {"event": name, "status": "done"})
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"event": "step"},
+        {"event": "step", "step": ["stage"], "status": "start"},
+        {"event": "step", "step": "stage", "status": "ok"},
+        {"event": "progress", "step": "stage", "done": "1", "total": 2},
+        {"event": "note", "message": None},
+    ],
+)
+def test_what_listeners_could_not_understand_is_not_told(said: Event) -> None:
+    heard: list[Event] = []
+    Feed(heard.append).watch("n1", said)
     assert heard == []
 
 
@@ -107,7 +125,7 @@ def test_events_of_several_threads_come_one_at_a_time() -> None:
     def tell(host: str) -> None:
         together.wait()
         for number in range(100):
-            feed.watch(host, {"event": "progress", "done": number})
+            feed.watch(host, {"event": "progress", "step": "stage", "done": number, "total": 100})
 
     threads = [threading.Thread(target=tell, args=(f"n{number}",)) for number in range(4)]
     for thread in threads:
