@@ -192,14 +192,17 @@ class Rolling:
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
             feed.remove(early.append)
-            # The survey belongs to the run that it was made for.
-            feed.add(ledger, needed=True, earlier=[{**early[-1], "at": early[0]["at"]}, *early[:-1]])
+            # The survey belongs to the run that it was made for, so the run begins before it.
+            run = next(event for event in early if event["event"] == "run")
+            rest = [event for event in early if event is not run]
+            feed.add(ledger, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
             feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
-        passed = f"{_count(len(plan.waves), 'wave')}, {_count(len(opened), 'gate')} open"
-        self._show(found, ending, survey, f"in {seconds(time.monotonic() - began)}, {passed}")
+        passed = [f"in {seconds(time.monotonic() - began)}", _count(len(plan.waves), "wave")]
+        passed += [f"{_count(len(opened), 'gate')} open"] if opened else []
+        self._show(found, ending, survey, ", ".join(passed))
 
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()

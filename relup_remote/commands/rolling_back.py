@@ -69,7 +69,7 @@ def rollback(
             look="status",
             gates=GATES,
             wishes=wishes,
-            parts={"target": None, "tarball": None, "hops": (), "helpers": ()},
+            parts={"target": None, "tarball": None, "hops": (), "helpers": (), "catalogue": None},
             record=record,
             yes=yes,
             quiet=quiet,

@@ -142,12 +142,13 @@ def upgrade(
                 boot_timeout=boot_timeout,
             ),
         }
+        given = catalogue or (before.catalogue or "" if before else "")
         path = tarball or (str(before.tarball["path"]) if before and before.tarball else "")
-        hops = _catalogue(call, catalogue)
+        hops = _catalogue(call, given)
         release = call.tarball(options.required("tarball", path))
         if release:
             parts = _parts(release, hops, chosen)
-            named = _named(release, parts)
+            named = _named(release, hops, parts)
             if before:
                 _refuse_differences(before, named)
             Rolling(
@@ -189,7 +190,7 @@ def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list
     return lines
 
 
-def _named(release: Tarball, parts: dict[str, Any]) -> dict[str, Any]:
+def _named(release: Tarball, hops: Catalogue, parts: dict[str, Any]) -> dict[str, Any]:
     """What the plan of a run says of what it brings to the hosts."""
     return {
         "target": release.version,
@@ -202,6 +203,7 @@ def _named(release: Tarball, parts: dict[str, Any]) -> dict[str, Any]:
         },
         "hops": identities(parts["hops"]),
         "helpers": helper_identities(parts["helpers"]),
+        "catalogue": str(hops.folder.absolute()),
     }
 
 

@@ -103,7 +103,7 @@ def take(context: Context) -> bool:
             write_whole(os.path.join(folder, FILE), json.dumps(own, sort_keys=True).encode("utf-8"))
     try:
         _refuse_beside_others(context)
-    except Failure:
+    except BaseException:
         if is_new:
             remove(folder, request["run"])
         raise

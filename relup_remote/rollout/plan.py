@@ -57,7 +57,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run. ``waves`` are names of hosts; ``nodes`` the nodes that ran in the cluster when it was surveyed."""
+    """A run. ``catalogue`` is the folder of its hops, ``waves`` are names of hosts.
+
+    ``nodes`` are those that ran in the cluster when it was surveyed.
+    """
 
     run: str
     command: str
@@ -72,6 +75,7 @@ class Plan:
     helpers: tuple[Mapping[str, Any], ...]
     hosts: tuple[Member, ...]
     waves: tuple[tuple[str, ...], ...]
+    catalogue: str | None = None
     nodes: tuple[str, ...] = ()
     parallel: int = 1
     max_failures: int = 0
@@ -117,9 +121,10 @@ def differences(
     plan: Plan, sha256: str | None, hops: Sequence[Mapping[str, Any]], helpers: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What a run that is taken up again would not be given as it was when it began; in words."""
-    found = []
     if plan.tarball is not None and plan.tarball["sha256"] != sha256:
-        found.append(f"the tarball had SHA-256 {plan.tarball['sha256']}, now it is {sha256}")
+        # With it goes all that was found for it.
+        return [f"the tarball had SHA-256 {plan.tarball['sha256']}, now it is {sha256}"]
+    found = []
     for what, before, after in (("hop", plan.hops, hops), ("helper", plan.helpers, helpers)):
         digests = [{item["file"]: item["sha256"] for item in items} for items in (before, after)]
         names = [name for name in {**digests[0], **digests[1]} if digests[0].get(name) != digests[1].get(name)]

@@ -106,7 +106,8 @@ class Rollout:
             # Whatever nobody foresaw must not keep others from the cluster, or look as if the run went on.
             reason = f"{type(error).__name__}: {error}"
             self._feed.tell("end", **self._ending(Stopped("broke_off", reason)).to_json())
-            self._unlock()
+            if not self._in_hand:
+                self._unlock()
             raise
         self._feed.tell("end", **ending.to_json())
         return self._all_rows(ending), ending

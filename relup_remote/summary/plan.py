@@ -24,8 +24,8 @@ def _hosts(plan: Plan, survey: Survey) -> str:
     for member in plan.hosts:
         row = found.get(member.host)
         backup = (row["facts"].get("backup") or {}).get("name") if row else None
-        sent = None if member.bytes is None else size(member.bytes)
         state = "done before" if row is None or is_done(row) else "ready" if succeeded(row) else _error(row["error"])
+        sent = None if member.bytes is None or state == "done before" else size(member.bytes)
         wave = "-" if state == "done before" else waves.get(member.host, "-")
         lines.append(
             [wave, member.host, member.node, member.role, member.from_vsn, member.connections, sent, backup, state]

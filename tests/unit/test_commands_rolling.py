@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -399,13 +400,24 @@ def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
 
 def test_nothing_else_is_brought_to_hosts_than_the_run_began_with(desk: Desk) -> None:
     stopped(desk)
-    desk.tarball.write_bytes(b"another release")
     (desk.catalogue / "a.relup").write_text(f"{HOP} ")
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_differs")
-    for words in ("the tarball had SHA-256 ", "the hop a.relup has changed"):
-        assert words in ended.document["error"]["message"]
+    assert "the hop a.relup has changed" in ended.document["error"]["message"]
+    desk.tarball.write_bytes(b"another release")
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_differs")
+    assert "the tarball had SHA-256 " in ended.document["error"]["message"]
     assert desk.commands == []
+
+
+def test_a_run_goes_on_with_the_catalogue_that_it_began_with(desk: Desk, tmp_path: Path) -> None:
+    other = shutil.copytree(desk.catalogue, tmp_path / "other")
+    desk.says(n1_upgrade=failed("apply_failed"))
+    assert desk.relup("upgrade", yes=True, catalogue=str(other)).status == 1
+    (other / "a.relup").write_text(f"{HOP} ")
+    ended = desk.relup("upgrade", yes=True, resume=True, catalogue="")
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_differs")
 
 
 def test_only_one_controller_goes_on_with_a_run(desk: Desk) -> None:

@@ -158,7 +158,7 @@ def test_postcheck_runs_the_checks_on_the_wave(monkeypatch: pytest.MonkeyPatch) 
 
     def run(hosts: tuple[HostSettings, ...], target: str | None, watch: Watch) -> list[dict[str, Any]]:
         asked.append(([host.name for host in hosts], target))
-        watch("n1", {"event": "step", "step": "marker"})
+        watch("n1", {"event": "step", "step": "marker", "status": "start"})
         return [of_result("n1", result("ok"), 1.0), of_failure("n2", Failure("verify_failed", stage="postcheck"))]
 
     monkeypatch.setattr("relup_remote.postchecks.run.run", run)

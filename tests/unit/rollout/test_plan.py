@@ -91,7 +91,12 @@ def test_what_a_run_would_be_given_otherwise_is_said(
 
 
 def test_all_that_differs_is_said_at_once() -> None:
-    assert len(differences(BEFORE, None, [], [])) == 3
+    assert BEFORE.tarball is not None
+    assert len(differences(BEFORE, BEFORE.tarball["sha256"], [], [])) == 2
+
+
+def test_with_another_tarball_nothing_else_can_be_compared() -> None:
+    assert len(differences(BEFORE, None, [], [])) == 1
 
 
 def test_a_run_without_a_tarball_is_never_given_another() -> None:
