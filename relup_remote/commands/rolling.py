@@ -126,7 +126,11 @@ class Rolling:
             more = {"rollout": {"plan": plan.to_json()}}
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
-            confirm(text, f"{plan.command} these hosts?", yes=self.yes, quiet=self.quiet)
+            is_left = any(row["host"] not in survey.done for row in survey.rows)
+            question = (
+                f"{plan.command} these hosts?" if is_left else "no host is left to do; pass the gates that are left?"
+            )
+            confirm(text, question, yes=self.yes, quiet=self.quiet)
             self._run(plan, survey, early)
 
     def _survey(self) -> Survey:
