@@ -2,6 +2,9 @@
 
 from typing import Any
 
+LARGEST = 1e15
+"""No number that a run has to do with is larger: it is 30,000 years in milliseconds."""
+
 
 def mapping(value: Any) -> dict[str, Any]:
     """``value`` if it is a dictionary."""
@@ -16,10 +19,6 @@ def mappings(value: Any) -> list[dict[str, Any]]:
 def text(value: Any) -> str:
     """``value`` as text; empty for None."""
     return "" if value is None else str(value)
-
-
-LARGEST = 1e15
-"""No number that a run has to do with is larger: it is 30,000 years in milliseconds."""
 
 
 def number(value: Any) -> float | None:

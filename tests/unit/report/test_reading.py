@@ -7,6 +7,7 @@ import pytest
 
 from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Report, Sample
 from relup_remote.report.on_hosts import GATE
+from relup_remote.report.plain import number
 from relup_remote.report.reading import report_of, total
 from relup_remote.rollout.ledger import Ledger, Record
 from tests.unit.report import stories
@@ -217,6 +218,11 @@ def test_a_wave_that_came_with_the_resumption_counts(folder: Path) -> None:
     assert [(wave.hosts, wave.status) for wave in report.waves] == [(("n1",), "waiting"), (("n2",), "waiting")]
     assert [host.wave for host in report.hosts] == [1, 2]
     assert report.parallel == 2
+
+
+@pytest.mark.parametrize("value", [None, True, "7", [7], -1, float("nan"), float("inf"), 1e300, 10**400])
+def test_what_is_no_number_that_can_be_meant_counts_as_not_said(value: object) -> None:
+    assert number(value) is None
 
 
 def test_64_hosts(folder: Path) -> None:
