@@ -7,10 +7,12 @@ from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
+from relup_remote.rollout import ledger
 from relup_remote.rollout.request import request
 from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.rollout.run import Job
 from relup_remote.summary.tables import locks_table
+from relup_remote.usage import UsageError
 
 
 @command
@@ -39,8 +41,21 @@ def unlock(
 ) -> None:
     """Unlock the cluster: take your own locks off its hosts, by whichever run they are; with --force anyone's."""
     with Invocation("unlock", host, inventory, json, quiet) as call:
+        if not force:
+            _refuse_while_under_way(call)
         chosen: dict[str, Any] = {"unlock_by": "operator", "lock_force": force}
         call.show(call.ask_all(call.order(options=chosen)), locks_table)
+
+
+def _refuse_while_under_way(call: Invocation) -> None:
+    """Raises `UsageError` (``run_in_progress``) where a lock is of a run that a controller of this machine works on."""
+    living = {record.run for record in ledger.runs() if record.is_under_way}
+    if not living:
+        return
+    locks = [row["facts"].get("cluster_lock") or {} for row in call.ask_all(call.order("status"))]
+    held = sorted(living & {lock.get("run") for lock in locks})
+    if held:
+        raise UsageError("run_in_progress", f"the cluster is locked by {', '.join(held)}, which is under way")
 
 
 def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:

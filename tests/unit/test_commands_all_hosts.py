@@ -13,6 +13,7 @@ from relup_remote.commands import invocation
 from relup_remote.commands.cleaning import cleanup
 from relup_remote.commands.locking import lock, unlock
 from relup_remote.core.protocol import Failure
+from relup_remote.rollout.ledger import FORMAT, Ledger
 from relup_remote.rollout.rows import of_result
 from relup_remote.summary.removals import removals
 from relup_remote.summary.tables import locks_table, status_table
@@ -118,6 +119,20 @@ def test_locks_are_taken_off_by_operator_or_by_force(site: Site, force: bool) ->
     status, document = site.run(unlock, force=force)
     assert (status, outcomes(document)) == (3, ["unlocked", "unchanged", "refused"])
     assert site.asked("unlock", unlock_by="operator", lock_force=force) == ["n1", "n2", "n3"]
+
+
+@pytest.mark.parametrize(("run", "force", "unlocked"), [("run-a", False, 0), ("run-a", True, 3), ("run-b", False, 3)])
+def test_the_lock_of_a_run_that_is_under_way_is_only_forced_off(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, force: bool, unlocked: int
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    site.answer("status", *[result("ok", cluster_lock={**LOCK, "run": run})] * 3)
+    site.answer("unlock", *[result("unlocked")] * 3)
+    with Ledger.create({"format": FORMAT, "run": "run-a", "command": "upgrade", "hosts": []}):
+        status, document = site.run(unlock, force=force)
+    assert len(site.asked("unlock")) == unlocked
+    assert status == (0 if unlocked else 2)
+    assert unlocked or document["error"]["err_type"] == "run_in_progress"
 
 
 # ------------------------------------------------------------------------------------------------- cleanup
