@@ -191,7 +191,7 @@ def test_who_holds_the_lock_is_in_the_tables() -> None:
     assert header == ["host", "node", "outcome", "locked by", "since (UTC)", "run", "why"]
     assert lines == [
         ["n1", "emqx1@h", "locked", "alice@desk", "2023-11-14 22:13:20", "run-a", "moving disks"],
-        ["n2", "unchanged", "unknown", "2023-11-14 22:13:20", "run-a", "moving disks"],
+        ["n2", "unchanged", "2023-11-14 22:13:20", "run-a", "moving disks"],
         ["n3", "refused"],
     ]
     told = [{**of_result(row["host"], result("ok"), 1.0), **row} for row in rows]
@@ -217,4 +217,6 @@ def test_removals_are_listed_with_sizes_and_summed() -> None:
         f"    129 MB  {TREE['path']}, a tree that nothing needs: left without --trees",
         "in all 271 MB on 2 hosts",
     ]
-    assert removals(rows[2:3]) == "nothing to remove"
+    # Who did not say what there is, has nothing said of him.
+    assert removals(rows[2:3]) == ""
+    assert removals([{"host": "n1", "facts": found()["facts"]}]) == "nothing to remove"
