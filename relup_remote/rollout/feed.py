@@ -73,15 +73,17 @@ class Feed:
 
     def tell(self, event: str, **facts: Any) -> None:
         """Tell of something."""
-        self._give({"event": event, "at": now(), **facts})
+        self._give({"event": event, **facts})
 
     def watch(self, host: str, event: Event) -> None:
         """Tell what a host's core says, if it is a core's to say; `relup_remote.rollout.run.Watch`."""
         if _is_of_a_core(event):
-            self._give({**event, "at": now(), "host": host})
+            self._give({**event, "host": host})
 
     def _give(self, event: Event) -> None:
         with self._lock:
+            # Within the lock, so that the order of events is that of their times.
+            event["at"] = now()
             for listener in tuple(self._listeners):
                 self._tell(listener, event)
 

@@ -24,6 +24,29 @@ def test_everyone_hears_everything_in_the_same_order() -> None:
     assert begun <= first[0]["at"] <= first[1]["at"] <= time.time_ns() // 1_000_000
 
 
+def test_the_order_of_events_is_that_of_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("relup_remote.rollout.feed.now", lambda: next(clock))
+    heard: list[Event] = []
+    inside, waiting = threading.Event(), threading.Event()
+
+    def listen(event: Event) -> None:
+        inside.set()
+        assert waiting.wait(60)
+        # The time at which the first was heard of: the second, which waits for it, has none yet.
+        heard.append({**event, "heard": next(clock)})
+
+    feed = Feed(listen)
+    threads = [threading.Thread(target=feed.tell, args=(name,)) for name in ("first", "second")]
+    threads[0].start()
+    assert inside.wait(60)
+    threads[1].start()
+    waiting.set()
+    for thread in threads:
+        thread.join(60)
+    assert [(event["event"], event["at"], event["heard"]) for event in heard] == [("first", 0, 1), ("second", 2, 3)]
+
+
 def test_a_core_can_not_say_that_it_is_another_host_or_another_time() -> None:
     heard: list[Event] = []
     Feed(heard.append).watch("n1", {"event": "note", "message": "", "host": "n2", "at": -1})
