@@ -10,12 +10,13 @@ from relup_remote import version
 from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
+from relup_remote.commands.wishes import Wishes
 from relup_remote.rollout import ledger, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import Event, now
 from relup_remote.rollout.identity import operator
 from relup_remote.rollout.ledger import Ledger, Record
-from relup_remote.rollout.plan import GATES, Gates, Member, Plan
+from relup_remote.rollout.plan import Gates, Member, Plan
 from relup_remote.rollout.request import request
 from relup_remote.rollout.roll import Rollout, Work, done_before
 from relup_remote.rollout.rows import Row, lets_others_go_on, skipped
@@ -25,64 +26,6 @@ from relup_remote.rollout.survey import Survey, is_done, look
 from relup_remote.summary.plan import intention
 from relup_remote.summary.text import seconds
 from relup_remote.usage import Declined, UsageError
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """How the operator wants a run to go, as given: an empty text is the default, or what the run began with."""
-
-    waves: str = ""
-    parallel: str = ""
-    order: str = ""
-    max_failures: str = ""
-    allow_missing: bool = False
-    gates: str = ""
-    min_connections: str = ""
-    soak: str = ""
-    gate_command: str = ""
-    gate_timeout: str = ""
-
-    def check(self) -> None:
-        """Raises `UsageError` (``bad_option``) for the first that can't be."""
-        self.plan_parts(Gates(), 1)
-        waves.sizes(self.waves or waves.CANARY_FIRST)
-        options.choice("order", self.order or "inventory", tuple(waves.ORDERS))
-
-    def plan_parts(self, gates: Gates, hosts: int) -> dict[str, Any]:
-        """The parts of a plan that were wished for; of the gates, what was not is as ``gates`` has it."""
-        parts: dict[str, Any] = {"gates": self._gates(gates)}
-        if self.parallel:
-            parts.update(options.numbers(parallel=self.parallel))
-        if self.max_failures:
-            parts["max_failures"] = waves.amount("max-failures", self.max_failures).of(hosts, up=False)
-        if self.allow_missing:
-            parts["allow_missing"] = True
-        return parts
-
-    def _gates(self, gates: Gates) -> Gates:
-        changes: dict[str, Any] = {}
-        if self.gates:
-            changes = {name: name in _gate_names(self.gates) for name in GATES}
-            changes["connections"] = (gates.connections or Gates.connections) if changes["connections"] else None
-        if self.min_connections:
-            share = waves.amount("min-connections", self.min_connections.rstrip("%") + "%").number
-            changes["connections"] = share
-        if self.soak:
-            changes["soak"] = options.duration("soak", self.soak, 0)
-        if self.gate_command:
-            changes["command"] = self.gate_command
-        if self.gate_timeout:
-            changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
-        return dataclasses.replace(gates, **changes)
-
-
-def _gate_names(text: str) -> Sequence[str]:
-    if text == "none":
-        return ()
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        options.choice("gates", name, GATES)
-    return names
 
 
 @dataclass(frozen=True)

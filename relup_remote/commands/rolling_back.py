@@ -8,7 +8,8 @@ from invoke.context import Context
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.commands.rolling import Rolling, Wishes, taken_up
+from relup_remote.commands.rolling import Rolling, taken_up
+from relup_remote.commands.wishes import AS_USUAL, Wishes, takes_wishes
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import Work
 from relup_remote.rollout.survey import Survey, is_done
@@ -18,21 +19,13 @@ GATES = Gates(connections=None)
 
 
 @command
+@takes_wishes
 def rollback(
     _context: Context,
     purge: bool = False,
     check: bool = False,
     yes: bool = False,
-    waves: str = "",
-    parallel: str = "",
-    order: str = "",
-    max_failures: str = "",
-    allow_missing: bool = False,
-    gates: str = "",
-    min_connections: str = "",
-    soak: str = "",
-    gate_command: str = "",
-    gate_timeout: str = "",
+    wishes: Wishes = AS_USUAL,
     resume: str = "",
     boot_timeout: str = "",
     events: bool = False,
@@ -43,18 +36,6 @@ def rollback(
 ) -> None:
     """Put nodes back on the release they booted before, by a restart: the boot path only, in waves as an upgrade."""
     with Invocation("rollback", host, inventory, json, quiet, events) as call:
-        wishes = Wishes(
-            waves,
-            parallel,
-            order,
-            max_failures,
-            allow_missing,
-            gates,
-            min_connections,
-            soak,
-            gate_command,
-            gate_timeout,
-        )
         wishes.check()
         record = taken_up(call, resume, wishes) if resume else None
         before = Plan.from_json(record.plan) if record else None

@@ -8,7 +8,8 @@ from invoke.context import Context
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.commands.rolling import Rolling, Wishes, taken_up
+from relup_remote.commands.rolling import Rolling, taken_up
+from relup_remote.commands.wishes import AS_USUAL, Wishes, takes_wishes
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
@@ -78,21 +79,13 @@ def stage(
 
 
 @command
+@takes_wishes
 def upgrade(
     _context: Context,
     tarball: str = "",
     check: bool = False,
     yes: bool = False,
-    waves: str = "",
-    parallel: str = "",
-    order: str = "",
-    max_failures: str = "",
-    allow_missing: bool = False,
-    gates: str = "",
-    min_connections: str = "",
-    soak: str = "",
-    gate_command: str = "",
-    gate_timeout: str = "",
+    wishes: Wishes = AS_USUAL,
     backup_age: str = "",
     no_backup: bool = False,
     resume: str = "",
@@ -112,18 +105,6 @@ def upgrade(
 ) -> None:
     """Upgrade nodes while they run: in waves, a canary first, with gates between them, up to the first surprise."""
     with Invocation("upgrade", host, inventory, json, quiet, events) as call:
-        wishes = Wishes(
-            waves,
-            parallel,
-            order,
-            max_failures,
-            allow_missing,
-            gates,
-            min_connections,
-            soak,
-            gate_command,
-            gate_timeout,
-        )
         wishes.check()
         record = taken_up(call, resume, wishes) if resume else None
         before = Plan.from_json(record.plan) if record else None

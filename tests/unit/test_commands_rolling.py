@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from relup_remote.commands import by_name, invocation
-from relup_remote.commands.rolling import Wishes
+from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
 from relup_remote.rollout import ledger
 from relup_remote.rollout.ledger import Ledger

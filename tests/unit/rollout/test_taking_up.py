@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from relup_remote.commands.invocation import Invocation
-from relup_remote.commands.rolling import Wishes, taken_up
+from relup_remote.commands.rolling import taken_up
+from relup_remote.commands.wishes import Wishes
 from relup_remote.rollout.ledger import Ledger
 from relup_remote.usage import UsageError
 from tests.unit.rollout.plans import RUN, plan

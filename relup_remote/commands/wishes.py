@@ -1,0 +1,93 @@
+"""How an operator wants a run to go: the options that `upgrade` and `rollback` share."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relup_remote.commands import options
+from relup_remote.rollout import waves
+from relup_remote.rollout.plan import GATES, Gates
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How the operator wants a run to go, as given: an empty text is the default, or what the run began with."""
+
+    waves: str = ""
+    parallel: str = ""
+    order: str = ""
+    max_failures: str = ""
+    allow_missing: bool = False
+    gates: str = ""
+    min_connections: str = ""
+    soak: str = ""
+    gate_command: str = ""
+    gate_timeout: str = ""
+
+    def check(self) -> None:
+        """Raises `UsageError` (``bad_option``) for the first that can't be."""
+        self.plan_parts(Gates(), 1)
+        waves.sizes(self.waves or waves.CANARY_FIRST)
+        options.choice("order", self.order or "inventory", tuple(waves.ORDERS))
+
+    def plan_parts(self, gates: Gates, hosts: int) -> dict[str, Any]:
+        """The parts of a plan that were wished for; of the gates, what was not is as ``gates`` has it."""
+        parts: dict[str, Any] = {"gates": self._gates(gates)}
+        if self.parallel:
+            parts.update(options.numbers(parallel=self.parallel))
+        if self.max_failures:
+            parts["max_failures"] = waves.amount("max-failures", self.max_failures).of(hosts, up=False)
+        if self.allow_missing:
+            parts["allow_missing"] = True
+        return parts
+
+    def _gates(self, gates: Gates) -> Gates:
+        changes: dict[str, Any] = {}
+        if self.gates:
+            changes = {name: name in _gate_names(self.gates) for name in GATES}
+            changes["connections"] = (gates.connections or Gates.connections) if changes["connections"] else None
+        if self.min_connections:
+            share = waves.amount("min-connections", self.min_connections.rstrip("%") + "%").number
+            changes["connections"] = share
+        if self.soak:
+            changes["soak"] = options.duration("soak", self.soak, 0)
+        if self.gate_command:
+            changes["command"] = self.gate_command
+        if self.gate_timeout:
+            changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
+        return dataclasses.replace(gates, **changes)
+
+
+def _gate_names(text: str) -> Sequence[str]:
+    if text == "none":
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        options.choice("gates", name, GATES)
+    return names
+
+
+AS_USUAL = Wishes()
+"""No wishes."""
+
+
+def takes_wishes(body: Callable[..., None]) -> Callable[..., None]:
+    """``body`` with an option for each field of `Wishes`, in the place of its parameter ``wishes``, which it gets."""
+    names = [field.name for field in dataclasses.fields(Wishes)]
+
+    @functools.wraps(body)
+    def with_options(*arguments: Any, **given: Any) -> None:
+        wishes = Wishes(**{name: given.pop(name) for name in names if name in given})
+        body(*arguments, wishes=wishes, **given)
+
+    parameters = []
+    for parameter in inspect.signature(body).parameters.values():
+        if parameter.name == "wishes":
+            parameters += [parameter.replace(name=name, default=getattr(AS_USUAL, name)) for name in names]
+        else:
+            parameters.append(parameter)
+    vars(with_options)["__signature__"] = inspect.Signature(parameters)
+    return with_options
