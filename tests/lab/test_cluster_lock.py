@@ -57,6 +57,7 @@ def outcomes(ran: Ran) -> dict[str, str]:
 def test_a_lock_by_hand_keeps_everyone_out_until_it_is_taken_off(
     lab: Lab, alice: Tool, bob: Tool, tarball: Path
 ) -> None:
+    assert alice.run("stage", "--tarball", str(tarball)).status == 0
     taken = alice.run("lock", "--why", "moving disks")
     assert (taken.status, outcomes(taken)) == (0, dict.fromkeys(HOSTS, "locked"))
     found = locks(lab)
@@ -66,7 +67,6 @@ def test_a_lock_by_hand_keeps_everyone_out_until_it_is_taken_off(
     for words in (
         ["stage", "--tarball", str(tarball)],
         ["upgrade", "--tarball", str(tarball), "--yes"],
-        ["rollback", "--yes"],
         ["cleanup", "--yes", "--anyway"],
         ["plan", "--tarball", str(tarball)],
     ):
@@ -85,6 +85,7 @@ def test_a_lock_by_hand_keeps_everyone_out_until_it_is_taken_off(
     freed = alice.run("unlock")
     assert (freed.status, outcomes(freed)) == (0, dict.fromkeys(HOSTS, "unlocked"))
     assert outcomes(alice.run("unlock")) == dict.fromkeys(HOSTS, "unchanged")
+    assert outcomes(alice.run("cleanup", "--yes", "--anyway")) == dict.fromkeys(HOSTS, "cleaned")
 
 
 def test_plan_and_status_tell_a_survey_all_it_asks_for(lab: Lab, alice: Tool, tarball: Path) -> None:
