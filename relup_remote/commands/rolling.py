@@ -24,7 +24,7 @@ from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, is_done, look
 from relup_remote.summary.plan import intention
-from relup_remote.summary.text import seconds
+from relup_remote.summary.text import many, seconds
 from relup_remote.usage import Declined, UsageError
 
 
@@ -147,8 +147,8 @@ class Rolling:
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
-        passed = [f"in {seconds(time.monotonic() - began)}", _count(len(plan.waves), "wave")]
-        passed += [f"{_count(len(opened), 'gate')} open"] if opened else []
+        passed = [f"in {seconds(time.monotonic() - began)}", many(len(plan.waves), "wave")]
+        passed += [f"{many(len(opened), 'gate')} open"] if opened else []
         self._show(found, ending, survey, ", ".join(passed))
 
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
@@ -193,10 +193,6 @@ def _refused(err_type: str, reason: str) -> Ending:
 
 def _not_begun(row: Row, refusal: Ending) -> Row:
     return skipped(row["host"], f"nothing was begun: {refusal.reason}") if row["outcome"] in ("ready", "ok") else row
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _after(ending: Ending, run: str, passed: str) -> str:

@@ -6,13 +6,13 @@ from relup_remote.rollout.plan import Member, Plan
 from relup_remote.rollout.rows import succeeded
 from relup_remote.rollout.survey import Survey, is_done
 from relup_remote.summary.tables import table
-from relup_remote.summary.text import size
+from relup_remote.summary.text import many, size
 
 
 def intention(plan: Plan, survey: Survey, said: Sequence[str] = ()) -> str:
     """What a run is going to do, in plain words; ``said`` is what only its command knows of it."""
     to = f" to {plan.target}" if plan.target else ""
-    lines = [f"{plan.command}{to}: {_many(len(plan.hosts))}", "", _hosts(plan, survey), ""]
+    lines = [f"{plan.command}{to}: {many(len(plan.hosts), 'host')}", "", _hosts(plan, survey), ""]
     return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(plan, survey)))])
 
 
@@ -33,10 +33,6 @@ def _hosts(plan: Plan, survey: Survey) -> str:
     return table(headers, sorted(lines, key=lambda line: line[0] if isinstance(line[0], int) else 0))
 
 
-def _many(hosts: int) -> str:
-    return "1 host" if hosts == 1 else f"{hosts} hosts"
-
-
 def _error(error: dict[str, object]) -> str:
     return str(error["err_type"])
 
@@ -46,7 +42,7 @@ def _course(plan: Plan) -> Iterator[str]:
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
     yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
-    failures = f"more than {_many(plan.max_failures)}" if plan.max_failures else "any host"
+    failures = f"more than {many(plan.max_failures, 'host')}" if plan.max_failures else "any host"
     yield f"it stops at the first gate that stays closed for {plan.gates.timeout} s, and at the failure of {failures}"
     if plan.allow_missing:
         yield "hosts that can't be reached are left out, and nodes that are down do not matter (--allow-missing)"

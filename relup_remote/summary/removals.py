@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from relup_remote.rollout.rows import Row
-from relup_remote.summary.text import clean, size
+from relup_remote.summary.text import clean, many, size
 
 
 def removals(rows: Sequence[Row]) -> str:
@@ -12,7 +12,7 @@ def removals(rows: Sequence[Row]) -> str:
     lines = [line for row in asked for line in _of_host(row)]
     full = [row["facts"]["bytes"] for row in asked if row["facts"]["would_remove"]]
     if full:
-        lines.append(f"in all {size(sum(full))} on {len(full)} host{'s' if len(full) > 1 else ''}")
+        lines.append(f"in all {size(sum(full))} on {many(len(full), 'host')}")
     return "\n".join(lines) or ("nothing to remove" if asked else "")
 
 

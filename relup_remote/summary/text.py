@@ -87,6 +87,11 @@ def wrapped(text: object, indent: str = "", first: str = "") -> str:
     return "\n".join(parts)
 
 
+def many(number: int, what: str) -> str:
+    """So many of something: ``1 host``, ``3 hosts``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def shortened(text: object, width: int) -> str:
     """``text`` on one line of at most ``width`` characters; what is left out is told by an ellipsis."""
     line = " ".join(str(text).split())
