@@ -3,40 +3,42 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test format lint types unit lab-tests bench clean
+.PHONY: setup setup-tests demo test format lint types unit lab-tests bench clean
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready-for-demo
 
-$(VENV)/.ready: pyproject.toml scripts/setup
-	scripts/setup $(VENV)
+setup-tests: $(VENV)/.ready-for-tests
+
+$(VENV)/.ready-for-%: pyproject.toml scripts/setup
+	scripts/setup $(VENV) $*
 	touch $@
 
 demo: setup
 	$(BIN)/inv lab.demo
 
-test: setup lint types
+test: setup-tests lint types
 	$(BIN)/pytest
 
-format: setup
+format: setup-tests
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: setup
+lint: setup-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: setup
+types: setup-tests
 	$(BIN)/mypy
 
-unit: setup
+unit: setup-tests
 	$(BIN)/pytest tests/unit
 
-lab-tests: setup
+lab-tests: setup-tests
 	$(BIN)/pytest tests/lab
 
-bench: setup
+bench: setup-tests
 	$(BIN)/python -m bench
 
 clean:
 	-$(BIN)/inv lab.down
-	rm -rf $(VENV) .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) inventory/lab.yml .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
