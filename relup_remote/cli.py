@@ -1,10 +1,11 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
+import difflib
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, pairwise
 
@@ -19,6 +20,30 @@ from relup_remote.manual.entries import MANUAL, entry, place
 from relup_remote.manual.help import help_text
 from relup_remote.manual.synopsis import parameters, usage
 from relup_remote.rollout.ledger import LAST
+from relup_remote.summary import json as documents
+from relup_remote.usage import UsageError
+
+MEANINGLESS = {
+    "dry": "--check shows what upgrade, cleanup and backup would do",
+    "warn-only": "",
+    "pty": "",
+    "echo": "",
+    "hide": "",
+    "command-timeout": "the commands have time limits of their own, see --help COMMAND",
+    "prompt-for-sudo-password": "--ask-sudo-password asks for it",
+    "no-dedupe": "",
+    "config": "",
+}
+"""Invoke's options for tasks that run shell commands, which ours do not, and what to use instead."""
+
+CORE_OPTIONS = {
+    "--help [COMMAND]": "Explain a command; without one, show this.",
+    "--list": "List the commands.",
+    "--version": "Show the version.",
+    "--print-completion-script SHELL": "Print what makes bash, zsh or fish complete commands, hosts and runs.",
+    "--debug": "Log what the program does, on stderr.",
+}
+"""Invoke's options that mean something here."""
 
 
 class UsageProgram(Program):
@@ -35,30 +60,47 @@ class UsageProgram(Program):
 
     def parse_tasks(self) -> None:
         """Parse commands and their options."""
-        with _wrong_use():
+        words = list(self.core.unparsed)
+        with _wrong_use(words):
             self._help_first()
             _check_values(self.core.unparsed)
             try:
                 super().parse_tasks()
             except ParseError as error:
                 if not _lacks_a_run(error):
-                    raise
+                    raise self._explained(error) from None
                 self.core.unparsed.append(LAST)
                 super().parse_tasks()
+            self._check_core_options()
 
     def parse_cleanup(self) -> None:
         """Show help and lists, and complete words, if that is asked for."""
         with _wrong_use(), _readers_may_leave():
             if self.args.complete.value:
                 self._complete()
-            super().parse_cleanup()
+            try:
+                super().parse_cleanup()
+            except ParseError as error:
+                raise self._explained(error) from None
+
+    def no_tasks_given(self) -> None:
+        """List the commands: who types none wants to know which there are."""
+        self.list_flat()
+        raise Exit
+
+    def print_help(self) -> None:
+        """Print how to call the program, its commands, and the options that come before a command."""
+        print(f"Usage: {self._program} COMMAND [options]\n")
+        self.list_flat()
+        print("Options:")
+        self.print_columns(list(CORE_OPTIONS.items()))
 
     def list_flat(self) -> None:
         """List all commands by group; those of one collection as Invoke does."""
         if self.list_root:
             super().list_flat()
             return
-        print("Commands by what they are for; --help COMMAND tells more of one.\n")
+        print(f"`{self._program} --help COMMAND` explains a command and its options.\n")
         pairs = [(_as_typed(name), said) for name, said in self._make_pairs(self.collection)]
         pairs.sort(key=lambda pair: place(pair[0]))
         width = max(len(name) for name, _ in pairs)
@@ -73,11 +115,46 @@ class UsageProgram(Program):
             super().print_task_help(name)
             return
         task = self.collection[name]
-        # Invoke calls itself inv[oke].
-        before, after = help_text(self.binary.partition("[")[0], name, task)
+        before, after = help_text(self._program, name, task)
         print(f"{before}\n\nOptions:")
         self.print_columns([(usage(task, each), meaning(task.name, each.name)) for each in parameters(task)])
         print(after)
+
+    @property
+    def _program(self) -> str:
+        # Invoke calls itself inv[oke].
+        return self.binary.partition("[")[0]
+
+    def _check_core_options(self) -> None:
+        """Refuse the options of Invoke's that would be taken and do nothing. Raises `UsageError`."""
+        for name, instead in MEANINGLESS.items():
+            if name in self.args and self.args[name].got_value:
+                hint = f"{instead[0].upper()}{instead[1:]}." if instead else "Leave it out."
+                raise UsageError("bad_option", f"--{name} means nothing to these commands; nothing was done", hint)
+
+    def _explained(self, error: ParseError) -> Exception:
+        """What is wrong, in our words: which command has no such option, and which one was perhaps meant."""
+        context = error.context
+        unknown = re.fullmatch(r"No idea what '(.*)' is!", str(error), re.DOTALL)
+        if unknown is None:
+            flag = re.match(r"Flag (?:<Argument: |')?(?:--)?([\w-]+).* needed value", str(error))
+            who = f"{context.name}: " if context is not None and context.name else ""
+            return UsageError("bad_option", f"{who}--{flag[1]} needs a value", self._help_hint()) if flag else error
+        word = unknown[1]
+        if not word.startswith("-"):
+            names = [
+                *map(str, self.collection.task_names),
+                *(a for b in self.collection.task_names.values() for a in b),
+            ]
+            return UsageError("bad_option", f"there is no command {word!r}{_nearest(word, names)}", self._help_hint())
+        if context is None or not context.name:
+            flags = [*self.initial_context.flags]
+            return UsageError("bad_option", f"there is no option {word}{_nearest(word, flags)}", self._help_hint())
+        message = f"{context.name} has no option {word}{_nearest(word, context.flags)}"
+        return UsageError("bad_option", message, f"`{self._program} --help {context.name}` lists its options.")
+
+    def _help_hint(self) -> str:
+        return f"`{self._program} --list` shows the commands."
 
     def _help_first(self) -> None:
         """Help on a command comes before its arguments are looked for: Invoke misses those of ``hop.show --help``."""
@@ -121,13 +198,28 @@ def _check_values(words: Sequence[str]) -> None:
         flag, equals, given = word.partition("=")
         value = given if equals else following
         if flag in _REPEATABLE and (not value or value.startswith("-")):
-            raise Exit(f"Flag '{flag}' needs a value: {_REPEATABLE[flag]}.", code=2)
+            raise UsageError("bad_option", f"{flag} needs a value: {_REPEATABLE[flag]}")
+
+
+def _command_in(words: Sequence[str]) -> str:
+    """The command among the words of a command line: the first that is no option."""
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 @contextmanager
-def _wrong_use() -> Iterator[None]:
+def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn wrong use into a sentence and exit status 2; a document as well where the ``words`` ask for one."""
     try:
         yield
+    except UsageError as error:
+        if "--json" in words or "--events" in words:
+            print(documents.text(documents.usage_document(_command_in(words), error)))
+        raise Exit(f"{error.message} ({error.hint})", code=2) from None
     except ParseError as error:
         # Invoke shows an option that lacks its value by the representation of an object.
         raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None

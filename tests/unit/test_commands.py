@@ -56,11 +56,16 @@ def wrong(ended: Any) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nosuch"], "No idea what 'nosuch' is!"),
-        (["--nosuch"], "No idea what '--nosuch' is!"),
-        (["upgrade", "--nosuch"], "No idea what '--nosuch' is!"),
-        (["upgrade", "--tarball"], "Flag --tarball needed value"),
-        (["--help", "nosuch"], "No idea what 'nosuch' is!"),
+        (["nosuch"], "there is no command 'nosuch' (`relup --list` shows the commands.)"),
+        (["upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
+        (["hop.drft"], "there is no command 'hop.drft'; did you mean hop.draft?"),
+        (["--nosuch"], "there is no option --nosuch"),
+        (["upgrade", "--nosuch"], "upgrade has no option --nosuch (`relup --help upgrade` lists its options.)"),
+        (["upgrade", "--tarbal", "x"], "upgrade has no option --tarbal; did you mean --tarball?"),
+        (["upgrade", "--tarball"], "upgrade: --tarball needs a value"),
+        (["upgrade", "--host"], "--host needs a value: host, group"),
+        (["--help", "nosuch"], "there is no command 'nosuch'"),
+        (["--help", "upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
         (["plan"], "plan: --tarball is missing"),
         (["stage"], "stage: --tarball is missing"),
         (["upgrade"], "upgrade: --tarball is missing"),
@@ -111,11 +116,46 @@ def test_help_is_given_wherever_it_is_asked_for(words: list[str]) -> None:
 
 
 def test_inv_behaves_the_same() -> None:
-    assert "No idea what '--nosuch' is!" in wrong(relup("upgrade", "--nosuch", program=("-m", "invoke")))
+    said = wrong(relup("upgrade", "--nosuch", program=("-m", "invoke")))
+    assert said == "upgrade has no option --nosuch (`inv --help upgrade` lists its options.)"
     assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=("-m", "invoke")))
     listed = relup("--list", program=("-m", "invoke")).stdout
     assert re.search(r"^  logs-clear +Delete the hosts' history", listed, re.MULTILINE)
     assert "lab.up" in listed
+
+
+@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--dry", "upgrade", "--tarball", "x", "--yes"],
+        ["upgrade", "--tarball", "x", "--yes", "--dry"],
+        ["-R", "upgrade", "--tarball", "x", "--yes"],
+        ["-w", "hosts"],
+        ["-p", "hosts"],
+        ["hosts", "-e"],
+        ["-T", "5", "hosts"],
+        ["--hide", "out", "hosts"],
+        ["--prompt-for-sudo-password", "hosts"],
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(program: tuple[str, ...], words: list[str]) -> None:
+    assert "means nothing to these commands; nothing was done" in wrong(relup(*words, program=program))
+
+
+@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
+def test_without_a_command_the_commands_are_listed(program: tuple[str, ...]) -> None:
+    ended = relup(program=program)
+    assert ended.returncode == 0
+    assert re.search(r"^  upgrade +", ended.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [["hosts", "--nope"], ["hosts", "--host"], ["--dry", "hosts"]])
+def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> None:
+    ended = relup(*words, "--json")
+    assert ended.returncode == 2
+    document = json.loads(ended.stdout)
+    assert (document["command"], document["error"]["err_type"]) == ("hosts", "bad_option")
 
 
 def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
