@@ -13,6 +13,7 @@ from lab.errors import LabError
 from lab.layout import DEFAULT_STATE, Ports
 
 HEADERS = ("host", "ssh port", "node", "role", "pid", "running", "boots", "mqtt port", "connections")
+PORTS_HELP = "added to every port, to run a lab beside another"
 DIRECTORY_HELP = "state folder of the lab (default: RELUP_LAB_DIR, else .lab)"
 
 
@@ -22,7 +23,7 @@ DIRECTORY_HELP = "state folder of the lab (default: RELUP_LAB_DIR, else .lab)"
         "replicants": "how many of them, the last ones, are replicants (default: as the lab is, else none)",
         "hosts": "number of hosts, which share the nodes (default: as the lab is, else one for each node)",
         "directory": DIRECTORY_HELP,
-        "port-offset": "added to every port, to run a lab beside another",
+        "port-offset": PORTS_HELP,
         "epmd": "nodes register with epmd instead of living on fixed ports",
     }
 )
@@ -92,6 +93,7 @@ def down(_context: Context, directory: str = "") -> None:
         "catalogue": "folder with the hop to try (default: the project's)",
         "keep": "leave the lab up at the end",
         "directory": DIRECTORY_HELP,
+        "port-offset": PORTS_HELP,
     }
 )
 def demo(
@@ -102,11 +104,12 @@ def demo(
     catalogue: str = "",
     keep: bool = False,
     directory: str = "",
+    port_offset: int = 0,
 ) -> None:
     """Upgrade a cluster while MQTT clients are busy on it, and show what they noticed."""
     from lab.demo import TARGET, run  # noqa: PLC0415 - the other tasks need no MQTT client
 
-    lab = _lab(directory, nodes=nodes or None)
+    lab = _lab(directory, nodes=nodes or None, ports=_ports(port_offset))
     hops = Path(catalogue).expanduser().absolute() if catalogue else None
     if not _guard(run, lab, clients=clients, keep=keep, target=release or TARGET, catalogue=hops):
         raise Exit(code=1)

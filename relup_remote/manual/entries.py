@@ -247,7 +247,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "hop.show": Entry(
         AUTHOR,
-        examples={"hop.show 5.10.4 5.10.5": "a hop of the catalogue"},
+        examples={"hop.show 5.10.4-lab 5.10.5-lab": "a hop of the catalogue"},
         see=("paths", "hop.check"),
     ),
     "hop.check": Entry(
