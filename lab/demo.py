@@ -33,8 +33,10 @@ def run(lab: Lab, clients: int = 30, keep: bool = False, target: str = TARGET, c
     """Upgrade ``lab``, fresh, to the release ``target`` by a hop of ``catalogue``, by default the project's.
 
     One canary, then the others one by one, and a page that tells of it. The run is kept where all runs of its user
-    are, so that `inv report` and ``--resume`` find it. The lab is left up only if ``keep``. Returns whether everything held:
-    every command succeeded, and no client noticed anything. Raises `LabError` as `Lab.up` and `Lab.tarball`.
+    are, so that `inv report` and ``--resume`` find it. The lab is left up only if ``keep``.
+
+    Returns whether everything held: every command succeeded, and no client noticed anything. Raises `LabError` as
+    `Lab.up` and `Lab.tarball`.
     """
     try:
         if lab.is_used:
