@@ -417,6 +417,11 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "
         "`inv unlock --force`.",
     ),
+    # post-checks
+    "checks_not_run": ErrorSpec(
+        "Some post-checks did not run, so what they look at is not known.",
+        "Run inv postcheck on the host, and see what kept them from running.",
+    ),
     # backup and restore
     "no_backup": ErrorSpec(
         "The host has no whole backup of the node.", "Make one with inv backup, or go on without by --no-backup."

@@ -1,7 +1,13 @@
-"""Running the checks without pytest's own output: they come back as rows, a check being a step of its host's."""
+"""Running the checks without pytest's own output: they come back as rows, a check being a step of its host's.
+
+What the environment or the folder says to pytest is for other tests. It must not choose which checks run, so each host's
+checks are counted as well.
+"""
 
 import os
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +22,48 @@ from relup_remote.rollout.run import Watch, ignore
 
 STAGE = "postcheck"
 CHECKS = Path(__file__).with_name("test_node.py")
+_CHECK = re.compile(r"^def test_(\w+)\(", re.MULTILINE)
+_SPEAKS_TO_PYTEST = ("PYTEST_", "PY_COLORS", "PYTHONBREAKPOINT")
+"""How the names of variables begin that pytest reads."""
+
+
+def names() -> list[str]:
+    """The names of all checks, in order: read from their file, since what runs them must not be what counts them."""
+    return _CHECK.findall(CHECKS.read_text("utf-8"))
 
 
 def run(hosts: Sequence[HostSettings], target: str | None = None, watch: Watch = ignore) -> list[Row]:
     """Check ``hosts``; ``target`` is the version they should be on, by default what each one's marker says.
 
     ``watch`` gets an event for each check that has ended. A host's row is ``ok`` or ``failed``; one that can't be
-    reached fails as that host. Raises RuntimeError if pytest itself fails.
+    reached fails as that host, and so does one on which not all checks ran. Raises RuntimeError if pytest itself fails.
     """
     results = _Results(hosts, watch)
-    # pytest must neither print nor read what the folder it happens to run in says about other tests.
     arguments = [str(CHECKS), "-c", os.devnull, "--rootdir", str(CHECKS.parent), "-p", "no:terminal"]
     arguments += ["-p", "no:cacheprovider", "-p", "relup_remote.postchecks.plugin"]
     if target:
         arguments.append(f"--relup-target={target}")
-    ended = pytest.main(arguments, plugins=[results])
+    with _alone():
+        ended = pytest.main(arguments, plugins=[results])
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         raise RuntimeError(f"pytest could not run the checks: {ended!r}")
     return results.rows()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """An environment without words for pytest, in which it loads no plugins but those it is given."""
+    kept = dict(os.environ)
+    for name in kept:
+        if name.startswith(_SPEAKS_TO_PYTEST):
+            del os.environ[name]
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - kept.keys():
+            del os.environ[name]
+        os.environ.update(kept)
 
 
 class _Results:
@@ -83,8 +113,14 @@ class _Results:
             return rows.of_failure(host.name, self._unreachable[host.name])
         steps = self._steps[host.name]
         failed = {step["step"]: step["detail"]["message"] for step in steps if step["status"] == "failed"}
+        missing = [name for name in names() if name not in {step["step"] for step in steps}]
         if not steps:
             row = rows.of_failure(host.name, Failure("connection_lost", "The checks were interrupted.", stage=STAGE))
+        elif missing:
+            message = f"{len(steps)} of {len(names())} checks ran; these did not: {', '.join(missing)}."
+            row = rows.of_failure(
+                host.name, Failure("checks_not_run", message, detail={"missing": missing, **failed}, stage=STAGE)
+            )
         elif failed:
             message = "; ".join(f"{check}: {what}" for check, what in failed.items()) + "."
             row = rows.of_failure(host.name, Failure("verify_failed", message, detail=failed, stage=STAGE))

@@ -5,6 +5,7 @@ is all real.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
-from relup_remote.postchecks import on_host
+from relup_remote.postchecks import on_host, run
 from relup_remote.postchecks.node import applications
 
 from .host.ssh_server import Server, running
@@ -89,8 +90,8 @@ class Machine:
         output = self.vms[-1].stdout
         assert output and output.readline() == b"up\n"
 
-    def run(self, *words: str) -> Any:
-        """Run a Python module against this machine."""
+    def run(self, *words: str, **environment: str) -> Any:
+        """Run a Python module against this machine, with these variables besides those of the tests."""
         inventory = self.folder / "hosts.yml"
         way = self.server.settings()
         settings = {
@@ -104,15 +105,16 @@ class Machine:
         return subprocess.run(
             [sys.executable, "-m", *(word.replace("INVENTORY", str(inventory)) for word in words)],
             cwd=PROJECT,
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
 
-    def check(self, *words: str) -> tuple[int, dict[str, Any]]:
+    def check(self, *words: str, **environment: str) -> tuple[int, dict[str, Any]]:
         """The exit status and the row of `relup postcheck`."""
-        ended = self.run("relup_remote", "postcheck", "--json", "--inventory", "INVENTORY", *words)
+        ended = self.run("relup_remote", "postcheck", "--json", "--inventory", "INVENTORY", *words, **environment)
         [row] = json.loads(ended.stdout)["hosts"]
         return ended.returncode, row
 
@@ -161,6 +163,37 @@ def test_each_check_finds_its_fault_and_says_it(machine: Machine, check: str) ->
     assert set(failed) == {check}
     assert row["error"]["err_type"] == "verify_failed"
     assert row["error"]["detail"] == failed
+
+
+def test_nothing_in_the_environment_chooses_the_checks(machine: Machine, tmp_path: Path) -> None:
+    fault, _said = FAULTS["history"]
+    fault(machine)
+    (tmp_path / "meddling.py").write_text("def pytest_collection_modifyitems(items):\n    del items[1:]\n")
+    status, row = machine.check(
+        "--target",
+        "1.1",
+        PYTEST_ADDOPTS="-k version --collect-only",
+        PYTEST_PLUGINS="meddling",
+        PYTHONPATH=str(tmp_path),
+    )
+    assert (status, [step["step"] for step in row["steps"]]) == (1, CHECKS)
+    assert set(row["error"]["detail"]) == {"history"}
+
+
+def test_checks_that_did_not_run_are_missed(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    """Whatever it is that leaves some out: here the file that pytest is given has fewer of them."""
+    less = machine.folder / "test_node.py"
+    text = run.CHECKS.read_text()
+    less.write_text(text[: text.index("def test_history")])
+    [settings] = [machine.server.settings(root_dir=str(machine.root))]
+    counted = run.names()
+    monkeypatch.setattr(run, "CHECKS", less)
+    monkeypatch.setattr(run, "names", lambda: counted)
+    [row] = run.run([settings], "1.1")
+    assert (row["outcome"], row["error"]["err_type"]) == ("failed", "checks_not_run")
+    assert row["error"]["detail"] == {"missing": ["history", "leftovers"]}
+    assert "4 of 6 checks ran" in row["error"]["message"]
+    assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ
 
 
 def test_without_a_target_the_marker_says_what_should_run_or_else_the_base_release(machine: Machine) -> None:
