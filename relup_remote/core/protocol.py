@@ -175,6 +175,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Core and controller speak different versions of the protocol.",
         "Use one version of relup_remote for both.",
     ),
+    "malformed_answer": ErrorSpec(
+        "The host said something that a core does not say; nothing of it was used.",
+        "Run inv status on the host. If it stays so, look at the host before you go on: another program answers there.",
+    ),
     "bad_request": ErrorSpec(
         "The core did not understand the request.",
         "This is a defect of relup_remote: report it with the detail.",

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from relup_remote.core.protocol import Failure
 from relup_remote.host import session
+from relup_remote.host.boundary import Event
 from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload, payload
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
-
-Event = dict[str, Any]
 
 
 class Host:
@@ -100,10 +99,10 @@ class _Held:
 
 def _owner(result: Event) -> str | None:
     """The user that the core should have run as, if that is what kept it from its work."""
-    error = result.get("error") or {}
-    if error.get("err_type") != "wrong_user":
+    error = result["error"]
+    if error is None or error["err_type"] != "wrong_user":
         return None
-    owner = error.get("detail", {}).get("owner")
+    owner = error["detail"].get("owner")
     if owner is None:
         return None
     if not isinstance(owner, str) or not owner or owner.startswith("-"):

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
 from paramiko import Channel, SSHException, Transport
 
-from relup_remote.core.protocol import ERRORS, Failure, encode
-from relup_remote.host import bootstrap, launcher
+from relup_remote.core.protocol import Failure, encode
+from relup_remote.host import bootstrap, boundary, launcher
+from relup_remote.host.boundary import Event
 from relup_remote.host.payload import Payload
-
-Event = dict[str, Any]
+from relup_remote.schema import Unfit
 
 CHUNK = 1 << 20
 """Bytes of a tarball handed to paramiko at once; between two of them events are looked at."""
@@ -38,7 +38,12 @@ LINE = 256 << 20
 NOISE = 100
 """Lines that a login shell's start-up files may print before the core is heard."""
 
-LONGEST_LINE = 64 << 20
+AHEAD = 64
+"""Lines taken in at once while a tarball is sent."""
+
+SHOWN = 200
+"""Bytes shown of a line that can't be understood."""
+
 TAIL = 4096
 """Bytes kept of what the core says on standard error."""
 
@@ -102,6 +107,7 @@ class _Core:
         self._stderr = _Tail(self._channel)
         self._stderr.start()
         self._asks = asks
+        self._heard = 0
 
     def __enter__(self) -> "_Core":
         return self
@@ -138,37 +144,36 @@ class _Core:
             line = self._lines.next()
             if line is None:
                 raise self._ended("become_failed" if self._errand.user else "core_failed")
-            event = _parsed(line)
+            event = boundary.event(line)
             if event and event["event"] == "core":
                 return self._checked(event)
-            noise.append(line)
+            noise.append(line[:SHOWN])
         raise self._garbage("The host says something else than the core would.", noise[0])
 
     def _event(self) -> Event:
         line = self._lines.next()
         if line is None:
             raise self._ended("core_failed")
-        event = _parsed(line)
+        return self._checked(self._counted(line))
+
+    def _counted(self, line: bytes) -> Event:
+        """The event in a line. A host that says more of them than any core would is heard no longer."""
+        self._heard += 1
+        if self._heard > boundary.MOST_EVENTS:
+            raise self._garbage(f"The host said more than {boundary.MOST_EVENTS} events.", line)
+        event = boundary.event(line)
         if event is None:
             raise self._garbage("The core said something that is no event.", line)
-        return self._checked(event)
+        return event
 
     def _checked(self, event: Event) -> Event:
         """The event, unless it is the bootstrap's refusal."""
         if event["event"] != "core" or "error" not in event:
             return event
         error = event["error"]
-        name = error.get("err_type") if isinstance(error, dict) else None
-        if name == "python_missing":
-            raise Failure(name, detail={"looked_for": list(launcher.pythons(self._errand.python))})
-        if not isinstance(name, str) or name not in ERRORS:
-            raise Failure("core_failed", detail={"error": error})
-        message, detail = error.get("message"), error.get("detail")
-        raise Failure(
-            name,
-            message if isinstance(message, str) else None,
-            detail=detail if isinstance(detail, dict) else None,
-        )
+        if error["err_type"] == "python_missing":
+            raise Failure("python_missing", detail={"looked_for": list(launcher.pythons(self._errand.python))})
+        raise Failure(error["err_type"], error.get("message"), detail=error.get("detail"))
 
     def _send_core(self, bytecode: Any) -> None:
         """Send the core: compiled, if the host has our kind of Python. It saves the host the work, and is done once."""
@@ -185,8 +190,8 @@ class _Core:
         for part in _parts(self._errand.tarball, want):
             self._send(part)
             for line in self._lines.arrived():
-                event = _parsed(line)
-                if event is None or event["event"] in ("result", "want", "core"):
+                event = self._counted(line)
+                if event["event"] in ("result", "want", "core"):
                     self._lines.put_back(line)
                     return
                 self._tell(event)
@@ -214,7 +219,7 @@ class _Core:
         return Failure(err_type, detail={"ended_by": how, "stderr": said})
 
     def _garbage(self, message: str, line: bytes) -> Failure:
-        said = line[:200].decode("utf-8", errors="replace")
+        said = line[:SHOWN].decode("utf-8", errors="replace")
         return Failure("core_failed", message, detail={"said": said, "stderr": self._stderr.text()})
 
 
@@ -241,8 +246,8 @@ class _Lines:
         return self._whole.popleft()
 
     def arrived(self) -> Iterator[bytes]:
-        """The lines that are here already."""
-        while self._channel.recv_ready() and self._receive():
+        """The lines that are here already, a limited number: a host may say more while these are looked at."""
+        while len(self._whole) < AHEAD and self._channel.recv_ready() and self._receive():
             pass
         while self._whole:
             yield self._whole.popleft()
@@ -259,8 +264,9 @@ class _Lines:
             self._begun.clear()
         self._whole.extend(whole)
         self._begun += rest
-        if len(self._begun) > LONGEST_LINE:
-            raise Failure("core_failed", "The core said a line without an end.")
+        if len(self._begun) > boundary.LONGEST_LINE:
+            longest = f"a line has more than {boundary.LONGEST_LINE >> 20} MB"
+            raise boundary.malformed("", Unfit("", longest))
         return bool(data)
 
 
@@ -325,24 +331,15 @@ def _closed_after(transport: Transport, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _parsed(line: bytes) -> Event | None:
-    """The event in a line, or None if there is none in it."""
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
-
-
 def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
     """What the core wants of the tarball. Raises `Failure`: ``core_failed`` if it wants something else."""
-    offset, left = want.get("offset"), want.get("bytes")
-    if tarball is None or want.get("file") != "tarball" or not (_is_size(offset) and _is_size(left)):
+    left = want["bytes"]
+    if tarball is None or want["file"] != "tarball":
         raise Failure("core_failed", "The core wants a file that it was not told of.", detail={"want": want})
     buffer = memoryview(bytearray(CHUNK))
     try:
         with tarball.open("rb", buffering=0) as file:
-            file.seek(offset)
+            file.seek(want["offset"])
             while left:
                 got = file.readinto(buffer[:left])
                 if not got:
@@ -351,8 +348,3 @@ def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
                 yield buffer[:got]
     except OSError as error:
         raise Failure("target_tarball_not_found", f"{tarball}: {error.strerror}.", stage="stage") from error
-
-
-def _is_size(value: Any) -> TypeGuard[int]:
-    # What a file offset can be.
-    return type(value) is int and 0 <= value < 1 << 63

@@ -1,7 +1,7 @@
 """Running the checks without pytest's own output: they come back as rows, a check being a step of its host's.
 
-What the environment or the folder says to pytest is for other tests. It must not choose which checks run, so each host's
-checks are counted as well.
+What the environment or the folder says to pytest is for other tests, and must not choose which checks run. The checks
+that ran on each host are counted as well.
 """
 
 import os

@@ -34,7 +34,7 @@ from relup_remote.rollout.tarball import Tarball
 ENDS = ("apply", "cleanup")
 """The phases that a finished host was in last."""
 
-UNHEARD = ("connection_lost", "ssh_timeout", "core_failed")
+UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer")
 """Errors of a host that may have done what it was asked for all the same."""
 
 

@@ -10,7 +10,7 @@ the core's     the core said how it ended
 =============  ====================================================================
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES, Failure, Result
@@ -22,17 +22,8 @@ CHANGING = ("upgraded", "staged", "cleaned", "rolled back", "backed up", "restor
 
 
 def of_result(host: str, event: dict[str, Any], seconds: float) -> Row:
-    """The row for the core's ``result`` event. ``seconds`` is the time it took as seen from here, with connecting.
-
-    Raises `Failure` (``protocol_mismatch``) for one that is not of the form which all others rely on.
-    """
-    outcome = event.get("outcome")
-    if outcome not in OUTCOMES:
-        raise Failure("protocol_mismatch", detail={"outcome": outcome})
-    said = {**_blank(), **{key: value for key, value in event.items() if key not in ("event", "host")}}
-    wrong = [name for name, fits in _FIELDS.items() if not fits(said[name])]
-    if wrong or (said["error"] is None) != (OUTCOMES[outcome] == 0):
-        raise Failure("protocol_mismatch", detail={"outcome": outcome, "wrong": wrong or ["error"]})
+    """The row for the core's ``result`` event. ``seconds`` is the time it took as seen from here, with connecting."""
+    said = {key: value for key, value in event.items() if key not in ("event", "host")}
     return {"host": host, **said, "seconds": round(seconds, 3)}
 
 
@@ -80,47 +71,3 @@ def _blank() -> Row:
     blank = Result().to_json()
     del blank["event"]
     return blank
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
-def _is_error(value: Any) -> bool:
-    texts = ("err_type", "message", "hint")
-    return _is_object(value, stage=_is_text_or_none, detail=_is_mapping, **dict.fromkeys(texts, _is_text))
-
-
-def _is_step(value: Any) -> bool:
-    return _is_object(value, step=_is_text, status=_is_text, seconds=_is_number, detail=_is_mapping)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_object(value: Any, **fields: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(name in value and fits(value[name]) for name, fits in fields.items())
-
-
-def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(fits, value))
-
-
-_FIELDS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("node", "from", "target", "running"), _is_text_or_none),
-    "steps": _list_of(_is_step),
-    "error": lambda value: value is None or _is_error(value),
-    "problems": _list_of(_is_error),
-    "warnings": _list_of(lambda value: _is_object(value, message=_is_text)),
-    "facts": _is_mapping,
-}
-"""What a core's result has to be like."""

@@ -54,7 +54,7 @@ class Survey:
     def _is_bad(self, row: Row) -> bool:
         if succeeded(row) or is_done(row):
             return False
-        return not self.back or row["error"]["stage"] == "connect"
+        return not self.back or row["error"]["stage"] == "connect" or row["error"]["err_type"] == "malformed_answer"
 
     def with_recovered(self, row: Row) -> Row:
         """The row with the attempts that the look at its host has finished in an earlier core's place."""
@@ -133,7 +133,11 @@ def _credited(row: Row, job: Job) -> Row:
         return row
     outcome = "rolled back" if row["error"] and row["error"]["err_type"] == "nothing_to_roll_back" else "upgraded"
     done = {"outcome": outcome, "from": last["from_vsn"], "error": None, "problems": []}
-    return {**row, **done, "seconds": round((last["finished_at"] - last["started_at"]) / 1000, 3)}
+    return {
+        **row,
+        **done,
+        "seconds": round(((last["finished_at"] or last["started_at"]) - last["started_at"]) / 1000, 3),
+    }
 
 
 def _is_missing(row: Row) -> bool:

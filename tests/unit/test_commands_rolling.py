@@ -4,7 +4,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from invoke.exceptions import Exit
 from relup_remote.commands import by_name, invocation
 from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
 from relup_remote.rollout import ledger
 from relup_remote.rollout.ledger import Ledger
 from relup_remote.rollout.plan import Gates, Plan
+from relup_remote.rollout.run import Session
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import Script, failed, refused
@@ -77,8 +79,9 @@ def answers(host: str) -> dict[tuple[str, str], Answer]:
 class Desk:
     """Where an operator sits: an inventory, a tarball, a catalogue, a ledger, and hosts that answer by script."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self._capsys = capsys
+        self._monkeypatch = monkeypatch
         self.inventory = folder / "hosts.yml"
         self.inventory.write_text(f"hosts: {{{', '.join(f'{host}: {{address: {host}.test}}' for host in ROLES)}}}")
         self.tarball = folder / "emqx-1.1.tar.gz"
@@ -93,6 +96,10 @@ class Desk:
         for name, answer in said.items():
             host, _, command = name.partition("_")
             self.fleet.script[host, command] = answer if isinstance(answer, list) else [answer]
+
+    def connects(self, connect: Callable[[HostSettings], Session]) -> None:
+        """Have hosts connected to in another way."""
+        self._monkeypatch.setattr(invocation, "_connect", connect)
 
     def relup(self, command: str, **given: Any) -> Ended:
         """Run a command; an upgrade gets tarball and catalogue, and gates that need no checks from outside."""
@@ -122,9 +129,9 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
-    made = Desk(tmp_path, capsys)
+    made = Desk(tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(invocation, "_connect", made.fleet.connect)
+    made.connects(made.fleet.connect)
     monkeypatch.setattr("relup_remote.rollout.tarball._release", lambda _path, _sha256: {"version": "1.1"})
     monkeypatch.setattr("sys.stdin", io.StringIO())
     return made

@@ -18,7 +18,8 @@ import pytest
 from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
-from relup_remote.postchecks import on_host, run
+from relup_remote.postchecks import on_host
+from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
 from .host.ssh_server import Server, running
@@ -183,13 +184,13 @@ def test_nothing_in_the_environment_chooses_the_checks(machine: Machine, tmp_pat
 def test_checks_that_did_not_run_are_missed(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Whatever it is that leaves some out: here the file that pytest is given has fewer of them."""
     less = machine.folder / "test_node.py"
-    text = run.CHECKS.read_text()
+    text = running_checks.CHECKS.read_text()
     less.write_text(text[: text.index("def test_history")])
     [settings] = [machine.server.settings(root_dir=str(machine.root))]
-    counted = run.names()
-    monkeypatch.setattr(run, "CHECKS", less)
-    monkeypatch.setattr(run, "names", lambda: counted)
-    [row] = run.run([settings], "1.1")
+    counted = running_checks.names()
+    monkeypatch.setattr(running_checks, "CHECKS", less)
+    monkeypatch.setattr(running_checks, "names", lambda: counted)
+    [row] = running_checks.run([settings], "1.1")
     assert (row["outcome"], row["error"]["err_type"]) == ("failed", "checks_not_run")
     assert row["error"]["detail"] == {"missing": ["history", "leftovers"]}
     assert "4 of 6 checks ran" in row["error"]["message"]

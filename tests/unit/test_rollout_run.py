@@ -3,7 +3,6 @@
 import signal
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -88,30 +87,6 @@ def test_a_traceback_is_not_written_where_others_may(tmp_path: Path) -> None:
     assert row["error"]["err_type"] == "internal_error"
     assert "untrusted_dir" in row["error"]["detail"]["traceback"]
     assert list(folder.iterdir()) == []
-
-
-def test_an_outcome_that_is_none_is_not_believed() -> None:
-    row = Runner(Fleet({("n1", "status"): {"event": "result", "outcome": "splendid"}}).connect).one(jobs("status")[0])
-    assert (row["outcome"], row["error"]["err_type"]) == ("failed", "protocol_mismatch")
-
-
-NO_FORM = {
-    "an error without a name": {**result("failed"), "error": {"message": "oh"}},
-    "an error that is none": {**result("refused"), "error": "oh"},
-    "a refusal without an error": {**result("refused"), "error": None},
-    "a success with an error": {**result("upgraded"), "error": Failure("call_failed", stage="apply").to_json()},
-    "steps that are none": {**result("upgraded"), "steps": ["apply"]},
-    "a step that took no time": {**result("upgraded"), "steps": [{"step": "apply", "status": "ok", "detail": {}}]},
-    "facts that are none": {**result("ok"), "facts": None},
-    "a warning without a sentence": {**result("ok"), "warnings": [{}]},
-    "a version that is no text": {**result("ok"), "running": 5},
-}
-
-
-@pytest.mark.parametrize("said", NO_FORM.values(), ids=NO_FORM)
-def test_a_result_of_another_form_is_not_believed(said: dict[str, Any]) -> None:
-    row = Runner(Fleet({("n1", "status"): said}).connect).one(jobs("status")[0])
-    assert (row["outcome"], row["error"]["err_type"]) == ("failed", "protocol_mismatch")
 
 
 def test_a_host_can_not_speak_for_another() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paramiko import Channel, Transport
 
-from relup_remote.core.protocol import ERRORS, Failure
+from relup_remote.core.protocol import ERRORS, Failure, Result
 from relup_remote.host import session
 from relup_remote.host.payload import Payload
 from relup_remote.host.session import BYTECODE, Errand
@@ -18,7 +18,7 @@ from relup_remote.host.session import BYTECODE, Errand
 from .inputs import damaged, fuzz, json_values
 
 WANT = {"event": "want", "file": "tarball", "offset": 0, "bytes": 100}
-RESULT = {"event": "result", "outcome": "ok"}
+RESULT = Result().to_json()
 KINDS = st.sampled_from(["core", "hello", "step", "progress", "want", "note", "alive", "result", "odd"])
 KEYS = [
     "file",

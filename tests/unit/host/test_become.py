@@ -51,7 +51,7 @@ def test_owner_is_remembered(server: Server, core: Payload) -> None:
 def test_never_means_that_the_refusal_stands(server: Server, core: Payload) -> None:
     events: Events = []
     result = run(server, core, "never", events)
-    assert result["error"] == {"err_type": "wrong_user", "detail": {"owner": OTHER}}
+    assert (result["error"]["err_type"], result["error"]["detail"]) == ("wrong_user", {"owner": OTHER})
     assert [event["event"] for event in events] == ["hello"]
 
 

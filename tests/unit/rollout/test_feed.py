@@ -62,22 +62,6 @@ def test_a_core_can_not_say_what_is_the_run_s_to_say() -> None:
     assert heard == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {"event": "step"},
-        {"event": "step", "step": ["stage"], "status": "start"},
-        {"event": "step", "step": "stage", "status": "ok"},
-        {"event": "progress", "step": "stage", "done": "1", "total": 2},
-        {"event": "note", "message": None},
-    ],
-)
-def test_what_listeners_could_not_understand_is_not_told(said: Event) -> None:
-    heard: list[Event] = []
-    Feed(heard.append).watch("n1", said)
-    assert heard == []
-
-
 def test_who_comes_late_hears_what_was_told_earlier_first() -> None:
     early: list[Event] = []
     late: list[Event] = []

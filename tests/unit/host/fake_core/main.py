@@ -15,7 +15,7 @@ Request = Dict[str, Any]  # noqa: UP006
 def main() -> int:
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline().decode("utf-8"))
-    say("hello", pid=os.getpid(), parent=os.getppid(), user=getpass.getuser())
+    say("hello", pid=os.getpid(), parent=os.getppid(), python="3", user=getpass.getuser())
     act = ACTS[request["act"]]
     return act(request, stdin)
 
@@ -23,6 +23,13 @@ def main() -> int:
 def say(kind: str, **facts: Any) -> None:
     sys.stdout.write(json.dumps(dict(event=kind, **facts)) + "\n")
     sys.stdout.flush()
+
+
+def end(outcome: str, error: Any = None, **facts: Any) -> None:
+    if error is not None:
+        error = {"message": "So it is.", "hint": "None.", "stage": None, "detail": {}, **error}
+    nothing: Any = {"node": None, "from": None, "target": None, "running": None, "seconds": 0.0}
+    say("result", outcome=outcome, error=error, facts=facts, steps=[], problems=[], warnings=[], **nothing)
 
 
 def echo(request: Request, _stdin: BinaryIO) -> int:
@@ -37,7 +44,7 @@ def echo(request: Request, _stdin: BinaryIO) -> int:
         "source": "def echo" in loaded.__loader__.get_source(__name__),
         "argv": sys.argv,
     }
-    say("result", outcome="ok", error=None, facts=facts)
+    end("ok", **facts)
     return 0
 
 
@@ -52,14 +59,14 @@ def want(request: Request, stdin: BinaryIO) -> int:
         say("progress", step="stage", done=request["bytes"] - left, total=request["bytes"], unit="bytes")
     from .late import WORDS
 
-    say("result", outcome="staged", error=None, facts={"sha256": digest.hexdigest(), "late": WORDS})
+    end("staged", sha256=digest.hexdigest(), late=WORDS)
     return 0
 
 
 def refuse_midway(request: Request, stdin: BinaryIO) -> int:
     say("want", file="tarball", offset=0, bytes=request["bytes"])
     stdin.read(1 << 20)
-    say("result", outcome="failed", error={"err_type": "disk_full"}, facts={})
+    end("failed", {"err_type": "disk_full"})
     return 1
 
 
@@ -84,17 +91,16 @@ def stop(_request: Request, stdin: BinaryIO) -> int:
 def tick(request: Request, _stdin: BinaryIO) -> int:
     for _ in range(request["ticks"]):
         time.sleep(request["pause"])
-        say(request["kind"])
-    say("result", outcome="ok", error=None, facts={})
+        say(request["kind"], message="still here")
+    end("ok")
     return 0
 
 
 def owned(request: Request, stdin: BinaryIO) -> int:
     if getpass.getuser() == request["owner"]:
         return echo(request, stdin)
-    error = {"err_type": "wrong_user", "detail": {"owner": request["owner"]}}
     say("alive")
-    say("result", outcome="refused", error=error, facts={})
+    end("refused", {"err_type": "wrong_user", "detail": {"owner": request["owner"]}})
     return 3
 
 
