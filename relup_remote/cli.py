@@ -1,6 +1,7 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
 import difflib
+import io
 import os
 import re
 import shlex
@@ -238,8 +239,16 @@ def _readers_may_leave() -> Iterator[None]:
         raise Exit from None
 
 
+def print_in_any_encoding() -> None:
+    """Have what the terminal's encoding can't show printed as question marks: output must not fail half-way."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run `relup` with the arguments of this process."""
+    print_in_any_encoding()
     program = UsageProgram(
         name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=version.installed()
     )

@@ -27,7 +27,8 @@ def internal_error(error: Exception, name: str, stage: str, folder: Path | None 
     try:
         path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         private_dir(str(path.parent))
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
         detail["traceback"] = str(path)
     except (OSError, Failure) as problem:

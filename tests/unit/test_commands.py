@@ -28,14 +28,19 @@ def inventory(tmp_path: Path) -> str:
     return str(path)
 
 
-def relup(*words: str, program: tuple[str, ...] = ("-m", "relup_remote"), **options: Any) -> Any:
-    """Run a command without a terminal, as a script would."""
+def relup(
+    *words: str,
+    program: tuple[str, ...] = ("-m", "relup_remote"),
+    variables: dict[str, str] | None = None,
+    **options: Any,
+) -> Any:
+    """Run a command without a terminal, as a script would, with environment ``variables`` added."""
     given = {key: value for key, value in os.environ.items() if not key.startswith(("RELUP_", "INVOKE_"))}
     options = {"stdin": subprocess.DEVNULL, **options}
     return subprocess.run(
         [sys.executable, *program, *words],
         cwd=PROJECT,
-        env={**given, "COLUMNS": "200"},
+        env={**given, "COLUMNS": "200", **(variables or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -156,6 +161,15 @@ def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> No
     assert ended.returncode == 2
     document = json.loads(ended.stdout)
     assert (document["command"], document["error"]["err_type"]) == ("hosts", "bad_option")
+
+
+@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_output_does_not_fail_for_its_encoding(program: tuple[str, ...], encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "1→2….relup").write_text("no hop", encoding="utf-8")
+    ended = relup("paths", "--catalogue", str(tmp_path), program=program, variables={"PYTHONIOENCODING": encoding})
+    assert "1?2?.relup" in ended.stdout
+    assert "Traceback" not in ended.stderr
 
 
 def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
