@@ -1,6 +1,6 @@
 """Builds the lab's releases: tarballs shaped as EMQX's, with real OTP libraries and a broker of our own.
 
-    python -m lab.build [VERSION…] [--out DIR]
+    python -m lab.build [VERSION…] [--elixir] [--libraries N] [--no-machine] [--out DIR]
 
 A tarball is built again only when something it is made of has changed. The same inputs give the same bytes.
 """
@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.layout import DEFAULT_STATE, Layout
 from lab.release import otp, sources
 from lab.release.otp import Otp
-from lab.release.sources import App
+from lab.release.sources import USUAL, App, Traits
 from lab.release.tarball import File, sidecar, write, write_sidecar
 
 OUT_DIR = Layout(DEFAULT_STATE).releases
@@ -32,24 +33,25 @@ EMPTY_DIRECTORIES = ("data", "log", "plugins")
 FILES = sources.HERE / "files"
 
 
-def build_release(version: str, out_dir: Path = OUT_DIR) -> Path:
+def build_release(version: str, out_dir: Path = OUT_DIR, traits: Traits = USUAL) -> Path:
     """The tarball of one release, built if need be. Raises as `build`."""
-    return build([version], out_dir)[version]
+    return build([version], out_dir, traits)[version]
 
 
-def build_all(out_dir: Path = OUT_DIR) -> dict[str, Path]:
+def build_all(out_dir: Path = OUT_DIR, traits: Traits = USUAL) -> dict[str, Path]:
     """The tarballs of all releases by version, built if need be. Raises as `build`."""
-    return build(VERSIONS, out_dir)
+    return build(VERSIONS, out_dir, traits)
 
 
-def build(versions: Iterable[str], out_dir: Path) -> dict[str, Path]:
+def build(versions: Iterable[str], out_dir: Path, traits: Traits = USUAL) -> dict[str, Path]:
     """The tarballs of some releases by version, in ``out_dir``, each with its sidecar; built if need be.
 
+    ``traits`` are what they take on of real ones; those with other traits than the usual lie beside, under other names.
     Several processes may build into one folder: they take turns, and the second finds what the first built.
 
     Raises `LabError` (``unknown_release``, ``erlang_missing``, ``otp_incomplete``, ``build_failed``).
     """
-    wanted = {version: out_dir / f"emqx-{version}.tar.gz" for version in versions}
+    wanted = {version: out_dir / f"emqx-{version}{traits.suffix}.tar.gz" for version in versions}
     for version in wanted:
         if version not in VERSIONS:
             raise LabError("unknown_release", f"There is no release {version}.", f"There are {', '.join(VERSIONS)}.")
@@ -60,7 +62,7 @@ def build(versions: Iterable[str], out_dir: Path) -> dict[str, Path]:
         stale = {version: path for version, path in wanted.items() if not _is_current(path, inputs)}
         if stale:
             with tempfile.TemporaryDirectory(prefix=".build-", dir=out_dir) as work:
-                _build(stale, installed, Path(work))
+                _build(stale, installed, Path(work), traits)
             for path in stale.values():
                 _stamp(path).write_text(inputs)
     return wanted
@@ -94,9 +96,32 @@ def _turn(out_dir: Path) -> Iterator[None]:
         yield
 
 
-def _build(tarballs: dict[str, Path], installed: Otp, work: Path) -> None:
-    releases = {version: sources.apps(version) for version in tarballs}
-    beams = _compile(releases, installed, work)
+@dataclass(frozen=True)
+class _Release:
+    """A release to be built: its applications, the source of its consolidated protocols, and what it takes on."""
+
+    version: str
+    traits: Traits
+    apps: Sequence[App]
+    consolidated: dict[str, str]
+    installed: Otp
+
+    @property
+    def modules(self) -> Iterator[tuple[str, str]]:
+        """All its modules with their sources; a protocol is there twice."""
+        for app in self.apps:
+            yield from app.modules.items()
+        yield from self.consolidated.items()
+
+
+def _build(tarballs: dict[str, Path], installed: Otp, work: Path, traits: Traits) -> None:
+    releases = {
+        version: _Release(
+            version, traits, sources.apps(version, traits), sources.consolidated(version, traits), installed
+        )
+        for version in tarballs
+    }
+    beams = _compile(releases.values(), installed, work)
     common = installed.tree() | {
         str(path.relative_to(FILES)): File(path, executable=os.access(path, os.X_OK))
         for path in FILES.rglob("*")
@@ -105,7 +130,7 @@ def _build(tarballs: dict[str, Path], installed: Otp, work: Path) -> None:
 
     def pack(version: str) -> None:
         made = work / tarballs[version].name
-        own = _own_files(version, releases[version], beams, installed)
+        own = _own_files(releases[version], beams)
         boot = {f"releases/{version}/start.boot": File(_boot_dir(work, version) / "start.boot")}
         write(made, {**common, **own, **boot}, EMPTY_DIRECTORIES)
         write_sidecar(made)
@@ -117,20 +142,20 @@ def _build(tarballs: dict[str, Path], installed: Otp, work: Path) -> None:
         list(pool.map(pack, tarballs))
 
 
-def _compile(releases: dict[str, list[App]], installed: Otp, work: Path) -> dict[str, Path]:
+def _compile(releases: Iterable[_Release], installed: Otp, work: Path) -> dict[str, Path]:
     """Compile each different source once, and make the boot files; the beams by source."""
     beams: dict[str, Path] = {}
     steps = []
-    for version, apps in releases.items():
-        for module, source in ((module, source) for app in apps for module, source in app.modules.items()):
+    for release in releases:
+        for module, source in release.modules:
             if source not in beams:
                 directory = work / "modules" / hashlib.sha256(source.encode()).hexdigest()
                 directory.mkdir(parents=True)
                 (directory / f"{module}.erl").write_text(source)
                 beams[source] = directory / f"{module}.beam"
                 steps.append(_term("compile", directory / f"{module}.erl", directory))
-        boot_dir = _boot_dir(work, version)
-        _prepare_boot(version, apps, installed, boot_dir)
+        boot_dir = _boot_dir(work, release.version)
+        _prepare_boot(release, boot_dir)
         steps.append(_term("boot", boot_dir / "emqx", boot_dir / "lib", boot_dir))
     plan = work / "plan"
     plan.write_text("".join(steps))
@@ -141,67 +166,76 @@ def _compile(releases: dict[str, list[App]], installed: Otp, work: Path) -> dict
     return beams
 
 
-def _prepare_boot(version: str, apps: Sequence[App], installed: Otp, boot_dir: Path) -> None:
+def _prepare_boot(release: _Release, boot_dir: Path) -> None:
     """A `lib` with all applications of a release, as far as the boot file's maker looks, and the `.rel` file."""
     lib = boot_dir / "lib"
     lib.mkdir(parents=True)
     for name in otp.STARTED + otp.LOADED:
-        directory = installed.app_dir(name)
+        directory = release.installed.app_dir(name)
         (lib / directory.name).symlink_to(directory)
-    for app in apps:
+    for app in release.apps:
         ebin = boot_dir / app.directory / "ebin"
         ebin.mkdir(parents=True)
         (ebin / f"{app.name}.app").write_text(app.spec)
-    (boot_dir / "emqx.rel").write_text(_rel(version, apps, installed))
+    (boot_dir / "emqx.rel").write_text(_rel(release))
 
 
 def _boot_dir(work: Path, version: str) -> Path:
     return work / "boot" / version
 
 
-def _own_files(version: str, apps: Sequence[App], beams: dict[str, Path], installed: Otp) -> dict[str, File]:
+def _own_files(release: _Release, beams: dict[str, Path]) -> dict[str, File]:
+    version, installed = release.version, release.installed
     ours = {
-        "releases/emqx_vars": _emqx_vars(version, installed),
+        "releases/emqx_vars": _emqx_vars(release),
         "releases/start_erl.data": f"{installed.erts} {version}\n",
-        f"releases/{version}/emqx.rel": _rel(version, apps, installed),
-        f"releases/{version}/BUILD_INFO": _build_info(installed),
+        f"releases/{version}/emqx.rel": _rel(release),
+        f"releases/{version}/BUILD_INFO": _build_info(release),
     }
     tree = {name: File(text.encode()) for name, text in ours.items()}
-    for app in apps:
+    for app in release.apps:
         ebin = f"{app.directory}/ebin"
         tree[f"{ebin}/{app.name}.app"] = File(app.spec.encode())
         tree.update({f"{ebin}/{module}.beam": File(beams[source]) for module, source in app.modules.items()})
-    return tree
+        tree.update({f"{app.directory}/priv/{name}": File(text.encode()) for name, text in app.priv.items()})
+    protocols = {f"releases/{version}/consolidated/{name}.beam": name for name in release.consolidated}
+    return tree | {path: File(beams[release.consolidated[name]]) for path, name in protocols.items()}
 
 
-def _emqx_vars(version: str, installed: Otp) -> str:
+def _emqx_vars(release: _Release) -> str:
     return f"""\
-REL_VSN="{version}"
-ERTS_VSN="{installed.erts}"
+REL_VSN="{release.version}"
+ERTS_VSN="{release.installed.erts}"
 REL_NAME="emqx"
 RUNNER_USER=""
 IS_ENTERPRISE="no"
+IS_ELIXIR="{"yes" if release.traits.elixir else "no"}"
 RUNNER_LIB_DIR="$RUNNER_ROOT_DIR/lib"
 EMQX_ETC_DIR="$BASE_RUNNER_ROOT_DIR/etc"
 EMQX_LOG_DIR="$BASE_RUNNER_ROOT_DIR/log"
 """
 
 
-def _rel(version: str, apps: Sequence[App], installed: Otp) -> str:
-    members = [f'{{{app}, "{installed.app_version(app)}"}}' for app in otp.STARTED]
-    members += [f'{{{app}, "{installed.app_version(app)}", load}}' for app in otp.LOADED]
-    members += [f'{{{app.name}, "{app.version}"}}' for app in apps]
-    listed = ",\n  ".join(members)
-    return f'{{release, {{"emqx", "{version}"}}, {{erts, "{installed.erts}"}},\n [{listed}]}}.\n'
+def _rel(release: _Release) -> str:
+    # Mnesia is started with the broker, which needs it.
+    by_broker = ("mnesia",) if release.traits.machine else ()
+    installed = release.installed
+    members = [(app, installed.app_version(app), "load" if app in by_broker else "") for app in otp.STARTED]
+    members += [(app, installed.app_version(app), "load") for app in otp.LOADED]
+    members += [(app.name, app.version, app.start) for app in release.apps]
+    listed = ",\n  ".join(f'{{{name}, "{vsn}"{f", {start}" if start else ""}}}' for name, vsn, start in members)
+    return f'{{release, {{"emqx", "{release.version}"}}, {{erts, "{installed.erts}"}},\n [{listed}]}}.\n'
 
 
-def _build_info(installed: Otp) -> str:
+def _build_info(release: _Release) -> str:
+    installed = release.installed
+    elixir = next((app.version for app in release.apps if app.name == "elixir"), "none")
     facts = {
         "arch": installed.arch,
         "wordsize": installed.wordsize,
         "os": otp.os_name(),
         "erlang": installed.version,
-        "elixir": "none",
+        "elixir": elixir,
         "relform": "tgz",
     }
     return "".join(f'{key}: "{value}"\n' for key, value in facts.items())
@@ -217,9 +251,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="lab.build", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("versions", metavar="VERSION", nargs="*", help=f"one of {', '.join(VERSIONS)}; default: all")
     parser.add_argument("--out", metavar="DIR", type=Path, default=OUT_DIR, help="folder of the tarballs")
+    parser.add_argument("--elixir", action="store_true", help="as a build with Elixir")
+    parser.add_argument("--libraries", metavar="N", type=int, default=0, help="so many further libraries")
+    parser.add_argument("--no-machine", action="store_true", help="have the boot script start all applications")
     options = parser.parse_args(arguments)
+    traits = Traits(machine=not options.no_machine, libraries=options.libraries, elixir=options.elixir)
     try:
-        for path in build(options.versions or VERSIONS, options.out.absolute()).values():
+        for path in build(options.versions or VERSIONS, options.out.absolute(), traits).values():
             print(path)
     except LabError as error:
         print(error, file=sys.stderr)

@@ -31,6 +31,7 @@ from lab.build import build_all
 from lab.errors import LabError
 from lab.layout import DEFAULT_STATE, Host, Layout, Ports, state_dir
 from lab.ports import Claim, require_free
+from lab.release.sources import USUAL, Traits
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Lab:
     ``state``: its folder, see `lab.layout.state_dir`. ``nodes``, ``ports``, ``epmd``, ``replicants``, ``hosts`` (how
     many: the layout's ``size``): as the lab was made, or the defaults of `lab.layout.Layout`, where not given.
     ``releases``: the folder of the built tarballs, by default the project's, so that labs share them. ``say``: gets a
-    line for each thing done.
+    line for each thing done. ``traits``: what the releases take on of real ones.
 
     Raises `LabError` (``bad_size``).
     """
@@ -76,6 +77,7 @@ class Lab:
         replicants: int | None = None,
         hosts: int | None = None,
         releases: Path | None = None,
+        traits: Traits = USUAL,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         directory = state_dir(state)
@@ -91,6 +93,7 @@ class Lab:
         )
         _check_size(self.layout)
         self.releases = releases or Layout(DEFAULT_STATE).releases
+        self.traits = traits
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self._say = say
 
@@ -123,7 +126,7 @@ class Lab:
 
     def tarball(self, release: str) -> Path:
         """The tarball of a release, built first if need be. Raises `LabError` (``unknown_release``)."""
-        built = build_all(self.releases)
+        built = build_all(self.releases, self.traits)
         if release not in built:
             raise LabError("unknown_release", f"There is no release {release}.", f"There are {', '.join(built)}.")
         return built[release]

@@ -156,11 +156,11 @@ def _name(value: Any) -> str:
 def _consult(path: str) -> Any:
     """The one term of a file, or None where it can't be read."""
     # Late, for only looking at a deployed tree needs it.
-    from .erlang.consult import read_terms  # noqa: PLC0415
+    from .erlang.consult import decoded, read_terms  # noqa: PLC0415
 
     content = read_small(path)
     try:
-        terms = read_terms((content or b"").decode("utf-8", "replace"))
+        terms = read_terms(decoded(content or b""))
     except ValueError:
         return None
     return terms[0] if len(terms) == 1 else None

@@ -6,7 +6,7 @@ Sources of the formats: app(4) and rel(4) of Erlang/OTP.
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from relup_remote.core.erlang.consult import Word, read_terms
+from relup_remote.core.erlang.consult import Word, decoded, read_terms
 
 
 class SpecError(ValueError):
@@ -21,8 +21,8 @@ class SpecError(ValueError):
 class App:
     """An application: its ``modules``, and the ``applications`` it needs, of which it can do without ``optional``.
 
-    ``start`` is what starts it, as `mod` has it, ``environment`` its variables: terms as `read_terms` has them, which
-    are equal where the same is written.
+    ``start`` is what starts it, as `mod` has it, ``environment`` its variables: terms as `read_terms` has them, to be
+    compared by `relup_remote.hops.terms`.
     """
 
     name: str
@@ -71,6 +71,14 @@ def read_rel(content: bytes) -> list[Released]:
     raise SpecError("describes no release")
 
 
+def read_term(content: bytes) -> Any:
+    """The one term of a file, of any kind; None where it is not understood."""
+    try:
+        return _consult(content)
+    except SpecError:
+        return None
+
+
 def _start(app: tuple[Any, ...]) -> list[str]:
     """How an application of a release starts, if it is said. The names that it includes may be there as well."""
     return [str(part) for part in app[2:] if isinstance(part, Word)][:1]
@@ -78,8 +86,8 @@ def _start(app: tuple[Any, ...]) -> list[str]:
 
 def _consult(content: bytes) -> Any:
     try:
-        terms = read_terms(content.decode())
-    except (ValueError, RecursionError) as error:
+        terms = read_terms(decoded(content))
+    except ValueError as error:
         raise SpecError("is not understood") from error
     return terms[0] if len(terms) == 1 else None
 

@@ -9,22 +9,26 @@ from typing import Any
 from relup_remote.core.archive import FILE, ArchiveError, Member, Scan, scan
 from relup_remote.core.protocol import Failure
 from relup_remote.core.release import parse_pairs, version_in
-from relup_remote.hops.app_file import Released, SpecError, read_rel
+from relup_remote.hops.app_file import Released, SpecError, read_rel, read_term
 from relup_remote.hops.code import Code
 
-_TEXT = re.compile(r"releases/(emqx_vars|[^/]+/(BUILD_INFO|[^/]+\.rel))").fullmatch
+_LISTS = r"lib/(emqx_machine-[^/]+)/priv/reboot_lists\.eterm"
+_REBOOT_LISTS = re.compile(_LISTS).fullmatch
+_TEXT = re.compile(rf"releases/(emqx_vars|[^/]+/(BUILD_INFO|[^/]+\.rel))|{_LISTS}").fullmatch
 _TEXT_LIMIT = 4 << 20
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a release says of itself: ``emqx_vars`` and ``build_info`` by key, the applications of its `.rel` files; its
-    ``code``, and how much all of it ``unpacks`` to."""
+    """What a release says of itself: ``emqx_vars`` and ``build_info`` by key, the applications of its `.rel` files, and
+    the ``reboot_lists`` of those that it starts later (a term, None without one); its ``code``, and how much all of it
+    ``unpacks`` to."""
 
     version: str
     emqx_vars: dict[str, str]
     build_info: dict[str, str]
     released: list[Released]
+    reboot_lists: Any
     code: Code
     unpacks: Scan
 
@@ -76,14 +80,21 @@ def read_contents(path: str, sha256: str | None = None) -> Contents:
     build_info = texts.get(f"releases/{version}/BUILD_INFO")
     if build_info is None:
         raise Failure("cannot_read_build_info", f"The tarball has no releases/{version}/BUILD_INFO.")
+    released = _released(texts, version)
     return Contents(
         version,
         parse_pairs(texts["releases/emqx_vars"].decode("utf-8", "replace"), "="),
         parse_pairs(build_info.decode("utf-8", "replace"), ":"),
-        _released(texts, version),
+        released,
+        _reboot_lists(texts, {app.folder for app in released}),
         code,
         unpacks,
     )
+
+
+def _reboot_lists(texts: dict[str, bytes], folders: set[str]) -> Any:
+    found = (_REBOOT_LISTS(name) for name in texts)
+    return next((read_term(texts[each.string]) for each in found if each and each[1] in folders), None)
 
 
 def _released(texts: dict[str, bytes], version: str) -> list[Released]:

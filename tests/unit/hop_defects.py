@@ -57,9 +57,9 @@ def text(name: str, pattern: str, replacement: str) -> Callable[[Beams], Edit]:
 
 
 def app(name: str, version: str = "1.1") -> Callable[[Beams], Edit]:
-    """An application more, without modules, in the release of a version."""
+    """An application more, without modules, in the release of a version; it has something to start."""
     return lambda beams: Edit(
-        {f"lib/{name}-1/ebin/{name}.app": f"{{application, {name}, []}}.".encode()},
+        {f"lib/{name}-1/ebin/{name}.app": f"{{application, {name}, [{{mod, {{{name}, []}}}}]}}.".encode()},
         {f"releases/{version}/emqx.rel": (r"\}\]\}\.", f'}}, {{{name}, "1"}}]}}.')},
     )
 
@@ -253,7 +253,8 @@ DEFECTS: dict[str, Defect] = {
         new=module("demo_native", "more"),
     ),
     "an application needs more": warning(
-        "dependencies_changed", new=text(f"{DEMO}/demo.app", "kernel, stdlib", "kernel, stdlib, extra")
+        "dependencies_changed",
+        new=both(app("fresh"), text(f"{DEMO}/demo.app", "kernel, stdlib", "kernel, stdlib, fresh")),
     ),
     "an application is configured otherwise": warning(
         "configured_otherwise", new=text(f"{DEMO}/demo.app", "{level, 1}", "{level, 2}")

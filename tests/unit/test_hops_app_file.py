@@ -1,15 +1,17 @@
 """The `.app` and `.rel` files of a release, read as Erlang reads them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relup_remote.core.erlang.term import Map
+from relup_remote.core.erlang.term import Atom, Map
 from relup_remote.hops.app_file import App, SpecError, read_app, read_rel
+from relup_remote.hops.terms import comparable
 
-from .core.vm import OTPS, SYSTEM
+from .core.vm import OTPS, SYSTEM, Otp
 from .erlang_says import facts, lib_dir
 
 SCRIPT = "app_facts.script"
@@ -28,7 +30,7 @@ ODD = """%% -*- coding: utf-8 -*-
 def test_all_of_otp_is_read_as_erlang_reads_it(otp: str, tmp_path: Path) -> None:
     installed = OTPS[otp]()
     paths = sorted(lib_dir(installed).glob("*/ebin/*.app"))
-    said = facts(installed, SCRIPT, paths, tmp_path)
+    said = said_by(installed, paths, tmp_path)
     assert len(said) == len(paths) >= 3
     assert {path: as_said(read_app(path.read_bytes())) for path in paths} == said
 
@@ -37,7 +39,7 @@ def test_all_that_may_stand_in_such_a_file(tmp_path: Path) -> None:
     path = tmp_path / "odd-app.app"
     path.write_text(ODD)
     found = read_app(path.read_bytes())
-    assert as_said(found) == facts(SYSTEM, SCRIPT, [path], tmp_path)[path]
+    assert as_said(found) == said_by(SYSTEM, [path], tmp_path)[path]
     environment = [("map", Map([("a", b"b"), ("c", ord("d"))])), ("nested", [([],)])]
     modules = ["odd", "Elixir.Odd.Module", "größe", "it's"]
     assert found == App("odd-app", modules, ["kernel", "stdlib", "ssl"], ["ssl"], ("odd", []), environment)
@@ -45,7 +47,39 @@ def test_all_that_may_stand_in_such_a_file(tmp_path: Path) -> None:
 
 def as_said(app: App) -> tuple[object, ...]:
     lists = (app.modules, app.applications, app.optional)
-    return (app.name.encode(), *([name.encode() for name in names] for names in lists))
+    terms = [Atom("none") if term is None else term for term in (app.start, app.environment)]
+    return (app.name.encode(), *([name.encode() for name in names] for names in lists), comparable(terms))
+
+
+def said_by(otp: Otp, paths: Sequence[Path], work: Path) -> dict[Path, tuple[object, ...]]:
+    """What Erlang says of .app files."""
+    found = facts(otp, SCRIPT, paths, work)
+    return {path: (*lists, comparable(terms)) for path, (*lists, terms) in found.items()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "fun lists:map/2",
+        "[fun 'Elixir.A':'b!'/0, fun erlang:node/0]",
+        '<<"größe Ж"/utf8>>',
+        '[<<"größe">>, <<"a" "b">>, <<1:16/little, -1, 300, "ab":16>>, <<5:3>>, <<2.5:32/float, <<7>>/binary>>]',
+        "[+1, + 2, -$a, - 1_000, 1_0.2_5, 16#ff_ff, +2.5, -0.0]",
+        "[a, b | c]",
+        '{(a), [b | [c]], [1 | "ab"]}',
+        "#{b => 1, a => 2, 1 => x, 1.0 => y, a => 3}",
+        '"größe"',
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
+def test_a_value_is_what_it_is_to_erlang(value: str, coding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.app"
+    text = f"%% coding: {coding}\n{{application, a, [{{env, [{{x, {value}}}]}}, {{mod, {{a, {value}}}}}]}}.\n"
+    try:
+        path.write_bytes(text.encode(coding))
+    except UnicodeEncodeError:
+        path.write_bytes(text.replace("Ж", "").encode(coding))
+    assert as_said(read_app(path.read_bytes())) == said_by(SYSTEM, [path], tmp_path)[path]
 
 
 def test_what_is_left_out_is_empty() -> None:

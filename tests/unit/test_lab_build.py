@@ -178,12 +178,33 @@ def test_unknown_release_is_refused(tmp_path: Path) -> None:
 
 def test_source_that_does_not_compile_is_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = sources.App("emqx", "1", "", {"emqx": "-module(emqx).\nnonsense"})
-    monkeypatch.setattr(sources, "apps", lambda _: [broken])
+    monkeypatch.setattr(sources, "apps", lambda *_: [broken])
     with pytest.raises(LabError) as caught:
         build.build_release(BASE, tmp_path)
     assert caught.value.err_type == "build_failed"
     assert "emqx.erl" in caught.value.hint
     assert not list(tmp_path.glob("*emqx*"))
+
+
+def test_traits_of_real_releases(base: Path, tmp_path: Path) -> None:
+    made = build.build_release(BASE, tmp_path, sources.Traits(machine=False, libraries=2, elixir=True))
+    assert made.name == f"emqx-{BASE}+plain+2libs+elixir.tar.gz"
+    there = set(names(made))
+    assert f"releases/{BASE}/consolidated/Elixir.Lab.Protocol.beam" in there
+    assert {f"lib/lab_library_002-1.0.002/ebin/lab_library_002_{each:02}.beam" for each in range(1, 11)} <= there
+    assert not [name for name in there if "emqx_machine" in name]
+    release = content(made, f"releases/{BASE}/emqx.rel")
+    assert re.search(
+        r'\{emqx, "[^"]+"\}.*\{elixir, "1.15.7"\}.*\{lab_library_001, "1.0.001", load\}', release, re.DOTALL
+    )
+    assert 'elixir: "1.15.7"' in content(made, f"releases/{BASE}/BUILD_INFO")
+    consolidated, plain = (
+        code(files(made)[name] or b"") for name in sorted(there) if name.endswith("/Elixir.Lab.Protocol.beam")
+    )
+    assert consolidated != plain
+    usual = content(base, f"releases/{BASE}/emqx.rel")
+    assert re.search(r'\{mnesia, "[^"]+", load\}.*\{emqx, "[^"]+", load\}.*\{emqx_machine, "[^"]+"\}', usual, re.DOTALL)
+    assert 'IS_ELIXIR="no"' in content(base, "releases/emqx_vars")
 
 
 # The differences between the releases, and the hops

@@ -1,46 +1,67 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): Erlang terms written as text.
 
-What ``file:consult`` reads of .app, .rel and option files: constants of all kinds but funs, improper lists and binaries
-whose parts have types. Source of the syntax: the Erlang Reference Manual, chapter "Data Types".
+What ``file:consult`` reads of .app, .rel and option files. Source of the syntax: the Erlang Reference Manual, chapter
+"Data Types"; of what is a constant: `erl_parse:normalise/1` of Erlang/OTP. Where its versions differ, what one of them
+takes is taken.
 """
 
 import re
-from typing import Any, Callable, Dict, Iterator, List, Match, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Match, Optional, Sequence, Tuple, Union
 
-from .term import Map
+from . import literals
+from .bits import bits_of, joined
+from .literals import LiteralError
+from .term import Atom, BitString, Export, ImproperList, Map
 
 MAX_DEPTH = 1000
 """How many terms may be around a term."""
 
-_ESCAPED = r"\\(?:x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[0-7]{1,3}|\^.|.)"
-_ESCAPE = re.compile(r"\\(?:x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|([0-7]{1,3})|\^(.)|(.))", re.DOTALL)
-_NAMED = {"b": "\b", "d": "\x7f", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "s": " ", "t": "\t", "v": "\v"}
+Word = Atom
+"""An atom."""
+
+_MAX_BITS = 1 << 23
+"""Bits that a part of a binary may have."""
+
+_RESERVED = re.compile(
+    "after|and|andalso|band|begin|bnot|bor|bsl|bsr|bxor|case|catch|cond|div|end|fun|if|let|not|of|or|orelse|receive|rem"
+    "|try|when|xor"
+).fullmatch
+LATIN_1 = re.compile(r"(?:[^\n]*\n)?[^\n%]*%.*?coding\s*[:=]\s*(?:latin-1|iso-8859-1)\b(?!-)", re.IGNORECASE)
+"""What says in the first two lines of a file, in a comment, that it is in Latin-1."""
+
+# A run of quotes is looked through once, not at each of them.
 _TOKEN = re.compile(
-    r"""(?P<blank>\s+ | %[^\n]*) | "(?P<string>(?:[^"\\]|\\.)*)" | '(?P<quoted>(?:[^'\\]|\\.)*)'
-    | (?P<float>-?[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?) | (?P<based>-?[0-9]+\#[0-9A-Za-z]+) | (?P<integer>-?[0-9]+)
-    | \$(?P<char>ESCAPED|[^\\]) | (?P<word>[a-zß-öø-ÿ][\w@]*) | (?P<mark>\#\{|=>|<<|>>|[][{},.])""".replace(
-        "ESCAPED", _ESCAPED
-    ),
+    r"""(?P<blank>BLANK)
+    | (?P<triple>(?:~[bsBS]?)?(?<!")("{3,})[^\S\n]*\n(?:[^\n]*\n)*?[^\S\n]*\3)
+    | (?P<unclosed>(?:~[bsBS]?)?(?<!")"{3,}[^\S\n]*\n) | (?P<string>"(?:[^"\\]|\\.)*")
+    | (?P<quoted>'(?:[^'\\]|\\.)*')
+    | (?P<float>DIGITS\.DIGITS(?:[eE][-+]?DIGITS)?) | (?P<based>DIGITS\#[0-9A-Za-z]+(?:_[0-9A-Za-z]+)*)
+    | (?P<integer>DIGITS) | (?P<char>\$(?:ESCAPED|[^\\]))
+    | fun(?:BLANK)+(?P<module>ATOM)(?:BLANK)*:(?:BLANK)*(?P<function>ATOM)(?:BLANK)*/(?:BLANK)*(?P<arity>DIGITS)
+    | (?P<word>[a-zß-öø-ÿ][\w@]*) | (?P<sigil>~(?:[bs]?"(?:[^"\\]|\\.)*"|[BS]"[^"]*"))
+    | (?P<mark>\#\{|=>|<<|>>|[][{}(),.|:/+-])""".replace("BLANK", r"\s+|%[^\n]*")
+    .replace("ATOM", r"[a-zß-öø-ÿ][\w@]*|'(?:[^'\\]|\\.)*'")
+    .replace("DIGITS", r"[0-9]+(?:_[0-9]+)*")
+    .replace("ESCAPED", r"\\(?:x\{[0-9A-Fa-f]{1,6}\}|x[0-9A-Fa-f]{2}|[0-7]{1,3}|\^.|.)"),
     re.VERBOSE | re.DOTALL,
 )
 
 
-class Word(str):
-    """An atom."""
+def decoded(content: bytes) -> str:
+    """The text of a file of terms: UTF-8, unless a comment in its first two lines says Latin-1.
 
-    __slots__ = ()
-
-
-class _Mark(str):
-    """A sign that is no term: a bracket, a separator, the full stop."""
-
-    __slots__ = ()
+    Raises UnicodeDecodeError, a ValueError.
+    """
+    is_latin_1 = LATIN_1.match(content[:4096].decode("latin-1"))
+    return content.decode("latin-1" if is_latin_1 else "utf-8")
 
 
 def read_terms(source: str) -> List[Any]:
-    """The terms of `source`: lists, tuples, strings as str, atoms as ``Word``, numbers, binaries as bytes, and `Map`.
+    """The terms of `source`.
 
-    Raises ValueError for anything else, such as funs, and for terms nested deeper than `MAX_DEPTH`.
+    Lists, tuples, strings as str, atoms as ``Word``, numbers, binaries as bytes; `BitString`, `ImproperList`, `Export`
+    and `Map` as in `term`. Raises ValueError for anything else, such as other funs and calls, and for terms nested
+    deeper than `MAX_DEPTH`.
     """
     terms: List[Any] = []
     around = [_Open(*_TOP)]
@@ -51,74 +72,137 @@ def read_terms(source: str) -> List[Any]:
             if len(around) > MAX_DEPTH:
                 raise ValueError("nested too deep")
             around.append(_Open(*_OPENED_BY[token]))
-        elif token in _SEPARATORS:
-            around[-1].separate(token)
-        elif len(around) > 1:
+        elif token in _CLOSING and len(around) > 1:
             closed = around.pop().close(token)
             around[-1].put(closed)
-        else:
+        elif token == _STOP:
+            if len(around) > 1:
+                raise ValueError("a full stop within a term")
             terms.append(around.pop().close(token))
             around.append(_Open(*_TOP))
+        else:
+            around[-1].separate(token)
     if len(around) > 1 or around[0].items:
         raise ValueError("the file ends within a term")
     return terms
 
 
-class _Open:
-    """A bracket that is open: the `items` read in it so far, and what may follow them."""
+class _Mark(str):
+    """A sign that is no term: a bracket, a separator, a sign before a number, the full stop."""
 
-    def __init__(self, closing: str, made_of: Callable[[List[Any]], Any], *separators: str) -> None:
+    __slots__ = ()
+
+
+class _Open:
+    """A bracket that is open: the `items` read in it so far, and the marks between them, which are of `marks`."""
+
+    def __init__(self, closing: str, made_of: Callable[[List[Any], List[str]], Any], marks: str) -> None:
         self.items: List[Any] = []
+        self._between: List[str] = []
         self._closing = closing
         self._made_of = made_of
-        self._separators = separators
+        self._marks = marks.split()
+        self._sign: Optional[str] = None
         self._wants_item = True
 
     def put(self, item: Any) -> None:
         if not self._wants_item:
             raise ValueError("a term follows a term")
+        if self._sign is not None:
+            if type(item) not in (int, float):
+                raise ValueError("a sign before what is no number")
+            item = -item if self._sign == "-" else item
         self.items.append(item)
+        self._sign = None
         self._wants_item = False
 
     def separate(self, mark: str) -> None:
-        known = self._separators
-        if self._wants_item or not known or mark != known[(len(self.items) - 1) % len(known)]:
+        if self._wants_item and mark in ("+", "-") and self._sign is None:
+            self._sign = mark
+        elif self._wants_item or mark not in self._marks:
             raise ValueError("'{}' where none can be".format(mark))
-        self._wants_item = True
+        else:
+            self._between.append(mark)
+            self._wants_item = True
 
     def close(self, mark: str) -> Any:
-        if mark != self._closing or (self.items and self._wants_item):
+        if mark != self._closing or (self._wants_item and (self._between or self._sign)):
             raise ValueError("'{}' where '{}' or a term must come".format(mark, self._closing))
-        return self._made_of(self.items)
+        return self._made_of(self.items, self._between)
 
 
-def _only(items: List[Any]) -> Any:
+def _only(items: List[Any], _: List[str]) -> Any:
     if not items:
-        raise ValueError("a full stop without a term")
+        raise ValueError("no term where one must be")
     return items[0]
 
 
-def _binary(items: List[Any]) -> bytes:
-    # bytes() raises ValueError for numbers beyond 255, and encode one that is a ValueError.
-    if not all(type(item) in (str, int) for item in items):
-        raise ValueError("a binary is of strings and numbers")
-    return b"".join(item.encode("latin-1") if isinstance(item, str) else bytes([item]) for item in items)
+def _list(items: List[Any], marks: List[str]) -> Any:
+    if "|" not in marks:
+        return items
+    if marks.index("|") != len(marks) - 1:
+        raise ValueError("a term follows the tail of a list")
+    *heads, tail = items
+    if isinstance(tail, list):
+        return heads + tail
+    if isinstance(tail, ImproperList):
+        return ImproperList(heads + tail.items, tail.tail)
+    if isinstance(tail, str) and not isinstance(tail, Atom):
+        return heads + [ord(char) for char in tail]
+    return ImproperList(heads, tail)
 
 
-def _map(items: List[Any]) -> Map:
-    if len(items) % 2:
+def _binary(items: List[Any], marks: List[str]) -> Union[bytes, BitString]:
+    # A part is a value, maybe `:` and a size, maybe `/` and types with `-` between. One may be `unit:` and a number.
+    pieces: List[str] = []
+    at = 0
+    while at < len(items):
+        end = at
+        while end < len(marks) and marks[end] != ",":
+            end += 1
+        pieces.append(_segment(items[at : end + 1], marks[at:end]))
+        at = end + 1
+    return joined(pieces)
+
+
+def _segment(items: Sequence[Any], marks: Sequence[str]) -> str:
+    value, *rest = items
+    size = None
+    if marks and marks[0] == ":":
+        size, rest, marks = rest[0], rest[1:], marks[1:]
+    if marks and (marks[0] != "/" or set(marks[1:]) - {"-", ":"}):
+        raise ValueError("a part of a binary that is none")
+    types: List[Union[str, Tuple[str, int]]] = []
+    for mark, item in zip(marks, rest):
+        if mark == ":" and types and types[-1] == "unit" and type(item) is int:
+            types[-1] = ("unit", item)
+        elif mark != ":" and isinstance(item, Atom):
+            types.append(str.__str__(item))
+        else:
+            raise ValueError("a type of a part of a binary that is none")
+    return bits_of(value, size, types, _MAX_BITS)
+
+
+def _map(items: List[Any], marks: List[str]) -> Map:
+    if len(items) % 2 or marks[::2] != ["=>"] * len(marks[::2]) or "=>" in marks[1::2]:
         raise ValueError("a key without a value")
     return Map(list(zip(items[::2], items[1::2])))
 
 
-_TOP = (".", _only)
+def _tuple(items: List[Any], _: List[str]) -> Tuple[Any, ...]:
+    return tuple(items)
+
+
+_STOP = "."
+_TOP = (_STOP, _only, "")
 _OPENED_BY: Dict[str, Tuple[Any, ...]] = {
-    "[": ("]", list, ","),
-    "{": ("}", tuple, ","),
-    "<<": (">>", _binary, ","),
-    "#{": ("}", _map, "=>", ","),
+    "[": ("]", _list, ", |"),
+    "{": ("}", _tuple, ","),
+    "<<": (">>", _binary, ", : / -"),
+    "#{": ("}", _map, "=> ,"),
+    "(": (")", _only, ""),
 }
-_SEPARATORS = (",", "=>")
+_CLOSING = frozenset(opened[0] for opened in _OPENED_BY.values())
 
 
 def _tokens(source: str) -> Iterator[Any]:
@@ -130,44 +214,57 @@ def _tokens(source: str) -> Iterator[Any]:
         if match is None:
             raise ValueError("not understood: {!r}".format(source[at : at + 20]))
         at = match.end()
-        if match.lastgroup == "string":
-            strings.append(_unescaped(match.group("string")))
-        elif match.lastgroup != "blank":
-            if strings:
-                yield "".join(strings)
-                strings = []
-            yield _token(match)
+        kind = str(match.lastgroup)
+        if kind == "blank":
+            continue
+        token = _token(kind, match)
+        if isinstance(token, str) and not isinstance(token, (Atom, _Mark)):
+            strings.append(token)
+            continue
+        if strings:
+            yield "".join(strings)
+            strings = []
+        yield token
     if strings:
         yield "".join(strings)
 
 
-def _token(match: "Match[str]") -> Union[int, float, str]:
-    kind = str(match.lastgroup)
+def _token(kind: str, match: "Match[str]") -> Any:
     value = match.group(kind)
-    if kind == "integer":
-        return int(value)
-    if kind == "float":
-        return float(value)
-    if kind == "based":
-        base, _, digits = value.lstrip("-").partition("#")
-        number = int(digits, int(base))
-        return -number if value.startswith("-") else number
-    if kind == "char":
-        return ord(_unescaped(value))
-    return _Mark(value) if kind == "mark" else Word(_unescaped(value))
+    if kind in ("mark", "word"):
+        if _RESERVED(value):
+            raise ValueError("'{}' is reserved".format(value))
+        return _Mark(value) if kind == "mark" else literals.atom(value)
+    if kind == "arity":
+        return Export(_atom(match.group("module")), _atom(match.group("function")), int(value.replace("_", "")))
+    return _READERS[kind](match.group())
 
 
-def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(_escaped, text) if "\\" in text else text
+def _atom(text: str) -> Atom:
+    if _RESERVED(text):
+        raise ValueError("'{}' is reserved".format(text))
+    return literals.atom(literals.quoted(text) if text.startswith("'") else text)
 
 
-def _escaped(match: "Match[str]") -> str:
-    braced, hexadecimal, octal, control, other = match.groups()
-    if other is not None:
-        return _NAMED.get(other, other)
-    if control is not None:
-        return chr(ord(control) & 31)
-    code = int(octal, 8) if octal else int(braced or hexadecimal, 16)
-    if code > 0x10FFFF:
-        raise ValueError("a character beyond Unicode")
-    return chr(code)
+def _integer(text: str) -> int:
+    number = literals.integer(text)
+    if number is None:
+        raise LiteralError("an integer of too many digits")
+    return number
+
+
+def _triple(text: str) -> Union[str, bytes]:
+    return literals.sigil(text) if text.startswith("~") else literals.triple_quoted(text)
+
+
+_READERS: Dict[str, Callable[[str], Any]] = {
+    "string": literals.quoted,
+    "triple": _triple,
+    "unclosed": literals.unclosed,
+    "quoted": _atom,
+    "sigil": literals.sigil,
+    "char": literals.character,
+    "integer": _integer,
+    "based": _integer,
+    "float": literals.floating,
+}

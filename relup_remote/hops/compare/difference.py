@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from relup_remote.hops.compare.release import App, Call, Function, Module, Release
+from relup_remote.hops.terms import comparable
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,17 @@ class Application:
     @property
     def is_configured_otherwise(self) -> bool:
         """Whether its environment, or what starts it, is another."""
-        return (self.old.environment, self.old.start) != (self.new.environment, self.new.start)
+        return self.has_another_start or self.has_another_environment
+
+    @property
+    def has_another_start(self) -> bool:
+        """Whether another module starts it, or with another argument."""
+        return comparable(self.old.start or []) != comparable(self.new.start or [])
+
+    @property
+    def has_another_environment(self) -> bool:
+        """Whether its variables are others; their order is of no account."""
+        return _variables(self.old.environment) != _variables(self.new.environment)
 
     @property
     def is_other(self) -> bool:
@@ -39,6 +51,14 @@ class Application:
             or self.is_configured_otherwise
             or set(self.old.modules) != set(self.new.modules)
         )
+
+
+def _variables(environment: Any) -> list[bytes]:
+    items = environment if isinstance(environment, list) else [] if environment is None else [environment]
+    found = [comparable(item) for item in items]
+    # Of a variable that is there twice the order may count.
+    names = [comparable(item[0]) for item in items if type(item) is tuple and item]
+    return sorted(found) if len(set(names)) == len(items) else found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from relup_remote.core.protocol import Failure
 from relup_remote.hops import app_file
 from relup_remote.hops.beam import Beam
+from relup_remote.hops.compare.boot import running
 from relup_remote.hops.compare.release import App, Module, Release
 from relup_remote.hops.release import Contents, read_contents
 
@@ -43,9 +44,11 @@ def _read_or_failure(path: Path) -> Release | dict[str, Any]:
 
 
 def _release(path: Path, contents: Contents) -> Release:
-    started = {app.folder: app.start for app in contents.released}
     modules = contents.code.modules(contents.folders)
     apps = contents.code.apps(contents.folders)
+    readable = {name: app for name, (_, app) in apps.items() if isinstance(app, app_file.App)}
+    started = {app.name: app.start for app in contents.released if apps.get(app.name, ("",))[0] == app.folder}
+    runs = running(readable, started, contents.reboot_lists)
     values = _Values()
     return Release(
         path=str(path),
@@ -58,11 +61,7 @@ def _release(path: Path, contents: Contents) -> Release:
             for name, (folder, beam) in modules.items()
             if isinstance(beam, Beam)
         },
-        apps={
-            name: _app(folder, app, started.get(folder))
-            for name, (folder, app) in apps.items()
-            if isinstance(app, app_file.App)
-        },
+        apps={name: _app(apps[name][0], app, started.get(name), runs[name]) for name, app in readable.items()},
         broken_modules=dict(_broken(modules)),
         broken_apps=dict(_broken(apps)),
     )
@@ -114,7 +113,7 @@ def _module(name: str, folder: str, beam: Beam, values: _Values) -> Module:
     )
 
 
-def _app(folder: str, app: app_file.App, started: str | None) -> App:
+def _app(folder: str, app: app_file.App, started: str | None, runs: bool | None) -> App:
     return App(
         name=app.name,
         folder=folder,
@@ -124,4 +123,5 @@ def _app(folder: str, app: app_file.App, started: str | None) -> App:
         start=app.start,
         environment=app.environment,
         started=started,
+        runs=runs,
     )

@@ -37,7 +37,8 @@ class App:
     """An application, as `relup_remote.hops.app_file.App` has it.
 
     ``started`` is how the release starts it (permanent, transient, temporary, load, none); None if no `.rel` file
-    names it. ``start`` and ``environment`` are what `mod` and `env` say, to be compared.
+    names it. ``runs`` says whether it is started once a node has booted the release; None where only a node can tell.
+    ``start`` and ``environment`` are what `mod` and `env` say.
     """
 
     name: str
@@ -48,6 +49,7 @@ class App:
     start: Any
     environment: Any
     started: str | None
+    runs: bool | None
 
     @property
     def version(self) -> str:
@@ -55,9 +57,9 @@ class App:
         return self.folder.partition("-")[2]
 
     @property
-    def runs(self) -> bool:
-        """Whether it is started when a node boots the release."""
-        return self.started in ("permanent", "transient", "temporary")
+    def is_library(self) -> bool:
+        """Whether it has no process of its own: nothing starts it, it is only code."""
+        return not self.start
 
 
 @dataclass(frozen=True)

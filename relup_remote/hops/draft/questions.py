@@ -70,10 +70,10 @@ def _of_restart(app: str, steps: Steps) -> Iterator[str]:
         return
     running = [name for name, other in steps.difference.old.apps.items() if other.runs]
     dependents = [name for name in running if app in steps.difference.old.apps[name].applications]
-    if dependents:
+    if dependents and not both.old.is_library:
         verb = "need" if len(dependents) > 1 else "needs"
         yield f"May {atom(app)} stop for a moment? {atoms(dependents)} {verb} it."
-    if both.old.environment != both.new.environment:
+    if both.has_another_environment:
         yield f"Was anything in the environment of {atom(app)} set at run time? The restart forgets it."
 
 
@@ -99,9 +99,12 @@ def of_release(steps: Steps, callbacks: bool) -> Iterator[str]:
     if broken:
         yield f"Is the tarball whole? {atoms(broken)} can't be read."
     for name, app in steps.difference.removed_apps.items():
-        if app.runs:
+        if app.runs and not app.is_library:
             stop = f"{{apply, application, stop, [{atom(name)}]}}"
             yield f"Should {atom(name)} stop? It is gone from the release, and runs until the next boot: {stop}."
+    for name, app in steps.difference.added_apps.items():
+        if app.runs is None and not app.is_library:
+            yield f"Does anything start {atom(name)}? It is new and of type load: {_restart(name)} would."
     running = [name for name, module in steps.difference.removed.items() if _stays(module, steps)]
     if running:
         yield f"Who stops the processes of {atoms(running)}? Gone from the release, they run until the next boot."

@@ -41,7 +41,7 @@ def restarts(difference: Difference) -> tuple[dict[str, list[str]], dict[str, li
     waiting = list(wanted)
     for name in waiting:
         for needed in sorted({*apps[name].applications} - {*apps[name].optional, *NOT_RESTARTABLE} - found.keys()):
-            if needed in apps and not _runs(needed, difference):
+            if needed in apps and _is_stopped(needed, difference):
                 found[needed] = [f"{atom(name)} needs it, and it does not run"]
                 waiting.append(needed)
     return found, spared
@@ -71,7 +71,13 @@ def needs_of(app: str, difference: Difference) -> set[str]:
 
 def _runs(app: str, difference: Difference) -> bool:
     before = difference.old.apps.get(app)
-    return before is not None and before.runs
+    return before is not None and before.runs is True
+
+
+def _is_stopped(app: str, difference: Difference) -> bool:
+    """Whether an application surely does not run on a node of the old release."""
+    before = difference.old.apps.get(app)
+    return before is None or before.runs is False
 
 
 def _reasons(app: Application, difference: Difference) -> Iterator[str]:
@@ -79,11 +85,12 @@ def _reasons(app: Application, difference: Difference) -> Iterator[str]:
     supervisors = [module.name for module in changed if is_supervisor(module)]
     if supervisors and app.new.start:
         yield f"its supervisor{'s' if len(supervisors) > 1 else ''} {atoms(supervisors)} changed"
-    if app.old.start != app.new.start:
+    if app.has_another_start:
         yield "another module starts it"
-    if app.old.environment != app.new.environment:
+    if app.has_another_environment:
         yield "its environment changed"
-    if app.needs_more:
-        yield f"it needs {atoms(app.needs_more)} now"
-    if not app.old.runs:
+    needed = [name for name in app.needs_more if name not in app.new.optional and _is_stopped(name, difference)]
+    if needed:
+        yield f"it needs {atoms(needed)} now"
+    if app.old.runs is False:
         yield "the release starts it now"

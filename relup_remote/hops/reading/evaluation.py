@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from relup_remote.hops.reading import binaries
+from relup_remote.core.erlang import bits
 from relup_remote.hops.reading.errors import ReadError
 from relup_remote.hops.reading.syntax import (
     Appended,
@@ -196,12 +196,12 @@ class Evaluation:
             parts = [segment.value] if segment.size is None else [segment.value, segment.size]
             value, size = [*(yield from self._terms(parts, task)), None][:2]
             try:
-                bits = binaries.bits_of(_known(value), _known(size), segment.types, 8 * self.allowance)
-            except binaries.Unclear:
+                piece = bits.bits_of(_known(value), _known(size), segment.types, 8 * self.allowance)
+            except bits.Unclear:
                 return self._dynamic(node.span)
-            self._afford(len(bits) // 8)
-            pieces.append(bits)
-        return Located(binaries.joined(pieces), node.span)
+            self._afford(len(piece) // 8)
+            pieces.append(piece)
+        return Located(bits.joined(pieces), node.span)
 
     def _comprehension(self, node: Comprehension, task: Task) -> Steps:
         (source,) = yield from self._terms([node.items], task)
@@ -286,7 +286,7 @@ class Evaluation:
 
 def _known(term: Term | None) -> Any:
     if isinstance(term, Dynamic):
-        raise binaries.Unclear("a part of it")
+        raise bits.Unclear("a part of it")
     return term and term.value
 
 

@@ -14,10 +14,10 @@ from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
+from relup_remote.core.erlang import literals
+from relup_remote.core.erlang.literals import LiteralError
 from relup_remote.core.erlang.term import Atom
-from relup_remote.hops.reading import literals
 from relup_remote.hops.reading.errors import ReadError
-from relup_remote.hops.reading.literals import LiteralError
 from relup_remote.hops.reading.syntax import Node, span_of
 from relup_remote.hops.reading.tree import Builder
 

@@ -1,14 +1,12 @@
 """A file as Erlang's `file:script` takes it: forms of expressions. The value of the last is the file's."""
 
-import re
 from dataclasses import dataclass
 
+from relup_remote.core.erlang.consult import LATIN_1
 from relup_remote.hops.reading.errors import ReadError
 from relup_remote.hops.reading.evaluation import Evaluation
 from relup_remote.hops.reading.parser import forms
 from relup_remote.hops.reading.values import Term
-
-_LATIN_1 = re.compile(r"(?:[^\n]*\n)?[^\n%]*%.*?coding\s*[:=]\s*(?:latin-1|iso-8859-1)\b(?!-)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ def decoded(content: bytes) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         raise ReadError(line, column, "not UTF-8 text") from None
-    found = None if text.isascii() else _LATIN_1.match(text)
+    found = None if text.isascii() else LATIN_1.match(text)
     if found:
         raise ReadError(found.group().count("\n") + 1, 1, "it says that it is in Latin-1, but has to be in UTF-8")
     return text

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from lark import Token, Transformer, Tree
 
-from relup_remote.hops.reading import binaries, operators
+from relup_remote.hops.reading import operators
 from relup_remote.hops.reading.errors import ReadError
 from relup_remote.hops.reading.syntax import (
     BinaryOf,
@@ -23,7 +23,7 @@ from relup_remote.hops.reading.syntax import (
     Variable,
     span_of,
 )
-from relup_remote.hops.reading.values import Export, Located, Span, list_of, map_of, tuple_of
+from relup_remote.hops.reading.values import Atom, Export, Located, Span, list_of, map_of, tuple_of
 
 Children = list[Any]
 """Of a rule: its tokens, and what has been made of the rules in it."""
@@ -103,7 +103,7 @@ class Builder(Transformer[Token, Any]):
 
     def binary(self, children: Children) -> Node:
         segments, span = children[1:-1], _span(children)
-        content = binaries.plain(segments)
+        content = _plain(segments)
         return BinaryOf(span, segments) if content is None else Located(content, span)
 
     def segment(self, children: Children) -> Segment:
@@ -173,3 +173,14 @@ def _are_values(nodes: Sequence[Node]) -> bool:
 def _span(children: Children) -> Span:
     first, last = (span_of(end) if isinstance(end, Token) else end.span for end in (children[0], children[-1]))
     return first.to(last)
+
+
+def _plain(segments: Sequence[Segment]) -> bytes | None:
+    """The binary of segments that are integers and strings without size or type; None if any is not."""
+    content = bytearray()
+    for segment in segments:
+        value = segment.value.value if isinstance(segment.value, Located) else None
+        if segment.size or segment.types or isinstance(value, Atom) or not isinstance(value, int | str):
+            return None
+        content += bytes(ord(char) & 255 for char in value) if isinstance(value, str) else bytes([value & 255])
+    return bytes(content)

@@ -1,6 +1,8 @@
 """Releases made up of facts, for drafts between them: no beam and no tarball is read."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 from relup_remote.hops.compare import App, Call, Difference, Function, Module, Release
 
@@ -41,6 +43,7 @@ def application(
     environment: object = None,
     started: str | None = "permanent",
     library: bool = False,
+    runs: bool | Literal["as told"] | None = "as told",
 ) -> App:
     """An application, whose modules are told by `release`; a ``library`` starts nothing."""
     return App(
@@ -52,6 +55,7 @@ def application(
         start=None if library else (f"{name}_app", []),
         environment=environment,
         started=started,
+        runs=started in ("permanent", "transient", "temporary") if runs == "as told" else runs,
     )
 
 
@@ -82,7 +86,7 @@ def release(
 
 def _with_modules(app: App, modules: Sequence[Module]) -> App:
     names = tuple(sorted(each.name for each in modules if each.app == app.name))
-    return App(app.name, app.folder, names, app.applications, app.optional, app.start, app.environment, app.started)
+    return replace(app, modules=names)
 
 
 def between(

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from relup_remote.hops.check.case import Case, named
+from relup_remote.hops.check.case import NAMED, Case, counted, named
 from relup_remote.hops.check.course import NOT_RESTARTABLE
 from relup_remote.hops.check.findings import Finding
-from relup_remote.hops.compare import App
+from relup_remote.hops.compare import App, Application
 from relup_remote.hops.hop import Instruction
 
 
@@ -32,16 +32,24 @@ def _dependencies(case: Case, step: Instruction, app: App) -> Iterator[Finding]:
         if needed not in case.new.apps:
             message = f"{app.name} needs {needed}, which is not in the target."
             yield case.finding("error", "app_dependency_missing", step, message)
-        elif case.course.is_known_before(piece) and not _runs_before(case, needed, piece):
-            message = f"{app.name} needs {needed}, which {case.old.version} does not start, nor the hop before this."
-            yield case.finding("error", "app_dependency_not_started", step, message)
+        elif case.course.is_known_before(piece):
+            yield from _started(case, step, app, needed, _runs_before(case, needed, piece))
 
 
-def _runs_before(case: Case, name: str, piece: int) -> bool:
+def _started(case: Case, step: Instruction, app: App, needed: str, runs: bool | None) -> Iterator[Finding]:
+    if runs is False:
+        message = f"{app.name} needs {needed}, which {case.old.version} does not start, nor the hop before this."
+        yield case.finding("error", "app_dependency_not_started", step, message)
+    elif runs is None:
+        message = f"{app.name} needs {needed}; only a node can tell whether that runs."
+        yield case.finding("note", "only_the_node_can_tell", step, message)
+
+
+def _runs_before(case: Case, name: str, piece: int) -> bool | None:
     running = case.old.apps.get(name)
-    return (running is not None and running.runs) or any(
-        turn.piece < piece and app == name for app, turn in case.course.restarted.items()
-    )
+    if any(turn.piece < piece and app == name for app, turn in case.course.restarted.items()):
+        return True
+    return running.runs if running is not None else False
 
 
 def uses(case: Case) -> Iterator[Finding]:
@@ -59,19 +67,47 @@ def others(case: Case) -> Iterator[Finding]:
     if not case.course.is_known:
         return
     untouched = {name: app for name, app in case.difference.kept_apps.items() if name not in case.course.restarted}
-    for name, app in case.difference.added_apps.items():
-        if app.runs and name not in case.course.restarted:
-            yield case.finding("warning", "app_added", None, f"{name} is new, and the hop does not start it.")
+    for app in case.difference.added_apps.values():
+        if app.name not in case.course.restarted:
+            yield from _added(case, app)
     for name, app in case.difference.removed_apps.items():
-        if app.runs:
+        # A library has nothing that runs; its modules are told of as such.
+        if app.runs and not app.is_library:
             yield case.finding("warning", "app_removed", None, f"{name} is not in the target, and goes on running.")
     for name, both in untouched.items():
-        if both.needs_more:
-            message = f"{name} needs {named(both.needs_more)} now, and the hop does not restart it."
-            yield case.finding("warning", "dependencies_changed", None, message)
+        yield from _needs_more(case, both)
         if both.is_configured_otherwise:
             message = f"{name} has another environment or start module, and the hop does not restart it."
             yield case.finding("warning", "configured_otherwise", None, message)
+
+
+def _added(case: Case, app: App) -> Iterator[Finding]:
+    """A new application that the hop does not restart. One that is only code is there once its modules are."""
+    missing = [name for name in app.modules if name not in case.course.loaded and name not in case.old.modules]
+    if app.runs and not app.is_library:
+        yield case.finding("warning", "app_added", None, f"{app.name} is new, and the hop does not start it.")
+    elif app.started is not None and missing:
+        all_of_them = counted(len(app.modules), "module", "modules")
+        message = (
+            f"{app.name} is new, and the hop does not load {len(missing):,} of its {all_of_them}: {named(missing)}."
+        )
+        yield case.finding("warning", "app_added", None, message, count=len(missing), modules=missing[:NAMED])
+    elif app.runs is None and not app.is_library:
+        message = f"{app.name} is new and of type load, and the hop does not start it: does anything else?"
+        yield case.finding("note", "app_added", None, message)
+
+
+def _needs_more(case: Case, both: Application) -> Iterator[Finding]:
+    """What an application needs only now, unless that runs by itself or is not needed to run."""
+    runs = {name: _runs_before(case, name, case.course.pieces) for name in both.needs_more}
+    absent = [name for name, is_running in runs.items() if is_running is False and name not in both.new.optional]
+    unclear = [name for name, is_running in runs.items() if is_running is None and name not in both.new.optional]
+    if absent:
+        message = f"{both.new.name} needs {named(absent)} now, which does not run, and the hop does not restart it."
+        yield case.finding("warning", "dependencies_changed", None, message)
+    if unclear:
+        message = f"{both.new.name} needs {named(unclear)} now; only a node can tell whether that runs."
+        yield case.finding("note", "dependencies_changed", None, message)
 
 
 RULES = (restarts, uses, others)

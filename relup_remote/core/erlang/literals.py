@@ -1,13 +1,13 @@
-"""What the tokens of literals stand for.
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): what tokens of literals stand for in Erlang.
 
 Source: the Erlang Reference Manual, chapter "Data Types". Where the versions of Erlang/OTP differ, what one of them
 takes is taken: the node that evaluates the hop has the last word.
 """
 
 import re
-from typing import NoReturn
+from typing import Match, NoReturn, Optional, Union
 
-from relup_remote.core.erlang.term import Atom
+from .term import Atom
 
 MAX_DIGITS = 1000
 """Digits of an integer that is read. Python's time for longer ones grows with the square of their length."""
@@ -31,20 +31,24 @@ def unescaped(token: str, start: int, end: int) -> str:
     text = token[start:end]
     if "\\" in text:
         pieces, at = [], start
-        while (escape := token.find("\\", at, end)) >= 0:
+        while True:
+            escape = token.find("\\", at, end)
+            if escape < 0:
+                break
             found = _ESCAPE.match(token, escape, end)
             if not found:
                 raise LiteralError("an escape that is none", escape)
             pieces += [token[at:escape], _character(found)]
             at = found.end()
         text = "".join([*pieces, token[at:end]])
-    if not text.isascii() and (wrong := _NO_CHARACTER.search(text)):
+    wrong = _NO_CHARACTER.search(text)
+    if wrong:
         # Escapes can't make such characters, so it stands in the token as it is.
         raise LiteralError("a character that Unicode has not", token.find(wrong.group()))
     return text
 
 
-def _character(escape: "re.Match[str]") -> str:
+def _character(escape: "Match[str]") -> str:
     braced, hexadecimal, octal, control, other = escape.groups()
     if other is not None:
         return _NAMED.get(other, other)
@@ -79,7 +83,7 @@ def triple_quoted(token: str) -> str:
         if line.strip() and not line.startswith(indentation):
             raise LiteralError("a line that is indented less than the closing quotes", at)
         at += len(line) + 1
-    return "\n".join(line.removesuffix("\r")[len(indentation) :] for line in lines)
+    return "\n".join((line[:-1] if line.endswith("\r") else line)[len(indentation) :] for line in lines)
 
 
 def unclosed(token: str) -> NoReturn:
@@ -92,7 +96,7 @@ def character(token: str) -> int:
     return ord(unescaped(token, 1, len(token)))
 
 
-def sigil(token: str) -> str | bytes:
+def sigil(token: str) -> Union[str, bytes]:
     """``~b"..."`` and its like: a string for the prefixes s and S, else a binary. Raises `LiteralError`."""
     prefix = token[1] if token[1] in "bsBS" else ""
     content = token[1 + len(prefix) :]
@@ -104,7 +108,7 @@ def sigil(token: str) -> str | bytes:
     return text if prefix in ("s", "S") else text.encode("utf-8")
 
 
-def integer(token: str) -> int | None:
+def integer(token: str) -> Optional[int]:
     """An integer, in a base or not; None if it is too long. Raises `LiteralError`."""
     digits = token.replace("_", "")
     base, has_base, value = digits.rpartition("#")

@@ -1,0 +1,4 @@
+-module('Elixir.Lab.Protocol.Map').
+-export([render/1]).
+
+render(Value) -> Value.
