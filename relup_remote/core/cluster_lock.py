@@ -31,9 +31,9 @@ from .erlang.link import CallFailed, Link
 from .erlang.term import Atom, text
 from .files import remove_file, sync_dir, write_whole
 from .lock import held, holder, moment
+from .opening import cannot_read, open_folder, open_ours
 from .protocol import Failure
 from .site import OURS
-from .trust import open_ours
 
 FILE = "cluster_lock"
 
@@ -50,11 +50,14 @@ _CALL_MS = 10_000
 
 
 def read(folder: str) -> Optional[LockFacts]:
-    """The lock in a folder of ours, or None. Raises `Failure` untrusted_file."""
+    """The lock in a folder of ours, or None. Raises `Failure` untrusted_file, cannot_read_file."""
+    path = os.path.join(folder, FILE)
     try:
-        descriptor = open_ours(os.path.join(folder, FILE), os.O_RDONLY)
-    except OSError:
+        descriptor = open_ours(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise cannot_read(path, error)
     with os.fdopen(descriptor, "rb") as file:
         return understood(file.read(_MAX_BYTES))
 
@@ -142,7 +145,7 @@ def remove(folder: str, run: str) -> bool:
 @contextmanager
 def _alone(folder: str) -> Iterator[None]:
     """For the time of looking and writing, which is short, nobody else does either."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_folder(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

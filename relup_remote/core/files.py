@@ -2,8 +2,9 @@
 
 import errno
 import os
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
+from .opening import create, open_folder
 from .protocol import Failure
 from .trust import check_private
 
@@ -50,11 +51,10 @@ def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
     try:
         # What a dead core left is not written into: it might not be ours, or have another name.
         remove_file(temporary)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(create(temporary, mode), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(descriptor)
+            os.fsync(file.fileno())
         os.rename(temporary, path)
         sync_dir(os.path.dirname(path))
     except OSError as error:
@@ -72,7 +72,7 @@ def rename(path: str, name: str) -> None:
 
 def sync_dir(path: str) -> None:
     """Makes the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = open_folder(path)
     try:
         os.fsync(descriptor)
     finally:
@@ -84,23 +84,13 @@ def sync_all(path: str) -> None:
     # Late, for little is written that needs it.
     from .archive.tree import sync_file_system  # noqa: PLC0415
 
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = open_folder(path)
     try:
         sync_file_system(descriptor)
     except OSError as error:
         raise writing_failure(error, path)
     finally:
         os.close(descriptor)
-
-
-def read_small(path: str, limit: int = 1 << 20) -> Optional[bytes]:
-    """The content of a small file, or None where there is none that can be read."""
-    try:
-        # A pipe in its place is empty, not waited for.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            return file.read(limit)
-    except OSError:
-        return None
 
 
 def free_bytes(path: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from .context import Context
 from .erlang.term import Atom, Opaque
-from .files import read_small
+from .opening import of_kernel
 from .plugin_log import PluginLog, run_of_ours
 from .protocol import Failure
 
@@ -157,8 +157,8 @@ def vm_of(context: Context) -> Optional[str]:
     node = context.site.node
     if node is None:
         return ""
-    boot = read_small("/proc/sys/kernel/random/boot_id")
-    process = read_small("/proc/{}/stat".format(node.os_pid))
+    boot = of_kernel("/proc/sys/kernel/random/boot_id")
+    process = of_kernel("/proc/{}/stat".format(node.os_pid))
     if boot is None or process is None:
         return None
     # Field 22 of proc(5): the start time in ticks since the boot. The second field is a name, which may hold anything.

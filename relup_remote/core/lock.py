@@ -11,8 +11,8 @@ import time
 from typing import Any, Dict, Optional, Tuple
 
 from .files import writing_failure
+from .opening import cannot_read, open_ours
 from .protocol import Failure
-from .trust import open_ours
 
 FILE = "lock"
 
@@ -23,7 +23,8 @@ _PAUSE = 0.005
 
 
 class Lock:
-    """A context manager that holds the lock of a folder. Entering raises `Failure` upgrade_in_progress, untrusted_file.
+    """A context manager that holds the lock of a folder. Entering raises `Failure`: upgrade_in_progress,
+    untrusted_file, and as `writing_failure`.
 
     `taken_over` is what a dead owner left in the file, or None.
     """
@@ -40,8 +41,12 @@ class Lock:
         self._descriptor = self._take()
         self.taken_over = _said(self._descriptor)
         content = dict(self._owner, pid=os.getpid(), since=int(time.time() * 1000))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(content, sort_keys=True).encode("utf-8"), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(content, sort_keys=True).encode("utf-8"), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise writing_failure(error, os.path.join(self._folder, FILE))
         return self
 
     def _take(self) -> int:
@@ -70,20 +75,23 @@ class Lock:
 
 
 def holder(folder: str) -> Optional[Dict[str, Any]]:
-    """Who holds the lock of a folder now, or None. Takes nothing. Raises `Failure` untrusted_file."""
+    """Who holds the lock of a folder now, or None. Takes nothing. Raises `Failure` untrusted_file, cannot_read_file."""
+    path = os.path.join(folder, FILE)
     deadline = time.monotonic() + _LOOK
     while True:
         try:
-            descriptor = open_ours(os.path.join(folder, FILE), os.O_RDONLY)
-        except OSError:
+            descriptor = open_ours(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise cannot_read(path, error)
         try:
             if _locked(descriptor, fcntl.LOCK_SH):
                 return None
             said = _said(descriptor)
         finally:
             os.close(descriptor)
-        if said is not None and os.path.exists("/proc/{}".format(said.get("pid"))):
+        if said is not None and type(said.get("pid")) is int and os.path.exists("/proc/{pid}".format(**said)):
             return said
         # In a container beside ours a holder that lives can't be seen.
         if time.monotonic() > deadline:

@@ -15,10 +15,15 @@ import re
 from typing import AbstractSet, Dict, List, NamedTuple, Optional, Set
 
 from .erlang.link import Peer
-from .files import read_small
+from .opening import of_kernel, open_table, read_small
 from .protocol import Failure
 from .release import parse_pairs
 from .trust import us, user_name
+
+_LONGEST_LINE = 8 << 20
+"""Bytes: more than Linux allows for the arguments of a process."""
+
+_LONGEST_COOKIE = 4096
 
 
 class RunningNode(NamedTuple):
@@ -117,11 +122,10 @@ def _fits(node: RunningNode, root_dir: Optional[str], name: Optional[str]) -> bo
 
 def _read(folder: str, os_pid: int) -> Optional[RunningNode]:
     try:
-        with open(os.path.join(folder, "comm"), "rb") as file:
-            if file.read().strip() != b"beam.smp":
-                return None
-        with open(os.path.join(folder, "cmdline"), "rb") as file:
-            words = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+        if (of_kernel(os.path.join(folder, "comm")) or b"").strip() != b"beam.smp":
+            return None
+        told = of_kernel(os.path.join(folder, "cmdline"), _LONGEST_LINE) or b""
+        words = [os.fsdecode(word) for word in told.split(b"\0")[:-1]]
         uid = _real_uid(folder)
     except OSError:
         return None
@@ -144,8 +148,10 @@ def _read(folder: str, os_pid: int) -> Optional[RunningNode]:
 
 def _real_uid(folder: str) -> int:
     """The user who started a process, by proc(5): its folder in /proc is root's if it has hidden itself."""
-    with open(os.path.join(folder, "status"), "rb") as file:
-        (words,) = [line.split() for line in file if line.startswith(b"Uid:")]
+    told = of_kernel(os.path.join(folder, "status"))
+    if told is None:
+        raise ProcessLookupError(folder)
+    (words,) = [line.split() for line in told.splitlines() if line.startswith(b"Uid:")]
     return int(words[1])
 
 
@@ -206,8 +212,9 @@ def _full_name(name: str, folder: str) -> str:
 
 
 def _peer(line: CommandLine, name: str, base: str, folder: str, uid: int) -> Peer:
-    cookie = line.value("-setcookie") or _home_cookie(uid)
-    peer = Peer(name, cookie, wrapper_of(base), lambda: listening_ports(folder))
+    peer = Peer(name, line.value("-setcookie") or "", wrapper_of(base), lambda: listening_ports(folder))
+    # Only when it is connected to: until then it is a process of anybody.
+    peer.home_cookie = lambda: _home_cookie(uid)
     peer.foreign = lambda: foreign_ports(folder, {0, uid})
     protocol = line.value("-ekka_proto_dist") or line.value("-proto_dist") or "inet_tcp"
     peer.protocol = "inet_tcp" if protocol == "ekka" else protocol
@@ -224,19 +231,21 @@ def _number(text: Optional[str], default: int) -> int:
 
 def _environment(folder: str) -> Dict[str, str]:
     try:
-        with open(os.path.join(folder, "environ"), "rb") as file:
-            pairs = [os.fsdecode(item).partition("=") for item in file.read().split(b"\0")]
-    except OSError:
+        told = of_kernel(os.path.join(folder, "environ"), _LONGEST_LINE) or b""
+    except PermissionError:
         return {}
+    pairs = [os.fsdecode(item).partition("=") for item in told.split(b"\0")]
     return {name: value for name, _, value in pairs}
 
 
 def _home_cookie(uid: int) -> str:
+    """The cookie that a VM without one on its command line takes. Raises `Failure` untrusted_file, cannot_read_file."""
     try:
-        with open(os.path.join(pwd.getpwuid(uid).pw_dir, ".erlang.cookie")) as file:
-            return file.read().strip()
-    except (OSError, KeyError, UnicodeDecodeError):
+        path = os.path.join(pwd.getpwuid(uid).pw_dir, ".erlang.cookie")
+    except KeyError:
         return ""
+    content = read_small(path, _LONGEST_COOKIE, owners={0, uid})
+    return (content or b"").decode("utf-8", "replace").strip()
 
 
 def listening_ports(folder: str) -> List[int]:
@@ -293,7 +302,7 @@ def _listeners(folder: str) -> List[_Listener]:
     found: List[_Listener] = []
     for table in ("tcp", "tcp6"):
         try:
-            with open(os.path.join(os.path.dirname(folder), "net", table)) as file:
+            with open_table(os.path.join(os.path.dirname(folder), "net", table)) as file:
                 rows = (line.split() for line in itertools.islice(file, 1, None))
                 listening = itertools.takewhile(lambda row: row[3] == "0A", rows)
                 found += [_Listener(int(row[1].rpartition(":")[2], 16), int(row[7]), row[9]) for row in listening]

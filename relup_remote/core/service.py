@@ -10,7 +10,7 @@ import os
 import re
 from typing import Dict, List, Optional
 
-from .files import read_small
+from .opening import of_kernel
 from .protocol import Failure
 from .site import Site
 from .trust import user_name
@@ -49,7 +49,7 @@ def unit_for(restart_by: str, site: Site, proc: str = "/proc") -> Optional[str]:
         return named.group(1) if named.group(1).endswith(".service") else named.group(1) + ".service"
     if restart_by != "auto":
         raise Failure("bad_request", "A node can't be restarted by {!r}.".format(restart_by))
-    cgroup = read_small(os.path.join(proc, str(site.node.os_pid), "cgroup")) if site.node is not None else None
+    cgroup = of_kernel(os.path.join(proc, str(site.node.os_pid), "cgroup")) if site.node is not None else None
     unit = PACKAGED if cgroup is None else unit_of(cgroup.decode("utf-8", "replace"))
     return unit if unit is not None and _runs_node(unit, site) else None
 

@@ -11,7 +11,6 @@ Owners are those who may change the node anyway: root, its user, and whoever own
 these things, whoever made it.
 """
 
-import errno
 import grp
 import os
 import pwd
@@ -34,7 +33,7 @@ def check_private(path: str) -> None:
     found = os.lstat(path)
     _check_folder(path, found, {os.geteuid()})
     if found.st_mode & 0o077:
-        raise _untrusted("untrusted_dir", path, found, "it is open to others")
+        raise untrusted("untrusted_dir", path, found, "it is open to others")
 
 
 def check_ours(folder: str) -> None:
@@ -68,27 +67,10 @@ def check_way(path: str) -> None:
     for step in _way(path):
         found = os.lstat(step)
         if anyone and found.st_uid not in us():
-            raise _untrusted("untrusted_dir", step, found, _belongs(found))
+            raise untrusted("untrusted_dir", step, found, _belongs(found))
         anyone = stat.S_ISDIR(found.st_mode) and bool(found.st_mode & stat.S_IWOTH)
         if anyone and not found.st_mode & stat.S_ISVTX:
-            raise _untrusted("untrusted_dir", step, found, "anyone may put things in it")
-
-
-def open_ours(path: str, flags: int, mode: int = 0o600) -> int:
-    """A descriptor of the file `path` in a folder of ours. Raises `OSError`, and `Failure` untrusted_file."""
-    try:
-        # Without waiting: a pipe in place of the file would never be opened.
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            _check_file(path, os.lstat(path))
-        raise
-    try:
-        _check_file(path, os.fstat(descriptor))
-    except Failure:
-        os.close(descriptor)
-        raise
-    return descriptor
+            raise untrusted("untrusted_dir", step, found, "anyone may put things in it")
 
 
 def user_name(uid: int) -> str:
@@ -101,28 +83,22 @@ def user_name(uid: int) -> str:
 
 def _check_folder(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
     if not stat.S_ISDIR(found.st_mode):
-        raise _untrusted("untrusted_dir", path, found, "it is no folder")
+        raise untrusted("untrusted_dir", path, found, "it is no folder")
     _check_either(path, found, owners)
-
-
-def _check_file(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise _untrusted("untrusted_file", path, found, "it is no file")
-    _check_either(path, found, us())
 
 
 def _check_either(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise _untrusted("untrusted_file", path, found, "it is neither a file nor a folder")
+        raise untrusted("untrusted_file", path, found, "it is neither a file nor a folder")
     if found.st_uid not in owners:
-        raise _untrusted(_kind(found), path, found, _belongs(found))
+        raise untrusted(_kind(found), path, found, _belongs(found))
 
 
 def _check_place(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
     _check_either(path, found, owners)
     anyone = bool(found.st_mode & stat.S_IWOTH)
     if anyone or (found.st_mode & stat.S_IWGRP and not _members(found.st_gid) <= owners):
-        raise _untrusted(_kind(found), path, found, "others may write to it")
+        raise untrusted(_kind(found), path, found, "others may write to it")
 
 
 def _kind(found: os.stat_result) -> str:
@@ -133,7 +109,8 @@ def _belongs(found: os.stat_result) -> str:
     return "it belongs to {}".format(user_name(found.st_uid))
 
 
-def _untrusted(err_type: str, path: str, found: os.stat_result, why: str) -> Failure:
+def untrusted(err_type: str, path: str, found: os.stat_result, why: str) -> Failure:
+    """The `Failure` that names what was found at `path`, whose it is, and why it is not relied on."""
     detail = {"path": path, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
     return Failure(err_type, "{} is not relied on: {}.".format(path, why), detail=detail)
 
@@ -150,7 +127,7 @@ def _inner(folder: str) -> Iterator[Tuple[str, os.stat_result]]:
     try:
         names = sorted(os.listdir(folder))
     except PermissionError:
-        raise _untrusted("untrusted_dir", folder, os.lstat(folder), "it can't be read")
+        raise untrusted("untrusted_dir", folder, os.lstat(folder), "it can't be read")
     for path in [os.path.join(folder, name) for name in names]:
         found = _found(path)
         if found is not None:

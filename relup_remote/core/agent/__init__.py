@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, Opaque
+from ..files import write_whole
 from ..protocol import ERRORS, Failure
 
 Event = Dict[str, Any]
@@ -77,8 +78,7 @@ class Agent:
     def _compile(self, part: str) -> Tuple[str, str, Any]:
         module = self._entry + part
         path = os.path.join(self._work, module + ".erl")
-        with open(path, "wb") as file:
-            file.write(source(_ENTRY + part, self._entry))
+        write_whole(path, source(_ENTRY + part, self._entry))
         compiled = self._link.call("compile", "file", [path, [Atom("binary"), Atom("return_errors")]])
         if not isinstance(compiled, tuple) or compiled[0] != "ok":
             raise Failure("internal_error", "The agent does not compile in this VM.", detail={"errors": show(compiled)})

@@ -12,6 +12,8 @@ import threading
 import zlib
 from typing import Any, Generator, Iterable, Iterator, Optional, Tuple
 
+from ..opening import ANYONE, opened
+from ..protocol import Failure
 from .errors import ArchiveError
 
 _BLOCK = 1 << 18
@@ -29,9 +31,11 @@ class Source:
 
     def __init__(self, path: str) -> None:
         try:
-            self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+            self._file = os.fdopen(opened(path, owners=ANYONE, links=True), "rb", buffering=0)
         except OSError as error:
             raise ArchiveError("target_tarball_not_found", os.strerror(error.errno or 0), path=path)
+        except Failure as failure:
+            raise ArchiveError("target_tarball_not_found", failure.message, path=path)
         self.size = os.fstat(self._file.fileno()).st_size
         self.done = 0
         self._sha256 = hashlib.sha256()

@@ -9,6 +9,7 @@ import stat
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..files import remove_file, writing_failure
+from ..opening import ANYONE, opened
 from ..protocol import Failure
 
 _CHUNK = 256 << 10
@@ -145,7 +146,7 @@ def finish(told: Told, target: str) -> None:
 def digest_of(path: str, progress: Progress) -> str:
     """The SHA-256 of a file. Raises `OSError`."""
     hasher = hashlib.sha256()
-    with os.fdopen(os.open(path, _READ), "rb", buffering=0) as file:
+    with os.fdopen(opened(path, owners=ANYONE), "rb", buffering=0) as file:
         for chunk in iter(lambda: file.read(_CHUNK), b""):
             hasher.update(chunk)
             progress.advance(len(chunk))
@@ -169,8 +170,6 @@ def unreadable(paths: List[str], error: Optional[OSError] = None) -> Failure:
     return Failure("cannot_read_file", message, detail={"paths": paths[:50], "count": len(paths)})
 
 
-# A link or a pipe that has come into the place of a file is not followed, nor waited for.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -178,7 +177,7 @@ def _copy_file(source: str, target: str, progress: Progress) -> Tuple[os.stat_re
     """Copies a file; returns what it was before, how much was copied and with what digest, and what it is now."""
     hasher, size = hashlib.sha256(), 0
     try:
-        reading = os.open(source, _READ)
+        reading = opened(source, owners=ANYONE)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -29,8 +29,8 @@ import os
 from typing import Any, Dict
 
 from ..files import write_whole
+from ..opening import open_ours
 from ..protocol import Failure
-from ..trust import open_ours
 
 FILE = "manifest.json"
 TABLES = "mnesia.BUP"

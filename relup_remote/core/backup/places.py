@@ -15,7 +15,7 @@ from typing import Iterator, NamedTuple, Optional
 
 from .. import journal, release
 from ..context import Context
-from ..files import read_small
+from ..opening import read_small
 from ..protocol import Failure
 from ..site import OURS
 from . import mnesia

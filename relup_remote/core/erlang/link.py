@@ -188,14 +188,16 @@ def plain(value: Any, texts: bool = False) -> Any:
 class Peer:
     """How a node can be reached, as its VM's command line tells; `running_node` fills it in.
 
-    `name` its full name, `cookie`, `protocol` (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS,
-    `uses_epmd`, `port_base` of the fixed port, `wrapper` the path of ``bin/emqx``. `listening` gives the ports on which
-    its process listens, `foreign` those on which other users' processes do.
+    `name` its full name, `cookie` (where it is empty, `home_cookie` gives that of the user's home folder), `protocol`
+    (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS, `uses_epmd`, `port_base` of the fixed port,
+    `wrapper` the path of ``bin/emqx``. `listening` gives the ports on which its process listens, `foreign` those on
+    which other users' processes do.
     """
 
     def __init__(self, name: str, cookie: str, wrapper: str, listening: Callable[[], List[int]]) -> None:
         self.name = name
         self.cookie = cookie
+        self.home_cookie: Callable[[], str] = str
         self.wrapper = wrapper
         self.listening = listening
         self.protocol = "inet_tcp"
@@ -217,16 +219,19 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
     tried: List[Dict[str, Any]] = []
     try:
         context = _tls_context(peer) if peer.protocol.endswith("_tls") else None
+        cookie = peer.cookie or peer.home_cookie()
         for port in _own_ports(peer, tried):
             try:
                 address = Address(_host(peer.name), port, context)
-                return DistributionLink(Connection(peer.name, peer.cookie, address, timeout))
+                return DistributionLink(Connection(peer.name, cookie, address, timeout))
             except DistributionError as error:
                 tried.append({"port": port, "reason": str(error)})
                 if error.refused:
                     break
     except (OSError, ValueError) as error:
         tried.append({"options_file": peer.options_file, "reason": str(error)})
+    except Failure as failure:
+        tried.append({"reason": failure.message})
     ruled = _ruled_port(peer)
     if ruled in peer.foreign():
         # The wrapper would go there.

@@ -3,22 +3,39 @@
 Source of the format: the SSL application's User's Guide, chapter "Using TLS for Erlang Distribution".
 """
 
+import os
 import ssl
-from typing import Any, Dict, Optional
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, Optional
 
+from ..opening import ANYONE, opened, read_small
 from .consult import Word, read_terms
 
-_LIMIT = 1 << 20
 
-
-def client_context(path: str) -> ssl.SSLContext:
+def client_context(path: str, folder: str = "/") -> ssl.SSLContext:
     """A TLS context for a connection to a node that uses the option file at `path`.
 
-    The client's options count, and the server's certificate where the client has none of its own. Raises OSError and
-    ValueError (`ssl.SSLError` is one of the former).
+    Relative paths, also those in the file, are meant from `folder`, the node's working directory. Links are followed,
+    for certificates are often given by links. The client's options count, and the server's certificate where the client
+    has none of its own. Raises `OSError`, `ValueError` (`ssl.SSLError` is one of the former), and `Failure`
+    untrusted_file, cannot_read_file.
     """
-    with open(path, encoding="utf-8") as file:
-        terms = read_terms(file.read(_LIMIT))
+    path = os.path.join(folder, path)
+    content = read_small(path, owners=ANYONE, links=True)
+    if content is None:
+        raise ValueError("{} is not there".format(path))
+    with ExitStack() as files:
+
+        def readable(name: str) -> str:
+            """The path of a file that is open, and was looked at: OpenSSL would wait for a pipe."""
+            descriptor = opened(os.path.join(folder, name), owners=ANYONE, links=True)
+            files.callback(os.close, descriptor)
+            return "/proc/self/fd/{}".format(descriptor)
+
+        return _context(read_terms(content.decode("utf-8")), readable)
+
+
+def _context(terms: Any, readable: Callable[[str], str]) -> ssl.SSLContext:
     if len(terms) != 1 or not isinstance(terms[0], list):
         raise ValueError("the option file is not one list")
     sections = _options(terms[0])
@@ -28,7 +45,7 @@ def client_context(path: str) -> ssl.SSLContext:
     context.check_hostname = False
     authorities = _text(client, "cacertfile")
     if client.get("verify") == "verify_peer" and authorities:
-        context.load_verify_locations(authorities)
+        context.load_verify_locations(readable(authorities))
     else:
         context.verify_mode = ssl.CERT_NONE
     own = client if "certfile" in client else server
@@ -36,7 +53,8 @@ def client_context(path: str) -> ssl.SSLContext:
     if certificate:
         # Without a password OpenSSL would ask for one at the terminal.
         password = _text(own, "password") or ""
-        context.load_cert_chain(certificate, _text(own, "keyfile"), lambda: password)
+        key = _text(own, "keyfile")
+        context.load_cert_chain(readable(certificate), readable(key) if key else None, lambda: password)
     return context
 
 

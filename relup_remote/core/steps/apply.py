@@ -8,7 +8,8 @@ from .. import release
 from ..agent import outcome_of
 from ..context import Context
 from ..erlang import term
-from ..files import read_small, remove_file, sync_dir
+from ..files import remove_file, sync_dir
+from ..opening import read_small
 from ..protocol import ERRORS, Failure
 from ..site import Site
 from .extract import discard

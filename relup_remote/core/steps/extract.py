@@ -6,7 +6,8 @@ from typing import Any, Dict, Tuple
 
 from .. import release
 from ..context import Context
-from ..files import read_small, remove_tree, sync_dir, tree_size, write_whole, writing_failure
+from ..files import remove_tree, sync_dir, tree_size, write_whole, writing_failure
+from ..opening import read_small
 from ..protocol import Failure
 from ..site import PARTIAL
 

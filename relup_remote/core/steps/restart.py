@@ -5,6 +5,7 @@ from typing import List
 
 from .. import service
 from ..context import Context
+from ..opening import create
 from ..protocol import Failure
 from ..site import await_node
 
@@ -45,8 +46,8 @@ def _call(context: Context, whose: str, command: List[str]) -> None:
     import subprocess  # noqa: PLC0415
 
     # What is called must not inherit our pipes: the node that it starts would keep the SSH session open.
-    log = os.path.join(context.work(), "restart.log")
-    with open(log, "wb") as output:
+    log = os.path.join(context.work(), "restart-{}.log".format(os.urandom(4).hex()))
+    with os.fdopen(create(log), "w+b") as output:
         try:
             status = subprocess.call(
                 command,
@@ -58,8 +59,8 @@ def _call(context: Context, whose: str, command: List[str]) -> None:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Failure("restart_failed", "{}: {}.".format(whose, error), changed=True)
+        size = os.fstat(output.fileno()).st_size
+        said = os.pread(output.fileno(), 2000, max(0, size - 2000)).decode("utf-8", "replace")
     if status != 0:
-        with open(log, "rb") as file:
-            said = file.read()[-2000:].decode("utf-8", "replace")
         message = "{}: {} ended with {}.".format(whose, " ".join(command), status)
         raise Failure("restart_failed", message, detail={"said": said}, changed=True)

@@ -6,6 +6,7 @@ from typing import Any, Dict, Tuple
 
 from ..context import Context
 from ..files import remove_file, sync_dir, write_whole, writing_failure
+from ..opening import open_ours
 from ..protocol import Failure
 
 _CHUNK = 256 << 10
@@ -74,9 +75,9 @@ def _stream(context: Context, part: str, offset: int, size: int) -> str:
     """Appends what the controller sends to `part`; returns the digest of it all."""
     hasher = hashlib.sha256()
     view = memoryview(bytearray(_CHUNK))
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if offset else os.O_TRUNC)
+    flags = os.O_RDWR | os.O_CREAT | (0 if offset else os.O_TRUNC)
     try:
-        with os.fdopen(os.open(part, flags, 0o600), "r+b", buffering=0) as file:
+        with os.fdopen(open_ours(part, flags), "r+b", buffering=0) as file:
             for _ in range(offset // _CHUNK):
                 hasher.update(file.read(_CHUNK) or b"")
             hasher.update(file.read(offset % _CHUNK) or b"")
@@ -118,7 +119,7 @@ def sha256_of(path: str) -> str:
     """The SHA-256 of a file, in hex. Raises `Failure` cannot_write_file where it can't be read."""
     hasher = hashlib.sha256()
     try:
-        with open(path, "rb", buffering=0) as file:
+        with os.fdopen(open_ours(path, os.O_RDONLY), "rb", buffering=0) as file:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 hasher.update(chunk)
     except OSError as error:

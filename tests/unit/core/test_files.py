@@ -135,16 +135,6 @@ def test_a_write_to_a_full_disk() -> None:
 # ------------------------------------------------------------------------------------------------- reading, removing
 
 
-def test_small_files(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert files.read_small(str(tmp_path / "a")) == b"abc"
-    assert files.read_small(str(tmp_path / "a"), 2) == b"ab"
-    assert files.read_small(str(tmp_path / "absent")) is None
-    assert files.read_small(str(tmp_path)) is None
-    os.mkfifo(tmp_path / "pipe")
-    assert files.read_small(str(tmp_path / "pipe")) == b""
-
-
 def test_room_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     free = files.free_bytes(str(tmp_path / "a" / "b" / "c"))

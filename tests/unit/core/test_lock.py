@@ -16,8 +16,8 @@ import pytest
 
 import relup_remote
 from relup_remote.core.lock import FILE, Lock, held, holder, taken_over
+from relup_remote.core.opening import open_ours
 from relup_remote.core.protocol import Failure
-from relup_remote.core.trust import open_ours
 
 from .others import NOBODY, as_root, by_nobody
 from .vm import eventually

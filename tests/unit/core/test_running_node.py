@@ -179,7 +179,8 @@ def test_a_cookie_that_is_not_on_the_command_line(
     found = list(pwd.getpwuid(os.geteuid()))
     found[5] = str(tmp_path)
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: pwd.struct_passwd(found))
-    assert proc.node("-name", "a@h").peer.cookie == cookie
+    peer = proc.node("-name", "a@h").peer
+    assert (peer.cookie, peer.home_cookie()) == ("", cookie)
 
 
 # ------------------------------------------------------------------------------------------------- which node

@@ -218,16 +218,3 @@ def test_links_that_lead_in_a_circle_have_an_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     trust.check_way(str(tmp_path / "a" / "c"))
-
-
-# ------------------------------------------------------------------------------------------------- opening
-
-
-def test_a_file_of_ours_is_made_and_opened(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    for _ in range(2):
-        descriptor = trust.open_ours(str(path), os.O_RDWR | os.O_CREAT)
-        assert os.fstat(descriptor).st_mode & 0o777 == 0o600
-        os.close(descriptor)
-    with pytest.raises(FileNotFoundError):
-        trust.open_ours(str(tmp_path / "absent"), os.O_RDONLY)
