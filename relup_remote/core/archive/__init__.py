@@ -66,9 +66,10 @@ def extract(
 ) -> Extracted:
     """Unpacks what lies under `roots` into `dest_dir`, an empty folder of ours alone (0700), and makes it durable.
 
-    All other members are checked as well. Owner is the current user; modes are kept without setuid, setgid and sticky;
-    times are not. `on_progress` gets the compressed bytes read and their total, about once a megabyte. With
-    `expected_sha256` (hex), nothing counts as unpacked unless the tarball has that digest.
+    All other members are checked as well. Owner is the current user; modes are kept without setuid, setgid and sticky,
+    and without permission to write for group and others; times are not. `on_progress` gets the compressed bytes read
+    and their total, about once a megabyte. With `expected_sha256` (hex), nothing counts as unpacked unless the tarball
+    has that digest.
 
     Raises `ArchiveError`, with any of its err_types; what was written by then is the caller's to remove.
     """

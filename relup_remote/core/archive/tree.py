@@ -8,6 +8,9 @@ from .errors import ArchiveError
 from .tar import DIRECTORY, FILE, HARDLINK, Member
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_OPEN_TO_OTHERS = 0o022
+"""Permission to write for group and others, which no file of a release needs, and who had it could change the node."""
+
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -39,12 +42,13 @@ class Tree:
         os.close(self._root)
 
     def write(self, member: Member, contents: Iterator[memoryview]) -> None:
-        """Writes a member: files never over something, modes exactly, but that we may always write in directories."""
+        """Writes a member: files never over something, modes exactly, but that we may always write in directories, and
+        nobody else may write anywhere."""
         try:
             parent, _, name = member.name.rpartition("/")
             self._enter(parent)
             if member.kind == FILE:
-                self._write_file(name, member.mode, contents)
+                self._write_file(name, member.mode & ~_OPEN_TO_OTHERS, contents)
                 self.files += 1
                 self.bytes += member.size
             elif member.kind == DIRECTORY:
@@ -84,7 +88,7 @@ class Tree:
             os.close(descriptor)
 
     def _make_directory(self, name: str, member: Member) -> None:
-        mode = member.mode | 0o700
+        mode = member.mode & ~_OPEN_TO_OTHERS | 0o700
         if member.name not in self._made:
             os.mkdir(name, mode, dir_fd=self._folder)
             self._made.add(member.name)
