@@ -9,6 +9,7 @@ import re
 from typing import Any, BinaryIO, Callable, Dict
 
 from .protocol import COMMANDS, OPTIONS, PROTOCOL_VERSION, Failure
+from .release import VERSION
 
 _MAX_BYTES = 64 << 20
 
@@ -48,6 +49,10 @@ def _is_file_name(value: Any) -> bool:
     return _is_text(value) and "/" not in value and value not in ("", ".", "..")
 
 
+def _is_version(value: Any) -> bool:
+    return isinstance(value, str) and VERSION.fullmatch(value) is not None
+
+
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
@@ -65,7 +70,7 @@ def _is_option_set(value: Any) -> bool:
 def _is_release(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    return isinstance(value["error"], dict) if "error" in value else _is_text(value.get("version"))
+    return isinstance(value["error"], dict) if "error" in value else _is_version(value.get("version"))
 
 
 def _optional(fits: Check) -> Check:

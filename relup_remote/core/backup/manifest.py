@@ -26,7 +26,7 @@ names files that were being written to while they were copied. ``sha256`` is tha
 import hashlib
 import json
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Iterator, Optional
 
 from ..files import write_whole
 from ..opening import open_ours
@@ -83,7 +83,58 @@ def read(folder: str) -> Manifest:
         raise _damaged(path, "it is not what was written")
     if not all(isinstance(found.get(name), kind) for name, kind in _KINDS.items()):
         raise _damaged(path, "it lacks what it should say")
+    wrong = _wrong_path(found)
+    if wrong is not None:
+        raise _damaged(path, wrong)
     return dict(found)
+
+
+_OF_KINDS: Dict[str, Dict[str, Any]] = {
+    "file": {"mode": int, "mtime": int, "size": int, "sha256": str},
+    "link": {"target": str},
+    "folder": {"mode": int, "mtime": int},
+}
+
+
+def _wrong_path(found: Manifest) -> Optional[str]:
+    """Why what is named would not lie in the backup, and in the folder that is restored; None where all does.
+
+    Nothing leads up, nothing is given twice, and nothing lies below a link, through which it would be written
+    elsewhere.
+    """
+    links, seen = set(), set()
+    for told in found["files"]:
+        kind = told.get("kind") if isinstance(told, dict) else None
+        if kind not in _OF_KINDS or not all(type(told.get(key)) is of for key, of in _OF_KINDS[kind].items()):
+            return "it does not say what {!r} is".format(told)
+        path = told.get("path")
+        if not is_inside(path) or path.partition("/")[0] not in ("data", "etc", TABLES):
+            return "it names {!r}, which is outside of the backup".format(path)
+        if path in seen:
+            return "it names {!r} twice".format(path)
+        seen.add(path)
+        if kind == "link":
+            links.add(path)
+    saved, folder = (found["mnesia"].get(key) for key in ("saved", "folder"))
+    if folder is not None:
+        if not is_inside(folder):
+            return "it names {!r}, which is outside of the backup".format(folder)
+        seen.add("data/{}/{}".format(folder, TABLES))
+    if saved == "tables" and (folder is None or TABLES not in seen):
+        return "it says nothing of the tables"
+    through = next((path for path in sorted(seen) for above in _above(path) if above in links), None)
+    return None if through is None else "it names {!r}, which lies below a link".format(through)
+
+
+def is_inside(path: Any) -> bool:
+    """Whether a path that was read leads from a folder to what is in it."""
+    return isinstance(path, str) and "\0" not in path and not {"", ".", ".."} & set(path.split("/"))
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _digest(said: Manifest) -> str:
