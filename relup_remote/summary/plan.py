@@ -59,7 +59,7 @@ def _gates(plan: Plan) -> Iterator[str]:
     if gates.verify:
         yield "verify"
     if gates.cluster:
-        yield f"all {len(plan.nodes)} nodes of the cluster seen" if plan.nodes else "all nodes of the cluster seen"
+        yield _seen(len(plan.nodes))
     if gates.connections is not None:
         yield f"{gates.connections} % of connections still there"
     if gates.postcheck:
@@ -68,6 +68,11 @@ def _gates(plan: Plan) -> Iterator[str]:
         yield f"{gates.soak} s of soaking"
     if gates.command:
         yield f"`{gates.command}`, run once"
+
+
+def _seen(nodes: int) -> str:
+    known = {0: "all nodes of the cluster seen", 1: "the one node of the cluster seen"}
+    return known.get(nodes, f"all {nodes} nodes of the cluster seen")
 
 
 def _beside(plan: Plan, survey: Survey) -> Iterator[str]:

@@ -36,7 +36,8 @@ def cluster(case: Case) -> Verdict:
             blind[row["host"]] = f"does not see {', '.join(missing)}"
     if blind:
         return Verdict(False, _listed(blind.items()), {"hosts": blind})
-    return Verdict(True, f"all {len(case.plan.nodes)} nodes are seen" if case.plan.nodes else "no cluster is known")
+    known = {0: "no cluster is known", 1: "the one node is seen"}
+    return Verdict(True, known.get(len(case.plan.nodes), f"all {len(case.plan.nodes)} nodes are seen"))
 
 
 def connections(case: Case) -> Verdict:
