@@ -12,7 +12,7 @@ from . import release
 from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
-from .files import free_bytes, may_write
+from .files import free_bytes, free_inodes, may_write
 from .protocol import Failure
 from .steps.restart import check_restart
 from .steps.stage import bytes_to_send
@@ -20,6 +20,7 @@ from .steps.stage import bytes_to_send
 Check = Callable[[Context], None]
 
 _SPARE_BYTES = 64 << 20
+_SPARE_FILES = 100
 """What a host's disk should still have free after all is written."""
 
 
@@ -91,7 +92,8 @@ def patches(context: Context) -> None:
     names = patch_names(context.site.data_dir)
     if names and not context.option("force"):
         detail = {"folder": folder, "patches": names[:20], "count": len(names)}
-        raise Failure("patches_dir_not_empty", "{} holds {} patches.".format(folder, len(names)), detail=detail)
+        message = "{} holds {} {}.".format(folder, len(names), "patch" if len(names) == 1 else "patches")
+        raise Failure("patches_dir_not_empty", message, detail=detail)
 
 
 def patch_names(data_dir: str) -> List[str]:
@@ -136,7 +138,8 @@ def _compatible(context: Context) -> None:
 
 def _room(context: Context) -> None:
     if not os.path.isdir(context.tree):
-        space(os.path.join(context.site.base, "relup"), context.tarball["release"].get("bytes", 0))
+        facts = context.tarball["release"]
+        space(os.path.join(context.site.base, "relup"), facts.get("bytes", 0), facts.get("files", 0))
 
 
 def _hop(context: Context) -> None:
@@ -187,8 +190,13 @@ def _names(folder: str) -> List[str]:
         raise Failure("no_write_permission", "{} can't be read: {}.".format(folder, error.strerror))
 
 
-def space(folder: str, needed: int) -> None:
-    """Raises `Failure` disk_full unless so many bytes fit there, with some to spare."""
+def space(folder: str, needed: int, files: int = 0) -> None:
+    """Raises `Failure` disk_full unless so many bytes, and so many files, fit there, with some to spare."""
+    inodes = free_inodes(folder)
+    if inodes is not None and inodes < files + _SPARE_FILES:
+        message = "{} has room for {} files, {} are needed.".format(folder, inodes, files + _SPARE_FILES)
+        found = {"folder": folder, "free_files": inodes, "needed_files": files + _SPARE_FILES}
+        raise Failure("disk_full", message, detail=found)
     free = free_bytes(folder)
     if free < needed + _SPARE_BYTES:
         detail: Any = {"folder": folder, "free_bytes": free, "needed_bytes": needed + _SPARE_BYTES}

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from .opening import create, open_folder
 from .protocol import Failure
@@ -35,7 +35,8 @@ def make_dirs(path: str, mode: int) -> None:
 def writing_failure(error: OSError, path: str, err_type: str = "cannot_write_file") -> Failure:
     """The `Failure` for an `OSError` met in writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Failure("disk_full", "No space is left for {}.".format(path), detail={"path": path})
+        message = "No space is left for {}.".format(path or "what has to be written")
+        return Failure("disk_full", message, detail={"path": path})
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Failure("no_write_permission", "{} may not be written.".format(path), detail={"path": path})
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -99,6 +100,14 @@ def free_bytes(path: str) -> int:
         path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def free_inodes(path: str) -> Optional[int]:
+    """How many files may still be made on that file system; None where there is no limit."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_favail if found.f_files else None
 
 
 def may_write(path: str) -> bool:

@@ -66,7 +66,7 @@ _HINT = "Check the file named. One that is damaged can be moved away: the histor
 
 
 class Journal:
-    """The history below a folder of ours. Every method raises `Failure` journal_unusable."""
+    """The history below a folder of ours. Every method raises `Failure` journal_unusable, disk_full."""
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, FILE)
@@ -169,10 +169,14 @@ class Journal:
             # No transactions but our own.
             with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
+                # Kept, not removed and made anew: when a hop has ended there may be no inode left to end its row with.
+                connection.execute("PRAGMA journal_mode = PERSIST")
                 self._update(connection)
                 yield connection
         # Damage may show as text that is none: SQLite gives the words of its complaint from the file.
         except (sqlite3.Error, OSError, UnicodeError) as error:
+            if "disk is full" in str(error):
+                raise Failure("disk_full", "No space is left for {}.".format(self.path), detail={"path": self.path})
             raise self._unusable(str(error))
 
     def _refuse_others(self) -> None:

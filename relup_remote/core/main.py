@@ -1,5 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): one request in, events and a result out."""
 
+import errno
 import os
 import pwd
 import signal
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO, Dict
 
 from . import commands
 from .context import Context
+from .files import writing_failure
 from .protocol import Failure, Result, encode, exit_status
 from .request import read_request
 from .site import check_trust, check_user, locate
@@ -87,13 +89,13 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
         commands.run(context)
     except Failure as failure:
         _fail(result, failure, command, context)
+    except OSError as error:
+        # Wherever it is met.
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        met = writing_failure(error, str(error.filename or "")) if is_full else _unforeseen(error)
+        _fail(result, met, command, context)
     except Exception as error:
-        # Late, for it is slow to import.
-        import traceback  # noqa: PLC0415
-
-        unforeseen = Failure("internal_error", "{}: {}".format(type(error).__name__, error), changed=True)
-        unforeseen.detail["traceback"] = traceback.format_exc().splitlines()[-12:]
-        _fail(result, unforeseen, command, context)
+        _fail(result, _unforeseen(error), command, context)
     finally:
         if context is not None:
             try:
@@ -102,6 +104,16 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
                 output.emit({"event": "note", "message": failure.message})
     result.seconds = time.monotonic() - started
     return result
+
+
+def _unforeseen(error: Exception) -> Failure:
+    """The failure for an exception that is met while it is handled."""
+    # Late, for it is slow to import.
+    import traceback  # noqa: PLC0415
+
+    unforeseen = Failure("internal_error", "{}: {}".format(type(error).__name__, error), changed=True)
+    unforeseen.detail["traceback"] = traceback.format_exc().splitlines()[-12:]
+    return unforeseen
 
 
 def _python() -> str:

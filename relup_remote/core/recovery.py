@@ -68,12 +68,14 @@ def finish_rows(context: Context, wait: bool) -> None:
     Must be called with the node's lock held.
     """
     pending = [row for row in context.journal.rows() if row["status"] == "in-progress"]
+    told = None
     if pending and hop_under_way(context):
         if not wait:
             return
-        _wait_for_hop(context, pending[-1]["run"])
+        # Where the disk is full the VM knows it, and nobody else does.
+        told = _wait_for_hop(context, pending[-1]["run"])
     for row in pending:
-        _finish(context, row, _ending(context, row))
+        _finish(context, row, _ending(context, row, told if row is pending[-1] else None))
     if pending:
         remove_file(context.site.outcome)
     _remove_litter(context)
@@ -93,10 +95,12 @@ def note_unfinished(context: Context) -> None:
         context.result.from_vsn = last["from_vsn"]
 
 
-def _wait_for_hop(context: Context, run: str) -> None:
+def _wait_for_hop(context: Context, run: str) -> Optional[Dict[str, Any]]:
+    """Waits for the hop under way; returns its outcome, None where none is known."""
     message = "A hop begun by run {} is under way; waiting for it.".format(run)
     context.emit({"event": "note", "message": message})
-    outcome = follow(context) or {}
+    told = follow(context)
+    outcome = told or {}
     if not outcome.get("restart"):
         context.agent.release()
     elif _agent_waits(context):
@@ -106,6 +110,7 @@ def _wait_for_hop(context: Context, run: str) -> None:
         # other's way.
         context.leave_vm()
         context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+    return told
 
 
 def _agent_waits(context: Context) -> bool:
@@ -129,12 +134,15 @@ def _finish(context: Context, row: Dict[str, Any], ending: _Ending) -> None:
     context.emit({"event": "note", "message": message})
 
 
-def _ending(context: Context, row: Dict[str, Any]) -> _Ending:
+def _ending(context: Context, row: Dict[str, Any], told: Optional[Dict[str, Any]] = None) -> _Ending:
+    """How an attempt ended; `told` is the outcome that the VM told just now, where it did."""
     if row["options"].get("rollback"):
         return _ending_of_rollback(context, row)
     outcome = read_outcome(context.site, row["run"])
     if outcome is not None:
         return _ending_by(outcome, int(os.stat(context.site.outcome).st_mtime * 1000))
+    if told is not None:
+        return _ending_by(told, None)
     if not row["extra"].get("changed"):
         return _Ending("interrupted")
     reported = context.view.version() if context.site.node is not None else None
@@ -143,7 +151,7 @@ def _ending(context: Context, row: Dict[str, Any]) -> _Ending:
     return _Ending("hop_lost", "apply", _whereabouts(context, row), changed=True)
 
 
-def _ending_by(outcome: Dict[str, Any], at: int) -> _Ending:
+def _ending_by(outcome: Dict[str, Any], at: Optional[int]) -> _Ending:
     result, changed = outcome["result"], not outcome.get("undone")
     if result == "success":
         return _Ending(result, changed=changed, at=at)

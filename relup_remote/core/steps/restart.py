@@ -5,6 +5,7 @@ from typing import List
 
 from .. import service
 from ..context import Context
+from ..files import writing_failure
 from ..opening import create
 from ..protocol import Failure
 from ..site import await_node
@@ -47,7 +48,11 @@ def _call(context: Context, whose: str, command: List[str]) -> None:
 
     # What is called must not inherit our pipes: the node that it starts would keep the SSH session open.
     log = os.path.join(context.work(), "restart-{}.log".format(os.urandom(4).hex()))
-    with os.fdopen(create(log), "w+b") as output:
+    try:
+        descriptor = create(log)
+    except OSError as error:
+        raise writing_failure(error, log)
+    with os.fdopen(descriptor, "w+b") as output:
         try:
             status = subprocess.call(
                 command,

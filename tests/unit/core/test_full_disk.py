@@ -1,0 +1,98 @@
+"""A disk with no space, or no inodes: `disk_full` wherever it is met. A row that has begun is ended all the same."""
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relup_remote.core import checks
+from relup_remote.core.agent import Agent
+from relup_remote.core.journal import Journal
+from relup_remote.core.lock import Lock
+from relup_remote.core.protocol import Failure
+
+from .others import as_root
+
+pytestmark = as_root
+OWNER = {"command": "status", "operator": "alice@desk", "run": "run-1"}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A small file system, in the mount namespace of the tests."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200,mode=700", "tmpfs", path], check=True)
+    return path
+
+
+def without_inodes(disk: Path) -> None:
+    """Take all that are left."""
+    (disk / "taken").mkdir()
+    with contextlib.suppress(OSError):
+        for number in range(1000):
+            (disk / "taken" / str(number)).touch()
+
+
+def without_space(disk: Path) -> None:
+    """Take all that is left."""
+    with contextlib.suppress(OSError), (disk / "taken").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+
+@contextlib.contextmanager
+def disk_full() -> Iterator[None]:
+    with pytest.raises(Failure) as caught:
+        yield
+    assert caught.value.err_type == "disk_full"
+
+
+def test_the_lock(disk: Path) -> None:
+    (disk / "lock").touch(0o600)
+    without_space(disk)
+    with disk_full(), Lock(str(disk), OWNER):
+        pass
+    (disk / "taken").unlink()
+    with Lock(str(disk), OWNER):
+        pass
+    (disk / "lock").unlink()
+    without_inodes(disk)
+    with disk_full(), Lock(str(disk), OWNER):
+        pass
+
+
+@pytest.mark.parametrize("take", [without_space, without_inodes])
+def test_the_agent(disk: Path, take: Callable[[Path], None]) -> None:
+    take(disk)
+    agent = Agent.__new__(Agent)
+    agent._work = str(disk)
+    agent._entry = "relup_agent"
+    with disk_full():
+        agent._compile("_verify")
+
+
+def test_a_row_of_the_history_is_ended_without_inodes(disk: Path) -> None:
+    journal = Journal(str(disk))
+    row = journal.begin("run-1", "alice@desk", "5.10.4", "5.10.5", {})
+    without_inodes(disk)
+    journal.note(row, {"changed": True})
+    journal.finish(row, "marker_failed", "apply", "no space")
+    assert [(found["status"], found["result"]) for found in journal.rows()] == [("finished", "marker_failed")]
+
+
+@pytest.mark.parametrize("take", [without_space, without_inodes])
+def test_a_history_that_can_not_be_begun(disk: Path, take: Callable[[Path], None]) -> None:
+    take(disk)
+    with pytest.raises(Failure) as caught:
+        Journal(str(disk)).begin("run-1", "alice@desk", None, None, {})
+    assert caught.value.err_type in ("disk_full", "journal_unusable")
+
+
+def test_inodes_are_counted_before_they_are_needed(disk: Path) -> None:
+    checks.space("/", 1, 10)
+    with pytest.raises(Failure) as caught:
+        checks.space(str(disk), 0, 3000)
+    assert (caught.value.err_type, caught.value.detail["needed_files"]) == ("disk_full", 3100)
