@@ -160,7 +160,10 @@ class HostSettings:
     )
     node: str | None = field(default=None, metadata=_about(WORD, "name of the node (that of the one node that runs)"))
     data_dir: str | None = field(
-        default=None, metadata=_about(REMOTE_PATH, "data folder of the node (from its command line)")
+        default=None,
+        metadata=_about(
+            REMOTE_PATH, "data folder of the node (from its command line; while it is stopped, from emqx.conf)"
+        ),
     )
     staging_dir: str | None = field(
         default=None, metadata=_about(REMOTE_PATH, "where tarballs are staged (below the data folder)")

@@ -5,7 +5,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from . import checks, cluster_lock, history, recovery, release
+from . import checks, cluster_lock, history, recovery, release, running_node
 from .backup.store import backups, newest
 from .context import Context
 from .files import make_dirs
@@ -360,11 +360,31 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
         last = history.last_change(context) or {}
         what = "rollback" if last["options"].get("rollback") else "upgrade"
         return "half-done", "half-way to {target_vsn}: {result}; run the {} again to finish it".format(what, **last)
-    if facts["marker"] is None:
-        return "idle", "idle"
-    if facts["running_root"] == facts["boot_root"]:
-        return "idle", "idle; booted into {}".format(facts["marker"])
-    return "hot-upgraded", "hot-upgraded to {}; pending on restart".format(facts["marker"])
+    return _state_of_boot(context)
+
+
+def _state_of_boot(context: Context) -> Tuple[str, str]:
+    """How what runs and what the next restart boots go together."""
+    facts, running = context.result.facts, context.result.running
+    lost = release.lost_tree(context.site.base)
+    if lost is not None:
+        return "unbootable", "the marker names {}, whose tree {} is not there: a restart fails".format(*lost)
+    boots = _version_of(facts["boot_root"])
+    if running_node.is_same(facts["running_root"], facts["boot_root"]):
+        if running in (None, boots):
+            return "idle", "idle; booted into {}".format(facts["marker"]) if facts["marker"] else "idle"
+    elif facts["marker"] is not None and running in (None, boots):
+        return "hot-upgraded", "hot-upgraded to {}; pending on restart".format(facts["marker"])
+    what = "the marker names {}".format(facts["marker"]) if facts["marker"] else "there is no marker"
+    text = "runs {} from {}, but {}: the next restart boots {} from {}"
+    return "restart-differs", text.format(running or "", facts["running_root"], what, boots or "", facts["boot_root"])
+
+
+def _version_of(root: str) -> Optional[str]:
+    try:
+        return release.read_tree(root).version
+    except Failure:
+        return None
 
 
 def _logs(context: Context) -> None:

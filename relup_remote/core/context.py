@@ -11,7 +11,7 @@ from .erlang.term import Atom
 from .files import remove_tree, write_whole
 from .journal import Journal
 from .protocol import OPTIONS, Failure, Result
-from .site import NodeView, Site, connect_node, locate
+from .site import NodeView, Site, connect_node
 
 Emit = Callable[[Dict[str, Any]], None]
 
@@ -55,6 +55,10 @@ class Context:
         if self._link is None:
             self._link = connect_node(self.site)
             self.result.facts["link"] = self._link.kind
+            if self._link.why:
+                warning = Failure("slow_link", detail={"reason": self._link.why}).to_json()
+                if warning not in self.result.warnings:
+                    self.result.warnings.append(warning)
         return self._link
 
     @property
@@ -64,11 +68,8 @@ class Context:
 
     def vm_runs(self) -> bool:
         """Whether the VM that the request began with still runs."""
-        try:
-            found = locate(self.request["node"]).node
-        except Failure:
-            return False
-        return found is not None and self.site.node is not None and found.os_pid == self.site.node.os_pid
+        # Not as it was found: what only hides it for a moment, as a second VM of its name, must not count as its end.
+        return self.site.node is not None and self.site.node.runs()
 
     @property
     def agent(self) -> Agent:

@@ -6,6 +6,7 @@ with them: when a row begins, when it ends, and, if the VM could not be asked ju
 
 from typing import Any, Callable, Dict, List, Optional
 
+from . import processes
 from .context import Context
 from .erlang.term import Atom, Opaque
 from .opening import of_kernel
@@ -158,11 +159,9 @@ def vm_of(context: Context) -> Optional[str]:
     if node is None:
         return ""
     boot = of_kernel("/proc/sys/kernel/random/boot_id")
-    process = of_kernel("/proc/{}/stat".format(node.os_pid))
-    if boot is None or process is None:
+    started = processes.started("/proc/{}".format(node.os_pid))
+    if boot is None or not started:
         return None
-    # Field 22 of proc(5): the start time in ticks since the boot. The second field is a name, which may hold anything.
-    started = process.rpartition(b")")[2].split()[19]
     try:
         controller = context.link.call("erlang", "whereis", [Atom("application_controller")])
     except Failure:
@@ -170,7 +169,7 @@ def vm_of(context: Context) -> Optional[str]:
     if not isinstance(controller, Opaque):
         # The VM is booting.
         return None
-    parts = [boot.decode("ascii").strip(), str(node.os_pid), started.decode("ascii"), controller.raw.hex()]
+    parts = [boot.decode("ascii").strip(), str(node.os_pid), started, controller.raw.hex()]
     return "/".join(parts)
 
 

@@ -41,8 +41,10 @@ def opened(
     *,
     owners: Optional[AbstractSet[int]],
     links: bool = False,
+    limit: Optional[int] = None,
 ) -> int:
-    """A descriptor of the regular file `path`, which belongs to one of the uids `owners`.
+    """A descriptor of the regular file `path`, which belongs to one of the uids `owners` and has no more bytes than
+    `limit`, where that is given.
 
     With `links`, links are followed, and the file they lead to is what is checked. Raises `OSError` where there is no
     such file or it may not be opened, and `Failure` untrusted_file where something else is there.
@@ -55,7 +57,10 @@ def opened(
             raise
     descriptor = os.open(path, flags | _WITHOUT_WAITING | (0 if links else os.O_NOFOLLOW), mode)
     try:
-        check_file(path, os.fstat(descriptor), owners)
+        found = os.fstat(descriptor)
+        check_file(path, found, owners)
+        if limit is not None and found.st_size > limit:
+            raise untrusted("untrusted_file", path, found, "it has more than {} bytes".format(limit))
     except Failure:
         os.close(descriptor)
         raise

@@ -196,6 +196,30 @@ ERRORS: Dict[str, ErrorSpec] = {
         "More than one running node fits.",
         "Name one by root_dir or node in the inventory.",
     ),
+    "node_name_differs": ErrorSpec(
+        "The node that runs from the root has another name than the one in the inventory.",
+        "Correct node in the inventory. Where several nodes run from one root, name this one's data_dir as well.",
+    ),
+    "data_dir_differs": ErrorSpec(
+        "The running node has another data folder than the one in the inventory.",
+        "Correct data_dir in the inventory, or leave it out: a running node tells where its data is.",
+    ),
+    "data_dir_unknown": ErrorSpec(
+        "Where the data folder of the stopped node is can't be told.",
+        "Name it by data_dir in the inventory, or start the node.",
+    ),
+    "data_in_use": ErrorSpec(
+        "No node is seen to run from the root, but a process uses what belongs to it.",
+        "Look at the process named. If it is the node, correct root_dir and node in the inventory; else end it.",
+    ),
+    "node_in_container": ErrorSpec(
+        "The node runs in a container: its files are not those of the host.",
+        "Upgrade a container by its image. This tool works on nodes that run on the host itself.",
+    ),
+    "slow_link": ErrorSpec(
+        "The node could not be reached directly, so each call goes through its wrapper and takes a second or more.",
+        "Remove the reason that the detail gives.",
+    ),
     "root_dir_not_found": ErrorSpec(
         "The root directory is not an EMQX release.",
         "Check root_dir in the inventory.",
@@ -248,7 +272,8 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Find out who made it, and remove it.",
     ),
     "untrusted_file": ErrorSpec(
-        "A file of ours or of the node belongs to someone else, is no plain file, or others may write to it.",
+        "A file of ours or of the node belongs to someone else, is no plain file, is far too large, or others may "
+        "write to it.",
         "Find out who made it, and remove it.",
     ),
     "missing_sha256_sidecar": ErrorSpec(

@@ -104,10 +104,52 @@ def deployed(base: str) -> Optional[Tuple[str, str]]:
     return None if version is None else (version, tree_of(base, version))
 
 
+def lost_tree(base: str) -> Optional[Tuple[str, str]]:
+    """Version and tree that a marker on the way names though the tree is not there; None where all are.
+
+    The wrapper goes where the marker says, so such a root does not boot at all.
+    """
+    last = boot_chain(base)[-1]
+    version = marker(last)
+    return None if version is None else (version, tree_of(last, version))
+
+
 def marked_version(base: str) -> Optional[str]:
     """The version that the next boot is of, as far as markers say; None without one."""
     found = deployed(base)
     return None if found is None else found[0]
+
+
+def etc_of(base: str) -> str:
+    """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars. Raises `Failure` as `read_small`."""
+    content = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
+    told = parse_pairs(content.decode("utf-8", "replace"), "=").get("EMQX_ETC_DIR", "")
+    for variable in ("BASE_RUNNER_ROOT_DIR", "RUNNER_ROOT_DIR"):
+        told = told.replace("${{{}}}".format(variable), base).replace("$" + variable, base)
+    return os.path.realpath(told if told.startswith("/") else os.path.join(base, "etc"))
+
+
+def data_dir_of(base: str) -> str:
+    """The data folder of a node that does not run: by ``node.data_dir`` of its emqx.conf.
+
+    Where that says nothing it is ``data`` in the root, but only if the settings are in the root as well, as in the
+    layout of tarballs: packages have both elsewhere. Raises `Failure` data_dir_unknown, and as `read_small`.
+    """
+    # Late, for only a node that is down needs it.
+    from .settings import setting  # noqa: PLC0415
+
+    conf = os.path.join(etc_of(base), "emqx.conf")
+    content = read_small(conf, links=True)
+    try:
+        told = None if content is None else setting(content.decode("utf-8"), "node.data_dir")
+    except ValueError as error:
+        raise Failure("data_dir_unknown", "{}: {}.".format(conf, error), detail={"path": conf})
+    if told is not None:
+        return os.path.join(base, told)
+    if os.path.dirname(conf) == os.path.join(os.path.realpath(base), "etc"):
+        return os.path.join(base, "data")
+    message = "{} does not say where the data folder is, and {} has its settings elsewhere.".format(conf, base)
+    raise Failure("data_dir_unknown", message, detail={"path": conf})
 
 
 def missing_in(root: str) -> List[str]:

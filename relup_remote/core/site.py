@@ -1,7 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the node of a request, and its places."""
 
 import os
-import pwd
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -107,22 +106,59 @@ class Site:
 def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
     """The site of a request's ``node``.
 
-    Raises `Failure` root_dir_not_found, ambiguous_node, untrusted_process, node_not_running.
-
-    Without a running node the root_dir must be given, for there is nothing else to go by.
+    Without a running node the root_dir must be given, for there is nothing else to go by. That the node is stopped is
+    not concluded from having found none: see `running_node.check_stopped`. Raises `Failure` as that and
+    `running_node.find`, and root_dir_not_found, wrong_user, node_not_running, data_dir_differs, data_dir_unknown.
     """
-    root_dir = settings.get("root_dir")
-    if root_dir is not None and not os.path.isfile(os.path.join(root_dir, "releases", "emqx_vars")):
-        raise Failure(
-            "root_dir_not_found", "{} is not an EMQX release.".format(root_dir), detail={"root_dir": root_dir}
-        )
-    node = running_node.find(root_dir, settings.get("name"), proc, settings.get("data_dir"))
-    if node is None and root_dir is None:
-        raise Failure("node_not_running", detail={"node": settings.get("name")})
-    base = running_node.base_of(os.path.realpath(root_dir or "")) if node is None else node.base
-    found = os.path.join(base, "data") if node is None else node.data_dir
-    data_dir = settings.get("data_dir") or found
+    root_dir, name, told = settings.get("root_dir"), settings.get("name"), settings.get("data_dir")
+    if root_dir is not None:
+        _check_root(root_dir, name, proc)
+    node = running_node.find(root_dir, name, proc, told)
+    if node is not None:
+        _check_places_of(node, told)
+        base, data_dir = node.base, told or node.data_dir
+    elif root_dir is not None:
+        base = running_node.base_of(os.path.realpath(root_dir))
+        data_dir = told or release.data_dir_of(base)
+        running_node.check_stopped(base, data_dir, os.path.join(data_dir, OURS), proc)
+    else:
+        raise Failure("node_not_running", detail={"node": name})
     return Site(base, data_dir, settings.get("staging_dir"), node, settings.get("backup_dir"))
+
+
+def _check_root(root_dir: str, name: Optional[str], proc: str) -> None:
+    """Raises `Failure` wrong_user where the root can't be seen by us, and root_dir_not_found where it is none."""
+    release_file = os.path.join(root_dir, "releases", "emqx_vars")
+    trust.check_reachable(release_file, (node.uid for node in running_node.all_nodes(proc)))
+    if os.path.isfile(release_file):
+        return
+    try:
+        running_node.find(root_dir, name, proc)
+    except Failure as failure:
+        # It may be there for the node, and not for us.
+        if failure.err_type == "node_in_container":
+            raise
+    raise Failure("root_dir_not_found", "{} is not an EMQX release.".format(root_dir), detail={"root_dir": root_dir})
+
+
+def _check_places_of(node: RunningNode, data_dir: Optional[str]) -> None:
+    """Raises `Failure` where the folders of a running node are not there, or are not those of the inventory."""
+    if not os.path.isdir(node.base):
+        message = "{}, from which {} runs, is not there any more.".format(node.base, node.name)
+        raise Failure("root_dir_not_found", message, detail={"root_dir": node.base})
+    if data_dir is not None and node.tells_data_dir and not _may_be_same(node.data_dir, data_dir):
+        message = "The data folder of {} is {}, not {}.".format(node.name, node.data_dir, data_dir)
+        raise Failure("data_dir_differs", message, detail={"data_dir": node.data_dir, "inventory": data_dir})
+
+
+def _may_be_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except PermissionError:
+        # Looked at again by the node's user.
+        return True
+    except OSError:
+        return False
 
 
 def check_user(site: Site) -> None:
@@ -130,11 +166,7 @@ def check_user(site: Site) -> None:
     owner = site.owner()
     if owner == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = str(owner)
-    raise Failure("wrong_user", "The node belongs to {}.".format(name), detail={"owner": name})
+    raise trust.wrong_user(owner, "The node belongs to {}.")
 
 
 def check_trust(site: Site) -> None:

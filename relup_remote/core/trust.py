@@ -15,7 +15,7 @@ import grp
 import os
 import pwd
 import stat
-from typing import AbstractSet, Iterator, List, Optional, Set, Tuple
+from typing import AbstractSet, Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from .protocol import Failure
 
@@ -71,6 +71,36 @@ def check_way(path: str) -> None:
         anyone = stat.S_ISDIR(found.st_mode) and bool(found.st_mode & stat.S_IWOTH)
         if anyone and not found.st_mode & stat.S_ISVTX:
             raise untrusted("untrusted_dir", step, found, "anyone may put things in it")
+
+
+def check_reachable(path: str, users: Iterable[int] = ()) -> None:
+    """Raises `Failure` wrong_user where a folder on the way to `path` is closed to us, naming a user who may enter it.
+
+    That is the folder's owner, but if it is root's, rather one of `users` who may enter it by its group.
+    """
+    try:
+        os.stat(path)
+        return
+    except PermissionError:
+        pass
+    except OSError:
+        return
+    bar = _way(path)[-1]
+    found = os.stat(bar)
+    owner = found.st_uid
+    if owner == 0 and found.st_mode & stat.S_IXGRP:
+        owner = next(iter(_members(found.st_gid) & set(users)), owner)
+    message = "{} can't be seen by {}: {} is closed to that user.".format(path, user_name(os.geteuid()), bar)
+    raise wrong_user(owner, message, {"path": bar})
+
+
+def wrong_user(owner: int, message: str, detail: Optional[Dict[str, Any]] = None) -> Failure:
+    """The `Failure` by which the core is started again as the user `owner`."""
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    return Failure("wrong_user", message.replace("{}", name), detail=dict(detail or {}, owner=name))
 
 
 def user_name(uid: int) -> str:

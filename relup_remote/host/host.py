@@ -45,19 +45,30 @@ class Host:
         """Have the core carry out ``request``; returns its ``result`` event.
 
         ``on_event`` gets the events before it, as they come; ``tarball`` is the file that the core may want. With
-        ``become: auto`` a core that finds the node to be another user's runs once more, as that user; of the first
-        attempt nothing is told. Raises `Failure`, stage ``connect``, for all that goes wrong between here and the core.
+        ``become: auto`` a core that finds the node to be another user's, or can't see it, runs once more, as the user
+        that it names; of the attempts before the last nothing is told. Raises `Failure`, stage ``connect``, for all
+        that goes wrong between here and the core.
         """
         if self._user is not None or self._settings.become == "never":
             return self._attempt(request, tarball, on_event)
-        held = _Held(on_event)
-        result = self._attempt(request, tarball, held)
-        owner = _owner(result)
-        if owner is None:
-            held.release()
-            return result
-        self._user = owner
-        return self._attempt(request, tarball, on_event)
+        # A core that can't see the node asks for root first, and as root it finds whose the node is.
+        seen = set[str]()
+        why = ""
+        while True:
+            held = _Held(on_event)
+            try:
+                result = self._attempt(request, tarball, held)
+            except Failure as failure:
+                if failure.err_type == "become_failed" and why:
+                    failure.message = f"{why} {failure.message}"
+                raise
+            owner = _owner(result)
+            if owner is None or owner in seen:
+                held.release()
+                return result
+            seen.add(owner)
+            self._user = owner
+            why = str(result["error"].get("message", ""))
 
     def _attempt(
         self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None]

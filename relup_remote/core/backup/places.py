@@ -15,7 +15,6 @@ from typing import Iterator, NamedTuple, Optional
 
 from .. import journal, release
 from ..context import Context
-from ..opening import read_small
 from ..protocol import Failure
 from ..site import OURS
 from . import mnesia
@@ -72,11 +71,7 @@ def data_of(context: Context) -> str:
 
 def etc_of(base: str) -> str:
     """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars."""
-    content = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
-    told = release.parse_pairs(content.decode("utf-8", "replace"), "=").get("EMQX_ETC_DIR", "")
-    for variable in ("BASE_RUNNER_ROOT_DIR", "RUNNER_ROOT_DIR"):
-        told = told.replace("${{{}}}".format(variable), base).replace("$" + variable, base)
-    return os.path.realpath(told if told.startswith("/") else os.path.join(base, "etc"))
+    return release.etc_of(base)
 
 
 def boots(base: str) -> str:

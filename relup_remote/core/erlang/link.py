@@ -9,9 +9,11 @@ import os
 import re
 import socket
 import struct
-from typing import TYPE_CHECKING, AbstractSet, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
+from .. import sockets
 from ..protocol import Failure
+from ..sockets import Place
 from . import term
 from .distribution import Address, BadRpc, Connection, DistributionError, NotInTime
 from .term import Atom
@@ -35,6 +37,8 @@ class Link:
     """Calls functions of a node; `kind` is ``distribution`` or ``wrapper``."""
 
     kind = ""
+    why = ""
+    """Why it is not the better kind of link; empty where it is."""
 
     def call(self, module: str, function: str, args: List[Any], timeout: float = 30.0) -> Any:
         """What the function returns. Raises `CallFailed`, or `Failure` (call_timeout, node_unreachable)."""
@@ -189,30 +193,31 @@ class Peer:
     """How a node can be reached, as its VM's command line tells; `running_node` fills it in.
 
     `name` its full name, `cookie` (where it is empty, `home_cookie` gives that of the user's home folder), `protocol`
-    (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS, `uses_epmd`, `port_base` of the fixed port,
-    `wrapper` the path of ``bin/emqx``. `listening` gives the ports on which its process listens, `foreign` those on
-    which other users' processes do.
+    (inet_tcp, inet6_tcp, inet_tls, inet6_tls), `options_file` for TLS and the `working_dir` that its paths are meant
+    from, `uses_epmd`, `port_base` of the fixed port, `wrapper` the path of ``bin/emqx``. `listening` gives the places
+    at which its process listens, `others` those of other users' processes (see `sockets`).
     """
 
-    def __init__(self, name: str, cookie: str, wrapper: str, listening: Callable[[], List[int]]) -> None:
+    def __init__(self, name: str, cookie: str, wrapper: str, listening: Callable[[], List[Place]]) -> None:
         self.name = name
         self.cookie = cookie
         self.home_cookie: Callable[[], str] = str
         self.wrapper = wrapper
         self.listening = listening
+        self.others: Callable[[], List[Place]] = list
         self.protocol = "inet_tcp"
         self.options_file: Optional[str] = None
+        self.working_dir: Callable[[], str] = lambda: "/"
         self.uses_epmd = True
         self.epmd_port = _EPMD_PORT
         self.port_base = FIXED_PORT_BASE
-        self.foreign: Callable[[], AbstractSet[int]] = frozenset
 
     def __repr__(self) -> str:
         return "Peer({})".format(self.name)
 
 
 def connect(peer: Peer, timeout: float = 10.0) -> Link:
-    """A link to `peer`: directly, else by its wrapper.
+    """A link to `peer`: directly, else by its wrapper, and then its `why` says why not directly.
 
     Raises `Failure` node_unreachable with what was tried, untrusted_process where another user's process is in the way.
     """
@@ -220,25 +225,21 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
     try:
         context = _tls_context(peer) if peer.protocol.endswith("_tls") else None
         cookie = peer.cookie or peer.home_cookie()
-        for port in _own_ports(peer, tried):
+        for host, port in _places(peer, tried):
             try:
-                address = Address(_host(peer.name), port, context)
-                return DistributionLink(Connection(peer.name, cookie, address, timeout))
+                return DistributionLink(Connection(peer.name, cookie, Address(host, port, context), timeout))
             except DistributionError as error:
-                tried.append({"port": port, "reason": str(error)})
+                tried.append({"address": host, "port": port, "reason": str(error)})
                 if error.refused:
                     break
     except (OSError, ValueError) as error:
         tried.append({"options_file": peer.options_file, "reason": str(error)})
     except Failure as failure:
         tried.append({"reason": failure.message})
-    ruled = _ruled_port(peer)
-    if ruled in peer.foreign():
-        # The wrapper would go there.
-        message = "A process of another user listens on port {}, where the node should.".format(ruled)
-        raise Failure("untrusted_process", message, detail={"node": peer.name, "port": ruled, "tried": tried})
     if os.access(peer.wrapper, os.X_OK):
+        _check_way_of_wrapper(peer, tried)
         link = WrapperLink(peer.wrapper)
+        link.why = "; ".join(_said(step) for step in tried) or "its process listens nowhere that can be seen"
         try:
             link.call("erlang", "node", [])
             return link
@@ -247,20 +248,38 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
     raise Failure("node_unreachable", detail={"node": peer.name, "tried": tried})
 
 
+def _said(step: Dict[str, Any]) -> str:
+    """A try in words."""
+    reason = str(step["reason"])
+    return "{}: {}".format(step["options_file"], reason) if step.get("options_file") else reason
+
+
+def _check_way_of_wrapper(peer: Peer, tried: List[Dict[str, Any]]) -> None:
+    """Raises `Failure` untrusted_process where the wrapper would show the cookie's digest to another user's process.
+
+    It goes to the port of the node's rule, at the address that the node's name leads to.
+    """
+    port = _ruled_port(peer)
+    others = peer.others()
+    if port is None or not any(sockets.takes(others, host, port) for host in _addresses(peer.name)):
+        return
+    message = "A process of another user listens on port {}, where the node should.".format(port)
+    raise Failure("untrusted_process", message, detail={"node": peer.name, "port": port, "tried": tried})
+
+
 def _tls_context(peer: Peer) -> "ssl.SSLContext":
     # Late, for ssl is slow to import, and most nodes are without it.
     from .options import client_context  # noqa: PLC0415
 
-    return client_context(peer.options_file or "")
+    return client_context(peer.options_file or "", peer.working_dir())
 
 
-def _host(name: str) -> str:
-    host = name.partition("@")[2]
+def _addresses(name: str) -> List[str]:
+    """The addresses that the host in a node's name has."""
     try:
-        socket.getaddrinfo(host, None)
+        return [str(found[4][0]) for found in socket.getaddrinfo(name.partition("@")[2], None, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError):
-        return "127.0.0.1"
-    return host
+        return []
 
 
 def fixed_port(name: str, base: int = FIXED_PORT_BASE) -> int:
@@ -277,17 +296,16 @@ def _ruled_port(peer: Peer) -> Optional[int]:
     return fixed_port(peer.name, peer.port_base)
 
 
-def _own_ports(peer: Peer, tried: List[Dict[str, Any]]) -> List[int]:
-    """The ports to try, likeliest first: by the node's own rule, then whatever its process listens on.
+def _places(peer: Peer, tried: List[Dict[str, Any]]) -> List[Place]:
+    """Where to connect to, likeliest first: by the node's own rule, then wherever its process listens.
 
-    None but its own: who else listens would be shown a digest of the cookie, and could pass for the node.
+    Nowhere else: who else listens would be shown a digest of the cookie, and could pass for the node.
     """
-    foreign = peer.foreign()
-    ports = [port for port in peer.listening() if port not in foreign]
+    places = peer.listening()
     ruled = _ruled_port(peer)
-    if ruled is not None and ruled not in ports:
-        tried.append({"port": ruled, "reason": "the node's process does not listen there, or not alone"})
-    return sorted(ports, key=lambda port: port != ruled)
+    if ruled is not None and ruled not in [port for _, port in places]:
+        tried.append({"port": ruled, "reason": "the node's process does not listen on port {}".format(ruled)})
+    return sorted(places, key=lambda place: place[1] != ruled)
 
 
 def epmd_port(short_name: str, port: int = _EPMD_PORT, timeout: float = 5.0) -> Optional[int]:

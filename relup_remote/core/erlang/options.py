@@ -8,7 +8,7 @@ import ssl
 from contextlib import ExitStack
 from typing import Any, Callable, Dict, Optional
 
-from ..opening import ANYONE, opened, read_small
+from ..opening import ANYONE, SMALL, opened, read_small
 from .consult import Word, read_terms
 
 
@@ -28,7 +28,7 @@ def client_context(path: str, folder: str = "/") -> ssl.SSLContext:
 
         def readable(name: str) -> str:
             """The path of a file that is open, and was looked at: OpenSSL would wait for a pipe."""
-            descriptor = opened(os.path.join(folder, name), owners=ANYONE, links=True)
+            descriptor = opened(os.path.join(folder, name), owners=ANYONE, links=True, limit=SMALL)
             files.callback(os.close, descriptor)
             return "/proc/self/fd/{}".format(descriptor)
 

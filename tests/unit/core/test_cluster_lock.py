@@ -69,7 +69,7 @@ class Host:
         base, data = str(self.base), str(self.base / "data")
         node = None
         if self.vm:
-            peer = Peer(self.vm.name, self.vm.cookie, "/none", lambda: [self.vm.port] if self.vm else [])
+            peer = Peer(self.vm.name, self.vm.cookie, "/none", lambda: [("127.0.0.1", self.vm.port)] if self.vm else [])
             node = RunningNode(self.vm.process.pid, 0, self.vm.name, base, base, data, peer)
         context = Context(request, Site(base, data, None, node), self._hear, io.BytesIO())
         if self.vm:

@@ -48,7 +48,12 @@ def wrapper(tmp_path: Path) -> str:
 
 
 def peer_of(vm: Vm, wrapper: str = "/nonexistent", listening: list[int] | None = None) -> Peer:
-    peer = Peer(vm.name, vm.cookie, wrapper, lambda: [vm.port] if listening is None else listening)
+    peer = Peer(
+        vm.name,
+        vm.cookie,
+        wrapper,
+        lambda: [("127.0.0.1", port) for port in ([vm.port] if listening is None else listening)],
+    )
     peer.epmd_port = vm.epmd
     return peer
 
@@ -165,7 +170,9 @@ def test_where_the_direct_way_is_shut_the_wrapper_is_taken(vm: Vm, wrapper: str,
         peer.cookie = "not-the-cookie"
     else:
         peer.protocol, peer.options_file = "inet_tls", str(tmp_path / "absent.conf")
-    assert connect(peer).kind == "wrapper"
+    link = connect(peer)
+    assert link.kind == "wrapper"
+    assert {"cookie": "cookie", "options_file": "absent.conf"}[change] in link.why
 
 
 def test_where_no_way_is_open_all_that_was_tried_is_told_but_not_the_cookie(vm: Vm, tmp_path: Path) -> None:
@@ -208,7 +215,7 @@ def test_a_port_that_is_not_the_nodes_is_shown_no_digest(vm: Vm, wrapper: str, p
         peer = peer_of(vm, wrapper, [])
         peer.uses_epmd, peer.port_base = False, port - fixed_port(vm.name, 0)
         if planted:
-            peer.foreign = lambda: {port}
+            peer.others = lambda: [("127.0.0.1", port)]
             with pytest.raises(Failure) as caught:
                 connect(peer)
             assert caught.value.err_type == "untrusted_process"
@@ -223,7 +230,7 @@ def test_a_port_that_is_not_the_nodes_is_shown_no_digest(vm: Vm, wrapper: str, p
 def test_a_node_is_reached_where_it_listens_though_another_claims_its_port(vm: Vm) -> None:
     peer = peer_of(vm)
     peer.uses_epmd, peer.port_base = False, free_port() - fixed_port(vm.name, 0)
-    peer.foreign = lambda: {fixed_port(vm.name, peer.port_base)}
+    peer.others = lambda: [("127.0.0.1", fixed_port(vm.name, peer.port_base))]
     found = connect(peer)
     assert found.kind == "distribution"
     found.close()

@@ -9,7 +9,8 @@ import pytest
 
 from relup_remote.core.erlang.link import connect
 from relup_remote.core.protocol import Failure
-from relup_remote.core.running_node import RunningNode, all_nodes, base_of, find, foreign_ports, listening_ports
+from relup_remote.core.running_node import RunningNode, all_nodes, base_of, find
+from relup_remote.core.sockets import of_others, of_process
 
 from .others import NOBODY, as_root, by_nobody, claiming
 from .vm import Vm
@@ -241,7 +242,6 @@ def test_several_nodes(proc: Proc) -> None:
         node = proc.find(root_dir, name)
         assert node is not None
         assert node.os_pid == pid
-    assert proc.find("/opt/a", "emqx2") is None
     assert proc.find(None, "emqx") is None
     for root_dir, pids in ((None, {5, 6, 7}), ("/opt/b", {6, 7})):
         with pytest.raises(Failure) as caught:
@@ -365,40 +365,52 @@ def test_a_real_vm_is_found_and_reached(vm: Vm) -> None:
     link.close()
 
 
-def test_the_ports_on_which_a_real_vm_listens(vm: Vm) -> None:
-    assert vm.port in listening_ports(f"/proc/{vm.process.pid}")
-    assert listening_ports("/nonexistent") == []
+def test_where_a_real_vm_listens(vm: Vm) -> None:
+    assert ("127.0.0.1", vm.port) in of_process(f"/proc/{vm.process.pid}", os.geteuid())
+    assert of_process("/nonexistent", 0) == []
 
 
-def test_the_ports_on_which_we_listen() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as four,
-        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
-    ):
-        expected = {four.getsockname()[1], six.getsockname()[1]}
-        assert expected <= set(listening_ports("/proc/self"))
-    assert not expected & set(listening_ports("/proc/self"))
+@pytest.mark.parametrize(
+    ("bound", "reached"),
+    [
+        ("127.0.0.1", {"127.0.0.1"}),
+        ("127.0.0.3", {"127.0.0.3"}),
+        ("0.0.0.0", {"127.0.0.1"}),
+        ("::1", {"::1"}),
+        ("::", {"::1", "127.0.0.1"}),
+        ("::ffff:127.0.0.4", {"127.0.0.4"}),
+    ],
+)
+def test_where_we_listen_and_how_that_is_reached(bound: str, reached: set[str]) -> None:
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((bound, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert {host for host, found in of_process("/proc/self", os.geteuid()) if found == port} == reached
+        for host in reached:
+            socket.create_connection((host, port), 5).close()
+    assert port not in [found for _, found in of_process("/proc/self", os.geteuid())]
 
 
 @as_root
 def test_where_the_sockets_of_a_process_can_not_be_seen_those_of_its_user_count(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+        place = listener.getsockname()
 
         def look() -> None:
-            assert port in listening_ports(f"/proc/{os.getppid()}")
+            assert place in of_process(f"/proc/{os.getppid()}", 0)
             with socket.create_server(("127.0.0.1", 0)) as mine:
-                assert mine.getsockname()[1] not in listening_ports(f"/proc/{os.getppid()}")
+                assert mine.getsockname() not in of_process(f"/proc/{os.getppid()}", 0)
 
         by_nobody(tmp_path, look)
 
 
 @as_root
-def test_the_ports_on_which_another_user_listens(tmp_path: Path) -> None:
+def test_where_another_user_listens(tmp_path: Path) -> None:
     def look() -> None:
         with socket.create_server(("127.0.0.1", 0)) as mine:
-            port = mine.getsockname()[1]
-            assert port in foreign_ports("/proc/self", {0})
-            assert port not in foreign_ports("/proc/self", {0, NOBODY})
+            assert mine.getsockname() in of_others({0})
+            assert mine.getsockname() not in of_others({0, NOBODY})
 
     by_nobody(tmp_path, look)

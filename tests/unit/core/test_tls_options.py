@@ -1,5 +1,6 @@
 """TLS distribution: the option file, and a VM that really uses one."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from relup_remote.core.erlang.distribution import Address, Connection, Distribut
 from relup_remote.core.erlang.link import Peer, connect
 from relup_remote.core.erlang.options import client_context
 from relup_remote.core.protocol import Failure
-from relup_remote.core.running_node import listening_ports
+from relup_remote.core.sockets import of_process
 
+from .planting import KINDS, plant
 from .vm import Vm, running_vm
 
 
@@ -79,7 +81,7 @@ def tls_vm(epmd: int, options: Path) -> Iterator[Vm]:
 
 
 def peer_of(vm: Vm, options: Path) -> Peer:
-    peer = Peer(vm.name, vm.cookie, "/nonexistent", lambda: listening_ports(f"/proc/{vm.process.pid}"))
+    peer = Peer(vm.name, vm.cookie, "/nonexistent", lambda: of_process(f"/proc/{vm.process.pid}", os.geteuid()))
     peer.epmd_port, peer.protocol, peer.options_file = vm.epmd, "inet_tls", str(options)
     return peer
 
@@ -118,3 +120,31 @@ def test_a_node_of_another_authority_is_not_trusted(tls_vm: Vm, tmp_path: Path) 
     wrong.write_text(f'[{{client, [{{cacertfile, "{other}"}}, {{verify, verify_peer}}]}}].')
     with pytest.raises(DistributionError, match="CERTIFICATE_VERIFY_FAILED"):
         Connection(tls_vm.name, tls_vm.cookie, Address("127.0.0.1", tls_vm.port, client_context(str(wrong))), 5.0)
+
+
+def test_relative_paths_are_meant_from_the_working_directory_of_the_vm(
+    tls_vm: Vm, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relative = options.with_name("relative.conf")
+    relative.write_text(options.read_text().replace(str(options.parent), "."))
+    monkeypatch.chdir(tmp_path)
+    peer = peer_of(tls_vm, relative)
+    peer.options_file, peer.working_dir = "relative.conf", lambda: str(options.parent)
+    link = connect(peer)
+    assert (link.kind, link.call("erlang", "node", [])) == ("distribution", tls_vm.name)
+    link.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["dist.conf", "node.pem", "node.key", "ca.pem"])
+def test_what_is_planted_in_place_of_a_file_of_tls_is_not_waited_for(
+    certificates: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    for each in ("node.pem", "node.key", "ca.pem"):
+        (tmp_path / each).write_bytes((certificates / each).read_bytes())
+    (tmp_path / "dist.conf").write_text(MUTUAL.format(tmp_path))
+    assert client_context(str(tmp_path / "dist.conf"))
+    (tmp_path / name).unlink()
+    plant(kind, tmp_path / name)
+    with pytest.raises((OSError, ValueError, Failure)):
+        client_context(str(tmp_path / "dist.conf"))
