@@ -44,6 +44,9 @@ _SHORT_LIVED = 2.0
 
 _PAUSE = 0.1
 
+_FIRST = ("wrong_user", "node_in_container", "untrusted_process")
+"""The order in which doubts are told."""
+
 
 class RunningNode(NamedTuple):
     """A VM: `os_pid`, the `uid` it runs as, its full `name`, the `root` whose tree it runs, the `base` that is the
@@ -92,9 +95,10 @@ def _fitting(root_dir: Optional[str], name: Optional[str], proc: str, data_dir: 
     if fitting:
         return fitting
     # The doubt about a process that can't be the node is for the operator only where he has taken it for the node.
-    for failure in [doubts[node.os_pid] for node in claims]:
-        if failure is not None:
-            raise failure
+    told = [failure for failure in (doubts[node.os_pid] for node in claims) if failure is not None]
+    if told:
+        # One that could not be seen may be the node; one that is not trusted was seen not to be.
+        raise min(told, key=lambda failure: _FIRST.index(failure.err_type))
     if root_dir is not None:
         for node in of_root:
             if doubts[node.os_pid] is None and not _is_another(node, data_dir):

@@ -103,8 +103,8 @@ class Site:
         return sorted(os.path.join(folder, name) for name in names if name.startswith(PARTIAL))
 
 
-def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
-    """The site of a request's ``node``.
+def locate(settings: Dict[str, Any], proc: str = "/proc", must_run: bool = False) -> Site:
+    """The site of a request's ``node``; with `must_run` only one whose node runs.
 
     Without a running node the root_dir must be given, for there is nothing else to go by. That the node is stopped is
     not concluded from having found none: see `running_node.check_stopped`. Raises `Failure` as that and
@@ -117,7 +117,7 @@ def locate(settings: Dict[str, Any], proc: str = "/proc") -> Site:
     if node is not None:
         _check_places_of(node, told)
         base, data_dir = node.base, told or node.data_dir
-    elif root_dir is not None:
+    elif root_dir is not None and not must_run:
         base = running_node.base_of(os.path.realpath(root_dir))
         data_dir = told or release.data_dir_of(base)
         running_node.check_stopped(base, data_dir, os.path.join(data_dir, OURS), proc)
@@ -266,7 +266,7 @@ def await_node(settings: Dict[str, Any], timeout: float, settle: float) -> Site:
     reason = "it did not answer"
     while time.monotonic() < deadline + (settle if steady is not None else 0):
         try:
-            site = locate(settings)
+            site = locate(settings, must_run=True)
             link = connect_node(site)
             try:
                 ready = NodeView(link).is_ready()

@@ -48,6 +48,32 @@ def test_owner_is_remembered(server: Server, core: Payload) -> None:
     assert first["facts"]["uid"] == second["facts"]["uid"] == pwd.getpwnam(OTHER).pw_uid
 
 
+@as_root
+def test_a_core_that_must_become_one_user_to_see_that_it_has_to_be_another(server: Server, core: Payload) -> None:
+    events: Events = []
+    with Host(server.settings(become="auto"), core) as host:
+        asks = {"root": "daemon", "daemon": OTHER}
+        result = host.run({"act": "hidden", "asks": asks}, None, events.append)
+        assert result["facts"]["uid"] == pwd.getpwnam(OTHER).pw_uid
+        assert [(event["event"], event.get("user")) for event in events] == [("hello", OTHER)]
+
+
+@as_root
+def test_a_core_that_never_sees_the_node_is_not_started_for_ever(server: Server, core: Payload) -> None:
+    with Host(server.settings(become="auto"), core) as host:
+        asks = {"root": "daemon", "daemon": OTHER, OTHER: "daemon"}
+        result = host.run({"act": "hidden", "asks": asks}, None, list[dict[str, Any]]().append)
+    assert (result["error"]["err_type"], result["error"]["message"]) == ("wrong_user", "It can't be seen.")
+
+
+@as_root
+def test_why_another_user_was_asked_for_is_told_where_it_can_not_be_had(server: Server, core: Payload) -> None:
+    with Host(server.settings(become="auto"), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "hidden", "asks": {"root": "no-such-user"}}, None, list[dict[str, Any]]().append)
+    assert caught.value.err_type == "become_failed"
+    assert caught.value.message.startswith("It can't be seen. ")
+
+
 def test_never_means_that_the_refusal_stands(server: Server, core: Payload) -> None:
     events: Events = []
     result = run(server, core, "never", events)

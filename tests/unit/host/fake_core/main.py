@@ -104,4 +104,13 @@ def owned(request: Request, stdin: BinaryIO) -> int:
     return 3
 
 
-ACTS = {act.__name__: act for act in (echo, want, refuse_midway, die, babble, stop, tick, owned)}
+def hidden(request: Request, stdin: BinaryIO) -> int:
+    """A node that each user of `asks` can't see or does not own, and takes for that of another."""
+    owner = request["asks"].get(getpass.getuser())
+    if owner is None:
+        return echo(request, stdin)
+    end("refused", {"err_type": "wrong_user", "message": "It can't be seen.", "detail": {"owner": owner}})
+    return 3
+
+
+ACTS = {act.__name__: act for act in (echo, want, refuse_midway, die, babble, stop, tick, owned, hidden)}
