@@ -71,8 +71,17 @@ def _is_fork(root: str) -> bool:
 
 
 def marker(base: str) -> Optional[str]:
-    """The version that the marker of a root names, or None. What can't be a version counts as none."""
-    content = read_small(os.path.join(base, MARKER), 1024)
+    """The version that the marker of a root names, or None. What can't be a version counts as none.
+
+    Raises `Failure` cannot_read_file.
+    """
+    try:
+        content = read_small(os.path.join(base, MARKER), 1024, links=True)
+    except Failure as failure:
+        if failure.err_type != "untrusted_file":
+            raise
+        # To the wrapper what is no file is no marker.
+        return None
     if content is None:
         return None
     text = content.decode("utf-8", "replace").strip()

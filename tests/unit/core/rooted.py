@@ -63,26 +63,29 @@ class Root:
     def node(self, epmd: int, name: str, *options: str, version: str = BASE) -> Iterator[Vm]:
         """A VM that runs from the tree of a version, waited for until epmd knows it."""
         tree = self.path if version == BASE else self.path / "relup" / version
-        (programs,) = tree.glob("erts-*/bin")
-        command = [
-            *(str(programs / "erlexec"), "-noinput", "-boot", str(self.erlang / "bin" / "start_clean")),
-            *("-name", name, "-setcookie", "cookie", "-start_epmd", "false"),
-            *("-kernel", "inet_dist_use_interface", "{127,0,0,1}", *options, "-emqx_data_dir", str(self.data)),
-        ]
-        environment = {
-            "ROOTDIR": str(tree),
-            "BINDIR": str(programs),
-            "EMU": "beam",
-            "PROGNAME": "erl",
-            "HOME": str(self.path),
-            "ERL_EPMD_PORT": str(epmd),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-        }
+        command, environment = self._started(tree)
+        command += ["-name", name, "-setcookie", "cookie", "-start_epmd", "false"]
+        command += ["-kernel", "inet_dist_use_interface", "{127,0,0,1}", *options, "-emqx_data_dir", str(self.data)]
+        environment.update({"ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"})
         with running(command, environment) as process:
             assert eventually(lambda: epmd_port(name.partition("@")[0], epmd) is not None), "the VM did not come up"
             vm = Vm(name, "cookie", process, epmd)
             assert eventually(lambda: _answers(vm))
             yield vm
+
+    @contextlib.contextmanager
+    def tool(self, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """A VM that the node's wrapper would start beside it: it runs from the same tree, and joins nobody."""
+        command, environment = self._started(self.path)
+        with running([*command, "-start_epmd", "false", *words], environment) as process:
+            yield process
+
+    def _started(self, tree: Path) -> tuple[list[str], dict[str, str]]:
+        """The command that starts a VM from a tree, and the environment that it needs."""
+        (programs,) = tree.glob("erts-*/bin")
+        boot = str(self.erlang / "bin" / "start_clean")
+        environment = {"ROOTDIR": str(tree), "BINDIR": str(programs), "EMU": "beam", "PROGNAME": "erl"}
+        return [str(programs / "erlexec"), "-noinput", "-boot", boot], {**environment, "HOME": str(self.path)}
 
 
 def _answers(vm: Vm) -> bool:

@@ -20,7 +20,7 @@ from relup_remote.core.site import locate
 from .others import as_root, become_nobody, holding
 from .rooted import Root, make_root
 from .test_running_node import Proc
-from .vm import Vm
+from .vm import Vm, eventually
 
 NAME = "rooted@127.0.0.1"
 JAILED = "jailed@127.0.0.1"
@@ -265,6 +265,15 @@ def test_what_is_a_tool_of_the_node_and_no_node(tmp_path: Path, words: list[str]
     proc = Proc(tmp_path)
     proc.add(7, ["emqx", "--", "-root", "/opt/emqx", *words])
     assert (proc.find() is not None) is is_node
+
+
+@pytest.mark.parametrize("words", [["-extra", "nodetool", "-name", NAME], ["-name", "c@127.0.0.1", "-remsh", NAME]])
+def test_a_real_tool_beside_the_node(node: Vm, root: Root, words: list[str]) -> None:
+    with root.tool(*words) as process:
+        assert eventually(lambda: b"beam.smp" in Path(f"/proc/{process.pid}/comm").read_bytes())
+        found = root.site(name=NAME).node
+    assert found is not None
+    assert found.os_pid == node.process.pid
 
 
 def test_nothing_after_extra_is_an_option() -> None:

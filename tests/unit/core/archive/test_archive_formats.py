@@ -27,7 +27,7 @@ def make_release(root: Path, *, long_names: bool) -> Path:
         ("lib/app-1/ebin/a.beam", os.urandom(511), 0o644),
         ("lib/app-1/ebin/b.beam", os.urandom(512), 0o600),
         ("lib/app-1/ebin/c.beam", os.urandom(3_000_000), 0o444),
-        ("lib/app-1/ebin/empty.app", b"", 0o664),
+        ("lib/app-1/ebin/empty.app", b"", 0o600),
         (UNICODE, b"unicode", 0o644),
         ("releases/emqx_vars", b'REL_VSN="5.10.5"\n', 0o640),
         ("etc/emqx.conf", b"not unpacked", 0o644),
