@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from .opening import read_small
+from .opening import cannot_read, read_small
 from .protocol import Failure
 
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}")
@@ -61,8 +61,10 @@ def read_tree(root: str) -> TreeFacts:
 def _is_fork(root: str) -> bool:
     try:
         libs = os.listdir(os.path.join(root, "lib"))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise cannot_read(os.path.join(root, "lib"), error)
     return any(
         os.path.exists(os.path.join(root, "lib", lib, "ebin", "mnesia_hook.beam"))
         for lib in libs

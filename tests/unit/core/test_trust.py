@@ -12,7 +12,7 @@ from relup_remote.core import trust
 from relup_remote.core.protocol import Failure
 from relup_remote.core.site import Site, check_trust
 
-from .others import NOBODY, as_root
+from .others import NOBODY, as_root, by_nobody
 
 TARGET = "5.10.5"
 
@@ -218,3 +218,39 @@ def test_links_that_lead_in_a_circle_have_an_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     trust.check_way(str(tmp_path / "a" / "c"))
+
+
+# ------------------------------------------------------------------------------------------------- what can't be seen
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "users", "named"),
+    [
+        ("daemon", 0o700, [], "daemon"),
+        ("root", 0o700, ["daemon"], "root"),
+        ("root", 0o750, ["daemon"], "daemon"),
+        ("root", 0o750, ["bin"], "root"),
+        ("root", 0o750, [], "root"),
+    ],
+)
+def test_who_may_see_what_is_closed_to_us_is_named(
+    tmp_path: Path, owner: str, mode: int, users: list[str], named: str
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "emqx").mkdir(parents=True)
+    daemon = pwd.getpwnam("daemon")
+    os.chown(closed, pwd.getpwnam(owner).pw_uid, daemon.pw_gid)
+    closed.chmod(mode)
+    uids = [pwd.getpwnam(user).pw_uid for user in users]
+    for parent in tmp_path.parents[:-1]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+
+    def look() -> None:
+        with pytest.raises(Failure) as caught:
+            trust.check_reachable(str(closed / "emqx" / "absent"), uids)
+        assert (caught.value.err_type, caught.value.detail) == ("wrong_user", {"path": str(closed), "owner": named})
+
+    by_nobody(tmp_path, look)
+    trust.check_reachable(str(closed / "emqx" / "absent"))
