@@ -19,6 +19,7 @@ ENVIRONMENT = {
     f"`{inventory.VARIABLE}`": "the inventory, unless `--inventory` names one",
     f"`{catalogue.VARIABLE}`": "the folder with hop files, unless `--catalogue` names one",
     "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
+    "`XDG_CACHE_HOME`": "where what can be made again is kept, in `relup_remote`; else `~/.cache`",
     "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; no colours where NO_COLOR is set",
 }
 """Variables that mean something to all commands."""

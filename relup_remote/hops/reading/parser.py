@@ -5,9 +5,11 @@ a text goes wrong. Weighed for this: `pyparsing` and `parsimonious` descend by r
 The tokens of Erlang don't depend on where they stand, so the lexer is the basic one and not the contextual one.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lark import Lark, Token
@@ -17,6 +19,8 @@ from lark.parsers.lalr_interactive_parser import InteractiveParser
 from relup_remote.core.erlang import literals
 from relup_remote.core.erlang.literals import LiteralError
 from relup_remote.core.erlang.term import Atom
+from relup_remote.core.files import private_dir
+from relup_remote.core.protocol import Failure
 from relup_remote.hops.reading.errors import ReadError
 from relup_remote.hops.reading.syntax import Node, span_of
 from relup_remote.hops.reading.tree import Builder
@@ -58,8 +62,29 @@ _BLOCK_FOLLOWS = re.compile(
 @cache
 def _grammar() -> Lark:
     return Lark.open(
-        "erlang.lark", rel_to=__file__, parser="lalr", lexer="basic", start=["file", "unread"], transformer=Builder()
+        "erlang.lark",
+        rel_to=__file__,
+        parser="lalr",
+        lexer="basic",
+        start=["file", "unread"],
+        transformer=Builder(),
+        cache=_kept_tables() or False,
     )
+
+
+def _kept_tables() -> str | None:
+    """The file in which Lark keeps the tables of the grammar, None if there can be none: to make them takes a second.
+
+    Lark makes them anew where the grammar, Lark or Python is another, or the file can't be read. What is in the file is
+    trusted as code is, so its folder is the user's own and closed to others.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "relup_remote"
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_dir(str(folder))
+    except (OSError, RuntimeError, Failure):
+        return None
+    return str(folder / "erlang.lark.tables")
 
 
 def forms(text: str) -> list[list[Node]]:
