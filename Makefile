@@ -1,9 +1,16 @@
-# Two commands matter: `make demo` and `make test`. Each sets up all it needs by itself.
+# Three commands matter: `make demo`, `make test` and `make test-all`. Each sets up all it needs by itself.
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup setup-tests demo test format lint types unit lab-tests bench clean
+# Tests wait for others most of the time, so there is one more worker than there are processors; 4 at most (tests/lab/ports.py).
+WORKERS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
+# Seconds for which `make test-more` begins new points, in each test and in all.
+SECONDS := 900
+MORE := --points $(SECONDS) --points-until $(SECONDS)
+
+.PHONY: setup setup-tests demo test test-all test-more format lint types unit lab-tests bench clean
 
 setup: $(VENV)/.ready-for-demo
 
@@ -16,8 +23,17 @@ $(VENV)/.ready-for-%: pyproject.toml scripts/setup
 demo: setup
 	$(BIN)/inv lab.demo
 
+# All that must hold, in ten minutes: of what has very many cases, some (docs/testing.md).
 test: setup-tests lint types
-	$(BIN)/pytest
+	$(PYTEST)
+
+# The same with all cases.
+test-all: setup-tests lint types
+	$(PYTEST) --points all
+
+# Only what has very many cases, as many of them as there is time for. SEED=number: others than those of this commit.
+test-more: setup-tests
+	$(PYTEST) -m points $(MORE) $(if $(SEED),--seed $(SEED))
 
 format: setup-tests
 	$(BIN)/ruff format .
@@ -31,10 +47,10 @@ types: setup-tests
 	$(BIN)/mypy
 
 unit: setup-tests
-	$(BIN)/pytest tests/unit
+	$(PYTEST) tests/unit
 
 lab-tests: setup-tests
-	$(BIN)/pytest tests/lab
+	$(PYTEST) tests/lab
 
 bench: setup-tests
 	$(BIN)/python -m bench

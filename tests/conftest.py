@@ -1,21 +1,170 @@
-"""What all tests share."""
+"""What all tests share: where they write, which points they try, and that nothing they start outlives them."""
 
 import os
+import secrets
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
+from tabulate import tabulate
+
+from tests import guard
+from tests.points import ALL, EXAMPLES, FEW_EXAMPLES, SLICE, Points, Tally, as_property, from_properties, seed_of_commit
+
+LAB = Path(__file__).parent / "lab"
+MARK = "RELUP_TESTS"
+"""An environment variable that tells the processes of one run of the tests from all others."""
+
+STARTED = pytest.StashKey[float]()
+GUARD = pytest.StashKey["subprocess.Popen[bytes]"]()
+TALLIES = pytest.StashKey["Tallies"]()
+
+hypothesis.settings.register_profile("all", max_examples=EXAMPLES, deadline=None)
+hypothesis.settings.register_profile("slice", max_examples=FEW_EXAMPLES, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the tests."""
+    group = parser.getgroup("points", "points (tests/points.py)")
+    group.addoption(
+        "--points",
+        default=str(SLICE),
+        metavar="SECONDS",
+        help=f"how long each test begins new points, or '{ALL}' (default: {SLICE:.0f})",
+    )
+    group.addoption(
+        "--points-until",
+        type=float,
+        metavar="SECONDS",
+        help="begin no point at all so long after the start of the tests",
+    )
+    group.addoption("--seed", type=int, metavar="NUMBER", help="the seed of the points (default: from the commit)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the seed, once for all workers, and what tests hand on to what they start."""
+    # Who runs tests in the background may have Ctrl-C ignored, and what they start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Programs start several times faster where Python may keep what it has compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    config.stash[TALLIES] = Tallies()
+    config.pluginmanager.register(config.stash[TALLIES])
+    given = getattr(config, "workerinput", {})
+    config.stash[STARTED] = given.get("started", time.monotonic())
+    if config.option.seed is None:
+        config.option.seed = given.get("seed", seed_of_commit(Path(__file__).parent))
+    hypothesis.settings.load_profile("all" if config.option.points == ALL else "slice")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which points are tried."""
+    points = config.option.points
+    how = "all" if points == ALL else f"new ones for {float(points):g} s in each test"
+    return f"points: {how}, seed {config.option.seed}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together in one worker: those that share a lab, else those of a file."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(shared_by(item)))
+        if "points" in getattr(item, "fixturenames", ()):
+            item.add_marker("points")
+    # Workers take what is shared in this order, and what takes long is best begun first.
+    items.sort(key=lambda item: item.path.is_relative_to(LAB), reverse=True)
+
+
+LABS = ("six", "lab", "machines")
+"""Fixtures of whole packages, which take long to make. The session's lab is made in each worker that needs it."""
+
+
+def shared_by(item: pytest.Item) -> str:
+    """The package that shares a lab with a test, else the test's file."""
+    made = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    labs: list[pytest.FixtureDef[Any]] = [made[name][-1] for name in LABS if name in made]
+    return next((lab.baseid for lab in labs if lab.scope == "package"), item.nodeid.split("::")[0])
+
+
+# Nothing outlives the tests
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the guard, which is there even if this process is killed."""
+    if hasattr(session.config, "workerinput"):
+        return
+    os.environ[MARK] = secrets.token_hex(8)
+    folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    session.config.stash[GUARD] = subprocess.Popen(
+        [sys.executable, "-I", guard.__file__, f"{MARK}={os.environ[MARK]}", f"{folder}/"],
+        stdin=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != MARK},
+        # Ctrl-C is not meant for it.
+        start_new_session=True,
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let the guard clean up, and wait for that."""
+    watching = config.stash.get(GUARD, None)
+    if watching is not None:
+        watching.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Runs and tracebacks are not written where those of the person are who runs the tests."""
+    """Nothing is written where the files of the person are who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        for what in ("STATE", "CACHE"):
+            patch.setitem(os.environ, f"XDG_{what}_HOME", str(tmp_path_factory.mktemp(what.lower())))
         yield
 
 
-def pytest_configure() -> None:
-    """Who runs tests in the background may have Ctrl-C ignored, and what they start would inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+# Points
+
+
+@pytest.fixture
+def points(request: pytest.FixtureRequest) -> Iterator[Points]:
+    """The points of a test: which to try, and how they are counted."""
+    options = request.config.option
+    seconds = None if options.points == ALL else float(options.points)
+    until = None if options.points_until is None else request.config.stash[STARTED] + options.points_until
+    made = Points(options.seed, seconds, until).named(request.node.nodeid)
+    yield made
+    request.node.user_properties.append(as_property(made.tally))
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Hand on to a worker what all have in common."""
+    node.workerinput["seed"] = node.config.option.seed
+    node.workerinput["started"] = node.config.stash[STARTED]
+
+
+class Tallies:
+    """Adds up what the reports of all workers say of points."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Tally] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Reports of the last phase of a test have all of its properties."""
+        if report.when == "teardown":
+            for tally in from_properties(report.user_properties):
+                self.by_name.setdefault(tally.name, Tally(tally.name)).add(tally)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of all points."""
+    tallies = config.stash[TALLIES].by_name.values()
+    if tallies:
+        rows = [(tally.name, tally.of, tally.done, tally.good, f"{tally.seconds:.0f}") for tally in tallies]
+        terminalreporter.section(f"points, seed {config.option.seed}")
+        terminalreporter.write_line(tabulate(rows, headers=["", "there are", "tried", "as they should be", "seconds"]))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.cluster import Lab
-from lab.layout import PROJECT, Ports
+from lab.layout import PROJECT
+from tests.lab.ports import free_ports
+from tests.lab.quick import QuickLab
 
 BASE, FIRST, SECOND = "5.10.4-lab", "5.10.5-lab", "5.10.6-lab"
 
@@ -123,11 +125,9 @@ def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
 
 
 @contextlib.contextmanager
-def running_lab(
-    folder: Path, nodes: int, ports: Ports, replicants: int | None = None, hosts: int | None = None
-) -> Iterator[Lab]:
-    """A lab in a folder of its own, up, and down again at the end whatever happens."""
-    lab = Lab(folder, nodes=nodes, ports=ports, replicants=replicants, hosts=hosts)
+def running_lab(folder: Path, nodes: int, *, replicants: int | None = None, hosts: int | None = None) -> Iterator[Lab]:
+    """A lab in a folder and on ports of its own, up, and down again at the end whatever happens."""
+    lab = QuickLab(folder, nodes=nodes, ports=free_ports(), replicants=replicants, hosts=hosts)
     try:
         lab.up()
         yield lab

@@ -6,16 +6,13 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab.cluster import Tool, put_back, running_lab
-
-PORTS = Ports().shifted(1500)
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Three nodes of the first release."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 3, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 3) as made:
         yield made
 
 

@@ -10,19 +10,18 @@ import pytest
 
 from lab import sshd
 from lab.cluster import Lab
-from lab.layout import LOOPBACK, Ports
+from lab.layout import LOOPBACK
 from tests.lab.cluster import BASE, FIRST, Tool, running_lab
 from tests.unit.host import ssh_server
 from tests.unit.host.ssh_server import Server
 
-PORTS = Ports().shifted(6600)
 HOSTS = ("n1", "n2")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes."""
-    with running_lab(tmp_path_factory.mktemp("lab"), len(HOSTS), PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), len(HOSTS)) as made:
         yield made
 
 

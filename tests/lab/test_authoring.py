@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import DEFAULT_STATE, PROJECT, STATE_VARIABLE, Ports
+from lab.layout import DEFAULT_STATE, PROJECT, STATE_VARIABLE
 from tests.lab.cluster import running_lab
 
 PAGE = PROJECT / "docs" / "authoring.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = Ports().shifted(5400)
 
 
 def edited(folder: Path, edit: str) -> None:
@@ -34,7 +33,7 @@ def edited(folder: Path, edit: str) -> None:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab that is made, for the page to find; it is on ports of its own."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 2) as made:
         yield made
 
 

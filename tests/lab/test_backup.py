@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import PROJECT, Ports
+from lab.layout import PROJECT
 from relup_remote.core.backup.store import PARTIAL
 from tests.lab.cluster import BASE, FIRST, NOTHING, Tool, ended, foreign, lock, ours, put_back, running_lab, until
 
-PORTS = Ports().shifted(6200)
 HOSTS = ("n1", "n2")
 PAGE = PROJECT / "docs" / "backup.md"
 ROWS = 500
@@ -42,7 +41,7 @@ Count = fun(When) -> length(mnesia:dirty_match_object({retained, '_', When})) en
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 2) as made:
         made.eval("n1", " ".join((TABLES % ROWS).split()))
         yield made
 

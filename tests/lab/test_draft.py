@@ -8,11 +8,9 @@ import pytest
 
 from lab.clients import Traffic
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab.answers import KEEP, Change, answered
 from tests.lab.cluster import NOTHING, Tool, foreign, put_back, running_lab
 
-PORTS = Ports().shifted(5400)
 HOSTS = ("n1", "n2")
 
 NOW = "erlang:system_time(millisecond)"
@@ -82,7 +80,7 @@ MANY = Pair(
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with running_lab(tmp_path_factory.mktemp("lab"), len(HOSTS), PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), len(HOSTS)) as made:
         yield made
 
 

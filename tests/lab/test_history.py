@@ -12,7 +12,6 @@ import pytest
 
 from lab.cluster import Lab
 from lab.errors import LabError
-from lab.layout import Ports
 from tests.lab.cluster import (
     BASE,
     FIRST,
@@ -32,8 +31,6 @@ from tests.lab.cluster import (
 )
 from tests.lab.core import Core
 
-PORTS = Ports().shifted(4200)
-
 CREATE = (
     "mnesia:create_table(emqx_relup_log, [{type, ordered_set}, {disc_copies, [node()]}, {local_content, true},"
     " {record_name, emqx_relup_log}, {attributes, [started_at, finished_at, from_vsn, target_vsn, upgrade_opts,"
@@ -52,7 +49,7 @@ ROWS = (
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes; the first has the plugin's table, the second knows of it and has no copy."""
-    with running_lab(tmp_path_factory.mktemp("history"), 2, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("history"), 2) as made:
         assert made.eval("n1", CREATE) == "{atomic,ok}"
         yield made
 

@@ -11,8 +11,9 @@ from lab.cluster import Lab
 from lab.errors import LabError
 from lab.layout import Ports
 from tests.lab.cluster import BASE, FIRST, NOTHING, Tool, foreign
+from tests.lab.ports import free_ports
 
-PORTS = Ports().shifted(1800)
+PORTS = free_ports()
 
 
 def living_in(folder: Path) -> list[int]:
@@ -81,7 +82,8 @@ def test_tasks_say_what_they_do(tmp_path: Path) -> None:
         return done.stdout
 
     try:
-        assert "lab is up: 3 hosts" in inv("lab.up", "--nodes", "1", "--hosts", "3", "--port-offset", "1800")
+        offset = str(PORTS.ssh - Ports().ssh)
+        assert "lab is up: 3 hosts" in inv("lab.up", "--nodes", "1", "--hosts", "3", "--port-offset", offset)
         rows = [line.split() for line in inv("lab.status").splitlines()[2:]]
         assert [(row[0], row[2], row[3], row[5]) for row in rows] == [
             (host, "emqx1@127.0.0.1", "core", BASE) for host in ("n1", "n2", "n3")

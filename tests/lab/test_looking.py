@@ -9,20 +9,18 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import PROJECT, Ports
+from lab.layout import PROJECT
 from relup_remote import inventory
 from relup_remote.core.protocol import Failure
 from relup_remote.postchecks.node import look_at
 from tests.lab.cluster import BASE, FIRST, Tool, ended, running_lab
 from tests.lab.terminal import on_terminal
 
-PORTS = Ports().shifted(7000)
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes of the first release."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 2) as made:
         yield made
 
 

@@ -19,7 +19,6 @@ import pytest
 
 from lab import processes, variants
 from lab.cluster import Lab
-from lab.layout import Ports
 from relup_remote.core.journal import Journal
 from tests.lab import inotify, lingering
 from tests.lab.cluster import (
@@ -41,7 +40,6 @@ from tests.lab.cluster import (
 )
 from tests.lab.core import CATALOGUE, Core
 
-PORTS = Ports().shifted(3800)
 HOST = "n1"
 WORKERS = "5.10.9-lab"
 """The release in which the workers of the pool have another state."""
@@ -64,7 +62,7 @@ FULL = 2
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One node."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 1, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 1) as made:
         yield made
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import Ports
 from relup_remote.rollout.rows import Row
 from tests.lab.cluster import FIRST, Tool, code_of, ours, running_lab
 from tests.lab.core import Core
@@ -27,14 +26,13 @@ from tests.unit.core.others import NOBODY, as_root, claiming, holding
 pytestmark = as_root
 
 HOST = "n1"
-PORTS = Ports().shifted(4600)
 STAMP = '{"bytes": 0, "files": 0, "sha256": "%s", "version": "5.10.5-lab"}'
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One node, on a host whose code is the same before and after all of these tests."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 1, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 1) as made:
         before = code_of(made, HOST)
         yield made
         made.start_node(HOST)

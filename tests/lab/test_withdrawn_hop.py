@@ -13,13 +13,11 @@ import pytest
 
 from lab.clients import Traffic
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab import defects
 from tests.lab.cluster import BASE, NOTHING, Ran, Tool, code_of, disk_of, foreign, put_back, running_lab
 from tests.lab.defects import CATALOGUE, REFUSED, TARGET, Draft
 from tests.lab.lingering import lingering
 
-PORTS = Ports().shifted(3800)
 HOST, OTHER = "n1", "n2"
 APPS = ("emqx_pool", "emqx_dashboard", "emqx_alarms")
 
@@ -27,7 +25,7 @@ APPS = ("emqx_pool", "emqx_dashboard", "emqx_alarms")
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two nodes: one stays as it is, the other is upgraded."""
-    with running_lab(tmp_path_factory.mktemp("lab"), 2, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("lab"), 2) as made:
         yield made
 
 

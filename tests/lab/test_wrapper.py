@@ -9,9 +9,11 @@ import pytest
 
 from lab import build
 from lab.cluster import Lab
-from lab.layout import LOOPBACK, Ports
+from lab.layout import LOOPBACK
+from tests.lab.ports import free_ports
 
-PORTS = Ports().shifted(2100)
+PORTS = free_ports()
+
 NODE = f"emqx5@{LOOPBACK}"
 COOKIE = "a cookie with 'quotes'"
 Wrapper = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relup_remote.hops.beam import BeamError, read_beam
+from tests.points import examples
 
 from .beams import chunks_of, compiled, joined, named, numbers, with_chunk
 from .core.vm import OTPS, SYSTEM
@@ -178,7 +179,7 @@ def test_a_beam_cut_short_anywhere_is_no_beam(folder: Path) -> None:
             read_beam(whole[:length])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.dictionaries(st.sampled_from(CHUNKS), st.binary(max_size=40)))
 def test_any_chunks_are_read_or_refused(replaced: dict[bytes, bytes]) -> None:
     content = SMALL
@@ -187,7 +188,7 @@ def test_any_chunks_are_read_or_refused(replaced: dict[bytes, bytes]) -> None:
     read_or_refused(content)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.data())
 def test_any_damage_is_read_or_refused(folder: Path, data: st.DataObject) -> None:
     content = bytearray((folder / "loaded.beam").read_bytes())
@@ -221,6 +222,7 @@ def read_or_refused(content: bytes) -> None:
 READ_IN_SMALL_MEMORY = """
 import pickle, resource, sys
 from relup_remote.hops.beam import BeamError, read_beam
+from tests.points import examples
 
 contents = pickle.load(sys.stdin.buffer)
 resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))

@@ -11,6 +11,7 @@ from relup_remote.hops.check import CHECK_ERRORS, Finding, check_text, is_failed
 from relup_remote.hops.check.helpers import HelperFacts, facts_of
 from relup_remote.hops.check.sarif import log
 from relup_remote.hops.compare import Difference, Function
+from tests.points import examples
 
 from .hop_defects import DEFECTS, app, both, text
 from .hop_releases import HELPER, HOP, Beams, Edit, difference
@@ -198,7 +199,7 @@ def releases(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> Differen
     return difference(tmp_path_factory.mktemp("plain"), beams)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(LISTS, LISTS)
 def test_any_hop_is_judged(releases: Difference, changes: str, callbacks: str) -> None:
     versions = 'X = node(),\n#{from_version => "1.0", target_version => "1.1"'

@@ -6,20 +6,18 @@ import pytest
 
 from lab import node as lab_node
 from lab.cluster import Lab
-from lab.layout import Ports
 from relup_remote.rollout import tarball
 from tests.lab.cluster import BASE
 from tests.lab.faults import release
 from tests.lab.faults.node import Node
-
-PORT_OFFSET = 3000
-MATRIX = "faults/test_matrix.py"
+from tests.lab.ports import free_ports
+from tests.lab.quick import QuickLab
 
 
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Not up yet: its roots are to hold a release of their own."""
-    return Lab(tmp_path_factory.mktemp("faults"), nodes=2, ports=Ports().shifted(PORT_OFFSET))
+    return QuickLab(tmp_path_factory.mktemp("faults"), nodes=2, ports=free_ports())
 
 
 @pytest.fixture(scope="package")
@@ -51,16 +49,3 @@ def spare(node: Node) -> Iterator[Node]:
 def ports(lab: Lab) -> dict[str, int]:
     """Where MQTT clients connect to."""
     return {host: lab.mqtt_port(host) for host in lab.hosts}
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many cells of the matrix were tried, and how many of them are as the table says."""
-    cells = [
-        report
-        for outcome in ("passed", "failed", "error")
-        for report in terminalreporter.getreports(outcome)
-        if MATRIX in report.nodeid and (report.when == "call" or outcome == "error")
-    ]
-    if cells:
-        good = sum(report.passed for report in cells)
-        terminalreporter.write_line(f"{len(cells)} cells: {good} as the table says")

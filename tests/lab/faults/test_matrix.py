@@ -1,5 +1,9 @@
-"""Every fault at every point of every kind of instruction, with live clients: the node is what the state table says."""
+"""Every fault at every point of every kind of instruction, with live clients: the node is what the state table says.
 
+The cells are points (`tests.points`): each is a test of its own where all are tried, else one test tries some.
+"""
+
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -13,6 +17,10 @@ from tests.lab.cluster import BASE
 from tests.lab.faults.hops import options
 from tests.lab.faults.node import Look, Node
 from tests.lab.faults.release import APP, TARGET
+from tests.points import ALL, Points
+
+Case = tuple[Cell, str]
+"""A cell, and what is to be done on failure."""
 
 CLIENTS = 20
 """Half of them on the node under test."""
@@ -21,15 +29,37 @@ AWAIT_CLIENTS, AWAIT_MESSAGES = 2.5, 15.0
 """Seconds that clients have to come back, and messages to arrive."""
 
 STATES = {state.failed_in: state for state in states()}
-CELLS = [
-    pytest.param(cell, on_failure, id="-".join((*cell, on_failure)).replace(" ", "_"))
-    for cell in cells()
-    for on_failure in ON_FAILURE
-]
+CASES = [(cell, on_failure) for cell in cells() for on_failure in ON_FAILURE]
+
+LABS = 2
+"""Where all cells are tried, they are tried in so many labs at once."""
 
 
-@pytest.mark.parametrize(("cell", "on_failure"), CELLS)
-def test_node_is_what_the_table_says(spare: Node, ports: dict[str, int], cell: Cell, on_failure: str) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for each cell, or one for a slice of them."""
+    if metafunc.config.option.points == ALL:
+        labs = cycle(pytest.mark.xdist_group(f"fault matrix {number}") for number in range(LABS))
+        cases = [pytest.param([case], id=named(case), marks=next(labs)) for case in CASES]
+    else:
+        cases = [pytest.param(CASES, id="slice")]
+    metafunc.parametrize("cases", cases)
+
+
+def named(case: Case) -> str:
+    """The name of a cell."""
+    cell, on_failure = case
+    return "-".join((*cell, on_failure)).replace(" ", "_")
+
+
+def test_node_is_what_the_table_says(spare: Node, ports: dict[str, int], points: Points, cases: list[Case]) -> None:
+    for case in points.named("fault matrix, cells").taken(cases, kind=lambda case: case[0].kind):
+        with points.trying(named(case)):
+            check_cell(spare, ports, *case)
+        spare.put_back()
+
+
+def check_cell(spare: Node, ports: dict[str, int], cell: Cell, on_failure: str) -> None:
+    """Have the fault strike in an upgrade: node, report, history and clients are as the table says."""
     end = ending(cell)
     state = STATES[end.failed_in]
     is_restarted = on_failure == "restart" and state.restart == "boots base"

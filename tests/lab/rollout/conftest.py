@@ -6,19 +6,16 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab.cluster import FIRST, running_lab
 from tests.lab.rollout.controller import Controller
 from tests.lab.rollout.held import HeldHops
 from tests.lab.rollout.state import all_back
 
-PORTS = Ports().shifted(7400)
-
 
 @pytest.fixture(scope="package")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The nodes, as they are after whatever test came before."""
-    with running_lab(tmp_path_factory.mktemp("six"), 6, PORTS, replicants=2) as made:
+    with running_lab(tmp_path_factory.mktemp("six"), 6, replicants=2) as made:
         yield made
 
 

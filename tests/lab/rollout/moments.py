@@ -51,8 +51,7 @@ def moments(events: Iterable[Event]) -> list[Moment]:
     return [moment for event in events if (moment := watch.see(event)) is not None]
 
 
-def spread(found: Sequence[Moment], count: int, seed: int) -> list[Moment]:
+def spread(found: Sequence[Moment], count: int, chance: random.Random) -> list[Moment]:
     """``count`` of the moments, one from each of as many equal parts."""
-    chance = random.Random(seed)
     bounds = [len(found) * part // count for part in range(count + 1)]
     return [found[chance.randrange(first, after)] for first, after in pairwise(bounds)]

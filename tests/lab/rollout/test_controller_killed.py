@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab.cluster import BASE, FIRST, SECOND, Ran, running_lab
 from tests.lab.rollout.controller import Controller
 from tests.lab.rollout.moments import Moment, Watch, moments, spread
 from tests.lab.rollout.state import all_back, cluster_lock, marked, successes
+from tests.points import Points
 
-PORTS = Ports().shifted(8200)
-POINTS, SEED = 20, 20261124
+POINTS = 20
 HOPS = ((BASE, FIRST), (FIRST, SECOND))
 AN_UPGRADE = ("--yes", "--no-backup", "--gates", "verify,cluster,connections")
 
@@ -27,7 +26,7 @@ AN_UPGRADE = ("--yes", "--no-backup", "--gates", "verify,cluster,connections")
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Three nodes."""
-    with running_lab(tmp_path_factory.mktemp("three"), 3, PORTS) as made:
+    with running_lab(tmp_path_factory.mktemp("three"), 3) as made:
         yield made
 
 
@@ -50,11 +49,12 @@ class Tally:
         return f"{self.killed} kill points, {self.resumed} resumed, {self.twice} twice, {self.left_out} left out"
 
 
-def test_every_kill_point(lab: Lab, controller: Controller, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = spread(moments_of_a_rollout(lab, controller), POINTS, SEED)
+def test_every_kill_point(lab: Lab, controller: Controller, points: Points) -> None:
+    points.named("killed controllers")
+    chosen = spread(moments_of_a_rollout(lab, controller), POINTS, points.chance("moments"))
     assert {"stage", "waves", "cleanup"} <= {moment.phase for moment in chosen}
     tally, problems = Tally(), list[str]()
-    for number, moment in enumerate(chosen):
+    for number, moment in enumerate(points.taken(chosen, kind=lambda moment: moment.phase)):
         source, target = HOPS[number % len(HOPS)]
         if source == BASE:
             all_back(lab)
@@ -66,10 +66,10 @@ def test_every_kill_point(lab: Lab, controller: Controller, capsys: pytest.Captu
         tally.resumed += not wrong
         tally.twice += sum(count > 1 for count in counts)
         tally.left_out += sum(count < 1 for count in counts)
+        points.tally.good += not wrong
         problems += [f"{moment}: {each}" for each in wrong]
-    with capsys.disabled():
-        print(f"\n{tally}")
-    assert str(tally) == f"{POINTS} kill points, {POINTS} resumed, 0 twice, 0 left out", "\n".join(problems)
+    tried = points.tally.done
+    assert str(tally) == f"{tried} kill points, {tried} resumed, 0 twice, 0 left out", "\n".join(problems)
 
 
 def moments_of_a_rollout(lab: Lab, controller: Controller) -> list[Moment]:

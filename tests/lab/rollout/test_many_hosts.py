@@ -1,4 +1,4 @@
-"""Sixty-four hosts that share a few nodes: every command comes to its end, with a row for each, within bounds."""
+"""Up to sixty-four hosts that share a few nodes: every command comes to its end, with a row for each, within bounds."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,18 +7,19 @@ import pytest
 
 from bench.rollout import MEGABYTES, THREADS, inv
 from lab.cluster import Lab
-from lab.layout import Ports
 from tests.lab.cluster import BASE, FIRST, Ran, running_lab
 from tests.lab.rollout.state import results, successes
+from tests.points import Points, Tally, is_slice
 
-PORTS = Ports().shifted(7800)
-HOSTS, NODES = 64, 3
+HOSTS, SOME, NODES = 64, 16, 3
+"""All hosts, and how many there are where the points of the tests are a slice."""
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Three nodes behind all of the hosts."""
-    with running_lab(tmp_path_factory.mktemp("many"), NODES, PORTS, hosts=HOSTS) as made:
+    hosts = SOME if is_slice(pytestconfig) else HOSTS
+    with running_lab(tmp_path_factory.mktemp("many"), NODES, hosts=hosts) as made:
         yield made
 
 
@@ -36,17 +37,20 @@ def outcomes(lab: Lab, folder: Path, *words: str) -> dict[str, int]:
 
 
 def test_looking(lab: Lab, tmp_path: Path) -> None:
-    assert outcomes(lab, tmp_path, "hosts") == {"ok": HOSTS}
-    assert outcomes(lab, tmp_path, "verify") == {"verified": HOSTS}
+    hosts = len(lab.hosts)
+    assert outcomes(lab, tmp_path, "hosts") == {"ok": hosts}
+    assert outcomes(lab, tmp_path, "verify") == {"verified": hosts}
 
 
-def test_staging_and_a_rollout(lab: Lab, tmp_path: Path) -> None:
+def test_staging_and_a_rollout(lab: Lab, tmp_path: Path, points: Points) -> None:
+    hosts = len(lab.hosts)
     tarball = ("--tarball", str(lab.tarball(FIRST)))
-    assert outcomes(lab, tmp_path, "stage", *tarball) == {"staged": NODES, "unchanged": HOSTS - NODES}
+    assert outcomes(lab, tmp_path, "stage", *tarball) == {"staged": NODES, "unchanged": hosts - NODES}
     waves = ("--waves", "1,25%,100%", "--parallel", "8", "--gates", "verify,cluster")
     assert outcomes(lab, tmp_path, "upgrade", *tarball, *waves, "--yes", "--no-backup") == {
         "upgraded": NODES,
-        "refused": HOSTS - NODES,
+        "refused": hosts - NODES,
     }
     for host in lab.hosts[:NODES]:
         assert (results(lab, host).count("success"), successes(lab, host)) == (1, [(BASE, FIRST)])
+    points.named("hosts of one rollout").tally.add(Tally("", of=HOSTS, done=hosts, good=hosts))

@@ -6,14 +6,16 @@ from contextlib import ExitStack
 import pytest
 
 from lab.cluster import Lab
-from lab.layout import PROJECT, Ports
+from lab.layout import PROJECT
 from relup_remote.host.bootstrap import compiled
 from relup_remote.host.payload import payload
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
+from tests.lab.ports import free_ports
+from tests.lab.quick import QuickLab
 from tests.lab.sweep.machine import Machine
 from tests.lab.sweep.scenarios import Releases
 
-PORT_OFFSETS = (3400, 3410)
+MACHINES = 2
 
 
 @pytest.fixture(scope="package")
@@ -23,8 +25,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
     core.write_bytes(compiled(payload().content))
     with ExitStack() as stack:
         found = []
-        for offset in PORT_OFFSETS:
-            lab = Lab(tmp_path_factory.mktemp("machine"), nodes=1, ports=Ports().shifted(offset))
+        for _ in range(MACHINES):
+            lab = QuickLab(tmp_path_factory.mktemp("machine"), nodes=1, ports=free_ports())
             stack.callback(lab.down)
             lab.up()
             found.append(Machine(lab, core))

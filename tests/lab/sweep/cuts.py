@@ -41,9 +41,8 @@ class Moment:
         return f"{self.stage}+{self.delay * 1000:.0f}ms"
 
 
-def moments(seed: int, in_hop: int) -> Iterator[Moment]:
+def moments(chance: random.Random, in_hop: int) -> Iterator[Moment]:
     """One at each of the stages before the hop, and some in the hop, spread over it."""
-    chance = random.Random(seed)
     yield Moment("staging")
     yield Moment("extract")
     length = PAUSE * len(_instructions())

@@ -1,11 +1,11 @@
 """The whole sweep: what is to be killed when, on as many machines as there are, and what came of it."""
 
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from queue import SimpleQueue
 from typing import TypeVar
 
 from lab.errors import LabError
@@ -33,18 +33,6 @@ TWICE = 0.1
 
 
 @dataclass(frozen=True)
-class Case:
-    """One point: a scenario, and the moment, or the two, at which it is interrupted."""
-
-    number: int
-    scenario: Scenario
-    moments: tuple[Moment, ...]
-
-    def __str__(self) -> str:
-        return f"{self.number}: {self.scenario.name}, at {', then at '.join(str(moment) for moment in self.moments)}"
-
-
-@dataclass(frozen=True)
 class Plan:
     """So many points of a scenario, each with as many moments as it has ``lives``."""
 
@@ -62,12 +50,28 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Case:
+    """One point: the ``nth`` of a plan. The moments follow once its command has been run to its end."""
+
+    number: int
+    plan: Plan
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.plan.scenario.name}"
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What became of a case: ``recovered``, ``mixed`` or ``lost``, and why."""
+    """What became of a case, interrupted at ``moments``: ``recovered``, ``mixed`` or ``lost``, and why."""
 
     case: Case
+    moments: tuple[Moment, ...]
     verdict: str
     why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict}, {self.case}, at {', then at '.join(map(str, self.moments))}: {self.why}"
 
 
 class Sweep:
@@ -78,23 +82,31 @@ class Sweep:
         self._releases = releases
         self._points = points
         self._seed = seed
+        self._runs: dict[Scenario, Future[list[Event]]] = {}
+        self._looking_up = threading.Lock()
 
     def cases(self, only: Collection[int] = ()) -> list[Case]:
-        """All points, or those with the numbers given. Each command is run once to its end, to see what it does."""
+        """All points, or those with the numbers given."""
         numbers = count(1)
-        planned = [(plan, [next(numbers) for _ in range(plan.points)]) for plan in plans(self._points)]
-        wanted = [(plan, mine) for plan, mine in planned if mine and (not only or set(mine) & set(only))]
-        runs = self._each([plan.scenario for plan, _ in wanted], self._traced)
-        found = [
-            Case(number, plan.scenario, moments)
-            for (plan, mine), run in zip(wanted, runs, strict=True)
-            for number, moments in zip(mine, plan.moments(run, self._seed), strict=True)
-        ]
+        found = [Case(next(numbers), plan, nth) for plan in plans(self._points) for nth in range(plan.points)]
         return [case for case in found if not only or case.number in only]
 
-    def outcomes(self, cases: Sequence[Case]) -> list[Outcome]:
-        """What became of each."""
+    def outcomes(self, cases: Iterable[Case]) -> list[Outcome]:
+        """What became of each; the next one is drawn when a machine is free."""
         return self._each(cases, self._outcome)
+
+    def _moments(self, machine: Machine, case: Case) -> tuple[Moment, ...]:
+        """When the case interrupts its command, which is run once to its end before, to see what it does."""
+        with self._looking_up:
+            run, is_mine = self._runs.get(case.plan.scenario), False
+            if run is None:
+                run, is_mine = self._runs.setdefault(case.plan.scenario, Future()), True
+        if is_mine:
+            try:
+                run.set_result(self._traced(machine, case.plan.scenario))
+            except BaseException as error:
+                run.set_exception(error)
+        return list(case.plan.moments(run.result(), self._seed))[case.nth]
 
     def _traced(self, machine: Machine, scenario: Scenario) -> list[Event]:
         scene = Scene(machine, self._releases)
@@ -105,29 +117,30 @@ class Sweep:
         return ran.events
 
     def _outcome(self, machine: Machine, case: Case) -> Outcome:
+        moments = self._moments(machine, case)
         try:
-            survive(Scene(machine, self._releases), case.scenario, case.moments)
+            survive(Scene(machine, self._releases), case.plan.scenario, moments)
         except Mixed as mixed:
-            return Outcome(case, "mixed", str(mixed))
+            return Outcome(case, moments, "mixed", str(mixed))
         except (Lost, LabError) as lost:
-            return Outcome(case, "lost", str(lost))
-        return Outcome(case, "recovered")
+            return Outcome(case, moments, "lost", str(lost))
+        return Outcome(case, moments, "recovered")
 
-    def _each(self, items: Sequence[T], action: Callable[[Machine, T], R]) -> list[R]:
+    def _each(self, items: Iterable[T], action: Callable[[Machine, T], R]) -> list[R]:
         """``action`` for every item, on whichever machine is free, as many at once as there are."""
-        free: SimpleQueue[Machine] = SimpleQueue()
-        for machine in self._machines:
-            free.put(machine)
+        drawn, drawing = iter(items), threading.Lock()
 
-        def on_a_free_one(item: T) -> R:
-            machine = free.get()
-            try:
-                return action(machine, item)
-            finally:
-                free.put(machine)
+        def on(machine: Machine) -> list[R]:
+            done: list[R] = []
+            while True:
+                with drawing:
+                    item = next(drawn, None)
+                if item is None:
+                    return done
+                done.append(action(machine, item))
 
         with ThreadPoolExecutor(len(self._machines)) as pool:
-            return list(pool.map(on_a_free_one, items))
+            return [result for done in pool.map(on, self._machines) for result in done]
 
 
 def plans(points: int) -> Iterator[Plan]:

@@ -10,11 +10,11 @@ from tests.lab.cluster import BASE, FIRST, Tool, ended, put_back, until
 from tests.lab.sweep import disk
 from tests.lab.sweep.cuts import Moment, Upgrade, moments, results
 from tests.lab.sweep.machine import Machine
+from tests.points import Points
 
-SEED, IN_HOP = 20261124, 2
+IN_HOP = 2
 CUTS = ("core", "connection", "controller")
-NEXT = cycle(("status", "verify", "upgrade", "upgrade", "status", "verify"))
-CASES = [(cut, moment, next(NEXT)) for cut, moment in product(CUTS, moments(SEED, IN_HOP))]
+NEXT = ("status", "verify", "upgrade", "upgrade", "status", "verify")
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +23,24 @@ def machine(machines: list[Machine]) -> Machine:
     return machines[0]
 
 
-@pytest.fixture
-def upgrade(machine: Machine, tmp_path: Path) -> Upgrade:
+def upgrade_of(machine: Machine, folder: Path) -> Upgrade:
     """An upgrade, about to begin, of a node as it was first."""
     put_back(machine.lab, "n1")
-    return Upgrade(machine.lab, "n1", tmp_path)
+    folder.mkdir()
+    return Upgrade(machine.lab, "n1", folder)
 
 
-@pytest.mark.parametrize(("cut", "moment", "command"), CASES, ids=str)
-def test_what_was_cut_off_is_found(
-    machine: Machine, relup: Tool, upgrade: Upgrade, cut: str, moment: Moment, command: str
-) -> None:
+def test_what_was_cut_off_is_found(machine: Machine, relup: Tool, points: Points, tmp_path: Path) -> None:
+    points.named("cut off")
+    chosen = list(product(CUTS, moments(points.chance("moments"), IN_HOP)))
+    cases = [(cut, moment, command) for (cut, moment), command in zip(chosen, cycle(NEXT), strict=False)]
+    for number, case in enumerate(points.taken(cases, kind=lambda case: case[0])):
+        with points.trying(" ".join(map(str, case))):
+            check_cut_off(machine, relup, upgrade_of(machine, tmp_path / str(number)), *case)
+
+
+def check_cut_off(machine: Machine, relup: Tool, upgrade: Upgrade, cut: str, moment: Moment, command: str) -> None:
+    """Cut an upgrade off at a moment; the ``command`` that comes next finds how it stands, and the next one ends it."""
     controller = relup.start("upgrade", *upgrade.options)
     upgrade.await_moment(moment)
     upgrade.cut(cut, controller)
@@ -69,8 +76,16 @@ def test_what_was_cut_off_is_found(
     assert disk.leftovers(machine.root) == []
 
 
-@pytest.mark.parametrize("moment", list(moments(SEED + 1, in_hop=1)), ids=str)
-def test_suspended_controller_goes_on(machine: Machine, relup: Tool, upgrade: Upgrade, moment: Moment) -> None:
+def test_suspended_controller_goes_on(machine: Machine, relup: Tool, points: Points, tmp_path: Path) -> None:
+    points.named("suspended controllers")
+    chosen = list(moments(points.chance("moments"), in_hop=1))
+    for number, moment in enumerate(points.taken(chosen)):
+        with points.trying(moment):
+            check_suspended(machine, relup, upgrade_of(machine, tmp_path / str(number)), moment)
+
+
+def check_suspended(machine: Machine, relup: Tool, upgrade: Upgrade, moment: Moment) -> None:
+    """Suspend the controller for longer than the hop takes; it goes on as if nothing had been."""
     controller = relup.start("upgrade", *upgrade.options)
     upgrade.await_moment(moment)
     upgrade.suspend(controller)

@@ -1,15 +1,13 @@
 """The machine loses power at any moment of a command; afterwards there is one whole release, and the command completes.
 
-A few hundred moments, chosen by a seed: every boundary of steps, and the rest inside of them, from the core's first
+The moments are points (`tests.points`): every boundary of steps, and the rest inside of them, from the core's first
 event to its last. Core and VM are killed together. Environment variables for other sweeps than the usual one:
 
 - ``RELUP_SWEEP_POINTS``: how many moments
-- ``RELUP_SWEEP_SEED``: the seed, a number
 - ``RELUP_SWEEP_ONLY``: numbers of points, with commas; those alone, as a failure names them
 """
 
 import os
-import time
 from collections import Counter
 
 import pytest
@@ -17,31 +15,29 @@ import pytest
 from tests.lab.sweep.machine import Machine
 from tests.lab.sweep.scenarios import Releases
 from tests.lab.sweep.sweep import Sweep
+from tests.points import Points
 
-POINTS, SEED = 200, 20261124
+# Both machines are busy with it, and the other tests of the package need one of them.
+pytestmark = pytest.mark.xdist_group("power loss")
+
+POINTS = 200
 
 
 def test_power_is_lost_at_any_moment(
-    machines: list[Machine], releases: Releases, capsys: pytest.CaptureFixture[str]
+    machines: list[Machine], releases: Releases, points: Points, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    points = int(os.environ.get("RELUP_SWEEP_POINTS", POINTS))
-    seed = int(os.environ.get("RELUP_SWEEP_SEED", SEED))
+    points.named("power loss")
     only = {int(number) for number in os.environ.get("RELUP_SWEEP_ONLY", "").split(",") if number}
-    started = time.monotonic()
-    sweep = Sweep(machines, releases, points, seed)
+    sweep = Sweep(machines, releases, int(os.environ.get("RELUP_SWEEP_POINTS", POINTS)), points.seed)
     cases = sweep.cases(only)
-    outcomes = sweep.outcomes(cases)
+    outcomes = sweep.outcomes(points.taken(cases, kind=lambda case: case.plan.scenario.name))
     counts = Counter(outcome.verdict for outcome in outcomes)
+    points.tally.good += counts["recovered"]
     with capsys.disabled():
-        print()
-        for outcome in outcomes:
-            if outcome.verdict != "recovered":
-                print(f"{outcome.verdict}, {outcome.case}: {outcome.why}")
-        print(f"seed {seed}, {time.monotonic() - started:.0f} s, {spent(machines, len(cases))}")
-        print(
-            f"{len(cases)} kill points, {counts['recovered']} recovered, {counts['mixed']} mixed, {counts['lost']} lost"
-        )
-    assert counts["recovered"] == len(cases) == (len(only) or points)
+        print(f"\n{len(outcomes)} kill points, {dict(counts)}; {spent(machines, len(outcomes))}")
+    bad = [str(outcome) for outcome in outcomes if outcome.verdict != "recovered"]
+    assert bad == [], "\n".join([f"seed {points.seed}", *bad])
+    assert len(outcomes) == points.tally.done
 
 
 def spent(machines: list[Machine], points: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ start_link(Id) -> gen_server:start_link(?MODULE, Id, []).
 init(Id) -> {ok, {VERSION, Id}}.
 handle_call(state, _, State) -> {reply, State, State}.
 handle_cast({sleep, Ms}, State) -> timer:sleep(Ms), {noreply, State};
+handle_cast(wait, State) -> receive go_on -> {noreply, State} end;
 handle_cast(sibling, State) -> sibling(process_info(whereis(demo_sup), current_function)), {noreply, State}.
 %% Asks its own supervisor for something as soon as that is suspended.
 sibling({current_function, {sys, suspend_loop, _}}) -> {ok, _} = supervisor:start_child(demo_sup, [21]);
@@ -86,9 +88,9 @@ def build(root: Path, version: int, modules: Mapping[str, str]) -> Path:
     """A release tree with the application ``demo``, and ``emqx`` with the release's version."""
     for app in ("demo", "emqx"):
         (root / "lib" / f"{app}-{version}" / "ebin").mkdir(parents=True)
-    for name, source in modules.items():
+    for name, beam in compiled(modules).items():
         app = "emqx" if name == "emqx_release" else "demo"
-        _compile(root, name, source, root / "lib" / f"{app}-{version}" / "ebin")
+        (root / "lib" / f"{app}-{version}" / "ebin" / f"{name}.beam").write_bytes(beam)
     (root / "lib" / f"demo-{version}" / "ebin" / "demo.app").write_text(KEYS % version)
     return root
 
@@ -96,13 +98,25 @@ def build(root: Path, version: int, modules: Mapping[str, str]) -> Path:
 def recompile(root: Path, name: str, source: str) -> None:
     """Puts another version of a module in the place of the tree's."""
     (beam,) = root.glob(f"lib/*/ebin/{name}.beam")
-    _compile(root, name, source, beam.parent)
+    beam.write_bytes(compiled({name: source})[name])
 
 
-def _compile(root: Path, name: str, source: str, out: Path) -> None:
-    path = root / f"{name}.erl"
-    path.write_text(source)
-    subprocess.run(["erlc", "-o", str(out), str(path)], check=True, capture_output=True)
+_compiled: dict[tuple[str, str], bytes] = {}
+
+
+def compiled(modules: Mapping[str, str]) -> dict[str, bytes]:
+    """The beams of modules. One compiler, which is a VM, does all of them, and each only once for all tests."""
+    missing = {name: source for name, source in modules.items() if (name, source) not in _compiled}
+    if missing:
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, f"{name}.erl") for name in missing]
+            for path, source in zip(paths, missing.values(), strict=True):
+                path.write_text(source)
+            subprocess.run(["erlc", "-o", folder, *map(str, paths)], check=True, capture_output=True)
+            _compiled.update(
+                {(path.stem, missing[path.stem]): path.with_suffix(".beam").read_bytes() for path in paths}
+            )
+    return {name: _compiled[name, source] for name, source in modules.items()}
 
 
 def facts(root: Path) -> bytes:

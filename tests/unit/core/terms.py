@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from relup_remote.core.erlang.term import Atom, BitString, Export, ImproperList, Map, Opaque, pid, reference
+from tests.points import examples
 
 many = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=examples(200),
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -168,9 +168,10 @@ def test_busy_process_is_tried_again_and_nobody_waits_for_it(demo: Demo, cast: o
 
 def test_process_that_stays_busy_is_left_in_peace(demo: Demo) -> None:
     code, before = demo.code(), demo.children()
-    demo.call("gen_server", "cast", before[3], (Atom("sleep"), 4000))
+    demo.call("gen_server", "cast", before[3], Atom("wait"))
     outcome = demo.run(f"{LOADS}, {UPDATE}", timeout=300)
     assert (outcome["result"], outcome["undone"]) == ("suspend_failed", True)
+    demo.call("erlang", "send", before[3], Atom("go_on"))
     assert demo.code() == code
     assert demo.children() == before
     assert sorted(demo.states()) == [(1, number) for number in range(1, 21)]

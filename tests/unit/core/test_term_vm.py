@@ -20,6 +20,7 @@ from relup_remote.core.erlang.term import (
     decode,
     encode,
 )
+from tests.points import examples
 
 from .terms import exact, many, nested, terms
 from .vm import evaluate
@@ -281,7 +282,7 @@ def test_what_the_vm_refuses_we_refuse(each_connection: Connection, data: bytes)
     assert tried == "badarg"
 
 
-@settings(many, max_examples=50)
+@settings(many, max_examples=examples(50))
 @given(value=terms)
 def test_each_end_of_a_term_is_found(ways: Callable[..., Any], value: Any) -> None:
     for encoded in ways(value):

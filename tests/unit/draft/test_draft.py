@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relup_remote.hops.compare import Difference, Module
 from relup_remote.hops.hop_file import read_hop
+from tests.points import examples
 
 from .drafts import changes, drafted, found, line, questions, read
 from .releases import CHANGE, SERVER, application, between, module, release
@@ -368,7 +369,7 @@ def modules(draw: st.DrawFn) -> list[Module]:
 
 
 @given(modules(), modules())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_every_draft_reads_back_and_passes_its_check(old: list[Module], new: list[Module]) -> None:
     difference = between(old, new)
     errors = [finding for finding in found(difference) if finding.severity == "error"]
@@ -379,7 +380,7 @@ def test_every_draft_reads_back_and_passes_its_check(old: list[Module], new: lis
 
 
 @given(modules(), modules(), st.randoms(use_true_random=False))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_the_same_releases_give_the_same_text(old: list[Module], new: list[Module], random: object) -> None:
     first = drafted(between(old, new))
     for each in (old, new):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relup_remote.hops.draft.order import Kind, Step, cycles_of, ordered
+from tests.points import examples
 
 Needs = dict[Step, set[Step]]
 
@@ -38,7 +39,7 @@ def flat(groups: list[list[Step]]) -> list[Step]:
 
 
 @given(graphs())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_every_step_comes_after_those_it_needs_unless_they_are_in_one_cycle(needs: Needs) -> None:
     groups = ordered(needs)
     assert sorted(flat(groups)) == sorted(needs)
@@ -56,7 +57,7 @@ def test_every_step_comes_after_those_it_needs_unless_they_are_in_one_cycle(need
 
 
 @given(graphs(), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_order_is_that_of_the_graph_whatever_the_order_in_which_it_is_told(needs: Needs, random: object) -> None:
     steps = list(needs)
     random.shuffle(steps)  # type: ignore[attr-defined]
@@ -64,7 +65,7 @@ def test_the_order_is_that_of_the_graph_whatever_the_order_in_which_it_is_told(n
 
 
 @given(graphs())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_kind_is_left_only_when_nothing_of_it_can_be_next(needs: Needs) -> None:
     groups = ordered(needs)
     for index in range(1, len(groups)):

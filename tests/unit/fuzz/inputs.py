@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.points import examples
+
 fuzz = settings(
     deadline=None,
-    max_examples=200,
+    max_examples=examples(200),
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relup_remote.hops.reading import Script
+from tests.points import examples
 
 from .agreement import agrees, outcome
 from .corpus import generated, hand_made
@@ -38,12 +39,16 @@ def test_the_corpus_has_all_sorts_of_files() -> None:
     assert sum(not script.is_complete for script in scripts) >= 100, "scripts that are not"
 
 
+usual = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 Edit = tuple[float, int, str]
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 4), st.sampled_from(PIECES)), min_size=1, max_size=3)
 
 
 @settings(
-    max_examples=500, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(500),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(text=st.sampled_from(CORPUS), edits=EDITS)
 def test_so_are_files_with_mistakes_in_them(erlangs: list[Erlang], text: str, edits: list[Edit]) -> None:
@@ -59,7 +64,10 @@ def mutated(text: str, edits: list[Edit]) -> str:
 
 
 @settings(
-    max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(content=st.binary(max_size=40), before=st.sampled_from([b"", b'"', b"'", b"%", b"{a, ", b"<<"]))
 def test_so_are_files_of_any_bytes(erlangs: list[Erlang], content: bytes, before: bytes) -> None:
@@ -67,7 +75,10 @@ def test_so_are_files_of_any_bytes(erlangs: list[Erlang], content: bytes, before
 
 
 @settings(
-    max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(text=st.text(max_size=20).filter(lambda text: not any(0xFFFE <= ord(char) <= 0xFFFF for char in text)))
 def test_so_is_any_text_in_quotes(erlangs: list[Erlang], text: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relup_remote.core.archive import ArchiveError, Extracted, Limits, Scan, extract, scan
+from tests.points import examples
 
 from .tarballs import BLOCK, END, directory, entry, hardlink, pax, symlink, tree
 
@@ -86,7 +87,7 @@ def reached(path: Path) -> Path | None:
         return None
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(compressed)
 def test_any_bytes(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
