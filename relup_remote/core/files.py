@@ -62,6 +62,23 @@ def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
         raise writing_failure(error, path)
 
 
+def reserve(path: str, size: int) -> None:
+    """Makes the temporary file that somebody else is going to write `path` by, with room for so many bytes.
+
+    Raises `Failure` as `write_whole`.
+    """
+    temporary = path + ".tmp"
+    try:
+        remove_file(temporary)
+        descriptor = create(temporary)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise writing_failure(error, path)
+
+
 def rename(path: str, name: str) -> None:
     """Gives a file or folder another name in the folder that it is in, for good. Raises `Failure`."""
     try:

@@ -234,12 +234,14 @@ audit(Format, Args, #{run := Run}) ->
 
 write_outcome(Outcome, #{outcome := Path, run := Run}) -> write_whole(Path, term_to_binary(Outcome#{run => Run}), 8#600).
 
-%% A file that appears whole, with its mode, whatever the VM's umask: temporary, sync, rename.
+%% A file that appears whole, with its mode, whatever the VM's umask: temporary, sync, rename. A temporary file that is
+%% there already is written over, and cut off only then: on a full disk the room that it has could not be had again.
 write_whole(Path, Content, Mode) ->
     Temporary = Path ++ ".tmp",
-    {ok, File} = file:open(Temporary, [write, raw, binary]),
+    {ok, File} = file:open(Temporary, [read, write, raw, binary]),
     try
         ok = file:write(File, Content),
+        ok = file:truncate(File),
         ok = file:sync(File)
     after
         file:close(File)

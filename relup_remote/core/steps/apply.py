@@ -8,7 +8,7 @@ from .. import release
 from ..agent import outcome_of
 from ..context import Context
 from ..erlang import term
-from ..files import remove_file, sync_dir
+from ..files import remove_file, reserve, sync_dir
 from ..opening import read_small
 from ..protocol import ERRORS, Failure
 from ..site import Site
@@ -20,6 +20,9 @@ _AFTER = {
     "left": "What could be was taken back, but not all; the detail names what is left.",
     "kept": "What was done before it was not taken back.",
 }
+
+_ROOM = 256 << 10
+"""Bytes that are kept for the outcome of a hop."""
 
 _LOOK_AGAIN = 0.2
 """Seconds between two tries to reach a VM whose link broke: nothing tells when it can be reached again."""
@@ -43,6 +46,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         context.result.problems = problems
         raise problems[0]
     remove_file(context.site.outcome)
+    # Now, while nothing is changed: a hop whose outcome finds no room is one of which nobody knows how it ended.
+    reserve(context.site.outcome, _ROOM)
     context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
     context.changed = context.hop_runs = context.hop_started = True
     try:
@@ -51,6 +56,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         # Any other failure leaves open whether it began.
         if failure.err_type == "upgrade_in_progress":
             context.changed = context.hop_runs = context.hop_started = False
+            remove_file(context.site.outcome + ".tmp")
             context.note(changed=False)
         raise
     outcome = follow(context)

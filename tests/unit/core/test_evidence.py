@@ -233,7 +233,7 @@ def test_a_root_below_a_folder_that_is_closed_to_us(
 
 
 @as_root
-def test_where_processes_are_hidden_nothing_is_said_to_be_absent(tmp_path: Path) -> None:
+def test_where_processes_are_hidden_nothing_is_said_to_be_absent(stopped: Root, tmp_path: Path) -> None:
     proc = tmp_path / "proc"
     proc.mkdir()
     subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", proc], check=True)

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core import checks
-from relup_remote.core.agent import Agent
+from relup_remote.core.agent import Agent, outcome_of
+from relup_remote.core.erlang import term
+from relup_remote.core.files import reserve
 from relup_remote.core.journal import Journal
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 
+from .demo import running_demo
 from .others import as_root
+from .vm import eventually
 
 pytestmark = as_root
 OWNER = {"command": "status", "operator": "alice@desk", "run": "run-1"}
@@ -96,3 +100,27 @@ def test_inodes_are_counted_before_they_are_needed(disk: Path) -> None:
     with pytest.raises(Failure) as caught:
         checks.space(str(disk), 0, 3000)
     assert (caught.value.err_type, caught.value.detail["needed_files"]) == ("disk_full", 3100)
+
+
+@pytest.mark.parametrize("take", [without_space, without_inodes])
+def test_how_a_hop_ended_is_written_down_all_the_same(
+    epmd: int, tmp_path: Path, disk: Path, take: Callable[[Path], None]
+) -> None:
+    """Room for it is kept before the hop begins; the marker finds none, and that is what the outcome says."""
+    outcome, marker = disk / "outcome", disk / "marker"
+    (tmp_path / "vm").mkdir()
+    with running_demo(epmd, tmp_path / "vm") as demo:
+        reserve(str(outcome), 64 << 10)
+        take(disk)
+        hop = "{load_module, emqx_release}, {load_module, demo_calls}"
+        demo.agent.start(demo.request(hop, outcome=str(outcome), marker=str(marker)))
+        assert eventually(outcome.exists)
+        told = outcome_of(term.decode(outcome.read_bytes()))
+    assert told["result"] == "marker_failed"
+    assert not marker.exists()
+    assert not outcome.with_name("outcome.tmp").exists()
+
+
+def test_no_room_to_keep(disk: Path) -> None:
+    with disk_full():
+        reserve(str(disk / "outcome"), 1 << 20)
