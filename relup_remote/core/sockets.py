@@ -104,8 +104,15 @@ def _reached(listener: Listener) -> Iterator[Place]:
 
 
 def _is_taken(place: Place, listener: Listener, others: List[Listener]) -> bool:
-    """Whether another socket than `listener` would be connected to there: the one of the very address comes first."""
-    return listener.host != place[0] and any(other[:2] == place for other in others)
+    """Whether another socket than `listener` would be connected to there.
+
+    The one of the very address comes first, and for an IPv4 address that of any IPv4 address before one of any IPv6.
+    """
+    if listener.host == place[0]:
+        return False
+    host, port = place
+    first = {(host, port)} | ({("0.0.0.0", port)} if listener.host == "::" and ":" not in host else set())  # noqa: S104
+    return any(other[:2] in first for other in others)
 
 
 def of_others(uids: AbstractSet[int], proc: str = "/proc") -> List[Place]:
