@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from relup_remote.core import context as context_module
 from relup_remote.core.commands import _state_of_boot
 from relup_remote.core.context import Context
-from relup_remote.core.erlang.link import Peer
+from relup_remote.core.erlang.link import Link, Peer, WrapperLink
 from relup_remote.core.running_node import RunningNode
 from relup_remote.core.site import Site
+from relup_remote.summary.report import troubles
 
 BASE, TARGET = "5.10.4", "5.10.5"
 
@@ -53,3 +55,23 @@ def test_the_state(
     found, text = _state_of_boot(context)
     assert found == state
     assert said in text
+
+
+def test_why_a_link_is_not_the_better_one_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "/opt/emqx/etc/ssl_dist.conf: it can't be read"
+
+    def by_wrapper(_: Site) -> Link:
+        link = WrapperLink("/none")
+        link.why = why
+        return link
+
+    monkeypatch.setattr(context_module, "connect_node", by_wrapper)
+    context = Context({}, Site(str(tmp_path), str(tmp_path), None, None), lambda _: None, io.BytesIO())
+    for _ in range(2):
+        assert context.link.kind == "wrapper"
+        context.leave_vm()
+    (warning,) = context.result.warnings
+    assert (warning["err_type"], warning["detail"]) == ("slow_link", {"reason": why})
+    assert context.result.facts["link"] == "wrapper"
+    row = {**context.result.to_json(), "host": "n1"}
+    assert why in " ".join(troubles([row]).split())
