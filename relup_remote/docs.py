@@ -130,9 +130,12 @@ verified, whatever `StrictHostKeyChecking` says.
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
 unless `IdentitiesOnly` is set. A server that hangs up after too many of them is connected to again for the rest.
 
-`--ask-password` asks once for the password of the SSH user, or the passphrase of the key, and `--ask-sudo-password` for
-the one that sudo wants on the hosts. Both need a terminal, are kept nowhere, and are the same for all hosts. A password
-is offered after the keys, sudo gets one only where it asks, and jump hosts get none.
+Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those for
+jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered after the
+keys, and jump hosts get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
+
+A password is the same for all hosts, so it is tried at one host first, and the others wait. If it is refused there, it
+is given to no other host. A host that has refused it is not given it again.
 
 ## Settings
 

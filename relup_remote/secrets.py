@@ -1,17 +1,85 @@
-"""What the operator was asked for, and nobody else may see."""
+"""What the operator was asked for, and nobody else may see: each secret is a type that shows nothing of itself.
 
+Passphrase, login password and sudo's password are three secrets. Each is only given to what it is for.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+
+class NotTried(Exception):
+    """A password is not given to a host: it was refused before. The text says where."""
+
+
+class Password:
+    """A password for many hosts, all of which may ask one directory for the same account.
+
+    So it is tried at one host first, and the others wait. Where that refuses it, no other host is given it: one wrong
+    password is one failed attempt. A host that has refused it is never given it again.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._change = threading.Condition()
+        self._is_proven = False
+        self._is_tried = False
+        self._refused_by: list[str] = []
+
+    def __repr__(self) -> str:
+        return "Password()"
+
+    @contextmanager
+    def tried_at(self, host: str, seconds: float) -> "Iterator[Trial]":
+        """The password for one attempt at ``host``, perhaps after that of another host, at most ``seconds`` later.
+
+        Raises `NotTried`, TimeoutError.
+        """
+        trial = Trial(self._text)
+        with self._change:
+            self._refuse(host)
+            if not self._change.wait_for(lambda: self._is_proven or self._refused_by or not self._is_tried, seconds):
+                raise TimeoutError
+            self._refuse(host)
+            is_first = not self._is_proven
+            self._is_tried = self._is_tried or is_first
+        try:
+            yield trial
+        finally:
+            with self._change:
+                if is_first:
+                    self._is_tried = False
+                self._is_proven = self._is_proven or trial.is_right is True
+                if trial.is_right is False:
+                    self._refused_by.append(host)
+                self._change.notify_all()
+
+    def _refuse(self, host: str) -> None:
+        if host in self._refused_by:
+            raise NotTried("it was refused here before")
+        if self._refused_by and not self._is_proven:
+            raise NotTried(f"it was refused by {self._refused_by[0]}")
+
+
+@dataclass
+class Trial:
+    """One attempt with a password. ``is_right`` is what the host made of it; None as long as that is not known."""
+
+    text: str = field(repr=False)
+    is_right: bool | None = None
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """``ssh`` is the password of the SSH user or the passphrase of the key, ``sudo`` the one that sudo wants.
+    """``passphrase`` opens private keys here, ``login`` is the SSH user's password, ``sudo`` what sudo wants.
 
-    None is: not asked for. Neither is ever shown.
+    None is: not asked for. None of them is ever shown.
     """
 
-    ssh: str | None = field(default=None, repr=False)
-    sudo: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    login: Password | None = field(default=None, repr=False)
+    sudo: Password | None = field(default=None, repr=False)
 
 
 NO_SECRETS = Secrets()

@@ -13,7 +13,8 @@ from relup_remote.usage import UsageError
 
 HELP: dict[str, str] = {
     "host": "host, group, glob, label:NAME=VALUE or comma list of these; repeatable (default: all hosts)",
-    "ask_password": "ask for the password of the SSH user, or the passphrase of the key",
+    "ask_passphrase": "ask for the passphrase of the private key; it is used on this machine and sent nowhere",
+    "ask_password": "ask for the login password of the SSH user; it is sent to hosts that accept no key",
     "ask_sudo_password": "ask for the password that sudo wants on the hosts",
     "inventory": "inventory file (default: RELUP_INVENTORY, else the usual places)",
     "json": "print one JSON document on stdout instead of tables",

@@ -12,43 +12,43 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from relup_remote.secrets import NO_SECRETS, Secrets
+from relup_remote.secrets import NO_SECRETS, Password, Secrets
 from relup_remote.usage import Declined, UsageError
 
-SSH, SUDO = "ask_password", "ask_sudo_password"
+OPTIONS = PASSPHRASE, LOGIN, SUDO = "ask_passphrase", "ask_password", "ask_sudo_password"
 
-_wanted: ContextVar[tuple[bool, bool]] = ContextVar("wanted", default=(False, False))
+_wanted: ContextVar[frozenset[str]] = ContextVar("wanted", default=frozenset())
 """Which ones the command that is carried out is to ask for. Never the passwords themselves."""
 
 
 def may_ask(body: Callable[..., None]) -> Callable[..., None]:
-    """``body`` with the two options more, for what it calls to `ask`."""
+    """``body`` with the `OPTIONS` more, for what it calls to `ask`."""
 
     @functools.wraps(body)
-    def with_options(*arguments: Any, ask_password: bool = False, ask_sudo_password: bool = False, **rest: Any) -> None:
-        token = _wanted.set((ask_password, ask_sudo_password))
+    def with_options(*arguments: Any, **rest: Any) -> None:
+        token = _wanted.set(frozenset(name for name in OPTIONS if rest.pop(name, False)))
         try:
             body(*arguments, **rest)
         finally:
             _wanted.reset(token)
 
     own = inspect.signature(body)
-    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for name in (SSH, SUDO)]
+    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False) for name in OPTIONS]
     vars(with_options)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *more])
     return with_options
 
 
 def ask() -> Secrets:
     """What the operator types. Raises `UsageError` (``no_terminal``, ``bad_option``), `Declined` on Ctrl-C."""
-    ssh, sudo = _wanted.get()
-    if not (ssh or sudo):
+    wanted = _wanted.get()
+    if not wanted:
         return NO_SECRETS
-    password = _typed("SSH password, or passphrase of the key: ") if ssh else None
-    if not sudo:
-        return Secrets(ssh=password)
-    if password is None:
-        return Secrets(sudo=_typed("sudo password: "))
-    return Secrets(password, _typed("sudo password (empty: the same): ", password))
+    passphrase = _typed("passphrase of the private key: ") if PASSPHRASE in wanted else None
+    login = _typed("login password of the SSH user: ") if LOGIN in wanted else None
+    sudo = None
+    if SUDO in wanted:
+        sudo = _typed(f"sudo password on the hosts{' (empty: the login password)' if login else ''}: ", login)
+    return Secrets(passphrase, Password(login) if login else None, Password(sudo) if sudo else None)
 
 
 def _typed(prompt: str, default: str | None = None) -> str:

@@ -145,7 +145,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "key_unusable": ErrorSpec(
         "The private key of the inventory can't be used.",
-        "Check that it exists and is readable. If it has a passphrase, add it to the SSH agent or give --ask-password.",
+        "Check that it exists and can be read. If it has a passphrase, use the SSH agent or --ask-passphrase.",
     ),
     "ssh_timeout": ErrorSpec(
         "The host did not answer in time.",

@@ -36,7 +36,8 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class Connection:
     """An SSH connection that stands.
 
-    A password is the host's: jump hosts get none, though a passphrase opens the keys for them too. Raises `Failure`:
+    The login password is the host's: jump hosts get none. A passphrase opens keys, those for jump hosts too, and leaves
+    this machine never. Raises `Failure`:
     ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``,
     ``ssh_timeout``.
     """
@@ -138,7 +139,7 @@ def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connec
 def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
     keys = identities.usual(
-        jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), settings.secrets.ssh
+        jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), settings.secrets.passphrase
     )
     given = [settings.known_hosts] if settings.known_hosts else []
     return [*given, *jump.known_hosts], Identities(jump.user, keys)
@@ -148,11 +149,11 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
     """The same of the host itself, of which the inventory may say other things."""
     agent = identities.of_agent(host.agent)
     if settings.key:
-        keys = identities.only(settings.key, agent, settings.secrets.ssh)
+        keys = identities.only(settings.key, agent, settings.secrets.passphrase)
     else:
-        keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.ssh)
+        keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.passphrase)
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
-    return files, Identities(host.user, keys, settings.secrets.ssh)
+    return files, Identities(host.user, keys, settings.secrets.login, settings.name)
 
 
 def _set_rules(

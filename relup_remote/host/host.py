@@ -83,6 +83,7 @@ class Host:
             payload=self._core,
             python=self._settings.python,
             user=self._user,
+            name=self._settings.name,
             sudo_password=self._settings.secrets.sudo,
             timeout=self._settings.command_timeout,
         )

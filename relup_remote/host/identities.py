@@ -13,6 +13,7 @@ from paramiko.agent import AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from relup_remote.core.protocol import Failure
+from relup_remote.secrets import NotTried, Password
 
 AT_ONCE = 5
 """Keys offered in one connection: OpenSSH's server hangs up after six, unless its `MaxAuthTries` says otherwise."""
@@ -27,11 +28,12 @@ class ConnectAgain(Exception):
 class Identities:
     """What to offer as ``user``: paramiko's ``auth_strategy``, for one connection after the other.
 
-    ``keys`` are offered in order, then the ``password`` if there is one.
+    ``keys`` are offered in order, then the ``password`` if there is one, as that for the host of that ``name``.
     """
 
-    def __init__(self, user: str, keys: Sequence[PKey], password: str | None = None) -> None:
+    def __init__(self, user: str, keys: Sequence[PKey], password: Password | None = None, name: str = "") -> None:
         self._user = user
+        self._name = name
         self._empty = not keys
         self._left = deque(keys)
         self._password = password
@@ -77,9 +79,22 @@ class Identities:
         self._log_in_by_password(transport, self._password)
         return True
 
-    def _log_in_by_password(self, transport: Transport, password: str) -> None:
+    def _log_in_by_password(self, transport: Transport, password: Password) -> None:
+        started = time.monotonic()
         try:
-            wanted = self._by_password(transport, password)
+            with password.tried_at(self._name, transport.auth_timeout) as trial:
+                try:
+                    wanted = self._by_password(transport, trial.text)
+                    trial.is_right = True
+                except BadAuthenticationType:
+                    raise
+                except AuthenticationException:
+                    # This is also how paramiko says that there was no answer.
+                    if transport.is_active() or time.monotonic() - started < transport.auth_timeout:
+                        trial.is_right = False
+                    raise
+        except NotTried as reason:
+            raise self._failure(note=f"the password was not tried: {reason}") from None
         except BadAuthenticationType as error:
             raise self._failure(server_accepts=error.allowed_types) from None
         except AuthenticationException:
@@ -94,8 +109,14 @@ class Identities:
         except BadAuthenticationType as error:
             if "keyboard-interactive" not in error.allowed_types:
                 raise
-        # Other questions than the one are not ours to answer.
-        return transport.auth_interactive(self._user, lambda _title, _text, asked: [password] * (len(asked) == 1))
+        answers = [password]
+
+        def answer(_title: str, _text: str, asked: Sequence[tuple[str, bool]]) -> list[str]:
+            # One hidden answer, once. Other questions are not ours to answer, and a second one means that it was wrong.
+            is_ours = len(asked) == 1 and not asked[0][1] and bool(answers)
+            return [answers.pop()] if is_ours else []
+
+        return transport.auth_interactive(self._user, answer)
 
     def _failure(self, **facts: object) -> Failure:
         nothing = self._empty and self._password is None

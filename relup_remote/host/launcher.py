@@ -19,11 +19,15 @@ SUDO = {"event": "core", "sudo": True}
 NO_SUDO = {"event": "core", "sudo": False}
 """What it says instead where none is wanted."""
 
+BECAME = {"event": "core", "became": True}
+"""What it says once sudo has let us in."""
+
 # Its arguments: the user to become or nothing, what to say without a Python, what to say where sudo will ask and where
-# it won't, or nothing, Python code, that code's two arguments, then the names to try. As root the bootstrap itself
-# changes the user. Whether sudo asks is tried without what it may remember, which it might forget until it is run.
+# it won't, how sudo is to ask, and code that says when it has let us in (all four empty where it may not ask), Python
+# code, that code's two arguments, then the names to try. As root the bootstrap itself changes the user. Whether sudo
+# asks is tried without what it may remember, which it might forget until it is run.
 SCRIPT = """
-user=$1 missing=$2 asks=$3 silent=$4 code=$5 digest=$6 size=$7; shift 7;
+user=$1 missing=$2 asks=$3 silent=$4 prompt=$5 became=$6 code=$7 digest=$8 size=$9; shift 9;
 say() { [ -z "$1" ] || printf "%s\\n" "$1"; };
 for name do
   python=$(command -v "$name") || continue;
@@ -37,7 +41,7 @@ for name do
   fi;
   if [ -n "$asks" ] && ! sudo -k -n -u "$user" -- "$python" --version </dev/null >/dev/null 2>&1; then
     say "$asks";
-    exec sudo -k -S -p "" -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
+    exec sudo -k -S -p "$prompt" -u "$user" -- "$python" -I -S -c "$became$code" "$digest" "$size" "$user";
   fi;
   say "$silent";
   exec sudo -n -u "$user" -- "$python" -I -S -c "$code" "$digest" "$size" "$user";
@@ -51,17 +55,21 @@ def pythons(named: str | None) -> Sequence[str]:
     return (named,) if named else PYTHONS
 
 
-def command(python: str | None, user: str | None, bootstrap: int, digest: str, size: int, *, asks: bool = False) -> str:
+def command(
+    python: str | None, user: str | None, bootstrap: int, digest: str, size: int, prompt: str | None = None
+) -> str:
     """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
 
-    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With
-    ``asks`` sudo may ask for a password: one of `SUDO` and `NO_SUDO` is said first, and after the former a line with
-    the password is expected before the bootstrap.
+    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With a
+    ``prompt`` sudo may ask for a password by it, on standard error: one of `SUDO` and `NO_SUDO` is said first. After the
+    former a line with the password is expected, and the bootstrap only after `BECAME`.
     """
     # Exactly so many bytes: what comes after is for others to read.
     code = f"import io; exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read({bootstrap}))"
     # A login shell of the csh kind takes no line ends within quotes.
     script = " ".join(line.strip() for line in SCRIPT.splitlines()).strip()
-    said = [json.dumps(NO_PYTHON), *((json.dumps(SUDO), json.dumps(NO_SUDO)) if asks else ("", ""))]
-    words = ["sh", "-c", script, "relup", user or "", *said, code, digest, str(size), *pythons(python)]
-    return "exec " + shlex.join(words)
+    asking = ["", "", "", ""]
+    if prompt is not None:
+        asking = [json.dumps(SUDO), json.dumps(NO_SUDO), prompt, f"print({json.dumps(BECAME)!r}, flush=True); "]
+    words = ["sh", "-c", script, "relup", user or "", json.dumps(NO_PYTHON), *asking, code, digest, str(size)]
+    return "exec " + shlex.join([*words, *pythons(python)])

@@ -21,7 +21,9 @@ from relup_remote.core.protocol import Failure, encode
 from relup_remote.host import bootstrap, boundary, launcher
 from relup_remote.host.boundary import Event
 from relup_remote.host.payload import Payload
+from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.schema import Unfit
+from relup_remote.secrets import NotTried, Password
 
 CHUNK = 1 << 20
 """Bytes of a tarball handed to paramiko at once; between two of them events are looked at."""
@@ -44,9 +46,6 @@ AHEAD = 64
 SHOWN = 200
 """Bytes shown of a line that can't be understood."""
 
-TAIL = 4096
-"""Bytes kept of what the core says on standard error."""
-
 GRACE = 5.0
 """Seconds to wait for the exit status once the core has closed its output."""
 
@@ -60,8 +59,8 @@ _COMPILING = threading.Lock()
 class Errand:
     """What to have done on the host.
 
-    ``user`` is the one to become, None the SSH user; ``sudo_password`` what sudo may ask for meanwhile; ``timeout`` the
-    seconds in which a host must say something.
+    ``user`` is the one to become, None the SSH user; ``sudo_password`` what sudo may ask for meanwhile, on the host of
+    that ``name``; ``timeout`` the seconds in which a host must say something.
     """
 
     request: Mapping[str, Any]
@@ -71,7 +70,8 @@ class Errand:
     python: str | None
     user: str | None
     timeout: float
-    sudo_password: str | None = field(default=None, repr=False)
+    name: str = ""
+    sudo_password: Password | None = field(default=None, repr=False)
 
 
 def run(transport: Transport, errand: Errand) -> Event:
@@ -100,13 +100,12 @@ class _Core:
         self._errand = errand
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
-        asks = errand.user is not None and errand.sudo_password is not None
-        command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, asks=asks)
+        self._prompt = prompt() if errand.user is not None and errand.sudo_password is not None else None
+        command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, self._prompt)
         self._channel = _start(transport, command, errand.timeout)
         self._lines = _Lines(self._channel)
-        self._stderr = _Tail(self._channel)
+        self._stderr = Stderr(self._channel, self._prompt)
         self._stderr.start()
-        self._asks = asks
         self._heard = 0
 
     def __enter__(self) -> "_Core":
@@ -117,8 +116,8 @@ class _Core:
 
     def result(self) -> Event:
         """Carry out the errand."""
-        if self._asks and self._greeting().get("sudo"):
-            self._send(f"{self._errand.sudo_password}\n".encode())
+        if self._prompt and self._greeting().get("sudo"):
+            self._become()
         self._send(self._bootstrap)
         greeting = self._greeting()
         if not greeting.get("have"):
@@ -131,6 +130,27 @@ class _Core:
             self._tell(event)
             if event["event"] == "want":
                 self._send_file(event)
+
+    def _become(self) -> None:
+        """Give sudo its password, once it asks. Nothing else is sent before it has let us in."""
+        password, seconds = self._errand.sudo_password, self._errand.timeout
+        assert password is not None
+        try:
+            with password.tried_at(self._errand.name, seconds) as trial:
+                if self._stderr.answer(trial, seconds):
+                    try:
+                        self._greeting()
+                        trial.is_right = True
+                    finally:
+                        trial.is_right = trial.is_right or (False if self._refused() else None)
+        except NotTried as reason:
+            message = f"The password was not given to sudo here: {reason}."
+            raise Failure("become_failed", message, detail={"user": self._errand.user}) from None
+
+    def _refused(self) -> bool:
+        """Whether sudo did not take the password; its second question may still be on its way."""
+        self._stderr.join(GRACE)
+        return self._stderr.is_refused
 
     def _tell(self, event: Event) -> None:
         """Pass an event on, unless it is a mere sign of life."""
@@ -268,32 +288,6 @@ class _Lines:
             longest = f"a line has more than {boundary.LONGEST_LINE >> 20} MB"
             raise boundary.malformed("", Unfit("", longest))
         return bool(data)
-
-
-class _Tail(threading.Thread):
-    """Reads a channel's standard error to its end, so that it never fills up, and keeps the last of it."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__(daemon=True)
-        self._channel = channel
-        self._last = b""
-
-    def run(self) -> None:
-        """Read until the channel is closed."""
-        while True:
-            try:
-                data = self._channel.recv_stderr(1 << 16)
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-            if not data:
-                return
-            self._last = (self._last + data)[-TAIL:]
-
-    def text(self) -> str:
-        """What has been kept."""
-        return self._last.decode("utf-8", errors="replace").strip()
 
 
 def _start(transport: Transport, command: str, timeout: float) -> Channel:

@@ -1,8 +1,8 @@
 """testinfra's connection to a host of the inventory: the one that all other commands have, shared by all checks."""
 
 import shlex
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,12 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 from relup_remote.host.connection import Connection
+from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.inventory import HostSettings
+from relup_remote.secrets import Password
+
+MOST = 16 << 20
+"""Bytes that a command may say on each of its outputs."""
 
 
 class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
@@ -23,33 +28,55 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         super().__init__(settings.name, sudo=sudo_user is not None, sudo_user=sudo_user)
         self._transport = transport
         self._settings = settings
+        self._prompt = prompt()
 
     def run(self, command: str, *args: str, **_options: Any) -> CommandResult:
         """Run a command, its ``%s`` replaced by ``args``. Raises TimeoutError if an output is silent for too long."""
         encoded = self.encode(self.get_command(command, *args))
-        with self._transport.open_session(timeout=self._settings.command_timeout) as channel:
-            channel.settimeout(self._settings.command_timeout)
+        limit, password = self._settings.command_timeout, self._settings.secrets.sudo if self.sudo else None
+        with self._transport.open_session(timeout=limit) as channel:
+            channel.settimeout(limit)
             channel.exec_command(encoded)
-            if self.sudo and self._settings.secrets.sudo is not None:
-                channel.sendall(f"{self._settings.secrets.sudo}\n".encode())
-            channel.shutdown_write()
-            out, err = _read(channel)
-            return self.result(channel.recv_exit_status(), encoded, out, err)
+            err = Stderr(channel, self._prompt if password else None, MOST)
+            err.start()
+            if password is None:
+                channel.shutdown_write()
+                out = _read(channel)
+            else:
+                out = self._read_as_another(channel, err, password)
+            err.join(limit)
+            if not channel.status_event.wait(limit):
+                raise TimeoutError
+            return self.result(channel.exit_status, encoded, out, err.text().encode())
+
+    def _read_as_another(self, channel: Channel, err: Stderr, password: Password) -> bytes:
+        """What the command says once sudo has had the password, if it asks for it. Raises `NotTried`."""
+        limit = self._settings.command_timeout
+        with password.tried_at(self._settings.name, limit) as trial:
+            asked = threading.Thread(target=err.answer, args=(trial, limit), daemon=True)
+            asked.start()
+            out = _read(channel)
+            asked.join(limit)
+            if err.is_asked:
+                trial.is_right = not err.is_refused
+            return out
 
     def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
         """The command as another user. One that needs no password must not find it on its standard input."""
-        asks = ["-n"] if self._settings.secrets.sudo is None else ["-S", "-p", ""]
+        asks = ["-n"] if self._settings.secrets.sudo is None else ["-S", "-p", self._prompt]
         return shlex.join(
             ["sudo", *asks, "-u", sudo_user or "root", "--", "/bin/sh", "-c", f"exec </dev/null; {command}"]
         )
 
 
-def _read(channel: Channel) -> tuple[bytes, bytes]:
-    """All that a command says on both its outputs, read at once: neither may fill up."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        err = pool.submit(channel.makefile_stderr("rb").read)
-        out = channel.makefile("rb").read()
-        return out, err.result()
+def _read(channel: Channel) -> bytes:
+    """What a command says. Raises RuntimeError if that is too much."""
+    out = bytearray()
+    while data := channel.recv(1 << 16):
+        out += data
+        if len(out) > MOST:
+            raise RuntimeError(f"it says more than {MOST >> 20} MB")
+    return bytes(out)
 
 
 class Link:

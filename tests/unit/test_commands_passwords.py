@@ -1,4 +1,4 @@
-"""`--ask-password` and `--ask-sudo-password` on a real terminal, and without one."""
+"""`--ask-passphrase`, `--ask-password` and `--ask-sudo-password` on a real terminal, and without one."""
 
 import inspect
 import json
@@ -13,6 +13,7 @@ from invoke.tasks import Task
 from relup_remote.commands import COMMANDS
 from relup_remote.commands.hop import HOP_COMMANDS
 from relup_remote.commands.options import LOCAL
+from relup_remote.commands.passwords import OPTIONS
 
 from .terminal import PROJECT, on_terminal
 
@@ -26,11 +27,12 @@ def words(tmp_path: Path, *more: str) -> list[str]:
 
 
 def test_passwords_are_asked_for_once_and_not_shown(tmp_path: Path) -> None:
-    command = words(tmp_path, "--ask-password", "--ask-sudo-password", "--json")
-    status, seen = on_terminal(command, ["first-secret\n", "second-secret\n"], b"password")
+    command = words(tmp_path, "--ask-passphrase", "--ask-password", "--ask-sudo-password", "--json")
+    status, seen = on_terminal(command, ["first-secret\n", "second-secret\n", "third-secret\n"], b": ")
     assert status == 1
-    assert seen.count("SSH password, or passphrase of the key: ") == 1
-    assert seen.count("sudo password (empty: the same): ") == 1
+    assert seen.count("passphrase of the private key: ") == 1
+    assert seen.count("login password of the SSH user: ") == 1
+    assert seen.count("sudo password on the hosts (empty: the login password): ") == 1
     assert "secret" not in seen
     document = json.loads(seen[seen.index("{") :])
     assert [row["error"]["err_type"] for row in document["hosts"]] == ["host_unreachable"] * 2
@@ -73,4 +75,4 @@ def test_nothing_is_asked_where_the_hosts_are_wrong(tmp_path: Path) -> None:
 def test_commands_that_go_to_hosts_have_the_options(task: "Task[Any]") -> None:
     names = set(inspect.signature(task.body).parameters)
     local = task.body.__name__ in LOCAL
-    assert ({"ask_password", "ask_sudo_password"} <= names) is not local
+    assert (set(OPTIONS) <= names) is not local

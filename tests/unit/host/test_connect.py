@@ -201,9 +201,9 @@ def test_the_agent_that_ssh_config_names(
 
 def test_the_passphrase_of_a_key(server: Server, tmp_path: Path) -> None:
     protect(server.key)
-    assert connects(server.settings(), secrets=Secrets(ssh="secret"))
-    assert connects(ALIAS, config_for(server, tmp_path), Secrets(ssh="secret"))
-    found = failure(server.settings(), secrets=Secrets(ssh="wrong-one"))
+    assert connects(server.settings(), secrets=Secrets(passphrase="secret"))
+    assert connects(ALIAS, config_for(server, tmp_path), Secrets(passphrase="secret"))
+    found = failure(server.settings(), secrets=Secrets(passphrase="wrong-one"))
     assert found.err_type == "key_unusable"
     assert "the passphrase that was given does not open it" in found.message
     assert "wrong-one" not in str(found.to_json())

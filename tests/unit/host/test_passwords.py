@@ -6,6 +6,8 @@ import pwd
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import ssh as postchecks
-from relup_remote.secrets import NO_SECRETS, Secrets
+from relup_remote.secrets import NO_SECRETS, Password, Secrets
 
 from ..terminal import on_terminal
 from .accounts import Account, account
@@ -77,22 +79,22 @@ def no_other_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("ways", [PASSWORDS, QUESTIONS], ids=["password", "questions"])
 def test_a_password_is_used_when_it_was_asked_for_and_not_else(tmp_path: Path, alice: Account, ways: Any) -> None:
     with running(tmp_path / "server", *options(alice, *ways)) as server:
-        assert logs_in(settings(server, alice, Secrets(ssh=alice.password)))
+        assert logs_in(settings(server, alice, Secrets(login=Password(alice.password))))
         assert failure(settings(server, alice)).message == "There is no key to offer to the SSH server."
-        refused = failure(settings(server, alice, Secrets(ssh=WRONG)))
+        refused = failure(settings(server, alice, Secrets(login=Password(WRONG))))
         assert (refused.err_type, refused.detail["note"]) == ("auth_failed", "the password was refused")
 
 
 def test_a_server_that_takes_no_passwords(tmp_path: Path, alice: Account) -> None:
     with running(tmp_path / "server", *options(alice)) as server:
-        refused = failure(settings(server, alice, Secrets(ssh=WRONG)))
+        refused = failure(settings(server, alice, Secrets(login=Password(WRONG))))
     assert (refused.err_type, refused.detail["server_accepts"]) == ("auth_failed", ["publickey"])
 
 
 def test_keys_come_first_even_where_the_server_hangs_up_after_each(tmp_path: Path, alice: Account) -> None:
     sshd.make_key(tmp_path / "other", "other")
     with running(tmp_path / "server", "MaxAuthTries 1", *options(alice, *PASSWORDS)) as server:
-        assert logs_in(settings(server, alice, Secrets(ssh=alice.password), key=tmp_path / "other"))
+        assert logs_in(settings(server, alice, Secrets(login=Password(alice.password)), key=tmp_path / "other"))
 
 
 def test_a_server_that_wants_a_key_and_a_password(tmp_path: Path, alice: Account) -> None:
@@ -106,7 +108,7 @@ def test_a_server_that_wants_a_key_and_a_password(tmp_path: Path, alice: Account
             config.write_text(config.read_text().replace("/etc/ssh/none", str(keys)))
             sshd.stop(server.host)
             sshd.start(server.host)
-            assert logs_in(settings(server, alice, Secrets(ssh=alice.password), key=server.key))
+            assert logs_in(settings(server, alice, Secrets(login=Password(alice.password)), key=server.key))
             refused = failure(settings(server, alice, key=server.key))
             assert refused.detail["server_wants_also"] == ["password"]
         finally:
@@ -114,7 +116,7 @@ def test_a_server_that_wants_a_key_and_a_password(tmp_path: Path, alice: Account
 
 
 def test_secrets_are_never_shown(server: Server, alice: Account) -> None:
-    shown = settings(server, alice, Secrets(WRONG, WRONG))
+    shown = settings(server, alice, Secrets(WRONG, Password(WRONG), Password(WRONG)))
     assert WRONG not in f"{shown!r} {shown} {shown.secrets!r}"
 
 
@@ -130,7 +132,10 @@ def host(tmp_path: Path, alice: Account) -> Iterator[Server]:
 
 def become(host: Server, alice: Account, core: Payload, sudo: str | None) -> dict[str, Any]:
     """The facts of a core that runs as another user."""
-    with Host(settings(host, alice, Secrets(alice.password, sudo)), core) as session:
+    with Host(
+        settings(host, alice, Secrets(login=Password(alice.password), sudo=None if sudo is None else Password(sudo))),
+        core,
+    ) as session:
         result = session.run({"act": "owned", "owner": OTHER}, None, lambda _event: None)
     assert result["outcome"] == "ok"
     return dict(result["facts"])
@@ -149,7 +154,7 @@ def test_sudo_that_asks_for_nothing_gets_no_password(host: Server, alice: Accoun
 
 @pytest.mark.parametrize(
     ("password", "said"),
-    [(WRONG, "incorrect password attempts"), (None, "a password is required"), ("", "incorrect password attempts")],
+    [(WRONG, "1 incorrect password attempt"), (None, "a password is required"), ("", "1 incorrect password attempt")],
 )
 def test_sudo_that_refuses_a_password(
     host: Server, alice: Account, core: Payload, password: str | None, said: str
@@ -164,6 +169,47 @@ def test_sudo_that_refuses_a_password(
     assert time.monotonic() - started < 50
 
 
+def test_a_wrong_sudo_password_is_one_attempt_however_many_hosts_there_are(
+    host: Server, alice: Account, core: Payload
+) -> None:
+    """Several hosts, which are one here; sudo itself counts, and so does who looks at its log."""
+    password = Password(WRONG)
+    secrets = Secrets(login=Password(alice.password), sudo=password)
+    counted: list[str] = []
+
+    def ask(number: int) -> str:
+        way = replace(settings(host, alice, secrets), name=f"n{number}")
+        with Host(way, core) as session, pytest.raises(Failure) as caught:
+            session.run({"act": "owned", "owner": OTHER}, None, lambda _event: None)
+        counted.append(caught.value.detail.get("stderr", ""))
+        return caught.value.message
+
+    with alice.in_sudoers(f"ALL=({OTHER}) ALL"), ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(ask, range(4)))
+        said.append(ask(0))
+    assert sum(text.count("incorrect password attempt") for text in counted) == 1
+    assert sum("1 incorrect password attempt" in text for text in counted) == 1
+    assert sum("was not given to sudo here: it was refused by n" in text for text in said) >= 3
+
+
+def test_a_wrong_login_password_is_one_attempt_however_many_hosts_there_are(tmp_path: Path, alice: Account) -> None:
+    password = Password(WRONG)
+    with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server, ThreadPoolExecutor(4) as pool:
+        ways = [replace(settings(server, alice, Secrets(login=password)), name=f"n{number}") for number in range(4)]
+        notes = [str(failed.detail["note"]) for failed in pool.map(failure, ways)]
+    assert sum(note == "the password was refused" for note in notes) == 1
+    assert sum(note.startswith("the password was not tried: it was refused by n") for note in notes) == 3
+
+
+def test_a_server_that_refuses_the_key_is_not_sent_its_passphrase(tmp_path: Path, alice: Account) -> None:
+    sshd.make_key(tmp_path / "other", "other")
+    # It is the right one for the account, so that whoever sends it gets in.
+    with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server:
+        refused = failure(settings(server, alice, Secrets(passphrase=alice.password), key=tmp_path / "other"))
+        assert (refused.err_type, len(refused.detail["keys_refused"])) == ("auth_failed", 1)
+        assert logs_in(settings(server, alice, Secrets(login=Password(alice.password)), key=tmp_path / "other"))
+
+
 def test_sudo_that_knows_nothing_of_us(host: Server, alice: Account, core: Payload) -> None:
     with pytest.raises(Failure) as caught:
         become(host, alice, core, alice.password)
@@ -174,7 +220,9 @@ def test_sudo_that_knows_nothing_of_us(host: Server, alice: Account, core: Paylo
 def test_checks_from_outside_become_another_the_same_way(host: Server, alice: Account, rule: str) -> None:
     with (
         alice.in_sudoers(f"ALL=({OTHER}) {rule}"),
-        postchecks.connect(settings(host, alice, Secrets(alice.password, alice.password))) as link,
+        postchecks.connect(
+            settings(host, alice, Secrets(login=Password(alice.password), sudo=Password(alice.password)))
+        ) as link,
     ):
         ran = link.host(OTHER).run("id -un; cat")
         assert (ran.rc, ran.stdout.split()) == (0, [OTHER])
