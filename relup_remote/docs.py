@@ -130,9 +130,9 @@ verified, whatever `StrictHostKeyChecking` says.
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
 unless `IdentitiesOnly` is set. A server that hangs up after too many of them is connected to again for the rest.
 
-Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those for
-jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered after the
-keys, and jump hosts get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
+Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those
+for jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered
+after the keys, and jump hosts get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
 
 A password is the same for all hosts, so it is tried at one host first, and the others wait. If it is refused there, it
 is given to no other host. A host that has refused it is not given it again.

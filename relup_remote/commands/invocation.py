@@ -17,8 +17,9 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from relup_remote import inventory
-from relup_remote.commands import passwords
+from relup_remote.commands import limits, passwords
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
@@ -68,6 +69,11 @@ class Invocation:
 
     def __enter__(self) -> "Invocation":
         self._display = self._screen.enter_context(listener(sys.stderr, quiet=self._quiet, live=not self._events))
+        try:
+            # It is counted from here.
+            _ = self.deadline
+        except UsageError as error:
+            self.__exit__(UsageError, error, None)
         return self
 
     def __exit__(
@@ -102,7 +108,12 @@ class Invocation:
     @cached_property
     def runner(self) -> Runner:
         """What brings requests to hosts."""
-        return Runner(_connect, self.watch)
+        return Runner(_connect, self.watch, deadline=self.deadline)
+
+    @cached_property
+    def deadline(self) -> Deadline:
+        """When the command has to be done. Raises `UsageError`."""
+        return limits.deadline(self.command)
 
     @cached_property
     def feed(self) -> Feed:

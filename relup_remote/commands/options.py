@@ -7,7 +7,7 @@ from typing import Any
 
 from invoke.tasks import Task
 
-from relup_remote.commands import passwords
+from relup_remote.commands import limits, passwords
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
 from relup_remote.usage import UsageError
 
@@ -16,6 +16,11 @@ HELP: dict[str, str] = {
     "ask_passphrase": "ask for the passphrase of the private key; it is used on this machine and sent nowhere",
     "ask_password": "ask for the login password of the SSH user; it is sent to hosts that accept no key",
     "ask_sudo_password": "ask for the password that sudo wants on the hosts",
+    "deadline": f"{limits.MEANING} (default: {limits.DEFAULT})",
+    **{
+        f"{name.replace('.', '_')}.deadline": f"{limits.MEANING} (default: {default})"
+        for name, default in limits.DEFAULTS.items()
+    },
     "inventory": "inventory file (default: RELUP_INVENTORY, else the usual places)",
     "json": "print one JSON document on stdout instead of tables",
     "quiet": "no progress on stderr",
@@ -34,6 +39,7 @@ HELP: dict[str, str] = {
     "soak": "time to watch the cluster after each wave but the last, such as 90s or 10m (default: none)",
     "gate_command": "a command for the shell that has to end with 0 after each wave; RELUP_* variables tell it which",
     "gate_timeout": "time in which a gate may still open (default: 60s)",
+    "gate_command_timeout": "time in which the gate command has to end (default: 10m)",
     "backup_age": "refuse where the newest whole backup is older, such as 24h (default: 24h)",
     "no_backup": "go on without a backup; recorded",
     "check": "show the plan and stop: nothing is changed",
@@ -99,6 +105,8 @@ PLACEHOLDERS: dict[str, str] = {
     "soak": "TIME",
     "gate_command": "COMMAND",
     "gate_timeout": "TIME",
+    "gate_command_timeout": "TIME",
+    "deadline": "TIME",
     "backup_age": "TIME",
     "resume": "RUN",
     "keep": "BACKUPS",
@@ -141,9 +149,9 @@ def command(body: Callable[..., None]) -> "Task[Any]":
 
     One without a default is given by its position; one whose name is a keyword has an underscore after it. Numbers are
     taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence. Those that go to hosts
-    get the options of `passwords` as well.
+    get the options of `passwords` and `limits` as well.
     """
-    body = body if body.__name__ in LOCAL else passwords.may_ask(body)
+    body = body if body.__name__ in LOCAL else limits.may_take(passwords.may_ask(body))
     parameters = list(inspect.signature(body).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     return Task(

@@ -83,7 +83,9 @@ class Rolling:
         patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
         try:
             back = self.call.command == "rollback"
-            return look(self.call.runner, jobs, self.call.feed, Stop(), patience=patience, back=back)
+            return look(
+                self.call.runner, jobs, self.call.feed, Stop(deadline=self.call.deadline), patience=patience, back=back
+            )
         except KeyboardInterrupt:
             raise Declined from None
 
@@ -133,7 +135,7 @@ class Rolling:
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
         with (
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
-            Stop(lambda count: feed.tell("interrupt", count=count)) as stop,
+            Stop(lambda count: feed.tell("interrupt", count=count), self.call.deadline) as stop,
         ):
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}

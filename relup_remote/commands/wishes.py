@@ -26,6 +26,7 @@ class Wishes:
     soak: str = ""
     gate_command: str = ""
     gate_timeout: str = ""
+    gate_command_timeout: str = ""
 
     def check(self) -> None:
         """Raises `UsageError` (``bad_option``) for the first that can't be."""
@@ -58,6 +59,8 @@ class Wishes:
             changes["command"] = self.gate_command
         if self.gate_timeout:
             changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
+        if self.gate_command_timeout:
+            changes["command_timeout"] = options.duration("gate_command_timeout", self.gate_command_timeout, 0)
         return dataclasses.replace(gates, **changes)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from . import checks, cluster_lock, history, recovery, release, running_node
 from .backup.store import backups, newest
 from .context import Context
+from .deadline import TimeIsUp
 from .files import make_dirs
 from .lock import Lock, held, holder, taken_over
 from .protocol import COMMANDS, NOTHING_LEFT, Failure, Step
@@ -25,6 +26,9 @@ _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
     "backup": backup.run,
     "restore": restore.run,
 }
+
+WHOLE = ("apply", "rollback", "restore")
+"""The steps that are not cut when the time of a request is over: half of one would leave a node half-way."""
 
 _UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "cannot_create_dir", "disk_full")
 
@@ -65,15 +69,27 @@ def _tell_of_node(context: Context) -> None:
 
 def _steps(context: Context, names: Any) -> None:
     for name in names:
+        context.deadline.check()
         context.emit({"event": "step", "step": name, "status": "start"})
         started = time.monotonic()
         try:
-            status, detail = _STEPS[name](context)
+            status, detail = _run_step(context, name)
         except Failure as failure:
             failure.stage = failure.stage or name
             _done(context, Step(name, "failed", time.monotonic() - started, {"err_type": failure.err_type}))
             raise
         _done(context, Step(name, status, time.monotonic() - started, detail))
+
+
+def _run_step(context: Context, name: str) -> Tuple[str, Dict[str, Any]]:
+    if name not in WHOLE:
+        return _STEPS[name](context)
+    # It has limits of its own; what it came to is told before its time counts.
+    context.deadline.hold()
+    try:
+        return _STEPS[name](context)
+    finally:
+        context.deadline.release()
 
 
 def _done(context: Context, step: Step) -> None:
@@ -139,6 +155,9 @@ def _attempt(context: Context, options: Dict[str, Any]) -> Iterator[None]:
         yield
     except Failure as failure:
         _finish(context, failure.err_type, failure.stage, failure.message)
+        raise
+    except TimeIsUp:
+        _finish(context, "deadline_exceeded")
         raise
     except BaseException:
         _finish(context, "internal_error")

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 from . import release, service
 from .agent import Agent
+from .deadline import Deadline
 from .erlang.link import Link
 from .erlang.term import Atom
 from .files import remove_tree, write_whole
@@ -25,8 +26,11 @@ class Context:
     and `hop_runs` that its outcome is not known yet.
     """
 
-    def __init__(self, request: Dict[str, Any], site: Site, emit: Emit, stdin: BinaryIO) -> None:
+    def __init__(
+        self, request: Dict[str, Any], site: Site, emit: Emit, stdin: BinaryIO, deadline: Optional[Deadline] = None
+    ) -> None:
         self.request = request
+        self.deadline = deadline or Deadline()
         self.site = site
         self.emit = emit
         self.stdin = stdin

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Dict
 
 from . import commands
 from .context import Context
+from .deadline import STARTING, Deadline, TimeIsUp
 from .files import writing_failure
 from .protocol import Failure, Result, encode, exit_status
 from .request import read_request
@@ -62,6 +63,8 @@ def main() -> int:
         result = serve(sys.stdin.buffer, output)
     finally:
         finished.set()
+    # Nobody may read any more: the lock is given back by now, and the process must end as well.
+    signal.alarm(STARTING)
     output.emit(result.to_json())
     return exit_status([result.outcome])
 
@@ -77,14 +80,17 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
     result = Result()
     command = "connect"
     context = None
+    deadline = Deadline()
     try:
         request = read_request(stdin)
         command = request["command"]
+        deadline = Deadline(request.get("deadline"))
+        deadline.start()
         output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user()})
         site = locate(request["node"])
         check_user(site)
         check_trust(site)
-        context = Context(request, site, output.emit, stdin)
+        context = Context(request, site, output.emit, stdin, deadline)
         result = context.result
         commands.run(context)
     except Failure as failure:
@@ -94,6 +100,8 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         met = writing_failure(error, str(error.filename or "")) if is_full else _unforeseen(error)
         _fail(result, met, command, context)
+    except TimeIsUp:
+        _fail(result, out_of_time(deadline, result), command, context)
     except Exception as error:
         _fail(result, _unforeseen(error), command, context)
     finally:
@@ -102,6 +110,9 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
                 context.close()
             except Failure as failure:
                 output.emit({"event": "note", "message": failure.message})
+            except TimeIsUp:
+                output.emit({"event": "note", "message": "What this request has in the VM leaves with its connection."})
+        deadline.stop()
     result.seconds = time.monotonic() - started
     return result
 
@@ -114,6 +125,14 @@ def _unforeseen(error: Exception) -> Failure:
     unforeseen = Failure("internal_error", "{}: {}".format(type(error).__name__, error), changed=True)
     unforeseen.detail["traceback"] = traceback.format_exc().splitlines()[-12:]
     return unforeseen
+
+
+def out_of_time(deadline: Deadline, result: Result) -> Failure:
+    """The failure of a request whose time is over; it says how far it got."""
+    done = [step.step for step in result.steps]
+    after = " after {}".format(", ".join(done)) if done else ""
+    message = "The time for the request, {:g} s, was over{}.".format(deadline.seconds or 0, after)
+    return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds, "done": done})
 
 
 def _python() -> str:

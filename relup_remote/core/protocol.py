@@ -17,8 +17,10 @@ Request::
      "target": "5.10.5" | null,
      "hops": [{"file": "5.10.4-to-5.10.5.relup", "from": "5.10.4", "target": "5.10.5", "text": "…"}],
      "helpers": [{"file": "my_helper.erl", "text": "…"}],
-     "options": {<see OPTIONS>}}
+     "options": {<see OPTIONS>},
+     "deadline": 300}
 
+``deadline`` are the seconds after which the core ends by itself, once a step that must not be cut is done.
 ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
 version. ``release`` holds for exactly the bytes with that SHA-256; its ``code``, an external term, says of all
 modules and applications what the agent judges a hop by.
@@ -174,6 +176,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "protocol_mismatch": ErrorSpec(
         "Core and controller speak different versions of the protocol.",
         "Use one version of relup_remote for both.",
+    ),
+    "deadline_exceeded": ErrorSpec(
+        "The host was not done in time; what must not be cut was finished first.",
+        "See inv status for where the node stands; then run the command again, with more time by --deadline.",
     ),
     "malformed_answer": ErrorSpec(
         "The host said something that a core does not say; nothing of it was used.",

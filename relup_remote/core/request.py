@@ -45,6 +45,10 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 63
 
 
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 10**9
+
+
 def _is_file_name(value: Any) -> bool:
     return _is_text(value) and "/" not in value and value not in ("", ".", "..")
 
@@ -108,5 +112,6 @@ _FIELDS: Dict[str, Check] = {
     "hops": _optional(_list(_object(**_HOP))),
     "helpers": _optional(_list(_object(file=_is_file_name, text=_is_content))),
     "options": _optional(_is_option_set),
+    "deadline": _optional(_is_time),
 }
 """The fields of a request, and what each has to be."""

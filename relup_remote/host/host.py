@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import Deadline
 from relup_remote.host import session
 from relup_remote.host.boundary import Event
 from relup_remote.host.connection import Connection
@@ -13,6 +14,12 @@ from relup_remote.host.payload import Payload, payload
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
+
+DEADLINE = 600.0
+"""Seconds for a request that names none."""
+
+LATER = 20.0
+"""Seconds after a request's deadline in which the core may still say what it came to."""
 
 
 class Host:
@@ -49,15 +56,17 @@ class Host:
         that it names; of the attempts before the last nothing is told. Raises `Failure`, stage ``connect``, for all
         that goes wrong between here and the core.
         """
+        # The core ends by itself at the request's deadline; somewhat later nobody waits for its word.
+        deadline = Deadline(request.get("deadline", DEADLINE) + LATER)
         if self._user is not None or self._settings.become == "never":
-            return self._attempt(request, tarball, on_event)
+            return self._attempt(request, tarball, on_event, deadline)
         # A core that can't see the node asks for root first, and as root it finds whose the node is.
         seen = set[str]()
         why = ""
         while True:
             held = _Held(on_event)
             try:
-                result = self._attempt(request, tarball, held)
+                result = self._attempt(request, tarball, held, deadline)
             except Failure as failure:
                 if failure.err_type == "become_failed" and why:
                     failure.message = f"{why} {failure.message}"
@@ -68,10 +77,10 @@ class Host:
                 return result
             seen.add(owner)
             self._user = owner
-            why = str(result["error"].get("message", ""))
+            why = str(result["error"]["message"])
 
     def _attempt(
-        self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None]
+        self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None], deadline: Deadline
     ) -> dict[str, Any]:
         if self._connection is None or not self._connection.transport.is_active():
             self.close()
@@ -86,6 +95,7 @@ class Host:
             name=self._settings.name,
             sudo_password=self._settings.secrets.sudo,
             timeout=self._settings.command_timeout,
+            deadline=deadline,
         )
         return session.run(self._connection.transport, errand)
 

@@ -7,6 +7,8 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from relup_remote.core.deadline import STARTING
+
 PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(13, 5, -1)))
 """Where to look for a Python if the inventory names none."""
 
@@ -61,11 +63,13 @@ def command(
     """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
 
     ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With a
-    ``prompt`` sudo may ask for a password by it, on standard error: one of `SUDO` and `NO_SUDO` is said first. After the
-    former a line with the password is expected, and the bootstrap only after `BECAME`.
+    ``prompt`` sudo may ask for a password by it, on standard error. Then one of `SUDO` and `NO_SUDO` is said first.
+    After `SUDO` a line with the password is expected, and the bootstrap only after `BECAME`.
     """
     # Exactly so many bytes: what comes after is for others to read.
-    code = f"import io; exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read({bootstrap}))"
+    stdin = "io.BufferedReader(io.FileIO(0, closefd=False), 1)"
+    # The alarm ends who waits for a controller that has gone; the core turns it off when it has its request.
+    code = f"import io, signal; signal.alarm({STARTING}); exec({stdin}.read({bootstrap}))"
     # A login shell of the csh kind takes no line ends within quotes.
     script = " ".join(line.strip() for line in SCRIPT.splitlines()).strip()
     asking = ["", "", "", ""]

@@ -18,6 +18,7 @@ from typing import Any, cast
 from paramiko import Channel, SSHException, Transport
 
 from relup_remote.core.protocol import Failure, encode
+from relup_remote.deadline import NEVER, Deadline
 from relup_remote.host import bootstrap, boundary, launcher
 from relup_remote.host.boundary import Event
 from relup_remote.host.payload import Payload
@@ -60,7 +61,8 @@ class Errand:
     """What to have done on the host.
 
     ``user`` is the one to become, None the SSH user; ``sudo_password`` what sudo may ask for meanwhile, on the host of
-    that ``name``; ``timeout`` the seconds in which a host must say something.
+    that ``name``; ``timeout`` the seconds in which a host must say something, ``deadline``
+    when all has to be done.
     """
 
     request: Mapping[str, Any]
@@ -70,6 +72,7 @@ class Errand:
     python: str | None
     user: str | None
     timeout: float
+    deadline: Deadline = NEVER
     name: str = ""
     sudo_password: Password | None = field(default=None, repr=False)
 
@@ -82,15 +85,29 @@ def run(transport: Transport, errand: Errand) -> Event:
     """
     try:
         with _Core(transport, errand) as core:
-            return core.result()
+            try:
+                return core.result()
+            except TimeoutError:
+                if errand.deadline.is_over:
+                    raise too_late(errand.deadline, core.step) from None
+                raise
     except Failure as failure:
         failure.stage = failure.stage or "connect"
         raise
     except TimeoutError:
+        if errand.deadline.is_over:
+            raise too_late(errand.deadline) from None
         message = f"The host said nothing for {errand.timeout:g} s."
         raise Failure("ssh_timeout", message, stage="connect") from None
     except (OSError, EOFError, SSHException) as error:
         raise Failure("connection_lost", detail={"error": str(error)}, stage="connect") from None
+
+
+def too_late(deadline: Deadline, step: str | None = None) -> Failure:
+    """The failure of a host that was not done in time; ``step`` is what was in hand, as far as it told."""
+    said = f"the step {step} was in hand" if step else "no step was in hand"
+    message = f"The host was not done within {deadline.seconds:g} s; {said}, and may go on there."
+    return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds, "step": step}, stage="connect")
 
 
 class _Core:
@@ -103,7 +120,8 @@ class _Core:
         self._prompt = prompt() if errand.user is not None and errand.sudo_password is not None else None
         command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, self._prompt)
         self._channel = _start(transport, command, errand.timeout)
-        self._lines = _Lines(self._channel)
+        self._lines = _Lines(self._channel, errand.deadline, errand.timeout)
+        self.step: str | None = None
         self._stderr = Stderr(self._channel, self._prompt)
         self._stderr.start()
         self._heard = 0
@@ -154,6 +172,8 @@ class _Core:
 
     def _tell(self, event: Event) -> None:
         """Pass an event on, unless it is a mere sign of life."""
+        if event["event"] == "step":
+            self.step = event["step"] if event["status"] == "start" else None
         if event["event"] not in ("core", "alive"):
             self._errand.on_event(event)
 
@@ -218,9 +238,16 @@ class _Core:
 
     def _send(self, data: bytes | memoryview) -> None:
         """Send unless the core is gone; why it went is then to be read."""
+        rest = memoryview(data)
         try:
-            # paramiko sends any buffer, its stubs know of two.
-            self._channel.sendall(cast("bytes", data))
+            while rest:
+                # A host that takes a byte now and then holds us no longer than one that takes none.
+                self._channel.settimeout(self._errand.deadline.within(self._errand.timeout))
+                # paramiko sends any buffer, its stubs know of two.
+                sent = self._channel.send(cast("bytes", rest))
+                if not sent:
+                    raise OSError("the channel is closed")
+                rest = rest[sent:]
         except TimeoutError:
             raise
         except OSError:
@@ -251,10 +278,12 @@ def compiled(core: Payload) -> Payload:
 
 
 class _Lines:
-    """The lines that a channel brings."""
+    """The lines that a channel brings, each within ``seconds`` and all before the ``deadline``."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, deadline: Deadline = NEVER, seconds: float = 60.0) -> None:
         self._channel = channel
+        self._deadline = deadline
+        self._seconds = seconds
         self._whole: deque[bytes] = deque()
         self._begun = bytearray()
 
@@ -277,6 +306,7 @@ class _Lines:
         self._whole.appendleft(line)
 
     def _receive(self) -> bool:
+        self._channel.settimeout(self._deadline.within(self._seconds))
         data = self._channel.recv(1 << 16)
         *whole, rest = data.split(b"\n")
         if whole:

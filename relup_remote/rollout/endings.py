@@ -40,6 +40,10 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "The operator interrupted the run; the hosts in hand were finished, unless it was left at once.",
         "Take it up again by --resume.",
     ),
+    "out_of_time": ErrorSpec(
+        "The run took longer than its deadline; the hosts in hand were finished, and nothing more was begun.",
+        "Take it up again by --resume; --deadline gives it more time.",
+    ),
     "broke_off": ErrorSpec(
         "Something happened that relup_remote did not foresee; nothing more was begun.",
         "This is a defect: report it with the traceback. The run can be taken up again by --resume.",

@@ -18,7 +18,7 @@ class Gates:
     """What has to hold between two waves.
 
     ``connections`` is the share of connections that upgraded nodes must still have, in percent, None where it is not
-    looked at; ``soak`` and ``timeout`` are seconds; ``command`` is a line for the shell.
+    looked at; ``soak`` and the timeouts are seconds; ``command`` is a line for the shell.
     """
 
     verify: bool = True
@@ -28,6 +28,7 @@ class Gates:
     soak: int = 0
     command: str | None = None
     timeout: int = 60
+    command_timeout: int = 600
 
 
 @dataclass(frozen=True)

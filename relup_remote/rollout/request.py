@@ -1,6 +1,6 @@
 """The requests of the commands, as `relup_remote.core.protocol` describes them. Pure: nothing is read or contacted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,36 @@ class Order:
             raise ValueError(f"no such options: {', '.join(sorted(unknown))}")
 
 
+DATA = 6 * 3600
+"""Seconds in which a host must be done with what goes through all of a node's data, or through a tarball."""
+
+LIMITS: Mapping[str, int] = {
+    "stage": DATA,
+    "backup": DATA,
+    "backup-verify": DATA,
+    "restore": DATA,
+    "upgrade": DATA,
+    "cleanup": 1800,
+}
+"""Seconds in which a host must be done with a request, beside what its own options allow; `LIMIT` for the others."""
+
+LIMIT = 600
+
+_WAITS = ("hop_timeout", "boot_timeout", "boot_timeout", "settle", "call_timeout")
+
+
+def limit(command: str, options: Mapping[str, Any]) -> float:
+    """Seconds after which a request has taken too long, whatever it does."""
+    return float(LIMITS.get(command, LIMIT) + sum(options[name] for name in _WAITS))
+
+
 def request(order: Order, host: HostSettings) -> Request:
     """The request that carries ``order`` to ``host``."""
+    options = {
+        **{name: default for name, (default, _meaning) in OPTIONS.items()},
+        "restart_by": host.restart,
+        **order.options,
+    }
     return {
         "protocol": PROTOCOL_VERSION,
         "run": order.run,
@@ -54,9 +82,6 @@ def request(order: Order, host: HostSettings) -> Request:
             {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
         ],
         "helpers": [{"file": helper.file, "text": helper.text} for helper in order.helpers],
-        "options": {
-            **{name: default for name, (default, _meaning) in OPTIONS.items()},
-            "restart_by": host.restart,
-            **order.options,
-        },
+        "options": options,
+        "deadline": limit(order.command, options),
     }

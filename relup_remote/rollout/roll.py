@@ -34,7 +34,7 @@ from relup_remote.rollout.tarball import Tarball
 ENDS = ("apply", "cleanup")
 """The phases that a finished host was in last."""
 
-UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer")
+UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
 """Errors of a host that may have done what it was asked for all the same."""
 
 
@@ -217,7 +217,7 @@ class Rollout:
         if self._feed.broken:
             raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
         if self._stop:
-            raise Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
+            raise self._stop.why()
 
     def _ending(self, stopped: Stopped) -> Ending:
         outcome = "stopped" if stopped.outcome == "refused" and self._changed else stopped.outcome

@@ -6,7 +6,7 @@ Whatever happens on a host becomes its row; nothing a host does keeps the others
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import traces
 from relup_remote.rollout.request import Request
@@ -24,6 +25,12 @@ AT_ONCE = 16
 
 TURN = 1.0
 """Seconds after which a signal is noticed at the latest."""
+
+GRACE = 60.0
+"""Seconds after which a host is given up that should have been given up by what asks it."""
+
+ALWAYS = ("unlock",)
+"""Commands that are sent also when the time is over: what they give back would outlive it."""
 
 INTERRUPTED = "Interrupted by the operator; what was under way on the host may have gone on there."
 
@@ -63,11 +70,18 @@ class Runner:
     """Carries out jobs.
 
     ``connect`` makes a host's session; ``watch`` sees all events; ``traces_folder`` is where unforeseen errors are
-    written down, see `traces`.
+    written down, see `traces`. No request has more time than is left of the ``deadline`` of all of them.
     """
 
-    def __init__(self, connect: Connect, watch: Watch = ignore, traces_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        watch: Watch = ignore,
+        traces_folder: Path | None = None,
+        deadline: Deadline = NEVER,
+    ) -> None:
         self._connect = connect
+        self._deadline = deadline
         self._watch = watch
         self._traces = traces_folder
 
@@ -76,14 +90,24 @@ class Runner:
         started = time.monotonic()
         name = job.host.name
         try:
+            request = self._in_time(job.request)
             with self._connect(job.host) as session:
-                event = session.run(job.request, job.tarball, lambda event: self._watch(name, event))
+                event = session.run(request, job.tarball, lambda event: self._watch(name, event))
             return of_result(name, event, time.monotonic() - started)
         except Failure as failure:
             failure.stage = failure.stage or "connect"
             return of_failure(name, failure, seconds=time.monotonic() - started)
         except Exception as error:
             return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
+
+    def _in_time(self, request: Request) -> Request:
+        """The request with the time that is left for it. Raises `Failure` (``deadline_exceeded``) if there is none."""
+        if request["command"] in ALWAYS:
+            return request
+        if self._deadline.is_over:
+            message = f"The time for the command, {self._deadline.seconds:g} s, was over before the host's turn came."
+            raise Failure("deadline_exceeded", message, stage=request["command"])
+        return {**request, "deadline": min(request["deadline"], self._deadline.left)}
 
     def in_turn(self, jobs: Sequence[Job]) -> list[Row]:
         """The rows of ``jobs``, done in order; the first that keeps others from going on is the last that is done.
@@ -121,20 +145,22 @@ class Runner:
 
         Before each one ``may_begin`` is asked; once it says no, those in hand are the last. ``begins`` is told of each.
         """
-        waiting, in_hand = deque(jobs), 0
+        waiting = deque(jobs)
+        in_hand: dict[str, tuple[Job, Deadline]] = {}
         done: SimpleQueue[Row] = SimpleQueue()
         while True:
-            while waiting and in_hand < limit and may_begin():
+            while waiting and len(in_hand) < limit and may_begin():
                 job = waiting.popleft()
                 begins(job)
                 # Daemons: after an interruption nobody waits for a host that does not answer.
                 threading.Thread(target=self._put, args=(job, done), daemon=True).start()
-                in_hand += 1
+                in_hand[job.host.name] = job, Deadline(job.request["deadline"] + GRACE)
             if not in_hand:
                 return
-            row = _next(done)
-            in_hand -= 1
-            yield row
+            row = _next(done, in_hand.values())
+            # One that was given up may come to its end after all.
+            if in_hand.pop(row["host"], None):
+                yield row
 
     def _put(self, job: Job, done: "SimpleQueue[Row]") -> None:
         done.put(self.one(job))
@@ -144,13 +170,23 @@ class Runner:
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
 
 
-def _next(done: "SimpleQueue[Row]") -> Row:
-    """The next row, waited for in turns: a signal that comes just before a wait would be noticed only after it."""
+def _next(done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> Row:
+    """The next row, or that of a host which is given up.
+
+    It is waited for in turns: a signal that comes just before a wait would be noticed only after it.
+    """
     while True:
         try:
             return done.get(timeout=TURN)
         except Empty:
-            continue
+            for job, deadline in in_hand:
+                if deadline.is_over:
+                    message = f"The host was not done within {deadline.seconds:g} s, and was given up."
+                    return of_failure(
+                        job.host.name,
+                        Failure("deadline_exceeded", message, stage=job.request["command"]),
+                        seconds=deadline.seconds,
+                    )
 
 
 def interrupted(job: Job) -> Row:

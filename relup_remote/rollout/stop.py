@@ -7,18 +7,23 @@ from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
+from relup_remote.deadline import NEVER, Deadline
+from relup_remote.rollout.endings import Stopped
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
     """Whether the operator wants no more. As a context manager, in the main thread, it takes the signals.
 
-    ``requested`` counts. The second request is a KeyboardInterrupt, wherever the main thread is then.
+    ``requested`` counts. The second request is a KeyboardInterrupt, wherever the main thread is then. The ``deadline``
+    of the command stops as the first request does.
     """
 
-    def __init__(self, told: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(self, told: Callable[[int], None] = lambda count: None, deadline: Deadline = NEVER) -> None:
         """``told`` hears of each request, in a thread of its own."""
         self.requested = 0
+        self._deadline = deadline
         self._told = told
         # All that a signal handler may put to is queues of this kind: whoever it interrupts may hold any lock.
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -26,7 +31,13 @@ class Stop:
         self._before: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
-        return self.requested > 0
+        return self.requested > 0 or self._deadline.is_over
+
+    def why(self) -> Stopped:
+        """What there is to raise where nothing more may be begun."""
+        if self.requested:
+            return Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
+        return Stopped("out_of_time", f"The run has taken the {self._deadline.seconds:g} s that it may.")
 
     def __enter__(self) -> "Stop":
         threading.Thread(target=self._tell, daemon=True).start()
@@ -42,11 +53,11 @@ class Stop:
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until there is a request; says whether there is one."""
-        if not self.requested:
+        if not self:
             try:
-                self._wake.get(timeout=max(seconds, 0))
+                self._wake.get(timeout=max(min(seconds, self._deadline.left), 0))
             except Empty:
-                return False
+                return bool(self)
         return True
 
     def request(self) -> None:
@@ -62,4 +73,5 @@ class Stop:
 
     def _tell(self) -> None:
         while True:
+            # A daemon, which has nothing else to do.
             self._told(self._news.get())

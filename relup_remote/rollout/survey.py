@@ -54,7 +54,11 @@ class Survey:
     def _is_bad(self, row: Row) -> bool:
         if succeeded(row) or is_done(row):
             return False
-        return not self.back or row["error"]["stage"] == "connect" or row["error"]["err_type"] == "malformed_answer"
+        return (
+            not self.back
+            or row["error"]["stage"] == "connect"
+            or row["error"]["err_type"] in ("malformed_answer", "deadline_exceeded")
+        )
 
     def with_recovered(self, row: Row) -> Row:
         """The row with the attempts that the look at its host has finished in an earlier core's place."""

@@ -84,7 +84,8 @@ def _stream(context: Context, part: str, offset: int, size: int) -> str:
             context.emit({"event": "want", "file": "tarball", "offset": offset, "bytes": size - offset})
             done = shown = flushed = offset
             while done < size:
-                got = context.stdin.readinto(view[: min(_CHUNK, size - done)])  # type: ignore[attr-defined]
+                with context.deadline.hearing():
+                    got = context.stdin.readinto(view[: min(_CHUNK, size - done)])  # type: ignore[attr-defined]
                 if not got:
                     raise Failure(
                         "connection_lost", "The controller stopped sending at {} of {} bytes.".format(done, size)

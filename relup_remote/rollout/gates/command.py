@@ -3,12 +3,17 @@
 import os
 import signal
 import subprocess
+import tempfile
 from contextlib import suppress
+from typing import IO
 
 from relup_remote.rollout.gates.case import Case, Verdict
 
 TAIL = 2000
-"""Characters kept of what the command says."""
+"""Bytes kept of what the command says."""
+
+ENDING = 5.0
+"""Seconds that a command has to end when it is asked to."""
 
 
 def environment(case: Case) -> dict[str, str]:
@@ -26,24 +31,46 @@ def environment(case: Case) -> dict[str, str]:
 
 
 def command(case: Case) -> Verdict:
-    """The command ends with 0. It is run by the shell, and for as long as it likes."""
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", case.plan.gates.command or ""],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **environment(case)},
-        # A Ctrl-C is ours to hear: the command is the step in hand, and ends by itself.
-        start_new_session=True,
-    )
-    try:
-        said = process.communicate()[0]
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        raise
-    said = said[-TAIL:].strip()
+    """The command ends with 0, in time. It is run by the shell.
+
+    What it says goes to a file without a name: a child that it leaves behind may hold its output open for ever.
+    """
+    limit = case.plan.gates.command_timeout
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", case.plan.gates.command or ""],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment(case)},
+            # A Ctrl-C is ours to hear: the command is the step in hand, and ends by itself.
+            start_new_session=True,
+        )
+        try:
+            ended = f"exit status {process.wait(limit)}"
+        except subprocess.TimeoutExpired:
+            _end(process)
+            ended = f"not done within {limit} s, and ended"
+        except BaseException:
+            _end(process)
+            raise
+        said = _last(output)
     last = f": {said.splitlines()[-1]}" if said else ""
-    return Verdict(process.returncode == 0, f"exit status {process.returncode}{last}", {"output": said})
+    return Verdict(process.returncode == 0, f"{ended}{last}", {"output": said})
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the command and what it has started: first by asking, then at once."""
+    for number, patience in ((signal.SIGTERM, ENDING), (signal.SIGKILL, ENDING)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+def _last(output: IO[bytes]) -> str:
+    """The end of what it said."""
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(size - TAIL, 0))
+    return output.read(TAIL).decode("utf-8", errors="replace").strip()

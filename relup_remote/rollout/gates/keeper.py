@@ -102,4 +102,4 @@ def _tell(case: Case, name: str, status: str, started: float, verdict: Verdict) 
 
 def _refuse_if(stop: Stop) -> None:
     if stop:
-        raise Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
+        raise stop.why()

@@ -257,25 +257,43 @@ def test_the_second_interruption_ends_it(tmp_path: Path, monkeypatch: pytest.Mon
     stop = Stop()
     stop.request()
 
-    def communicate(_process: Popen[str]) -> tuple[str, None]:
+    def wait(process: Popen[bytes], timeout: float) -> int:
+        monkeypatch.undo()
         assert appears(begun)
         stop.request()
-        return "", None
+        return process.wait(timeout)
 
-    monkeypatch.setattr(Popen, "communicate", communicate)
+    monkeypatch.setattr(Popen, "wait", wait)
     with pytest.raises(KeyboardInterrupt):
         command(commanded(f"trap 'echo > {ended}; exit' TERM; echo > {begun}; while :; do sleep 0.1; done"))
     assert appears(ended)
 
 
 def test_a_command_that_is_gone_when_it_is_to_be_ended_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    def communicate(process: Popen[str]) -> tuple[str, None]:
+    def wait(process: Popen[bytes], _timeout: float) -> int:
+        monkeypatch.undo()
         process.wait(PATIENCE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Popen, "communicate", communicate)
+    monkeypatch.setattr(Popen, "wait", wait)
     with pytest.raises(KeyboardInterrupt):
         command(commanded("true"))
+
+
+def test_a_command_whose_child_holds_its_output_open_ends() -> None:
+    began = time.monotonic()
+    said = command(commanded("sleep 100 & echo begun"))
+    assert (said.open, said.message) == (True, "exit status 0: begun")
+    assert time.monotonic() - began < 60
+
+
+def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    line = f"trap 'echo > {ended}; exit' TERM; echo begun; (while :; do sleep 0.1; done) & wait"
+    gates = dataclasses.replace(NO_GATES, command=line, command_timeout=1)
+    said = command(Wave(gates=gates).case)
+    assert (said.open, said.message) == (False, "not done within 1 s, and ended: begun")
+    assert appears(ended)
 
 
 # One gate after the other

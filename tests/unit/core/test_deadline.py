@@ -1,0 +1,126 @@
+"""A core ends by itself: in a process of its own, for signals go to its main thread."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[3]
+
+BEGIN = """
+import os, sys, time
+from relup_remote.core import deadline as deadlines
+from relup_remote.core.deadline import Deadline, TimeIsUp
+from relup_remote.core.protocol import Failure
+deadline = Deadline({seconds})
+deadline.start()
+"""
+
+
+def run(code: str, seconds: str = "0.2") -> str:
+    """What a program says."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BEGIN.format(seconds=seconds) + code],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert not ended.stderr, ended.stderr
+    return ended.stdout.strip()
+
+
+def test_whatever_it_waits_for_it_is_told() -> None:
+    fifo = "read, write = os.pipe()\ntry:\n    os.read(read, 1)\nexcept TimeIsUp:\n    print('told', deadline.is_over)"
+    assert run(fifo) == "told True"
+
+
+def test_nobody_who_catches_failures_keeps_it_from_ending() -> None:
+    code = """
+try:
+    try:
+        time.sleep(60)
+    except Exception:
+        print("caught")
+except TimeIsUp:
+    print("told")
+"""
+    assert run(code) == "told"
+
+
+def test_who_does_not_end_is_told_again() -> None:
+    code = """
+deadlines.AGAIN = 0.1
+deadline.start()
+try:
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+except TimeIsUp:
+    print("told")
+"""
+    assert run(code) == "told"
+
+
+def test_what_must_not_be_cut_is_finished_first() -> None:
+    code = """
+deadline.hold()
+while not deadline.is_over:
+    time.sleep(0.01)
+print("finished")
+deadline.release()
+try:
+    deadline.check()
+except TimeIsUp:
+    print("told")
+"""
+    assert run(code) == "finished\ntold"
+
+
+def test_a_controller_that_is_silent_is_a_failure_with_a_name() -> None:
+    code = """
+deadlines.SILENCE = 0.2
+read, write = os.pipe()
+try:
+    with deadline.hearing():
+        os.read(read, 1)
+except Failure as failure:
+    print(failure.err_type, deadline.is_over)
+"""
+    assert run(code, "60") == "connection_lost False"
+    assert run(code, "None") == "connection_lost False"
+
+
+def test_hearing_takes_nothing_off_the_deadline() -> None:
+    code = """
+read, write = os.pipe()
+os.write(write, b"1234")
+for _ in range(4):
+    with deadline.hearing():
+        os.read(read, 1)
+try:
+    with deadline.hearing():
+        os.read(read, 1)
+except TimeIsUp:
+    print("told")
+"""
+    assert run(code, "0.5") == "told"
+
+
+def test_without_a_deadline_nothing_rings() -> None:
+    assert run("time.sleep(0.3)\nprint('done')", "None") == "done"
+
+
+def test_the_launcher_s_alarm_ends_who_waits_for_a_controller_that_is_gone(tmp_path: Path) -> None:
+    from relup_remote.host import launcher
+
+    command = launcher.command(sys.executable, None, 1000, "0" * 64, 10).replace("signal.alarm(300)", "signal.alarm(1)")
+    started = time.monotonic()
+    read, write = os.pipe()
+    with subprocess.Popen(["sh", "-c", command], stdin=read, cwd=tmp_path) as process:
+        assert process.wait(60) != 0
+    os.close(write)
+    assert time.monotonic() - started < 50
