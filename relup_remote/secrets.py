@@ -3,6 +3,8 @@
 Passphrase, login password and sudo's password are three secrets. Each is only given to what it is for.
 """
 
+import re
+import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,3 +85,42 @@ class Secrets:
 
 
 NO_SECRETS = Secrets()
+
+
+class Shell:
+    """A command line of the operator's, in which a secret may be: only its program is shown, ``text`` is all of it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        words = self._words()
+        program = next((word for word in words if not re.match(r"\w+=", word)), "")
+        return program if words == [program] else f"{program} …".strip()
+
+    def __repr__(self) -> str:
+        return f"Shell({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shell) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def hidden_in(self, said: str) -> str:
+        """``said`` without what was given to the command, which a program may repeat when it fails."""
+        for word in sorted({self.text, *self._words()}, key=len, reverse=True):
+            if len(word) >= LONG_ENOUGH and word != str(self).removesuffix(" …"):
+                said = said.replace(word, "…")
+        return said
+
+    def _words(self) -> list[str]:
+        try:
+            return shlex.split(self.text)
+        except ValueError:
+            # A quote that is still open.
+            return self.text.split()
+
+
+LONG_ENOUGH = 8
+"""Characters from which on a word of a command may be a secret; shorter ones are in every other sentence."""

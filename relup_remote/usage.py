@@ -27,6 +27,10 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
     ),
     "unknown_run": ErrorSpec("No run, or more than one, goes by that name.", "inv runs lists the runs there are."),
+    "run_unreadable": ErrorSpec(
+        "The ledger of the run is damaged, or of another version.",
+        "Restore its folder from a copy, or move it away. An older run is only taken up if you name it.",
+    ),
     "run_in_progress": ErrorSpec(
         "Another controller works on the run.", "Wait for it to end, or end that controller; then take the run up."
     ),

@@ -7,8 +7,8 @@ from invoke.context import Context
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.core.files import write_whole
 from relup_remote.core.protocol import Failure
+from relup_remote.files import write_private
 from relup_remote.report import FORMATS, SUFFIXES, render
 from relup_remote.report.json import document
 from relup_remote.report.reading import report_of
@@ -45,6 +45,6 @@ def report(
 def _write(file: Path, text: str) -> None:
     """Write a file, which appears whole; one that is there is replaced. Raises `UsageError`."""
     try:
-        write_whole(str(file.absolute()), text.encode(), 0o644)
+        write_private(file, text)
     except Failure as failure:
         raise UsageError(failure.err_type, failure.message, failure.hint) from failure

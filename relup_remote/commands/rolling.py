@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.wishes import Wishes
-from relup_remote.rollout import ledger, waves
+from relup_remote.core.protocol import Failure
+from relup_remote.rollout import ledger, overview, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import Event, now
 from relup_remote.rollout.identity import operator
@@ -134,7 +136,7 @@ class Rolling:
         hosts = {host.name: host for host in self.call.hosts}
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
         with (
-            Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as ledger,
+            Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as written,
             Stop(lambda count: feed.tell("interrupt", count=count), self.call.deadline) as stop,
         ):
             status = "resume" if self.record else "begin"
@@ -144,11 +146,14 @@ class Rolling:
             # The survey belongs to the run that it was made for, so the run begins before it.
             run = next(event for event in early if event["event"] == "run")
             rest = [event for event in early if event is not run]
-            feed.add(ledger, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
+            feed.add(written, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
             feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
             rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
             found, ending = rollout.run()
+        with suppress(OSError, Failure):
+            # `inv runs` does without it, only slower.
+            overview.keep(written.path)
         passed = [f"in {seconds(time.monotonic() - began)}", many(len(plan.waves), "wave")]
         passed += [f"{many(len(opened), 'gate')} open"] if opened else []
         self._show(found, ending, survey, ", ".join(passed))

@@ -5,8 +5,8 @@ from invoke.context import Context
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.rollout import ledger
-from relup_remote.summary.runs import runs_table, summary
+from relup_remote.rollout import overview
+from relup_remote.summary.runs import runs_table
 
 
 @command
@@ -22,6 +22,5 @@ def runs(
     with Invocation("runs", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
         chosen = options.numbers(minimum=0, limit=limit)
-        known = ledger.runs()[-chosen.get("limit", 0) :]
-        found = [summary(record) for record in known]
+        found = overview.overviews()[-chosen.get("limit", 0) :]
         call.show_document({"runs": found}, runs_table(found) or "no runs")

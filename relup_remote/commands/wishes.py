@@ -10,6 +10,7 @@ from typing import Any
 from relup_remote.commands import options
 from relup_remote.rollout import waves
 from relup_remote.rollout.plan import GATES, Gates
+from relup_remote.secrets import Shell
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Wishes:
         if self.soak:
             changes["soak"] = options.duration("soak", self.soak, 0)
         if self.gate_command:
-            changes["command"] = self.gate_command
+            changes["command"] = Shell(self.gate_command)
         if self.gate_timeout:
             changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
         if self.gate_command_timeout:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relup_remote.boundary import Event
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.host import session
-from relup_remote.host.boundary import Event
 from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload, payload
 

@@ -17,10 +17,11 @@ from typing import Any, cast
 
 from paramiko import Channel, SSHException, Transport
 
+from relup_remote import boundary
+from relup_remote.boundary import Event
 from relup_remote.core.protocol import Failure, encode
 from relup_remote.deadline import NEVER, Deadline
-from relup_remote.host import bootstrap, boundary, launcher
-from relup_remote.host.boundary import Event
+from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.schema import Unfit

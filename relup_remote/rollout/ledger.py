@@ -3,12 +3,14 @@
 ::
 
     <state>/runs/2026-11-24T08-15-03-k3f9/     0700; $XDG_STATE_HOME/relup_remote, else ~/.local/state/relup_remote
+      overview.json     the run in a few facts, once it has ended, see `relup_remote.rollout.overview`
       request.json      what the run began with, see `relup_remote.rollout.plan`; written whole, once
       events.jsonl      all events of the feed, one a line, appended
       hosts/n1.json     the last row of each host, written whole
       lock              held by the controller that works on the run
 
-The events are the authority. A last line that a killed controller left cut short counts as not written.
+The events are the authority. A last line that a killed controller left cut short counts as not written. What is written
+otherwise than here makes a run that can't be read: its `trouble` says why, and it keeps nobody from the other runs.
 """
 
 import fcntl
@@ -17,14 +19,19 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from relup_remote.core.files import private_dir, write_whole
-from relup_remote.core.protocol import Failure
+from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
+from relup_remote.core.protocol import OUTCOMES, Failure
+from relup_remote.files import append_private, open_private, private_folder, write_private
 from relup_remote.rollout import traces
 from relup_remote.rollout.feed import Event
+from relup_remote.schema import COUNT, MOMENT, OBJECT, Anything, Flag, ListOf, Maybe, OneOf, Shape, Unfit, parsed
+from relup_remote.schema import Record as Fields
+from relup_remote.secrets import Shell
 from relup_remote.usage import UsageError
 
 FORMAT = 1
@@ -50,6 +57,30 @@ class Record:
 
     path: Path
     request: Mapping[str, Any]
+    unread: str | None = None
+    """Why its request can't be read; None if it can."""
+
+    @cached_property
+    def trouble(self) -> str | None:
+        """Why the run can't be read, or None. All of it is looked at."""
+        try:
+            _ = self.events
+        except Unfit as unfit:
+            return self.unread or f"{EVENTS}: {unfit}"
+        except OSError as error:
+            return self.unread or f"{EVENTS}: {error.strerror}"
+        return self.unread
+
+    @property
+    def began(self) -> int:
+        """When it began, in milliseconds since the epoch; by its name where nothing else says so."""
+        said = self.request.get("started_at")
+        if isinstance(said, int):
+            return said
+        try:
+            return int(datetime.strptime(self.run[:19] + "Z", "%Y-%m-%dT%H-%M-%S%z").timestamp() * 1000)
+        except ValueError:
+            return int(self.path.stat().st_mtime * 1000)
 
     @property
     def run(self) -> str:
@@ -58,12 +89,12 @@ class Record:
 
     @cached_property
     def events(self) -> list[Event]:
-        """All events, in order."""
+        """All events, in order. Raises `Unfit`, OSError."""
         try:
             lines = (self.path / EVENTS).read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        return [event for line in lines if (event := _event(line)) is not None]
+        return [event for number, line in enumerate(lines, 1) if (event := _event(line, number)) is not None]
 
     @cached_property
     def plan(self) -> Mapping[str, Any]:
@@ -100,25 +131,27 @@ class Record:
 
 
 def runs(folder: Path | None = None) -> list[Record]:
-    """All runs, the oldest first. A folder without a whole request is none."""
+    """All runs, the oldest first, those that can't be read among them."""
     try:
         paths = list((folder or runs_folder()).iterdir())
     except OSError:
         return []
-    return sorted((record for path in paths if (record := _record(path)) is not None), key=_age)
+    return sorted(
+        (found for path in paths if (found := record(path)) is not None), key=lambda record: (record.began, record.run)
+    )
 
 
 def open_run(name: str, folder: Path | None = None, command: str | None = None) -> Record:
     """The run of that name, of any beginning of it that fits no other, or `LAST`; where given, of that ``command``.
 
-    Raises `UsageError` (``unknown_run``).
+    A run that can't be read may be of any command. Raises `UsageError` (``unknown_run``, ``run_unreadable``).
     """
-    known = [record for record in runs(folder) if command in (None, record.request.get("command"))]
+    known = [r for r in runs(folder) if r.unread or command in (None, r.request["command"])]
     if name == LAST and known:
-        return known[-1]
+        return _readable(known[-1])
     found = [record for record in known if record.run == name] or [r for r in known if r.run.startswith(name)]
     if len(found) == 1 and name:
-        return found[0]
+        return _readable(found[0])
     what = f"run of {command}" if command else "run"
     if not known:
         raise UsageError("unknown_run", f"there is no {what} yet")
@@ -148,10 +181,9 @@ class Ledger:
         """Begin the ledger of a run with its ``request``. Raises `UsageError` (``ledger_unusable``)."""
         path = (folder or runs_folder()) / str(request["run"])
         try:
-            path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for each in (path.parent.parent, path.parent, path, path / ROWS):
-                private_dir(str(each))
-            write_whole(str(path / REQUEST), _text(request).encode())
+                private_folder(each)
+            write_private(path / REQUEST, _text(request))
         except (OSError, Failure) as error:
             raise _unusable(path, error) from error
         return cls(path)
@@ -175,7 +207,7 @@ class Ledger:
         """Write an event down. Raises OSError."""
         if self._file.closed or self._is_thinned(event):
             return
-        self._file.write(json.dumps(event, separators=(",", ":"), default=str) + "\n")
+        self._file.write(json.dumps(event, separators=(",", ":"), default=_told) + "\n")
         self._file.flush()
         if event["event"] not in _PASSING:
             os.fsync(self._file.fileno())
@@ -191,7 +223,7 @@ class Ledger:
 
     def _keep(self, host: str, row: Mapping[str, Any]) -> None:
         try:
-            write_whole(str(self.path / ROWS / f"{host}.json"), _text(row).encode())
+            write_private(self.path / ROWS / f"{host}.json", _text(row))
         except Failure as failure:
             raise OSError(failure.message) from failure
 
@@ -205,30 +237,97 @@ class Ledger:
         return False
 
 
-def _age(record: Record) -> tuple[int, str]:
-    # Names tell seconds only.
-    began = record.request.get("started_at")
-    return (began if isinstance(began, int) else 0, record.run)
+_DIGEST = Fields({"file": TEXT, "sha256": TEXT})
+PLAN = Fields(
+    {
+        "run": TEXT,
+        "command": TEXT,
+        "operator": TEXT,
+        "started_at": MOMENT,
+        "version": MAYBE_TEXT,
+        "inventory": TEXT,
+        "selection": TEXTS,
+        "target": MAYBE_TEXT,
+        "tarball": Maybe(Fields({"name": TEXT, "sha256": TEXT, "path": TEXT})),
+        "hops": ListOf(_DIGEST),
+        "helpers": ListOf(_DIGEST),
+        "hosts": ListOf(Fields({"host": TEXT, "address": TEXT}, {"node": MAYBE_TEXT, "role": MAYBE_TEXT})),
+        "waves": ListOf(TEXTS),
+        "parallel": COUNT,
+        "max_failures": COUNT,
+        "allow_missing": Flag(),
+        "gates": OBJECT,
+        "options": OBJECT,
+    }
+)
+"""What is relied on of a plan that was written."""
+
+ROW = Fields(
+    {
+        "outcome": OneOf(tuple(OUTCOMES)),
+        "error": Maybe(Fields({"err_type": TEXT, "message": TEXT})),
+        "facts": OBJECT,
+        "steps": ListOf(Fields({"step": TEXT, "status": TEXT})),
+        "problems": ListOf(OBJECT),
+        "warnings": ListOf(OBJECT),
+    }
+)
+"""What is relied on of a row; another version of relup_remote may have written it."""
+
+_EVENTS: Mapping[str, Shape] = {
+    "run": Fields(optional={"plan": PLAN, "operator": TEXT}),
+    "phase": Fields({"phase": TEXT}, {"hosts": TEXTS}),
+    "host": Fields({"host": TEXT, "phase": TEXT, "status": OneOf(("start", "end"))}, {"row": ROW}),
+    "wave": Fields({"wave": COUNT, "status": TEXT, "hosts": TEXTS}),
+    "gate": Fields({"wave": COUNT, "gate": TEXT, "status": TEXT}),
+    "connections": Fields({"host": TEXT, "count": COUNT}),
+    "interrupt": Fields({"count": COUNT}),
+    "end": Fields({"outcome": TEXT}, {"reason": MAYBE_TEXT, "err_type": MAYBE_TEXT, "next": MAYBE_TEXT}),
+}
+"""What is relied on of the run's own events."""
+
+_ANY = Fields({"event": TEXT}, {"at": MOMENT})
 
 
-def _record(path: Path) -> Record | None:
+def _readable(record: Record) -> Record:
+    if record.trouble:
+        raise UsageError("run_unreadable", f"the run {record.run} can't be read: {record.trouble}")
+    return record
+
+
+def record(path: Path) -> Record | None:
+    """The run in a folder; None where none has ever begun: its request is written before its first event."""
     try:
-        request = json.loads((path / REQUEST).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return Record(path, request) if isinstance(request, dict) and request.get("format") == FORMAT else None
+        request = parsed((path / REQUEST).read_bytes())
+        Fields({"format": Anything()}).check(request)
+        if request["format"] != FORMAT:
+            raise Unfit("format", f"is {request['format']!r}, of another version of relup_remote")
+        PLAN.check(request)
+    except (FileNotFoundError, NotADirectoryError):
+        return Record(path, {}, f"it has no {REQUEST}") if (path / EVENTS).exists() else None
+    except (Unfit, OSError) as error:
+        return Record(path, {}, f"{REQUEST}: {error}")
+    return Record(path, masked(request))
 
 
-def _event(line: bytes) -> Event | None:
+def _event(line: bytes, number: int) -> Event | None:
+    """The event in a line, which has that number; None for what a killed controller left. Raises `Unfit`."""
     try:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    if not isinstance(event, dict) or "event" not in event:
+        return None
+    place = f"line {number}"
+    _ANY.check(event, place)
+    _EVENTS.get(event["event"], OBJECT).check(event, place)
+    if event["event"] == "host" and event["status"] == "end" and "row" not in event:
+        raise Unfit(f"{place}.row", "is missing")
+    return {**event, "plan": masked(event["plan"])} if "plan" in event else event
 
 
 def _locked(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_private(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -238,7 +337,7 @@ def _locked(path: Path) -> int:
 
 
 def _appending(path: Path) -> TextIO:
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a", encoding="utf-8")
+    file = append_private(path)
     size = os.fstat(file.fileno()).st_size
     # What a killed controller left of its last line must not become a part of ours.
     if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
@@ -247,7 +346,20 @@ def _appending(path: Path) -> TextIO:
 
 
 def _text(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=2, default=str) + "\n"
+    return json.dumps(document, indent=2, default=_told) + "\n"
+
+
+def _told(value: object) -> str:
+    """What JSON has no form for. The ledger alone holds what others see masked: a run is taken up with it."""
+    return value.text if isinstance(value, Shell) else str(value)
+
+
+def masked(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan that was read, with what may hold a secret as a type that does not show it."""
+    gates = dict(plan["gates"])
+    if isinstance(gates.get("command"), str):
+        gates["command"] = Shell(gates["command"])
+    return {**plan, "gates": gates}
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:

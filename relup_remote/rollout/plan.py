@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relup_remote.hops.catalogue import Helper, Hop
-from relup_remote.rollout.ledger import FORMAT
+from relup_remote.rollout.ledger import FORMAT, masked
+from relup_remote.secrets import Shell
 
 GATES = ("verify", "cluster", "connections", "postcheck")
 """The gates that need no value, in the order in which they are passed; ``soak`` and ``command`` come after them."""
@@ -26,7 +27,7 @@ class Gates:
     connections: int | None = 90
     postcheck: bool = True
     soak: int = 0
-    command: str | None = None
+    command: Shell | None = None
     timeout: int = 60
     command_timeout: int = 600
 
@@ -96,7 +97,7 @@ class Plan:
         values = {name: value for name, value in document.items() if name != "format"}
         values["hosts"] = tuple(Member.from_json(member) for member in values["hosts"])
         values["waves"] = tuple(tuple(wave) for wave in values["waves"])
-        values["gates"] = Gates(**values["gates"])
+        values["gates"] = Gates(**masked(document)["gates"])
         for name in ("selection", "hops", "helpers", "nodes"):
             values[name] = tuple(values[name])
         return cls(**values)

@@ -5,8 +5,8 @@ import os
 import traceback
 from pathlib import Path
 
-from relup_remote.core.files import private_dir
 from relup_remote.core.protocol import Failure
+from relup_remote.files import open_private, private_folder
 
 _log = logging.getLogger("relup_remote")
 
@@ -25,10 +25,8 @@ def internal_error(error: Exception, name: str, stage: str, folder: Path | None 
     path = (folder or default_folder()) / f"{name}.traceback"
     detail = {"error": f"{type(error).__name__}: {error}"}
     try:
-        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        private_dir(str(path.parent))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        private_folder(path.parent)
+        with os.fdopen(open_private(path, os.O_WRONLY | os.O_TRUNC), "w", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
         detail["traceback"] = str(path)
     except (OSError, Failure) as problem:

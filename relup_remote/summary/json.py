@@ -1,4 +1,4 @@
-"""The one document that a command prints with ``--json``."""
+"""The one document that a command prints with ``--json``. What has a masked form is printed in it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,9 +32,9 @@ def usage_document(command: str, error: UsageError) -> dict[str, Any]:
 
 def text(document: Mapping[str, Any]) -> str:
     """The document as it is printed."""
-    return json.dumps(document, indent=2)
+    return json.dumps(document, indent=2, default=str, allow_nan=False)
 
 
 def line(document: Mapping[str, Any]) -> str:
     """The document, or an event, on one line."""
-    return json.dumps(document, separators=(",", ":"), default=str)
+    return json.dumps(document, separators=(",", ":"), default=str, allow_nan=False)

@@ -52,7 +52,10 @@ def moment(milliseconds: int | None) -> str:
 
 def clean(value: object) -> str:
     """``value`` as text that a terminal can't take for commands: hosts and VMs say what they like."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def by_hosts(told: Iterable[tuple[str, str]]) -> str:

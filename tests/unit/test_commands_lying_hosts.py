@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relup_remote import boundary
 from relup_remote.core.protocol import Failure
-from relup_remote.host import boundary
 from relup_remote.inventory import HostSettings
 
 from .fake_host import result

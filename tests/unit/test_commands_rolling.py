@@ -20,6 +20,7 @@ from relup_remote.rollout import ledger
 from relup_remote.rollout.ledger import Ledger
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.run import Session
+from relup_remote.secrets import Shell
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import Script, failed, refused
@@ -515,7 +516,10 @@ def test_what_can_not_be_wanted_is_wrong_use(desk: Desk, command: str, wishes: M
         (Wishes(gates="connections"), Gates(verify=False, cluster=False, postcheck=False)),
         (Wishes(gates="none", min_connections="50"), Gates(False, False, 50, False)),
         (Wishes(min_connections="75%"), Gates(connections=75)),
-        (Wishes(soak="10m", gate_timeout="2h", gate_command="true"), Gates(soak=600, timeout=7200, command="true")),
+        (
+            Wishes(soak="10m", gate_timeout="2h", gate_command="true"),
+            Gates(soak=600, timeout=7200, command=Shell("true")),
+        ),
     ],
 )
 def test_gates_are_as_wanted(wishes: Wishes, gates: Gates) -> None:
@@ -523,7 +527,7 @@ def test_gates_are_as_wanted(wishes: Wishes, gates: Gates) -> None:
 
 
 def test_what_is_not_said_is_as_it_was() -> None:
-    before = Gates(verify=False, connections=40, soak=5, command="x", timeout=9)
+    before = Gates(verify=False, connections=40, soak=5, command=Shell("x"), timeout=9)
     assert Wishes().plan_parts(before, 4) == {"gates": before}
     assert Wishes(gates="connections").plan_parts(before, 4)["gates"].connections == 40
     parts = Wishes(parallel="3", max_failures="50%", allow_missing=True).plan_parts(before, 5)

@@ -8,7 +8,8 @@ from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.core.protocol import ERRORS
+from relup_remote.core.protocol import ERRORS, Failure
+from relup_remote.files import write_shared
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
 
@@ -76,6 +77,6 @@ def _only(files: Sequence[str], what: str) -> str:
 
 def _write(file: Path, text: str) -> None:
     try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError("bad_option", f"{file}: can't be written: {error.strerror}") from error
+        write_shared(file, text)
+    except Failure as failure:
+        raise UsageError("bad_option", f"{file}: can't be written: {failure.message}", failure.hint) from failure

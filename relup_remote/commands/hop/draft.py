@@ -9,8 +9,8 @@ from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.core.files import write_whole
 from relup_remote.core.protocol import Failure
+from relup_remote.files import write_shared
 from relup_remote.usage import UsageError
 
 if TYPE_CHECKING:
@@ -77,6 +77,6 @@ def _write(contents: Mapping[Path, str], *, force: bool) -> None:
         raise UsageError("bad_option", f"{', '.join(there)}: there already; --force replaces what is there")
     try:
         for path, text in contents.items():
-            write_whole(str(path.absolute()), text.encode(), 0o644)
+            write_shared(path, text)
     except Failure as failure:
         raise UsageError(failure.err_type, failure.message, failure.hint) from failure

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import IO
 
 from relup_remote.rollout.gates.case import Case, Verdict
+from relup_remote.secrets import Shell
 
 TAIL = 2000
 """Bytes kept of what the command says."""
@@ -35,10 +36,10 @@ def command(case: Case) -> Verdict:
 
     What it says goes to a file without a name: a child that it leaves behind may hold its output open for ever.
     """
-    limit = case.plan.gates.command_timeout
+    limit, line = case.plan.gates.command_timeout, case.plan.gates.command or Shell("")
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", case.plan.gates.command or ""],
+            ["/bin/sh", "-c", line.text],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -54,7 +55,7 @@ def command(case: Case) -> Verdict:
         except BaseException:
             _end(process)
             raise
-        said = _last(output)
+        said = line.hidden_in(_last(output))
     last = f": {said.splitlines()[-1]}" if said else ""
     return Verdict(process.returncode == 0, f"{ended}{last}", {"output": said})
 

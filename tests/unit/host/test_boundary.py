@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paramiko import Channel
 
-from relup_remote import schema
+from relup_remote import boundary, schema
 from relup_remote.core.protocol import Failure, Result, encode
-from relup_remote.host import boundary, session
+from relup_remote.host import session
 from relup_remote.schema import Unfit
 
 from ..fuzz.inputs import bounded, fuzz

@@ -19,6 +19,7 @@ from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.rows import of_failure, of_result
 from relup_remote.rollout.run import Runner, Watch
 from relup_remote.rollout.stop import Stop
+from relup_remote.secrets import Shell
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import NO_GATES, RUN, Script, Told, failed, plan, settings
 
@@ -183,7 +184,7 @@ def test_checks_that_could_not_be_run_at_all_close_the_gate(monkeypatch: pytest.
 
 
 def commanded(line: str, **parts: Any) -> Case:
-    return Wave(gates=dataclasses.replace(NO_GATES, command=line), **parts).case
+    return Wave(gates=dataclasses.replace(NO_GATES, command=Shell(line)), **parts).case
 
 
 def test_the_command_is_told_of_the_run_and_keeps_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +231,7 @@ def test_of_much_output_the_end_is_kept() -> None:
 
 
 def test_a_command_that_says_no_is_not_asked_again() -> None:
-    wave = Wave(gates=dataclasses.replace(NO_GATES, command="exit 4", timeout=PATIENCE))
+    wave = Wave(gates=dataclasses.replace(NO_GATES, command=Shell("exit 4"), timeout=PATIENCE))
     with pytest.raises(Stopped) as caught:
         wave.passes()
     assert closed(caught.value, "command") == "exit status 4"
@@ -290,7 +291,7 @@ def test_a_command_whose_child_holds_its_output_open_ends() -> None:
 def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     line = f"trap 'echo > {ended}; exit' TERM; echo begun; (while :; do sleep 0.1; done) & wait"
-    gates = dataclasses.replace(NO_GATES, command=line, command_timeout=1)
+    gates = dataclasses.replace(NO_GATES, command=Shell(line), command_timeout=1)
     said = command(Wave(gates=gates).case)
     assert (said.open, said.message) == (False, "not done within 1 s, and ended: begun")
     assert appears(ended)
@@ -300,7 +301,7 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_pat
 
 
 def test_gates_are_passed_in_order_and_those_not_wanted_are_not() -> None:
-    wave = Wave(gates=Gates(postcheck=False, command="true"))
+    wave = Wave(gates=Gates(postcheck=False, command=Shell("true")))
     wave.passes()
     assert wave.gates == [
         (gate, status) for gate in ("verify", "cluster", "connections", "command") for status in ("start", "open")

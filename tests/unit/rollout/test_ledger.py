@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.rollout import ledger
+from relup_remote.report import FORMATS, render
+from relup_remote.report.reading import report_of
+from relup_remote.rollout import ledger, overview
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.ledger import Ledger, Record, open_run, runs
+from relup_remote.rollout.plan import Gates, Plan
+from relup_remote.secrets import Shell
+from relup_remote.summary import json as documents
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import result
 from tests.unit.rollout.plans import RUN, ended, plan
@@ -117,7 +122,7 @@ def test_a_line_cut_short_counts_as_not_written_and_the_next_one_is_whole(folder
         file.write(rest)
     assert [each["event"] for each in open_run(RUN, folder).events] == ["run"]
     with Ledger(folder / RUN) as second:
-        second(event("end"))
+        second(event("end", outcome="done"))
     assert [each["event"] for each in open_run(RUN, folder).events] == ["run", "end"]
     assert (folder / RUN / "events.jsonl").read_bytes().count(b"\n") == 3
 
@@ -237,14 +242,154 @@ def test_of_two_runs_of_the_same_second_the_later_one_is_the_last(folder: Path) 
     assert open_run("last", folder).run == "2026-11-24-a"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"run": "x"}', b'{"format": 2}', b"\xff"])
-def test_folders_that_hold_no_run_are_passed_over(folder: Path, content: bytes | None) -> None:
+DAMAGED = {
+    "empty": (b"", "request.json: is not JSON"),
+    "cut short": (b"{", "request.json: is not JSON"),
+    "a list": (b"[]", "request.json: should be a mapping, and is a list of 0"),
+    "without a format": (b'{"run": "x"}', "request.json: format: is missing"),
+    "of another version": (b'{"format": 2}', "request.json: format: is 2, of another version of relup_remote"),
+    "without a plan": (b'{"format": 1}', "request.json: run: is missing"),
+    "no text": (b"\xff", "request.json: is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
+def test_a_run_that_can_not_be_read_is_told_and_no_older_one_is_taken_for_it(
+    folder: Path, content: bytes, said: str
+) -> None:
+    named(folder, RUN)
+    bad = folder / "2026-11-24T08-16-00-zzzz"
+    bad.mkdir()
+    (bad / "request.json").write_bytes(content)
+    assert [(record.run, record.trouble) for record in runs(folder)] == [(RUN, None), (bad.name, said)]
+    for name in ("last", bad.name):
+        with pytest.raises(UsageError, match="can't be read") as caught:
+            open_run(name, folder, command="upgrade")
+        assert (caught.value.err_type, said in caught.value.message) == ("run_unreadable", True)
+    assert open_run(RUN, folder).run == RUN
+    assert [(each["run"], each["outcome"], each["reason"]) for each in overview.overviews(folder)] == [
+        (RUN, "left", None),
+        (bad.name, "unreadable", said),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"event":"host","at":1}', "line 2.host: is missing"),
+        ('{"event":"host","at":1,"host":"n1","phase":"apply","status":"end"}', "line 2.row: is missing"),
+        (
+            '{"event":"host","at":1,"host":"n1","phase":"apply","status":"end","row":{"outcome":"x"}}',
+            'line 2.row.outcome: should be a word that is known, and is "x"',
+        ),
+        ('{"event":7}', "line 2.event: should be text, and is 7"),
+        ('{"event":"end","at":1}', "line 2.outcome: is missing"),
+        ('{"event":"run","at":1,"plan":{}}', "line 2.plan.run: is missing"),
+    ],
+)
+def test_an_event_that_none_of_us_wrote_makes_its_run_unreadable_and_no_other(
+    folder: Path, line: str, said: str
+) -> None:
+    named(folder, "2026-11-25T08-00-00-aaaa")
+    with Ledger.create(REQUEST, folder) as made:
+        made(event("run", status="begin"))
+    with (made.path / "events.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UsageError) as caught:
+        open_run(RUN, folder)
+    assert caught.value.message == f"the run {RUN} can't be read: events.jsonl: {said}"
+    assert {each["run"]: each["outcome"] for each in overview.overviews(folder)}[RUN] == "unreadable"
+
+
+def test_folders_that_hold_no_run_are_passed_over(folder: Path) -> None:
     named(folder, RUN)
     (folder / "zzz").mkdir()
     (folder / "file").write_text("")
-    if content is not None:
-        (folder / "zzz" / "request.json").write_bytes(content)
     assert [record.run for record in runs(folder)] == [RUN]
+
+
+def test_a_run_without_a_request_but_with_events_is_told(folder: Path) -> None:
+    named(folder, RUN)
+    (folder / RUN / "request.json").unlink()
+    [found] = runs(folder)
+    assert found.trouble == "it has no request.json"
+
+
+def test_of_runs_that_have_ended_only_a_few_facts_are_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for second in range(50):
+        with Ledger.create({**REQUEST, "run": f"2026-11-24T08-15-{second:02}-aaaa"}, folder) as made:
+            made(ended("n1", "apply", UPGRADED))
+            made(event("end", outcome="stopped", reason="so"))
+        overview.keep(made.path)
+    read: list[str] = []
+    whole = Path.read_bytes
+
+    def watched(path: Path) -> bytes:
+        read.append(path.name)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", watched)
+    found = overview.overviews(folder)
+    assert [(each["done"], each["hosts"], each["outcome"]) for each in found] == [(1, 2, "stopped")] * 50
+    assert set(read) == {"overview.json"}
+
+
+def test_facts_that_were_kept_hold_as_long_as_nothing_was_added(folder: Path) -> None:
+    with Ledger.create(REQUEST, folder) as made:
+        made(event("end", outcome="stopped", reason=None))
+    overview.keep(made.path)
+    with Ledger(made.path) as again:
+        again(event("run", status="resume"))
+    assert [each["outcome"] for each in overview.overviews(folder)] == ["left"]
+    for content in ("", "{}", "[]", '{"events_size": 1, "overview": {}}'):
+        (made.path / "overview.json").write_text(content)
+        assert [each["run"] for each in overview.overviews(folder)] == [RUN]
+
+
+# What may hold a secret
+
+LINE = "curl -H 'Authorization: Bearer to-ken-of-the-monitor' http://monitor/healthy"
+
+
+def test_the_gate_command_is_in_the_ledger_and_masked_wherever_it_is_read(folder: Path) -> None:
+    made = plan(["n1"], gates=Gates(command=Shell(LINE)))
+    with Ledger.create(made.to_json(), folder) as written:
+        written(event("run", plan=made.to_json(), operator="alice"))
+        written(event("end", outcome="done", reason=None))
+    assert "to-ken" in (written.path / "request.json").read_text()
+    record = open_run(RUN, folder)
+    assert Plan.from_json(record.plan).gates.command == Shell(LINE)
+    told = [
+        documents.text({"plan": record.plan}),
+        documents.line({"events": record.events}),
+        str(record.request),
+        repr(record.plan),
+        *(render(report_of(record), format) for format in FORMATS),
+    ]
+    assert not [text for text in told if "to-ken" in text]
+    assert all("curl …" in text for text in told[:4])
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (LINE, "curl …"),
+        ("TOKEN=abc ./healthy.sh", "./healthy.sh …"),
+        ("./healthy.sh", "./healthy.sh"),
+        ("echo 'open", "echo …"),
+        ("TOKEN=abc", "…"),
+        ("", ""),
+    ],
+)
+def test_of_a_command_line_only_the_program_is_shown(line: str, shown: str) -> None:
+    assert (str(Shell(line)), repr(Shell(line))) == (shown, f"Shell({shown!r})")
+
+
+def test_what_a_program_repeats_of_its_arguments_is_hidden() -> None:
+    said = Shell(LINE).hidden_in(
+        "curl: no route for http://monitor/healthy (Authorization: Bearer to-ken-of-the-monitor)"
+    )
+    assert said == "curl: no route for … (…)"
 
 
 def test_progress_is_thinned_to_one_a_second_for_each_host(folder: Path, written: Ledger) -> None:

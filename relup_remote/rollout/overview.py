@@ -1,0 +1,91 @@
+"""The runs in a few facts each, as `inv runs` lists them.
+
+A run that has ended does not change, but it has events by the thousand. So its facts are kept beside them, with the
+size of the events that they were made from: as long as that is the size, nothing else of the run is read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from relup_remote.files import write_private
+from relup_remote.rollout.ledger import EVENTS, Record, record, runs_folder
+from relup_remote.rollout.roll import done_before
+from relup_remote.rollout.rows import lets_others_go_on, succeeded
+
+FILE = "overview.json"
+UNREADABLE = "unreadable"
+"""Outcome of a run that can't be read."""
+
+Overview = Mapping[str, Any]
+
+
+def overviews(folder: Path | None = None) -> list[Overview]:
+    """All runs, the oldest first. One that can't be read is there as well, with the reason."""
+    try:
+        paths = list((folder or runs_folder()).iterdir())
+    except OSError:
+        return []
+    found = [overview for path in paths for overview in _of(path)]
+    return sorted(found, key=lambda overview: (overview["started_at"], overview["run"]))
+
+
+def keep(path: Path) -> None:
+    """Keep the facts of the run in a folder, if it has ended. Raises `Failure`, OSError."""
+    found = record(path)
+    if found is not None and not found.trouble and found.end is not None:
+        size = (path / EVENTS).stat().st_size
+        write_private(path / FILE, json.dumps({"events_size": size, "overview": overview(found)}) + "\n")
+
+
+def overview(record: Record) -> Overview:
+    """A run in a few facts. ``outcome`` is that of its end, ``under way``, ``left`` where its controller died."""
+    if record.trouble:
+        about = dict.fromkeys(("command", "operator", "ended_at", "target", "hosts", "done"))
+        return {
+            "run": record.run,
+            "started_at": record.began,
+            **about,
+            "outcome": UNREADABLE,
+            "reason": record.trouble,
+        }
+    end = record.end
+    there_already = {host for host, row in record.rows.items() if not succeeded(row) and lets_others_go_on(row)}
+    return {
+        "run": record.run,
+        "command": record.request["command"],
+        "operator": record.request["operator"],
+        "started_at": record.request["started_at"],
+        "ended_at": end["at"] if end else None,
+        "target": record.request["target"],
+        "hosts": len(record.request["hosts"]),
+        "done": len(done_before(record).keys() | there_already),
+        "outcome": end["outcome"] if end else "under way" if record.is_under_way else "left",
+        "reason": end["reason"] if end else None,
+    }
+
+
+def _of(path: Path) -> Iterator[Overview]:
+    kept = _kept(path)
+    if kept is not None:
+        yield kept
+        return
+    found = record(path)
+    if found is not None:
+        yield overview(found)
+
+
+def _kept(path: Path) -> Overview | None:
+    """The facts that were kept, if they still hold."""
+    try:
+        said = json.loads((path / FILE).read_bytes())
+        found = said["overview"]
+        is_whole = said["events_size"] == (path / EVENTS).stat().st_size and found["run"] == path.name
+        return found if is_whole and isinstance(found["started_at"], int) and len(found) == FACTS else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+FACTS = 10
+"""How many facts there are of a run."""
