@@ -96,7 +96,7 @@ class Shell:
     def __str__(self) -> str:
         words = self._words()
         program = next((word for word in words if not re.match(r"\w+=", word)), "")
-        return program if words == [program] else f"{program} …".strip()
+        return program if words in ([], [program]) else f"{program} …".strip()
 
     def __repr__(self) -> str:
         return f"Shell({str(self)!r})"

@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from relup_remote.pins import Pin
 from relup_remote.secrets import NO_SECRETS, Secrets
 
 
@@ -190,6 +191,8 @@ class HostSettings:
     )
     secrets: Secrets = field(default=NO_SECRETS, repr=False, compare=False)
     """What the operator was asked for: no setting, and in no file."""
+    pin: Pin | None = field(default=None, repr=False, compare=False)
+    """Who the host was when it was first met; None where that does not matter. No setting either."""
 
 
 SETTINGS: dict[str, Field[Any]] = {setting.name: setting for setting in fields(HostSettings) if setting.metadata}

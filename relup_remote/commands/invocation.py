@@ -21,6 +21,7 @@ from relup_remote.commands import limits, passwords
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
+from relup_remote.pins import Pin
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
 from relup_remote.rollout.endings import Ending
@@ -64,6 +65,7 @@ class Invocation:
         self._quiet = quiet
         self._events = events
         self._status = 0
+        self._pins: dict[str, Pin] = {}
         self._screen = ExitStack()
         self._display: Display = Silent()
 
@@ -98,7 +100,7 @@ class Invocation:
             self.note(note)
         self.clear()
         secrets = passwords.ask()
-        return [replace(host, secrets=secrets) for host in meant]
+        return [replace(host, secrets=secrets, pin=self._pins.get(host.name) or Pin()) for host in meant]
 
     def goes_to_no_host(self) -> None:
         """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""
@@ -120,6 +122,11 @@ class Invocation:
         """What is told of all that happens: progress on stderr, unless the operator wants quiet; and the events."""
         return Feed(self._display, *([self._print_event] if self._events else []))
 
+    def allow(self, seconds: float) -> None:
+        """Take more time, where the operator wants to wait so many ``seconds`` and names no deadline."""
+        if not limits.is_given():
+            self.__dict__["deadline"] = Deadline(max(self.deadline.left, seconds + limits.SPARE))
+
     @property
     def watch(self) -> Watch:
         """What gets the hosts' events."""
@@ -130,6 +137,8 @@ class Invocation:
         self.run = record.run
         self._selectors = [member["host"] for member in record.request["hosts"]]
         self._inventory = self._inventory or record.request["inventory"]
+        members = record.plan["hosts"]
+        self._pins = {each["host"]: Pin(each.get("ssh_address"), each.get("ssh_key")) for each in members}
 
     @property
     def selection(self) -> tuple[str, ...]:

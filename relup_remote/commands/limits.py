@@ -25,6 +25,9 @@ DEFAULT = "1h"
 
 MEANING = "time for all of the command, such as 30m; then nothing more is begun, and what is in hand ends"
 
+SPARE = 600
+"""Seconds for what comes before and after what an operator wants to wait for."""
+
 _given: ContextVar[str] = ContextVar("given", default="")
 """What the operator said for the command that is carried out."""
 
@@ -44,6 +47,11 @@ def may_take(body: Callable[..., None]) -> Callable[..., None]:
     more = inspect.Parameter(OPTION, inspect.Parameter.POSITIONAL_OR_KEYWORD, default="")
     vars(with_option)["__signature__"] = own.replace(parameters=[*own.parameters.values(), more])
     return with_option
+
+
+def is_given() -> bool:
+    """Whether the operator has named a deadline."""
+    return bool(_given.get())
 
 
 def deadline(command: str) -> Deadline:

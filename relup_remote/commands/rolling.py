@@ -13,6 +13,8 @@ from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
+from relup_remote.inventory import HostSettings
+from relup_remote.pins import Pin
 from relup_remote.rollout import ledger, overview, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import Event, now
@@ -24,7 +26,7 @@ from relup_remote.rollout.roll import Rollout, Work, done_before
 from relup_remote.rollout.rows import Row, lets_others_go_on, skipped
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
-from relup_remote.rollout.survey import Survey, is_done, look
+from relup_remote.rollout.survey import Survey, confirmed, is_done, look
 from relup_remote.summary.plan import intention
 from relup_remote.summary.text import many, seconds
 from relup_remote.usage import Declined, UsageError
@@ -60,7 +62,7 @@ class Rolling:
         plan = self._plan_again(before, survey) if before else self._plan(survey)
         refusal = _refusal(plan, survey)
         self.call.clear()
-        text = intention(plan, survey, self.said(survey))
+        text = intention(plan, survey, [*self.said(survey), *_contradictions(self._again(survey))])
         if refusal:
             self.call.note(text)
             self._show([_not_begun(row, refusal) for row in survey.rows], refusal, survey)
@@ -79,17 +81,25 @@ class Rolling:
             self._run(plan, survey, early)
 
     def _survey(self) -> Survey:
+        """Ask all hosts, also those that the ledger calls done: they may have been changed since."""
         done = done_before(self.record)
         order = dataclasses.replace(self.work.order, command=self.look)
-        jobs = [Job(host, request(order, host)) for host in self.call.hosts if host.name not in done]
+        members = Plan.from_json(self.record.plan).hosts if self.record else ()
+        hosts = _pinned(self.call.hosts, members)
+        jobs = [Job(host, request(order, host)) for host in hosts.values()]
         patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
+        stop = Stop(deadline=self.call.deadline)
         try:
             back = self.call.command == "rollback"
-            return look(
-                self.call.runner, jobs, self.call.feed, Stop(deadline=self.call.deadline), patience=patience, back=back
-            )
+            found = look(self.call.runner, jobs, self.call.feed, stop, patience=patience, back=back)
         except KeyboardInterrupt:
             raise Declined from None
+        return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
+
+    def _again(self, survey: Survey) -> list[str]:
+        """The hosts that the ledger calls done, and that say otherwise."""
+        done = done_before(self.record)
+        return [row["host"] for row in survey.rows if row["host"] in done and row["host"] not in survey.done]
 
     def _plan(self, survey: Survey) -> Plan:
         hosts = {host.name: host for host in self.call.hosts}
@@ -105,7 +115,7 @@ class Rolling:
             version=version.installed(),
             inventory=str(self.call.inventory_path.absolute()),
             selection=self.call.selection,
-            hosts=tuple(_member(survey.row(name), hosts[name].address, roles[name]) for name in names),
+            hosts=tuple(_member(survey.row(name), hosts[name], roles[name]) for name in names),
             waves=tuple(map(tuple, split)),
             nodes=tuple(survey.nodes),
             options=self.work.order.options,
@@ -121,7 +131,7 @@ class Rolling:
         counts = {row["host"]: row["facts"].get("connections") for row in survey.rows if row["outcome"] == "ready"}
         hosts = [dataclasses.replace(m, connections=counts.get(m.host, m.connections)) for m in before.hosts]
         planned = {host for wave in before.waves for host in wave}
-        late = [m.host for m in before.hosts if not m.done and m.host not in {*planned, *survey.failed, *survey.done}]
+        late = [m.host for m in before.hosts if m.host not in {*planned, *survey.failed, *survey.done}]
         return dataclasses.replace(
             before,
             hosts=tuple(hosts),
@@ -133,7 +143,7 @@ class Rolling:
     def _run(self, plan: Plan, survey: Survey, early: list[Event]) -> None:
         """Do it. The ledger begins with what was told ``early``, before there was one."""
         feed, opened, began = self.call.feed, list[Event](), time.monotonic()
-        hosts = {host.name: host for host in self.call.hosts}
+        hosts = _pinned(self.call.hosts, plan.hosts)
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
         with (
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as written,
@@ -149,7 +159,8 @@ class Rolling:
             feed.add(written, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
             feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
-            rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, self.record)
+            again = self._again(survey)
+            rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, again, self.record)
             found, ending = rollout.run()
         with suppress(OSError, Failure):
             # `inv runs` does without it, only slower.
@@ -164,17 +175,36 @@ class Rolling:
         self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed))
 
 
-def _member(row: Row, address: str, role: str | None) -> Member:
-    facts = row["facts"]
+def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[str, HostSettings]:
+    """Hosts by name, each with the node that was found on it: another one is refused by the host itself."""
+    nodes = {member.host: member.node for member in members}
+    return {host.name: dataclasses.replace(host, node=host.node or nodes.get(host.name)) for host in hosts}
+
+
+def _contradictions(again: Sequence[str]) -> list[str]:
+    if not again:
+        return []
+    told = (
+        "the ledger calls them done, the hosts do not"
+        if len(again) > 1
+        else "the ledger calls it done, the host does not"
+    )
+    return [f"{', '.join(again)}: {told}; done again, and the gates of the wave are passed again"]
+
+
+def _member(row: Row, host: HostSettings, role: str | None) -> Member:
+    facts, pin = row["facts"], host.pin or Pin()
     return Member(
         host=row["host"],
-        address=address,
+        address=host.address,
         node=row["node"],
         role=role,
         from_vsn=row["from"],
         connections=facts.get("connections"),
         bytes=facts.get("bytes_to_send"),
         done=is_done(row),
+        ssh_address=pin.address,
+        ssh_key=pin.key,
     )
 
 

@@ -39,7 +39,8 @@ def show_looks(call: Invocation, look: Callable[[], list[Row]], asked: Patience 
         if not quiet:
             print(f"{datetime.now():%H:%M:%S} {clean(line)}", file=sys.stderr, flush=True)
 
-    with Stop() as stop:
+    call.allow(asked.timeout)
+    with Stop(deadline=call.deadline) as stop:
         seen = until_stable(look, stop.wait, tell, asked)
     ending = f"good for {seconds(asked.stable)}" if seen.stable else "interrupted" if stop else "not stable in time"
     tell(f"{ending}, after {seen.looks} looks in {seconds(seen.seconds)}")

@@ -61,6 +61,10 @@ def main() -> int:
     threading.Thread(target=_keep_alive, args=(output, finished), daemon=True).start()
     try:
         result = serve(sys.stdin.buffer, output)
+    except TimeIsUp:
+        # It was up between two lines of what deals with that.
+        result = Result()
+        _fail(result, Failure("deadline_exceeded", stage="connect", changed=True), "connect", None)
     finally:
         finished.set()
     # Nobody may read any more: the lock is given back by now, and the process must end as well.
@@ -132,7 +136,8 @@ def out_of_time(deadline: Deadline, result: Result) -> Failure:
     done = [step.step for step in result.steps]
     after = " after {}".format(", ".join(done)) if done else ""
     message = "The time for the request, {:g} s, was over{}.".format(deadline.seconds or 0, after)
-    return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds, "done": done})
+    # It had begun: that is no refusal, whether or not something was changed by then.
+    return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds, "done": done}, changed=True)
 
 
 def _python() -> str:

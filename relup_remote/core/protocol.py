@@ -141,6 +141,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The host's SSH key is not the one in known_hosts.",
         "Find out why: a reinstalled host, or someone in between. Only then replace the key (ssh-keygen -R).",
     ),
+    "host_changed": ErrorSpec(
+        "Another host answers than the one that was looked at before.",
+        "Find out where its name leads now. If the change is meant, begin a new run.",
+    ),
     "auth_failed": ErrorSpec(
         "The SSH server accepted nothing that was offered.",
         "Check user and key in the inventory; try the same with ssh -v. Passwords are used with --ask-password.",

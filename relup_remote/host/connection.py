@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,12 @@ class Connection:
             for jump in jumps:
                 self._connect(jump, *_rules_of_jump(jump, settings))
             jump = None
-            self._connect(host, *_rules_of_host(host, settings))
+            pin, is_direct = settings.pin, not jumps and host.command is None
+            self._connect(host, *_rules_of_host(host, settings), pin.address if pin and is_direct else None)
             self.transport: Transport = self._chain[-1].transport
+            if pin is not None:
+                key = known_hosts.fingerprint(self.transport.get_remote_server_key().asbytes())
+                pin.meet(str(self.transport.getpeername()[0]) if is_direct else None, key)
             self.transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
             self.close()
@@ -68,9 +73,15 @@ class Connection:
         for connection in reversed(self._chain):
             connection.client.close()
 
-    def _connect(self, station: Station, known_hosts_files: Sequence[Path], who: Identities) -> None:
-        """Connect to the next station, through the last one: as often as it takes to offer all that is to offer."""
-        connection = _fabric(station, self._chain[-1] if self._chain else None)
+    def _connect(
+        self, station: Station, known_hosts_files: Sequence[Path], who: Identities, address: str | None = None
+    ) -> None:
+        """Connect to the next station, through the last one: as often as it takes to offer all that is to offer.
+
+        ``address`` is where it was found before, whatever its name leads to now.
+        """
+        there = station if address is None else replace(station, address=address)
+        connection = _fabric(there, self._chain[-1] if self._chain else None)
         self._chain.append(connection)
         name = known_hosts.host_name(station.address, station.port, station.key_name)
         _set_rules(connection, known_hosts_files, name, who, self._settings.connect_timeout)

@@ -10,6 +10,7 @@ from paramiko import Channel, Transport
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
+from relup_remote.deadline import Deadline
 from relup_remote.host.connection import Connection
 from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.inventory import HostSettings
@@ -17,6 +18,9 @@ from relup_remote.secrets import Password
 
 MOST = 16 << 20
 """Bytes that a command may say on each of its outputs."""
+
+LONGEST = 300.0
+"""Seconds for one command, however much it says meanwhile."""
 
 
 class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
@@ -41,7 +45,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
             err.start()
             if password is None:
                 channel.shutdown_write()
-                out = _read(channel)
+                out = _read(channel, limit)
             else:
                 out = self._read_as_another(channel, err, password)
             err.join(limit)
@@ -55,7 +59,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         with password.tried_at(self._settings.name, limit) as trial:
             asked = threading.Thread(target=err.answer, args=(trial, limit), daemon=True)
             asked.start()
-            out = _read(channel)
+            out = _read(channel, limit)
             asked.join(limit)
             if err.is_asked:
                 trial.is_right = not err.is_refused
@@ -69,14 +73,17 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         )
 
 
-def _read(channel: Channel) -> bytes:
-    """What a command says. Raises RuntimeError if that is too much."""
-    out = bytearray()
-    while data := channel.recv(1 << 16):
+def _read(channel: Channel, silence: float) -> bytes:
+    """What a command says. Raises RuntimeError if that is too much, TimeoutError if it takes too long."""
+    out, deadline = bytearray(), Deadline(LONGEST)
+    while True:
+        channel.settimeout(deadline.within(silence))
+        data = channel.recv(1 << 16)
+        if not data:
+            return bytes(out)
         out += data
         if len(out) > MOST:
             raise RuntimeError(f"it says more than {MOST >> 20} MB")
-    return bytes(out)
 
 
 class Link:

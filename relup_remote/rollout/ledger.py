@@ -251,7 +251,12 @@ PLAN = Fields(
         "tarball": Maybe(Fields({"name": TEXT, "sha256": TEXT, "path": TEXT})),
         "hops": ListOf(_DIGEST),
         "helpers": ListOf(_DIGEST),
-        "hosts": ListOf(Fields({"host": TEXT, "address": TEXT}, {"node": MAYBE_TEXT, "role": MAYBE_TEXT})),
+        "hosts": ListOf(
+            Fields(
+                {"host": TEXT, "address": TEXT},
+                dict.fromkeys(("node", "role", "ssh_address", "ssh_key"), MAYBE_TEXT),
+            )
+        ),
         "waves": ListOf(TEXTS),
         "parallel": COUNT,
         "max_failures": COUNT,

@@ -34,7 +34,10 @@ class Gates:
 
 @dataclass(frozen=True)
 class Member:
-    """A host of the run as the survey found it. ``done``: there was nothing to do on it when the run began."""
+    """A host of the run as the survey found it. ``done``: there was nothing to do on it when the run began.
+
+    For all of the run it has to be at the same address (None behind a jump host), with the same host key and node.
+    """
 
     host: str
     address: str
@@ -44,6 +47,8 @@ class Member:
     connections: int | None = None
     bytes: int | None = None
     done: bool = False
+    ssh_address: str | None = None
+    ssh_key: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The member in request.json."""

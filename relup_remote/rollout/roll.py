@@ -50,7 +50,8 @@ class Rollout:
     """A run of a plan; ``hosts`` are the settings of the plan's hosts.
 
     ``rows`` are those of hosts on which nothing is left to do or that failed in the survey; of the latter those of
-    ``left_out`` do not count as failures. ``record`` is the run as it was left, where it is taken up again.
+    ``left_out`` do not count as failures. ``record`` is the run as it was left, where it is taken up again, and of the
+    hosts that it calls done those of ``again`` are not.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Rollout:
         stop: Stop,
         rows: Iterable[Row],
         left_out: Collection[str] = (),
+        again: Collection[str] = (),
         record: Record | None = None,
     ) -> None:
         self._plan = plan
@@ -71,7 +73,7 @@ class Rollout:
         self._runner = runner
         self._feed = feed
         self._stop = stop
-        self._rows: dict[str, Row] = {**done_before(record), **{row["host"]: row for row in rows}}
+        self._rows: dict[str, Row] = {**done_before(record, again), **{row["host"]: row for row in rows}}
         bad = [name for name, row in self._rows.items() if not lets_others_go_on(row)]
         self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
@@ -262,11 +264,11 @@ class Rollout:
         return {**left, **{key: self._staged[name][key] for key in about}} if name in self._staged else left
 
 
-def done_before(record: Record | None) -> dict[str, Row]:
-    """The rows of the hosts that an earlier controller has finished."""
+def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str, Row]:
+    """The rows of the hosts that an earlier controller has finished, but for those that are to be done ``again``."""
     events = record.events if record else []
     ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}
-    return {host: row for host, row in ended.items() if lets_others_go_on(row)}
+    return {host: row for host, row in ended.items() if lets_others_go_on(row) and host not in again}
 
 
 def _passed_before(record: Record | None) -> set[int]:

@@ -79,6 +79,15 @@ def is_done(row: Row) -> bool:
     return row["outcome"] in CHANGING or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
 
 
+def confirmed(row: Row, before: Row | None) -> Row:
+    """The row of a host that the ledger calls done, ``before`` being the ledger's: that one, if the host agrees."""
+    if before is None:
+        return row
+    problems = [row["error"], *row["problems"]]
+    agrees = is_done(row) or any(problem and problem["err_type"] in NOTHING_LEFT for problem in problems)
+    return {**before, "facts": {**before["facts"], **row["facts"]}} if agrees else row
+
+
 def look(
     runner: Runner, jobs: Sequence[Job], feed: Feed, stop: Stop, patience: float = 0, back: bool = False
 ) -> Survey:

@@ -118,6 +118,12 @@ class Desk:
             status = ended.code
         return Ended(status, *self._capsys.readouterr())
 
+    def is_upgraded(self, *hosts: str) -> None:
+        """Have hosts say that they are on the target."""
+        for host in hosts:
+            there = refused("already_upgraded_to_target_vsn", cluster=CLUSTER, nodes=NODES, connections=100)
+            self.fleet.script[host, "plan"] = [{**there, "node": f"emqx@{host}"}]
+
     @property
     def commands(self) -> list[str]:
         """What hosts were asked, in order, once each."""
@@ -361,6 +367,7 @@ def stopped(desk: Desk) -> str:
     ended = desk.relup("upgrade", yes=True, waves="1", soak="1s", gates="verify")
     assert ended.rollout["err_type"] == "too_many_failures"
     desk.fleet.script["n1", "upgrade"] = well
+    desk.is_upgraded("n3")
     return str(ended.document["run"])
 
 
@@ -369,12 +376,55 @@ def test_a_run_goes_on_where_it_was_left(desk: Desk) -> None:
     ended = desk.relup("upgrade", yes=True, tarball="", resume=True, gates="", gate_timeout="")
     assert (ended.status, ended.document["run"]) == (0, run)
     assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "upgraded"}
-    assert desk.hosts("plan") == ["n1", "n2"]
+    assert sorted(desk.hosts("plan")) == ["n1", "n2", "n3"]
     assert desk.hosts("upgrade") == ["n1", "n2"]
     [record] = ledger.runs()
     assert [event["status"] for event in record.events if event["event"] == "run"] == ["begin", "resume"]
     gates = Plan.from_json(record.plan).gates
     assert (gates.verify, gates.cluster, gates.soak, gates.timeout) == (True, False, 1, 0)
+
+
+def test_a_host_that_the_ledger_calls_done_and_that_says_otherwise_is_done_again(desk: Desk) -> None:
+    stopped(desk)
+    # Somebody has rolled it back.
+    desk.fleet.script["n3", "plan"] = [answers("n3")["n3", "plan"]]
+    ended = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
+    assert (ended.status, set(ended.outcomes.values())) == (0, {"upgraded"})
+    assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
+    assert "n3: the ledger calls it done, the host does not; done again" in ended.err
+    [record] = ledger.runs()
+    passed = [event["wave"] for event in record.events if event["event"] == "wave" and event["status"] == "done"]
+    assert passed == [1, 1, 2, 3]
+
+
+def test_a_host_that_the_ledger_calls_done_and_that_is_not_there_is_missed(desk: Desk) -> None:
+    stopped(desk)
+    desk.says(n3_plan=Failure("host_unreachable"))
+    ended = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
+    assert (ended.status, ended.rollout["err_type"]) == (3, "cluster_not_whole")
+    assert desk.hosts("upgrade") == []
+
+
+def test_what_a_host_that_is_done_says_beside_that_is_no_contradiction(desk: Desk) -> None:
+    stopped(desk)
+    there = refused("already_upgraded_to_target_vsn", cluster=CLUSTER)
+    problem = Failure("no_backup", stage="backup").to_json()
+    desk.fleet.script["n3", "plan"] = [{**there, "error": problem, "problems": [problem, there["error"]]}]
+    ended = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
+    assert (ended.status, desk.hosts("upgrade")) == (0, ["n1", "n2"])
+
+
+def test_the_node_that_was_surveyed_is_the_one_that_is_upgraded(desk: Desk) -> None:
+    assert desk.relup("upgrade", yes=True).status == 0
+    names = {(host, asked["node"]["name"]) for host, asked, _file in desk.fleet.asked if asked["command"] != "plan"}
+    assert names == {(host, f"emqx@{host}") for host in ROLES}
+
+
+def test_it_is_the_same_node_that_a_run_is_taken_up_for(desk: Desk) -> None:
+    stopped(desk)
+    desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
+    names = {(host, asked["node"]["name"]) for host, asked, _file in desk.fleet.asked}
+    assert names == {(host, f"emqx@{host}") for host in ROLES}
 
 
 def test_it_is_found_by_the_beginning_of_its_name_and_its_command(desk: Desk) -> None:
@@ -391,6 +441,7 @@ def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None
     first = desk.relup("upgrade", yes=True, allow_missing=True)
     assert (first.status, first.rollout["outcome"], first.outcomes["n3"]) == (1, "done", "failed")
     desk.says(n3_plan=result("ready", connections=7, cluster=CLUSTER))
+    desk.is_upgraded("n1", "n2")
     again = desk.relup("upgrade", yes=True, resume=True)
     assert (again.status, desk.hosts("upgrade")) == (0, ["n3"])
     assert set(again.outcomes.values()) == {"upgraded"}

@@ -9,8 +9,8 @@ import relup_remote
 from relup_remote import files
 
 PACKAGE = Path(relup_remote.__file__).parent
-ELSEWHERE = ("core/", "files.py", "docs.py", "host/bootstrap.py")
-"""On hosts; the place itself; the pages of this project, written by who works on it."""
+ELSEWHERE = ("core/", "files.py", "docs.py", "host/bootstrap.py", "inventory/ansible.py")
+"""On hosts; the place itself; the pages of this project, written by who works on it; a temporary folder."""
 
 
 def writes(path: Path) -> list[int]:

@@ -1,10 +1,14 @@
 """A core ends by itself: in a process of its own, for signals go to its main thread."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from relup_remote.core.lock import holder
+from relup_remote.core.protocol import PROTOCOL_VERSION, encode
 
 PROJECT = Path(__file__).parents[3]
 
@@ -124,3 +128,45 @@ def test_the_launcher_s_alarm_ends_who_waits_for_a_controller_that_is_gone(tmp_p
         assert process.wait(60) != 0
     os.close(write)
     assert time.monotonic() - started < 50
+
+
+def test_a_core_whose_controller_sends_nothing_ends_and_gives_the_lock_of_the_node_back(tmp_path: Path) -> None:
+    """As after a connection that was cut without a word: input and output stay open, and nothing ever comes."""
+    root = tmp_path / "root"
+    (root / "releases" / "1.0").mkdir(parents=True)
+    (root / "releases" / "emqx_vars").write_text('REL_VSN="1.0"\n')
+    (root / "data").mkdir()
+    request = {
+        "protocol": PROTOCOL_VERSION,
+        "run": "r1",
+        "command": "stage",
+        "operator": "alice@desk",
+        "node": {"root_dir": str(root)},
+        "tarball": {
+            "name": "emqx.tar.gz",
+            "bytes": 1000,
+            "sha256": "0" * 64,
+            "sidecar": {"status": "ok", "text": "0" * 64},
+            "release": {"version": "1.1", "bytes": 1, "files": 1, "build_info": {}, "mnesia_hook": True},
+        },
+        "deadline": 2,
+    }
+    core = "import sys; from relup_remote.core.main import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", core], cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(encode(request))
+        process.stdin.flush()
+        events = []
+        for line in process.stdout:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "want":
+                held = holder(str(root / "data" / "relup_remote"))
+                assert (held or {}).get("run") == "r1"
+        assert process.wait(60) == 1
+    assert [event["event"] for event in events if event["event"] != "alive"] == ["hello", "step", "want", "result"]
+    error = events[-1]["error"]
+    assert (error["err_type"], error["detail"]) == ("deadline_exceeded", {"seconds": 2, "done": []})
+    assert holder(str(root / "data" / "relup_remote")) is None

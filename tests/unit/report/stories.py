@@ -324,10 +324,10 @@ def hostile(folder: Path) -> Record:
     }
     error = {**failure("call_failed", EVIL), "detail": {EVIL: [EVIL, {EVIL: EVIL}]}}
     odd: dict[str, Any] = {"node": EVIL, "outcome": "failed", "error": {**error, "hint": EVIL, "stage": EVIL}}
-    odd |= {"problems": "none", "warnings": [{"message": EVIL}, EVIL, {EVIL: EVIL}], "steps": EVIL, "running": EVIL}
+    steps = [{"step": EVIL, "status": EVIL}]
+    odd |= {"problems": [], "warnings": [{"message": EVIL}, {EVIL: EVIL}], "steps": steps, "running": EVIL}
     story.tell("step", host="n1", step=EVIL, status=EVIL, seconds="long", detail=EVIL)
     story.applied("n1", **odd, facts={"hop": hop, "recovered": [{"message": EVIL}]})
-    story.tell("connections", host="n1", count=EVIL)
     story.gate(1, "cluster", "closed", EVIL)
     story.ends_wave(1, "stopped")
     story.ends("stopped", "gate_closed", EVIL, EVIL)

@@ -81,7 +81,7 @@ class Run:
             self.stop,
             rows,
             left_out,
-            record,
+            record=record,
         )
         self.rows, self.ending = rollout.run()
         return self
