@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 SECONDS := 900
 MORE := --points $(SECONDS) --points-until $(SECONDS)
 
-.PHONY: setup setup-tests demo test test-all test-more format lint types unit lab-tests bench clean
+.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types unit lab-tests bench clean
 
 setup: $(VENV)/.ready-for-demo
 
@@ -24,16 +24,24 @@ demo: setup
 	$(BIN)/inv lab.demo
 
 # All that must hold, in ten minutes: of what has very many cases, some (docs/testing.md).
-test: setup-tests lint types
+test: checks
 	$(PYTEST)
 
 # The same with all cases.
-test-all: setup-tests lint types
+test-all: checks
 	$(PYTEST) --points all
 
 # Only what has very many cases, as many of them as there is time for. SEED=number: others than those of this commit.
 test-more: setup-tests
 	$(PYTEST) -m points $(MORE) $(if $(SEED),--seed $(SEED))
+
+# All that comes before the tests, two at a time.
+checks: setup-tests
+	$(MAKE) --no-print-directory --jobs 2 lint types releases
+
+# The releases of the lab, which otherwise all workers would wait for.
+releases: setup-tests
+	$(BIN)/python -m lab.build
 
 format: setup-tests
 	$(BIN)/ruff format .
