@@ -49,5 +49,6 @@ def verify(
     """Check that each node is what it should be after an upgrade: version, marker, tree, modules, processes."""
     with Invocation("verify", host, inventory, json, quiet or watch) as call:
         asked = patience(watch, stable, timeout)
-        order = call.order(target=target or None)
+        # Who watches looks again anyway.
+        order = call.order(target=target or None, options={"look_for": 0} if watch else {})
         show_looks(call, lambda: call.ask_all(order), asked, quiet=quiet)

@@ -131,13 +131,33 @@ def _read(context: Context, what: str, read: Callable[[], List[Dict[str, Any]]])
 
 def last_change(context: Context) -> Optional[Dict[str, Any]]:
     """The last attempt that changed the VM which runs now; None where there is none, or the VM has started since."""
-    changing = [row for row in attempts(context) if row["extra"].get("changed")]
+    changing = _changing(context)
     return changing[-1] if changing and is_of_this_vm(context, changing[-1]) else None
+
+
+def _changing(context: Context) -> List[Dict[str, Any]]:
+    return [row for row in attempts(context) if row["extra"].get("changed")]
 
 
 def succeeded(row: Dict[str, Any]) -> bool:
     """Whether the hop of an attempt did all it had to; what comes after, verification and clean-up, can be repeated."""
     return row["result"] == "success" or row["stage"] in ("verify", "cleanup")
+
+
+def amend(context: Context, target: str) -> None:
+    """Calls the last upgrade to `target` a success if only its verification had failed; a later look was good.
+
+    What the row said before stays in its ``extra``, as ``amended``.
+    """
+    changing = _changing(context)
+    if not changing or (changing[-1]["stage"], changing[-1]["target_vsn"]) != ("verify", target):
+        return
+    row = changing[-1]
+    said = {key: row[key] for key in ("result", "stage", "details")}
+    try:
+        context.journal.amend(row["id"], dict(row["extra"], amended=dict(said, run=context.request["run"])))
+    except Failure as failure:
+        warn(context, "The row of the upgrade could not be amended. " + failure.message)
 
 
 def half_done(context: Context) -> bool:

@@ -114,6 +114,15 @@ class Journal:
                 (_now() if at is None else at, result, stage, details, row),
             )
 
+    def amend(self, row: int, extra: Dict[str, Any]) -> None:
+        """Makes a row that had ended in its verification a success."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE attempts SET result = 'success', stage = NULL, details = NULL, extra = ?, mirrored = 0"
+                " WHERE id = ? AND status = 'finished' AND stage = 'verify'",
+                (json.dumps(extra, sort_keys=True), row),
+            )
+
     def mark_mirrored(self, row: int) -> None:
         """Notes that nothing of the row, as it is, is left to be written into the plugin's table."""
         with self._transaction() as connection:

@@ -87,6 +87,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "backup": ("", "backup-verify, restore: name of the backup; empty is the newest"),
     "restore_force": (False, "restore: although the backup is of another release or root than what is there"),
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
+    "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
     "dry_run": (False, "cleanup: only tell what would be removed"),
     "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
@@ -396,6 +397,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "not_covered": ErrorSpec(
         "Modules of the target differ from the running ones, and the hop leaves them alone.",
         "The node would report a version that is not all it runs: add them to the hop.",
+    ),
+    "not_verified": ErrorSpec(
+        "The node has already what a verification fails for after the hop.",
+        "Resume the processes named, or let them end, before the upgrade.",
     ),
     "not_undoable": ErrorSpec(
         "The running code of a module can't be read back from any disk.",

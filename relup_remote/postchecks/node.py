@@ -137,7 +137,7 @@ class Node:
         return applications(file.content_string)
 
     def attempt(self) -> dict[str, Any] | None:
-        """The last attempt in the host's history: ``run``, ``target_vsn``, ``status``, ``result``."""
+        """The last attempt in the host's history: ``run``, ``target_vsn``, ``status``, ``result``, ``stage``."""
         found: dict[str, Any] | None = self._ask(self.host, "attempt", self.data_dir)
         return found
 

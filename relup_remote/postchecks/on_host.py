@@ -74,8 +74,8 @@ def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
     if not path.exists():
         return None
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
-    names = ("run", "target_vsn", "status", "result", "extra")
-    query = "SELECT run, target_vsn, status, result, extra FROM attempts ORDER BY id DESC"
+    names = ("run", "target_vsn", "status", "result", "stage", "extra")
+    query = "SELECT run, target_vsn, status, result, stage, extra FROM attempts ORDER BY id DESC"
     rows = (dict(zip(names, row)) for row in connection.execute(query))
     return next((row for row in rows if json.loads(row.pop("extra")).get("changed")), None)
 

@@ -280,7 +280,7 @@ def test_processes_in_old_code_are_killed_one_hop_later(lab: Lab, relup: Tool, t
     first = upgrade(relup, lab.tarball(FIRST))
     signals = first.error()["detail"]["signals"]
     assert {name: said for name, said in signals.items() if said} == {
-        "old code": "1 modules have processes in old code: emqx_stats"
+        "old code": "1 module has processes in old code: emqx_stats"
     }
     second = upgrade(relup, lab.tarball(SECOND))
     error = second.error()

@@ -1,23 +1,39 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that judges the node after a hop."""
 
+import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from .. import release
 from ..context import Context
-from ..history import attempts, last_change, succeeded
+from ..history import amend, attempts, last_change, succeeded
 from ..protocol import Failure
 from .extract import lacks
 
+PASSING = ("broker running", "old code", "suspended")
+"""The signals that may be off for a moment on a node that is well: a process is busy, or somebody looks at it."""
+
+_LOOK_AGAIN = 0.5
+"""Seconds between two looks: a VM tells nobody when a process goes on."""
+
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
-    """Asks the node itself, and looks at the disk. Raises `Failure` verify_failed, naming every signal that is off."""
+    """Asks the node itself, and looks at the disk. Raises `Failure` verify_failed, naming every signal that is off.
+
+    What may pass is looked at again for a while. A good look also amends the row of an upgrade that failed only because
+    it was looked at too early.
+    """
     target = _target(context)
-    signals = _signals(context, target)
-    off = {name: what for name, what in signals.items() if what is not None}
-    if off:
-        message = "; ".join("{}: {}".format(name, what) for name, what in off.items())
-        raise Failure("verify_failed", message + ".", detail={"signals": signals})
-    return "ok", {"signals": sorted(signals)}
+    deadline = time.monotonic() + context.option("look_for")
+    while True:
+        signals = _signals(context, target)
+        off = {name: what for name, what in signals.items() if what is not None}
+        if not off:
+            amend(context, target)
+            return "ok", {"signals": sorted(signals)}
+        if not set(off) <= set(PASSING) or time.monotonic() >= deadline:
+            message = "; ".join("{}: {}".format(name, what) for name, what in off.items())
+            raise Failure("verify_failed", message + ".", detail={"signals": signals})
+        time.sleep(_LOOK_AGAIN)
 
 
 def _target(context: Context) -> str:
@@ -44,9 +60,14 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     modules = _modules_of_hop(context, target)
     whose = "the base release's" if marker is None else "the tree's"
     found = context.agent.verify(tree, modules, context.option("call_timeout"))
-    signals["module code"] = _counted(found, "differ", "{} modules of the hop run other code than " + whose)
-    signals["old code"] = _counted(found, "old_code", "{} modules have processes in old code")
-    signals["suspended"] = _counted(found, "suspended", "{} processes are suspended")
+    other = " of the hop {} other code than " + whose
+    signals["module code"] = _counted(
+        found, "differ", "1 module" + other.format("runs"), "{} modules" + other.format("run")
+    )
+    signals["old code"] = _counted(
+        found, "old_code", "1 module has processes in old code", "{} modules have processes in old code"
+    )
+    signals["suspended"] = _counted(found, "suspended", "1 process is suspended", "{} processes are suspended")
     context.result.facts["modules_checked"] = len(modules)
     return signals
 
@@ -73,12 +94,12 @@ def _differs(found: Optional[str], wanted: str) -> Optional[str]:
     return None if found == wanted else "{}, not {}".format(found or "none", wanted)
 
 
-def _counted(found: Dict[str, Any], what: str, sentence: str) -> Optional[str]:
+def _counted(found: Dict[str, Any], what: str, one: str, many: str) -> Optional[str]:
     count = found[what + "_count"]
     if not count:
         return None
     names = [item if isinstance(item, str) else item.get("name") or item.get("pid") for item in found[what]]
-    return "{}: {}".format(sentence.format(count), ", ".join(names))
+    return "{}: {}".format(one if count == 1 else many.format(count), ", ".join(names))
 
 
 def _modules_of_hop(context: Context, target: str) -> List[str]:

@@ -106,7 +106,7 @@ def test_verify(rollout: Rollout, lab: Lab, go: Path) -> None:
     rollout.begin("--waves", "2,1", "--gate-timeout", "4s", "--soak", "3s", "--gate-command", command)
     with rollout.meanwhile("n6"):
         assert lab.eval("n5", "sys:suspend(emqx_metrics)") == "ok"
-    rollout.closed("verify", wave=1, why="n5: suspended: 1 processes are suspended")
+    rollout.closed("verify", wave=1, why="n5: suspended: 1 process is suspended")
     lab.eval("n5", "sys:resume(emqx_metrics)")
 
 
