@@ -3,7 +3,7 @@
 Sources of the formats: app(4) and rel(4) of Erlang/OTP.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from relup_remote.core.erlang.consult import Word, decoded, read_terms
@@ -21,6 +21,7 @@ class SpecError(ValueError):
 class App:
     """An application: its ``modules``, and the ``applications`` it needs, of which it can do without ``optional``.
 
+    ``included`` are the applications that run as parts of it.
     ``start`` is what starts it, as `mod` has it, ``environment`` its variables: terms as `read_terms` has them, to be
     compared by `relup_remote.hops.terms`.
     """
@@ -31,6 +32,7 @@ class App:
     optional: list[str]
     start: Any = None
     environment: Any = None
+    included: list[str] = field(default_factory=list)
 
 
 class Released(NamedTuple):
@@ -59,6 +61,7 @@ def read_app(content: bytes) -> App:
                 _atoms(keys, "optional_applications"),
                 keys.get("mod"),
                 keys.get("env"),
+                _atoms(keys, "included_applications"),
             )
     raise SpecError("describes no application")
 

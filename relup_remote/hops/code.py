@@ -6,7 +6,8 @@ the facts are those of `beam.Beam` and `app_file.App`:
     a module        #{app => <<"emqx-5.5.8">>, md5 => <<…>>, exports => [{Name, Arity}], behaviours => [Name],
                       calls => [Name], on_load => boolean(), max_op => integer()}
     emqx_release    these, and code, its beam file
-    an application  #{dir => <<"emqx-5.5.8">>, modules => [Name], applications => [Name], optional => [Name]}
+    an application  #{dir => <<"emqx-5.5.8">>, modules => [Name], applications => [Name], optional => [Name],
+                      included => [Name]}
     what of these can't be read  #{error => <<"is cut short">>}
 """
 
@@ -152,6 +153,7 @@ def _of_app(folder: str, app: App | str) -> dict[Atom, Any]:
         modules=[module.encode() for module in app.modules],
         applications=[needed.encode() for needed in app.applications],
         optional=[needed.encode() for needed in app.optional],
+        included=[name.encode() for name in app.included],
     )
 
 

@@ -46,7 +46,7 @@ def test_all_that_may_stand_in_such_a_file(tmp_path: Path) -> None:
 
 
 def as_said(app: App) -> tuple[object, ...]:
-    lists = (app.modules, app.applications, app.optional)
+    lists = (app.modules, app.applications, app.optional, app.included)
     terms = [Atom("none") if term is None else term for term in (app.start, app.environment)]
     return (app.name.encode(), *([name.encode() for name in names] for names in lists), comparable(terms))
 

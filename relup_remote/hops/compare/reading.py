@@ -124,4 +124,5 @@ def _app(folder: str, app: app_file.App, started: str | None, runs: bool | None)
         environment=app.environment,
         started=started,
         runs=runs,
+        included=tuple(app.included),
     )

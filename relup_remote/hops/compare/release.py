@@ -50,6 +50,8 @@ class App:
     environment: Any
     started: str | None
     runs: bool | None
+    included: tuple[str, ...] = ()
+    """The applications that run as parts of it."""
 
     @property
     def version(self) -> str:

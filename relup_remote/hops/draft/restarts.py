@@ -3,10 +3,10 @@
 One that takes connections is left running all the same, for a restart would drop them: its author decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from relup_remote.hops.check.course import NOT_RESTARTABLE
-from relup_remote.hops.compare import Application, Difference, Module
+from relup_remote.hops.compare import App, Application, Difference, Module
 from relup_remote.hops.draft.words import atoms
 from relup_remote.hops.reading.writing import atom
 
@@ -35,6 +35,7 @@ def restarts(difference: Difference) -> tuple[dict[str, list[str]], dict[str, li
     apps = difference.new.apps
     reasons = {name: list(_reasons(app, difference)) for name, app in difference.kept_apps.items()}
     reasons |= {name: ["new"] for name in difference.added_apps}
+    reasons = _with_parts(reasons, apps)
     wanted = {name: told for name, told in reasons.items() if told and apps[name].runs and name not in NOT_RESTARTABLE}
     spared = {name: told for name, told in wanted.items() if _runs(name, difference) and listeners(name, difference)}
     found = {name: told for name, told in wanted.items() if name not in spared}
@@ -45,6 +46,20 @@ def restarts(difference: Difference) -> tuple[dict[str, list[str]], dict[str, li
                 found[needed] = [f"{atom(name)} needs it, and it does not run"]
                 waiting.append(needed)
     return found, spared
+
+
+def _with_parts(reasons: dict[str, list[str]], apps: Mapping[str, App]) -> dict[str, list[str]]:
+    """The reasons, where those of an application that another one includes are that one's: it can't run by itself."""
+    outer = {part: name for name, app in apps.items() for part in app.included if part != name}
+    found = {name: list(told) for name, told in reasons.items() if name not in outer}
+    for part, told in reasons.items():
+        if part in outer:
+            whole, seen = outer[part], {part}
+            while whole in outer and whole not in seen:
+                seen.add(whole)
+                whole = outer[whole]
+            found.setdefault(whole, []).extend(f"{atom(part)} is a part of it: {reason}" for reason in told)
+    return found
 
 
 def listeners(app: str, difference: Difference) -> list[str]:

@@ -260,6 +260,19 @@ def test_an_application_with_connections_is_left_running_and_asked_after() -> No
     assert found(difference) == []
 
 
+def test_an_included_application_is_restarted_with_the_one_that_it_is_a_part_of() -> None:
+    whole = module("whole_app", app="whole")
+    difference = between([supervisor("demo_sup"), whole], [supervisor("demo_sup", "2"), whole])
+    apps = {**difference.new.apps, "whole": replace(difference.new.apps["whole"], included=("demo",))}
+    difference = replace(difference, new=replace(difference.new, apps=apps))
+    assert set(changes(difference)) == {
+        "{update, demo_sup, {advanced, []}}",
+        "{restart_application, whole}",
+        "{load_module, emqx_release}",
+    }
+    assert "demo is a part of it: its supervisor demo_sup changed" in line(difference, "{restart_application, whole}")
+
+
 def test_the_application_of_emqx_release_may_be_restarted() -> None:
     old, new = module("emqx_sup", behaviours=["supervisor"]), module("emqx_sup", "2", behaviours=["supervisor"])
     difference = between([old], [new])

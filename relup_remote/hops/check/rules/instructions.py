@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from relup_remote.hops.check.case import Case
 from relup_remote.hops.check.course import NOT_RESTARTABLE, STICKY, is_open
-from relup_remote.hops.check.findings import Finding
+from relup_remote.hops.check.findings import Finding, Severity
+from relup_remote.hops.check.rules.state import STATEFUL
 from relup_remote.hops.compare import Module
 from relup_remote.hops.hop import Callback, Instruction
 
@@ -65,9 +66,10 @@ def updates(case: Case) -> Iterator[Finding]:
         if module is None or case.difference.is_unchanged(name):
             continue
         changes = {("code_change", 3), ("code_change", 4), ("system_code_change", 4)} & set(module.exports)
-        # A supervisor changes its state by init/1.
+        # A supervisor changes its state by init/1. Of a module that is no server, processes may run another one.
         if not changes and "supervisor" not in module.behaviours:
-            yield case.finding("error", "function_not_exported", step, f"The new {name} exports no code_change.")
+            severity: Severity = "warning" if set(STATEFUL).isdisjoint(module.behaviours) else "error"
+            yield case.finding(severity, "function_not_exported", step, f"The new {name} exports no code_change.")
         if not case.old.has_module(name):
             message = f"{name} is new, so no process uses it: the update is a mere load."
             yield case.finding("warning", "no_process", step, message)
