@@ -168,18 +168,32 @@ history has a row that names the error, and the report names the instruction.
 
 - **undone**: everything was taken back. The node has the same modules and the same processes as before, and no client
   noticed; such a node is never restarted. Only a process that was asked to change its state and did not answer is
-  killed, for its state may be either; its supervisor starts it afresh.
+  ended, for its state may be either; its supervisor starts it afresh.
 - **modules**: the code that runs is that of before (*old*), that of the hop (*new*), or part of it is the one and part
   the other (*mixed*).
 - **marker**: whether it is written, so that the next boot is of the target.
-- *goes on*: the VM stays up with its connections. Only processes whose state could not be changed once another's had
-  are killed; their supervisors start them afresh, in the new code.
+- *goes on*: the VM stays up with its connections. Processes whose state could not be changed once another's had are
+  ended, and start afresh in the new code. No supervisor gives up because of that; see
+  [below](#states-that-can-not-change).
 - *boots base*: with `--on-failure restart` the VM restarts, and boots what the marker says: the release that it booted
   before.
-- *whole hop*: the next upgrade runs all of it again. What has been loaded already is not loaded twice; `apply` and
-  callbacks have to bear repetition.
+- *whole hop*: the next upgrade runs all of it again. What has been loaded already is not loaded twice, and a process
+  whose state has changed already is not asked again; `apply` and callbacks have to bear repetition.
 - *waits for the hop*: when `--hop-timeout` is over, the command ends, the hop does not; the next command finishes its
   row in the history.
+
+## States that can not change
+
+An `update` asks one process first. What fails there is taken back. Once that one has changed, the others are asked, to
+the end, also where the hop's own process dies meanwhile. One that can't change its state, or does not answer in time:
+
+{_table(("it is", "what becomes of it"), _LOST)}
+
+The report names who was ended (`killed`) and who goes on as before (`kept`). The next upgrade asks those again, and no
+others: the history keeps which modules are done for as long as the VM lives. A process that has started after its
+module was loaded has the new state from the beginning, and is not asked.
+
+Processes have 5 s to stand still, and `step_timeout` (30 s) to change, each 20 µs more for every process that is asked.
 
 ## What is tried
 
@@ -194,6 +208,18 @@ A dash: there is no such thing.
 
 {_listed(_left_out())}
 """
+
+
+_LOST = (
+    ("a supervisor", "goes on with the state and the specifications that it had; its children are not touched"),
+    ("a child that has an id", "is ended and started by its supervisor, on request: that counts as no restart"),
+    ("a child without an id, temporary", "is killed"),
+    (
+        "a child without an id, not temporary",
+        "is killed as long as its supervisor allows for a restart; the others go on with the state that they had",
+    ),
+)
+"""What becomes of a process whose state can't change, as relup_agent_replace.erl has it."""
 
 
 def _tried(cell: faults.Cell, modules: Mapping[str, str]) -> str:

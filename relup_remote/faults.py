@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
-LOAD, UPDATE, RESTART, APPLY, CALLBACK, MARKER = KINDS = (
+LOAD, UPDATE, LOADED, SUPERVISORS, RESTART, APPLY, CALLBACK, MARKER = KINDS = (
     "load_module",
     "update",
+    "update after load_module",
+    "update of supervisors",
     "restart_application",
     "apply",
     "callback",
@@ -97,6 +99,33 @@ PLACES: Mapping[tuple[str, str], Place] = {
         harmless=_OF_PROCESSES,
     ),
     (UPDATE, AFTER): _NEXT,
+    (LOADED, DURING): Place(
+        "the first process changes its state",
+        _UNTIL_CHANGED,
+        _NOT_CHANGED,
+        _NOT_CHANGED,
+        (EXCEPTION,),
+        bounded=True,
+        harmless=_OF_PROCESSES,
+    ),
+    (LOADED, HALFWAY): Place(
+        "the others change theirs",
+        _ONCE_CHANGED,
+        _NOT_CHANGED,
+        _NOT_CHANGED,
+        (EXCEPTION, DEATH),
+        bounded=True,
+        harmless=_OF_PROCESSES,
+    ),
+    (SUPERVISORS, HALFWAY): Place(
+        "the second one's `init` is called",
+        _ONCE_CHANGED,
+        _NOT_CHANGED,
+        _NOT_CHANGED,
+        (EXCEPTION,),
+        bounded=True,
+        harmless=_OF_PROCESSES,
+    ),
     (RESTART, BEFORE): Place("its modules are read", _UNTIL_STOP, _NOT_STARTED, _NOT_LOADED, _READ),
     (RESTART, DURING): Place(
         "it is stopped",
@@ -163,6 +192,8 @@ def cells() -> Iterator[Cell]:
 def meaningless(cell: Cell) -> str | None:
     """Why a combination is not tried, None if it is."""
     kind, point, fault = cell
+    if kind in (LOADED, SUPERVISORS) and ((kind, point) not in PLACES or fault not in cell.place.meets):
+        return "as with any other `update`"
     if (kind, point) not in PLACES:
         return "only `update` and `restart_application` have two halves"
     if fault in cell.place.meets:

@@ -103,7 +103,7 @@ class Node:
             "hop": str(hop), "from": source.version, "target": target.version, "facts": str(facts),
             "tree": str(target.tree), "helpers": [], "marker": str(self._folder / "marker"),
             "outcome": str(self._folder / "outcome"), "resume": False, "kill_lingering": False, "restart": False,
-            "timeout": _ANSWER_MS,
+            "timeout": _ANSWER_MS, "updated": [],
         }  # fmt: skip
         order = {"node": self._vm.name, "cookie": self._vm.cookie, "port": self._vm.port, "work": str(work)}
         (self._folder / "outcome").unlink(missing_ok=True)

@@ -22,8 +22,9 @@ class Context:
 
     `changed` is set by a step as soon as it has changed the node or what it boots. `unfinished` says that an earlier
     attempt at the same hop got into the VM and no further than to its callbacks (`resume`) or not even there.
-    `deployed` says that the target's tree is there because of this request, `hop_started` that its hop began in the VM,
-    and `hop_runs` that its outcome is not known yet.
+    `updated` are the modules whose processes that attempt has brought to the target's state, each with the pids of
+    those that it could not. `deployed` says that the target's tree is there because of this request, `hop_started` that
+    its hop began in the VM, and `hop_runs` that its outcome is not known yet.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Context:
         self.changed = False
         self.unfinished = False
         self.resume = False
+        self.updated: Dict[str, List[str]] = {}
         self.deployed = False
         self.hop_runs = False
         self.hop_started = False
@@ -153,6 +155,9 @@ class Context:
             "restart": self.option("on_failure") == "restart",
             "timeout": int(self.option("step_timeout") * 1000),
             "core": self.agent.core,
+            "updated": [
+                (Atom(module), [pid.encode("utf-8") for pid in kept]) for module, kept in sorted(self.updated.items())
+            ],
         }
         return {Atom(name): value for name, value in fields.items()}
 

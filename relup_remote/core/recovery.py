@@ -39,13 +39,17 @@ UNFINISHED_CALLBACKS = ("post_upgrade_failed", "post_upgrade_module_not_loaded",
 
 
 class _Ending(NamedTuple):
-    """How an attempt ended, as its row has it; `at` milliseconds since the epoch, None: now."""
+    """How an attempt ended, as its row has it; `at` milliseconds since the epoch, None: now.
+
+    `updated`: see `Context`.
+    """
 
     result: str
     stage: Optional[str] = None
     details: Optional[str] = None
     changed: bool = False
     at: Optional[int] = None
+    updated: Optional[Dict[str, Any]] = None
 
 
 def hop_under_way(context: Context) -> bool:
@@ -83,13 +87,17 @@ def finish_rows(context: Context, wait: bool) -> None:
 
 
 def note_unfinished(context: Context) -> None:
-    """Sees whether the hop asked for was left half-way by an earlier attempt: the node reports the target already, but
-    the attempt did not succeed and was not taken back."""
+    """Sees whether the hop asked for was left half-way by an earlier attempt, and what that has done already.
+
+    It is unfinished where the node reports the target already, but the attempt did not succeed and was not taken back.
+    States of processes may have changed before that.
+    """
     target = context.tarball["release"].get("version")
-    if context.result.running != target or release.marked_version(context.site.base) == target:
-        return
     last = last_change(context)
-    if last is not None and last["target_vsn"] == target and not succeeded(last):
+    if last is None or last["target_vsn"] != target or succeeded(last):
+        return
+    context.updated = last["extra"].get("updated", {})
+    if context.result.running == target and release.marked_version(context.site.base) != target:
         context.unfinished = True
         context.resume = last["result"] in UNFINISHED_CALLBACKS
         context.result.from_vsn = last["from_vsn"]
@@ -122,7 +130,8 @@ def _agent_waits(context: Context) -> bool:
 
 
 def _finish(context: Context, row: Dict[str, Any], ending: _Ending) -> None:
-    context.journal.note(row["id"], dict(row["extra"], changed=ending.changed))
+    known = {} if ending.updated is None else {"updated": ending.updated}
+    context.journal.note(row["id"], dict(row["extra"], changed=ending.changed, **known))
     context.journal.finish(row["id"], ending.result, ending.stage, ending.details, ending.at)
     what = "rollback" if row["options"].get("rollback") else "upgrade"
     versions = [row[name] or "an unknown version" for name in ("from_vsn", "target_vsn")]
@@ -155,7 +164,8 @@ def _ending_by(outcome: Dict[str, Any], at: Optional[int]) -> _Ending:
     result, changed = outcome["result"], not outcome.get("undone")
     if result == "success":
         return _Ending(result, changed=changed, at=at)
-    return _Ending(result if result in ERRORS else "internal_error", "apply", outcome.get("message"), changed, at)
+    err_type, updated = result if result in ERRORS else "internal_error", outcome.get("updated")
+    return _Ending(err_type, "apply", outcome.get("message"), changed, at, updated)
 
 
 def _ending_of_rollback(context: Context, row: Dict[str, Any]) -> _Ending:

@@ -33,7 +33,7 @@ apply(Module, Function, Arguments).
 _ENTRY = "relup_agent"
 
 _LOOKING = ("_text", "_processes", "_target", "_verify")
-_ACTING = ("_crowd", "_undo", "_hop", "_preflight", "")
+_ACTING = ("_crowd", "_replace", "_undo", "_hop", "_preflight", "")
 _SAVING = ("_backup",)
 """How the names of the agent's modules end: those that look at what is, that a hop needs besides, that a backup needs.
 """

@@ -4,6 +4,7 @@
 %%     relup_agent_preflight    all that stands in the way of a hop; changes nothing
 %%     relup_agent_hop          the hop itself
 %%     relup_agent_undo         taking back a hop that failed
+%%     relup_agent_replace      ending the processes of one whose state is no good
 %%     relup_agent_verify       what the VM is after a hop; changes nothing
 %%     relup_agent_target       the hop's file, and the code that it would load
 %%     relup_agent_processes    who the processes of a module are, and how they stand
@@ -38,8 +39,8 @@
 %%     nothing: the marker is written         | -      | new     | yes    | goes on    | goes on       | nothing left
 %%
 %% as before: same modules, same processes, no connection lost. goes on: the VM stays up with its connections, but for
-%% processes whose state could not be changed once another's had: those are killed, and started afresh by their
-%% supervisors. boots base: the VM restarts and boots what the marker says, which is the release that it booted before.
+%% processes whose state could not be changed once another's had: those are ended, and started afresh by their
+%% supervisors; see relup_agent_replace. boots base: the VM restarts and boots what the marker says, which is the release that it booted before.
 %%
 %% Where a process still runs what a piece of the hop has replaced, or that is on no disk, that piece and those before it
 %% can't be undone: they stay, whole, and the outcome says so.
@@ -50,7 +51,9 @@
 %% see relup_agent_target), tree (path of the deployed tree, or undefined while there is none), helpers (paths of their
 %% sources), marker, outcome (paths), resume (true: the code changes are done, go on from the callbacks), kill_lingering
 %% (true: processes in old code are killed, not refused for), restart (true: where the hop can't be taken back, the VM
-%% restarts), timeout (milliseconds for one answer, or one application to stop or start), core (the core's node, or none).
+%% restarts), timeout (milliseconds for one answer, or one application to stop or start), core (the core's node, or none),
+%% updated ([{Module, [Pid]}]: the modules whose processes an earlier attempt at this hop has brought to the target's state,
+%% but for those listed, in words).
 -module(relup_agent).
 
 -export([preflight/1, start/1, await/3, release/0, write_whole/3]).
@@ -114,7 +117,7 @@ coordinator(Caller, Req) ->
             Note = fun(What) -> Self ! {note, What} end,
             {_, Worker} = spawn_monitor(fun() -> relup_agent_hop:run(Req, Note) end),
             Started = now_us(),
-            State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(), waiting => [],
+            State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(maps:get(updated, Req)), waiting => [],
                       started => Started, apps => running_apps([])},
             {Result, Next} = until_down(Worker, State),
             ended(Result, Next)
@@ -159,7 +162,7 @@ failed(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
     {Back, Next} = until_down(Undoer, Failed),
     #{undone := Undone} = Left = case Back of
                                      {taken_back, Known} -> Known;
-                                     Why -> #{undone => false, left => [short(Why)], killed => []}
+                                     Why -> #{undone => false, left => [short(Why)]}
                                  end,
     InChanges = lists:member(Stage, [preparing, code_changes]),
     Restart = InChanges andalso not Undone andalso maps:get(restart, Req),

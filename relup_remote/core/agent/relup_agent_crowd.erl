@@ -6,7 +6,7 @@
 %% run queue of a hundred thousand processes makes each of them cold in the cache, and the whole three times as slow.
 -module(relup_agent_crowd).
 
--export([change/2, resume/2]).
+-export([change/2, resume/2, allowed/2]).
 
 -define(AHEAD, 64).
 %% A hand for fewer processes is not worth it.
@@ -15,27 +15,34 @@
 %% busy.
 -define(BRIEFLY, 5000).
 -define(TRIES, 2).
+%% What is added to a limit for each process that has to answer (microseconds): about ten times what one takes.
+-define(EACH, 20).
 
 %% Suspends all, swaps the module, changes the state of one process, and if that works of all others; each goes on as soon
 %% as it has changed. What fails in the first would fail in all, and with none changed all can be taken back.
 %%
 %% #{mod, pids, sups, swap (fun), message (the change_code message), note (fun that tells the coordinator what is about to
-%% happen)}; Ms, how long all answers to one message may take. Returns {Changed, microseconds from the first suspension to
-%% the last that goes on, [{Pid, Why}] of those that failed, which stand still yet}. Throws {suspend_failed |
-%% code_change_failed, Format, Args}: then nothing has changed, and those suspended are the caller's to resume.
+%% happen), linked: the processes that the supervisors were linked to before they were asked for their children, or all where
+%% no child that was born since has to change}; Ms, how long all answers to one message may take, more for a large crowd.
+%% Returns {Changed, microseconds from the first suspension to the last that goes on, [{Pid, Why}] of those that failed,
+%% which stand still yet but for supervisors}. Throws {suspend_failed | code_change_failed, Format, Args}: then nothing has
+%% changed, and those suspended are the caller's to resume.
 change(Update, Ms) -> change(Update, Ms, ?TRIES).
 
-change(#{swap := Swap, message := Message, note := Note} = Update, Ms, Tries) ->
-    case suspend(Update, min(Ms, ?BRIEFLY)) of
+change(#{swap := Swap, message := Message, note := Note, pids := Found} = Update, Ms, Tries) ->
+    case suspend(Update, allowed(min(Ms, ?BRIEFLY), length(Found))) of
         {ok, Start, Above, Hands, Pids} ->
+            Long = allowed(Ms, length(Pids)),
             Swap(),
             Ready = change_first(Pids, Message, Note, Ms),
-            {Others, Failed} = ask(Hands, Message, resume, Ready, Ms),
+            Changed = length([changed || {_, changed} <- Ready]),
+            Changed =:= 0 orelse Note({changing, {all, Hands}}),
+            {Others, Failed} = ask(Hands, Message, resume, Ready, Long),
+            Note({failed, [Pid || {Pid, _} <- Failed]}),
             _ = ask(Above, resume, none, [], Ms),
             Window = now_us() - Start,
-            Note(resumed),
             leave(Above ++ Hands),
-            {length([changed || {_, changed} <- Ready]) + Others, Window, Failed};
+            {Changed + Others, Window, Failed};
         {busy, Start, Pids, _} when Tries > 1 ->
             %% Nobody stands still for long because one is busy, maybe with its own supervisor: that is served now.
             _ = resume(Pids, min(Ms, ?BRIEFLY)),
@@ -45,19 +52,22 @@ change(#{swap := Swap, message := Message, note := Note} = Update, Ms, Tries) ->
         {busy, _, _, {Pid, Why}} -> throw({suspend_failed, "~p could not be suspended: ~0tp.", [Pid, Why]})
     end.
 
+%% The milliseconds in which so many processes must have answered.
+allowed(Ms, Count) -> Ms + Count * ?EACH div 1000.
+
 %% {ok, Start, hands of the supervisors, hands of the processes, processes} | {busy, Start, all that may be suspended,
 %% {Pid, Why}}.
-suspend(#{mod := Mod, sups := Sups, pids := Pids, note := Note}, Ms) ->
+suspend(#{mod := Mod, sups := Sups, pids := Pids, linked := Linked, note := Note}, Ms) ->
     Above = gather(Sups),
     Known = gather(Pids),
-    Note({suspending, Sups ++ Pids}),
+    Note({suspending, Sups, Pids}),
     Start = now_us(),
     %% A child that started after the look would keep an old state: its supervisor stands still as well.
     case ask(Above, suspend, none, [], Ms) of
         {_, []} ->
             tell(Known, suspend, none, [], Ms),
-            Late = late_children(Sups, Mod, Pids),
-            Note({suspending, Late}),
+            Late = late_children(Sups, Mod, Linked),
+            Note({suspending, [], Late}),
             New = gather(Late),
             tell(New, suspend, none, [], Ms),
             case answers(Known ++ New) of
@@ -71,10 +81,12 @@ busy(Start, Hands, Pids, Failed) ->
     leave(Hands),
     {busy, Start, Pids, lists:last(Failed)}.
 
-%% Children that a suspended supervisor can't tell of: it is linked to them, and they were born as Mod's.
-late_children(Sups, Mod, Known) ->
-    Links = [Pid || Sup <- Sups, {links, Linked} <- [process_info(Sup, links)], Pid <- Linked, is_pid(Pid)],
-    [Pid || Pid <- Links -- Known, element(1, proc_lib:translate_initial_call(Pid)) =:= Mod].
+%% Children that a suspended supervisor can't tell of: it has been linked to them since it was asked, and they were born as
+%% Mod's.
+late_children(_, _, all) -> [];
+late_children(Sups, Mod, Linked) ->
+    Now = lists:usort([Pid || Sup <- Sups, Pid <- relup_agent_processes:linked(Sup)]),
+    [Pid || Pid <- ordsets:subtract(Now, ordsets:from_list(Linked)), relup_agent_processes:callback_module(Pid) =:= Mod].
 
 %% [{Pid, changed | dead}] of those that need no change any more: the first that is alive, and the dead before it.
 change_first([], _, _, _) -> [];
@@ -84,9 +96,7 @@ change_first([Pid | Rest], Message, Note, Ms) ->
     Answer = ask(Hand, Message, resume, [], Ms),
     leave(Hand),
     case Answer of
-        {1, []} ->
-            Note({changing, all}),
-            [{Pid, changed}];
+        {1, []} -> [{Pid, changed}];
         {0, []} -> [{Pid, dead} | change_first(Rest, Message, Note, Ms)];
         {0, [{Pid, Why}]} ->
             %% One that does not answer is in the middle of it yet.
@@ -98,13 +108,14 @@ change_first([Pid | Rest], Message, Note, Ms) ->
 %% suspended, has both messages waiting for it.
 resume(Pids, Ms) ->
     Hands = gather(Pids),
-    {_, Silent} = ask(Hands, resume, none, [], Ms),
+    {_, Silent} = ask(Hands, resume, none, [], allowed(Ms, length(Pids))),
     leave(Hands),
     [Pid || {Pid, _} <- Silent, relup_agent_processes:is_suspended(Pid)].
 
 %% ------------------------------------------------------------------------------------------------- hands
 
-%% The hands for the processes, which they watch from here on; nothing is sent to them yet. Hands end with their maker.
+%% The hands for the processes, which they watch from here on; nothing is sent to them yet. Hands end with their maker, but
+%% for one thing: states that begin to change are all changed, whatever becomes of the maker.
 gather([]) -> [];
 gather(Pids) ->
     Maker = self(),
@@ -149,10 +160,12 @@ obey(Maker, Members, Dead) ->
                         [] -> Members;
                         _ -> [Member || {_, Pid} = Member <- Members, not lists:keymember(Pid, 1, But)]
                     end,
+            Then =:= none orelse process_flag(trap_exit, true),
             {Done, Failed, Gone} = send(Asked, {Message, Then}, Dead, Ms),
             Maker ! {self(), {length(Done), Failed}},
             obey(Maker, Done, Gone);
-        {Maker, leave} -> ok
+        {Maker, leave} -> ok;
+        {'EXIT', Maker, _} -> ok
     end.
 
 %% {members that said ok, in their order, [{Pid, Why}] of the others, Dead}

@@ -2,17 +2,22 @@
 %%
 %% The hop is gone through as it will run, piece by piece. What is loaded at each point is kept in `Seen`: modules, by
 %% name, as the target's facts have them (with n, the instruction that loads them), or `removed`; the applications that
-%% the hop has started; and how many modules all processes were asked for, and for which there were too many to ask.
+%% the hop has started, and those that it has started with the new code of a module that is updated later (`fresh`); the
+%% modules whose processes have the target's state (`updated`, with those that have not); and how many modules all processes
+%% were asked for, and for which there were too many to ask.
 -module(relup_agent_preflight).
 
 -export([run/1]).
 
 -import(relup_agent_text, [text/2, count/3, problem/4, problem/5, warning/4, warning/5, process/1]).
+-import(relup_agent_processes, [pids/2]).
 -import(relup_agent_target, [module/2, is_helper/2, is_exported/3, unchanged/2, loaded_md5/1, numbered/1, numbered/2]).
 
 %% How many modules or processes are named.
 -define(NAMED, 500).
 -define(NAMED_PROCESSES, 20).
+%% How many processes of an update are asked what they are.
+-define(ASKED_WHAT_THEY_ARE, 500).
 -define(VERSION_TIMEOUT, 5000).
 %% How long a supervisor may take to answer: less than in the hop, since more than one may be silent.
 -define(LOOK_TIMEOUT, 5000).
@@ -28,11 +33,12 @@ run(#{timeout := Ms} = Req) ->
 judge(#{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop, Req) ->
     Numbered = numbered(Changes),
     Ctx = supervised(Numbered, Req#{target_code => relup_agent_target:open(Hop, Req)}),
-    {Entries, Found, Seen} = case maps:get(resume, Req) of
-                                 true -> {[entry(Each, <<"done by an earlier attempt">>) || Each <- Numbered], [], seen()};
+    {Entries, Found, Changed} = case maps:get(resume, Req) of
+                                 true -> {[entry(Each, <<"done by an earlier attempt">>) || Each <- Numbered], [], seen(Ctx)};
                                  false -> changes(relup_agent_hop:group(Numbered), Ctx)
                              end,
-    Last = [callback(N, Callback, Seen, Ctx) || {N, Callback} <- numbered(Callbacks, length(Changes))],
+    {Last, Seen} = lists:mapfoldl(fun({N, Callback}, Before) -> callback(N, Callback, Before, Ctx) end, Changed,
+                                  numbered(Callbacks, length(Changes))),
     All = Found ++ lists:append([Problems || {_, Problems} <- Last]) ++ release(Seen, Ctx) ++ helpers(Ctx) ++
         prepared(Seen, Ctx) ++ unasked(Seen) ++ told_beforehand(Seen, Ctx),
     {Hard, Soft} = lists:partition(fun(#{severity := Severity}) -> Severity =:= error end, unique(All)),
@@ -40,7 +46,8 @@ judge(#{code_changes := Changes, post_upgrade_callbacks := Callbacks} = Hop, Req
     #{problems => Hard, warnings => Soft, instructions => Entries ++ [Entry || {Entry, _} <- Last],
       modules => [atom_to_binary(Mod, utf8) || {Mod, #{}} <- maps:to_list(Modules), not is_helper(Mod, target(Ctx))]}.
 
-seen() -> #{modules => #{}, apps => [], asked => 0, unasked => []}.
+seen(#{updated := Updated}) ->
+    #{modules => #{}, apps => [], fresh => #{}, updated => maps:from_list(Updated), asked => 0, unasked => []}.
 
 target(#{target_code := Target}) -> Target.
 
@@ -55,17 +62,29 @@ unique([#{err_type := Type, message := Message} = First | Rest]) ->
 %% ------------------------------------------------------------------------------------------------- code changes
 
 changes(Pieces, Ctx) ->
-    {Checked, Seen} = lists:mapfoldl(fun(Piece, Before) -> piece(Piece, Before, Ctx) end, seen(), Pieces),
+    {Checked, Seen} = lists:mapfoldl(fun(Piece, Before) -> piece(Piece, Before, Ctx) end, seen(Ctx), Pieces),
     {lists:append([Entries || {Entries, _} <- Checked]), lists:append([Problems || {_, Problems} <- Checked]), Seen}.
 
 %% {{Entries, Problems}, Seen}
-piece({loads, Loads}, Before, Ctx) ->
-    {Checked, Seen} = lists:mapfoldl(fun(Load, S) -> load(Load, S, Ctx) end, Before, Loads),
+piece({loads, [{N, _} | _] = Loads} = Piece, Before, Ctx) ->
+    {Missing, Ready} = helped(N, Piece, Before, Ctx),
+    {Checked, Seen} = lists:mapfoldl(fun(Load, S) -> load(Load, S, Ctx) end, Ready, Loads),
     Others = length([loaded || {#{loads := true}, _} <- Checked]) - 1,
-    {{[in_one_swap(Entry, Others) || {Entry, _} <- Checked], lists:append([Problems || {_, Problems} <- Checked])}, Seen};
-piece(Numbered, Before, Ctx) ->
-    {Does, Problems, Seen} = instruction(Numbered, Before, Ctx),
-    {{[entry(Numbered, Does)], Problems}, Seen}.
+    {{[in_one_swap(Entry, Others) || {Entry, _} <- Checked], Missing ++ lists:append([Problems || {_, Problems} <- Checked])},
+     Seen};
+piece({N, _} = Numbered, Before, Ctx) ->
+    {Missing, Ready} = helped(N, Numbered, Before, Ctx),
+    {Does, Problems, Seen} = instruction(Numbered, Ready, Ctx),
+    {{[entry(Numbered, Does)], Missing ++ Problems}, Seen}.
+
+%% {Problems, Seen}: the helpers that are loaded because a piece names them.
+helped(N, Piece, Seen, Ctx) ->
+    lists:foldl(fun(Mod, {Problems, #{modules := Modules} = Before}) ->
+                        case module(Mod, target(Ctx)) of
+                            {ok, Facts} -> {Problems, Before#{modules := maps:merge(#{Mod => Facts#{n => N}}, Modules)}};
+                            {error, Type, Format, Args} -> {Problems ++ [problem(N, Type, Format, Args)], Before}
+                        end
+                end, {[], Seen}, relup_agent_target:helpers_before(Piece, target(Ctx))).
 
 in_one_swap(#{loads := true, does := Does} = Entry, Others) when Others > 0 ->
     maps:remove(loads, Entry#{does := text("~ts, in one swap with ~ts", [Does, count(Others, "other", "others")])});
@@ -78,11 +97,13 @@ load(Numbered, Seen, _) -> {{entry(Numbered, <<>>), invalid(Numbered)}, Seen}.
 
 %% {Does, Problems, Seen}
 instruction({N, {update, Mod, {advanced, _}}}, Seen, Ctx) when is_atom(Mod) ->
-    {Does, Problems, After} = replaced(N, Mod, Seen, Ctx),
-    {Found, Users} = maps:get(Mod, maps:get(supervised, Ctx)),
-    {maps:remove(loads, updates(Does, Users)),
-     Problems ++ code_change(N, Mod, Does, After) ++ [problem(N, Type, F, As) || {Type, F, As} <- Found] ++
-         [warning(N, no_process, "No process uses ~p: the update is a mere load.", [Mod]) || Users =:= 0, Found =:= []], After};
+    {Does, Problems, #{updated := Updated} = After} = replaced(N, Mod, Seen, Ctx),
+    {Found, All} = maps:get(Mod, maps:get(supervised, Ctx)),
+    Pids = to_change(Mod, All, Seen, Ctx),
+    {maps:remove(loads, updates(Does, length(Pids))),
+     Problems ++ code_change(N, Mod, Pids, After, Ctx) ++ [problem(N, Type, F, As) || {Type, F, As} <- Found] ++
+         [warning(N, no_process, "No process uses ~p: the update is a mere load.", [Mod]) || All =:= [], Found =:= []],
+     After#{updated := Updated#{Mod => []}}};
 instruction({N, {restart_application, App}}, Seen, _) when App =:= kernel; App =:= stdlib; App =:= compiler ->
     {<<>>, [problem(N, app_not_restartable, "~p can't be restarted in a hop.", [App])], Seen};
 instruction({N, {restart_application, App}}, Seen, Ctx) when is_atom(App) -> restarted(N, App, Seen, Ctx);
@@ -99,26 +120,57 @@ invalid({N, Instr}) -> [problem(N, invalid_instr, "Not an instruction: ~0tP", [I
 replaced(N, Mod, #{modules := Modules} = Seen, Ctx) ->
     case module(Mod, target(Ctx)) of
         {ok, Facts} ->
-            {Problems, After} = case unchanged(Mod, Facts) of
+            {Problems, After} = case is_there(Mod, Facts, Seen) of
                                     true -> {[], Seen};
                                     false -> in_use(N, Mod, Seen, Ctx)
                                 end,
-            {does(Mod, Facts, Ctx), sticky(N, Mod, Facts) ++ Problems, After#{modules := Modules#{Mod => Facts#{n => N}}}};
+            {does(Mod, Facts, Seen, Ctx), sticky(N, Mod, Facts) ++ Problems,
+             After#{modules := Modules#{Mod => Facts#{n => N}}}};
         {error, Type, Format, Args} ->
             {#{does => <<>>}, [problem(N, Type, Format, Args)], Seen#{modules := Modules#{Mod => unknown}}}
     end.
 
-does(Mod, Facts, Ctx) ->
-    case {unchanged(Mod, Facts), is_helper(Mod, target(Ctx)), loaded_md5(Mod)} of
+%% Whether the code that is loaded at this point is what would be loaded.
+is_there(Mod, Facts, #{modules := Modules}) ->
+    case Modules of
+        #{Mod := #{}} -> true;
+        #{Mod := removed} -> false;
+        _ -> unchanged(Mod, Facts)
+    end.
+
+does(Mod, Facts, Seen, Ctx) ->
+    case {is_there(Mod, Facts, Seen), is_helper(Mod, target(Ctx)), loaded_md5(Mod)} of
         {true, _, _} -> #{does => <<"unchanged">>, unchanged => true};
         {false, true, _} -> #{does => <<"helper of the catalogue, removed after the hop">>, loads => true};
         {false, false, none} -> #{does => <<"new">>, loads => true};
         {false, false, _} -> #{does => <<"replaced">>, loads => true}
     end.
 
-updates(#{loads := true, does := Does} = Entry, Users) ->
-    Entry#{does := text("~ts; the state of ~ts changes", [Does, count(Users, "process", "processes")]), processes => Users};
+updates(#{loads := true, does := Does} = Entry, Users) -> Entry#{does := states(Does, Users), processes => Users};
+updates(#{unchanged := true} = Entry, 0) -> Entry#{does := <<"unchanged, and no process is left to change">>};
+updates(#{unchanged := true} = Entry, Users) ->
+    (maps:remove(unchanged, Entry))#{does := states(<<"unchanged">>, Users), processes => Users};
 updates(Entry, _) -> Entry.
+
+states(Does, Users) -> text("~ts; the state of ~ts changes", [Does, count(Users, "process", "processes")]).
+
+%% The processes whose state an update has to change, of all that use its module; see relup_agent_hop.
+to_change(Mod, Pids, #{modules := Modules, fresh := Fresh, updated := Updated} = Seen, Ctx) ->
+    Is = case module(Mod, target(Ctx)) of
+             {ok, Facts} -> is_there(Mod, Facts, Seen);
+             _ -> false
+         end,
+    case {Is, Updated} of
+        {true, #{Mod := Kept}} -> [Pid || Pid <- Pids, lists:member(text("~p", [Pid]), Kept)];
+        {true, _} when is_map_key(Mod, Modules) -> without(Pids, maps:get(Mod, Fresh, []));
+        _ -> Pids
+    end.
+
+%% Those that are not of one of the applications.
+without(Pids, []) -> Pids;
+without(Pids, Apps) ->
+    Masters = [application_controller:get_master(App) || App <- Apps],
+    [Pid || Pid <- Pids, not lists:member(relup_agent_processes:leader(Pid), Masters)].
 
 sticky(N, Mod, Facts) ->
     [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod), not unchanged(Mod, Facts)].
@@ -146,27 +198,39 @@ unasked(#{unasked := Mods}) ->
              [count(length(Mods), "module", "modules")],
              #{count => length(Mods), modules => [atom_to_binary(Mod, utf8) || Mod <- lists:sublist(Mods, ?NAMED)]})].
 
-%% A supervisor changes its state by init/1.
-code_change(_, _, #{unchanged := true}, _) -> [];
-code_change(N, Mod, _, #{modules := Modules}) ->
-    case Modules of
-        #{Mod := #{behaviours := Behaviours} = Facts} ->
-            Can = lists:member(<<"supervisor">>, Behaviours) orelse is_exported(code_change, 3, Facts) orelse
-                is_exported(code_change, 4, Facts) orelse is_exported(system_code_change, 4, Facts),
-            [problem(N, function_not_exported, "The new ~p exports no code_change.", [Mod]) || not Can];
-        _ -> []
+%% What changes a state is the module that a process runs, which need not be the one that is updated. Where it can't be told,
+%% nothing is refused: the first process tells, and all is taken back.
+code_change(N, Mod, Pids, Seen, Ctx) ->
+    Running = [{Kind, Its} || {Kind, Its} <- relup_agent_processes:kinds(lists:sublist(Pids, ?ASKED_WHAT_THEY_ARE)),
+                              Kind =/= unknown],
+    [problem(N, function_not_exported, "~p can't change the state of ~p: the version loaded by then exports no ~s.",
+             [Its, Mod, Needed]) || {Kind, Its} <- Running, {Needed, false} <- [{needed(Kind), changes(Kind, Its, Mod, Seen, Ctx)}]].
+
+needed(supervisor) -> "init/1";
+needed(server) -> "code_change".
+
+changes(supervisor, Its, _, Seen, Ctx) -> exports(Its, [{init, 1}], Seen, Ctx);
+changes(server, Its, Mod, Seen, Ctx) ->
+    Any = [{code_change, 3}, {code_change, 4}, {system_code_change, 4}],
+    exports(Its, Any, Seen, Ctx) orelse exports(Mod, Any, Seen, Ctx).
+
+%% Whether the version of a module that is loaded at this point exports one of some functions, or can't be told.
+exports(Mod, Functions, Seen, Ctx) ->
+    case loaded(Mod, Seen, Ctx) of
+        running -> lists:any(fun({F, A}) -> erlang:function_exported(Mod, F, A) end, Functions);
+        {_, {ok, Facts}} -> lists:any(fun({F, A}) -> is_exported(F, A, Facts) end, Functions);
+        none -> false;
+        _ -> true
     end.
 
-%% One walk through the supervisors for all updates: Mod => {problems of the walk, how many processes}. A supervisor that
+%% One walk through the supervisors for all updates: Mod => {problems of the walk, the processes}. A supervisor that
 %% can't be asked is told of with the first update.
 supervised(Numbered, #{timeout := Ms} = Ctx) ->
     case [Mod || {_, {update, Mod, _}} <- Numbered, is_atom(Mod)] of
         [] -> Ctx#{supervised => #{}};
         [First | _] = Mods ->
-            {Found, Problems} = relup_agent_processes:supervised(lists:usort(Mods), Ms),
-            Counts = lists:foldl(fun({Mod, _, _}, Counted) -> maps:update_with(Mod, fun(N) -> N + 1 end, 1, Counted) end,
-                                 maps:from_list([{Mod, 0} || Mod <- Mods]), Found),
-            Ctx#{supervised => maps:map(fun(Mod, Users) -> {[P || P <- Problems, Mod =:= First], Users} end, Counts)}
+            {Found, Problems, _} = relup_agent_processes:supervised(lists:usort(Mods), Ms),
+            Ctx#{supervised => maps:from_list([{Mod, {[P || P <- Problems, Mod =:= First], pids(Mod, Found)}} || Mod <- Mods])}
     end.
 
 %% ------------------------------------------------------------------------------------------------- applications
@@ -175,20 +239,32 @@ restarted(N, App, #{apps := Apps} = Seen, #{timeout := Ms} = Ctx) ->
     case relup_agent_target:app(atom_to_binary(App, utf8), target(Ctx)) of
         {error, Format, Args} -> {<<>>, [problem(N, app_not_found, Format, Args)], Seen};
         {ok, #{modules := Names} = Facts} ->
-            Mods = [binary_to_atom(Name, utf8) || Name <- Names],
-            {Checked, #{modules := Known} = Looked} = lists:mapfoldl(
+            Mods = lists:usort([binary_to_atom(Name, utf8) || Name <- Names]),
+            {Checked, Looked} = lists:mapfoldl(
                 fun(Mod, Before) -> {Does, Problems, After} = replaced(N, Mod, Before, Ctx), {{Does, Problems}, After} end,
                 Seen, Mods),
-            Gone = relup_agent_target:dropped(App, target(Ctx)),
-            {Used, Last} = lists:mapfoldl(fun(Mod, Before) -> in_use(N, Mod, Before, Ctx) end, Looked, Gone),
+            Gone = [Mod || Mod <- relup_agent_target:dropped(App, target(Ctx)), not is_removed(Mod, Seen)],
+            {Used, #{modules := Known} = Last} = lists:mapfoldl(fun(Mod, Before) -> in_use(N, Mod, Before, Ctx) end, Looked, Gone),
             {_, Stuck} = relup_agent_processes:tree(App, Ms),
             Problems = lists:append([Each || {_, Each} <- Checked] ++ Used) ++ dependencies(N, App, Facts, Seen, Ctx) ++
                 [problem(N, Type, Format, Args) || {Type, Format, Args} <- Stuck],
             Changed = length([loads || {#{loads := true}, _} <- Checked]),
-            {text("stop, replace ~b of ~ts, remove ~b, start",
-                  [Changed, count(length(Mods), "module", "modules"), length(Gone)]), Problems,
-             Last#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone])), apps := [App | Apps]}}
+            Replace = text("replace ~b of ~ts, remove ~b", [Changed, count(length(Mods), "module", "modules"), length(Gone)]),
+            After = Last#{modules := maps:merge(Known, maps:from_list([{Mod, removed} || Mod <- Gone]))},
+            case relup_agent_target:included_in(App, target(Ctx)) of
+                [] -> {text("stop, ~ts, start", [Replace]), Problems, fresh(App, After#{apps := [App | Apps]}, Ctx)};
+                Outer -> {text("~ts; not restarted, being included in ~0tp", [Replace, Outer]), Problems, After}
+            end
     end.
+
+is_removed(Mod, #{modules := Modules}) -> maps:get(Mod, Modules, none) =:= removed.
+
+%% The processes of an application that has just been started run the new code of what the hop has loaded by now.
+fresh(App, #{modules := Modules, fresh := Fresh} = Seen, #{supervised := Updates}) ->
+    Loaded = [Mod || Mod <- maps:keys(Updates), is_map(maps:get(Mod, Modules, none)),
+                     not unchanged(Mod, map_get(Mod, Modules))],
+    Seen#{fresh := lists:foldl(fun(Mod, Known) -> maps:update_with(Mod, fun(Apps) -> [App | Apps] end, [App], Known) end, Fresh,
+                               Loaded)}.
 
 %% What the application needs has to be in the target, and running when its turn comes.
 dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := Restarted}, Ctx) ->
@@ -204,12 +280,15 @@ dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := 
 
 %% ------------------------------------------------------------------------------------------------- calls
 
-callback(N, Callback, Seen, Ctx) ->
+callback(N, Callback, Before, Ctx) ->
     Numbered = {N, {callback, Callback}},
     Mod = relup_agent_target:callback_module(target(Ctx)),
+    {Missing, Seen} = helped(N, Numbered, Before, Ctx),
     case relup_agent_target:callback(Callback) of
-        {Fun, Args} -> {entry(Numbered, calls(Mod, Seen, Ctx)), exported(N, Mod, Fun, 1 + length(Args), Seen, Ctx)};
-        invalid -> {entry(Numbered, <<>>), invalid({N, Callback})}
+        {Fun, Args} ->
+            Problems = Missing ++ exported(N, Mod, Fun, 1 + length(Args), Seen, Ctx),
+            {{entry(Numbered, calls(Mod, Seen, Ctx)), Problems}, Seen};
+        invalid -> {{entry(Numbered, <<>>), invalid({N, Callback})}, Before}
     end.
 
 exported(N, Mod, Fun, Arity, Seen, Ctx) ->
@@ -297,7 +376,7 @@ renamed(Chunk, _) -> Chunk.
 %% A helper comes and goes with the hop; a module of its name that the node has would go with it.
 helpers(#{target_code := #{helpers := Helpers} = Target}) ->
     [problem(0, helper_name_taken, "The node runs a module ~p already.", [Mod])
-     || {Mod, Compiled} <- maps:to_list(Helpers), is_helper(Mod, Target), erlang:module_loaded(Mod),
+     || {Mod, #{compiled := Compiled}} <- maps:to_list(Helpers), is_helper(Mod, Target), erlang:module_loaded(Mod),
         not is_left(Mod, Compiled)].
 
 %% One that an earlier hop could not unload, for a process ran it yet.
@@ -313,8 +392,28 @@ prepared(#{modules := Modules}, _) ->
 %% ------------------------------------------------------------------------------------------------- what can't be seen later
 
 %% What need not keep the hop from running but should be known: found once, before there is a tree.
-told_beforehand(Seen, #{tree := undefined, resume := false} = Ctx) -> not_covered(Seen, Ctx) ++ not_undoable(Seen, Ctx);
+told_beforehand(Seen, #{tree := undefined, resume := false} = Ctx) ->
+    not_covered(Seen, Ctx) ++ not_undoable(Seen, Ctx) ++ not_verified(Seen, Ctx);
 told_beforehand(_, _) -> [].
+
+%% What a verification would fail for after the hop, and is so before it: suspended processes, and processes in old code of
+%% modules that the hop names and leaves as they are.
+not_verified(#{modules := Modules}, Ctx) ->
+    Same = [atom_to_binary(Mod, utf8) || {Mod, #{} = Facts} <- maps:to_list(Modules), unchanged(Mod, Facts),
+                                         not is_helper(Mod, target(Ctx))],
+    #{suspended := Suspended, suspended_count := Many, old_code := Old, old_code_count := OldCount} =
+        relup_agent_verify:run(#{tree => undefined, modules => Same}),
+    [warning(0, not_verified, "~ts suspended: ~ts. Verification fails while that is so.",
+             [count(Many, "process is", "processes are"), named([name_of(Process) || Process <- Suspended])],
+             #{signal => <<"suspended">>, count => Many, processes => Suspended}) || Many > 0] ++
+        [warning(0, not_verified, "~ts processes in old code, and the hop leaves them alone: ~ts. Verification fails while"
+                                  " that is so.", [count(OldCount, "module has", "modules have"), named(Old)],
+                 #{signal => <<"old code">>, count => OldCount, modules => Old}) || OldCount > 0].
+
+name_of(#{name := <<>>, pid := Pid}) -> Pid;
+name_of(#{name := Name}) -> Name.
+
+named(Names) -> [lists:join(", ", lists:sublist(Names, 8)), case length(Names) > 8 of true -> " …"; false -> "" end].
 
 %% Modules of the target that are not what runs, and that the hop leaves alone: the node would report a version whose code
 %% it does not run. Those that the hop's own modules call are told apart.

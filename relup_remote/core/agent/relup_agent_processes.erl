@@ -1,7 +1,8 @@
 %% Payload, shipped to hosts: the VM's processes: which a module has, which stand still, which run old code.
 -module(relup_agent_processes).
 
--export([supervised/2, tree/2, old_code_users/1, may_ask/1, is_suspended/1, is_supervisor/1, within/2]).
+-export([supervised/2, tree/2, pids/2, linked/1, old_code_users/1, may_ask/1, is_suspended/1, is_supervisor/1]).
+-export([kinds/1, callback_module/1, leader/1, within/2]).
 
 -import(relup_agent_text, [text/2, process/1]).
 
@@ -12,20 +13,26 @@
 
 %% ------------------------------------------------------------------------------------------------- looking
 
-%% {[{Mod, Supervisor, Pid}], [Problem]}: the processes whose child specification lists one of the modules, or that
+%% {[{Mod, Supervisor, Pid}], [Problem], [Linked]}: the processes whose child specification lists one of the modules, or that
 %% answer get_modules with it; and the top supervisors of applications, with themselves as supervisor, where it is theirs.
-%% A problem is {Type, Format, Args}: a supervisor that can't be asked, within Ms.
+%% A problem is {Type, Format, Args}: a supervisor that can't be asked, within Ms. Linked are all processes to which these
+%% supervisors were linked just before they were asked.
 supervised(Mods, Ms) ->
     Tops = [Top || {App, _, _} <- application:which_applications(), Top <- top_supervisor(App)],
-    split([{child, {Mod, Sup, Sup}} || {Mod, Sup} <- Tops, lists:member(Mod, Mods)] ++
+    split([Found || {Mod, Sup} <- Tops, lists:member(Mod, Mods), Found <- [{linked, linked(Sup)}, {child, {Mod, Sup, Sup}}]] ++
               [Found || {_, Sup} <- Tops, Found <- walk(Sup, Mods, Ms)]).
 
+%% The processes found for a module, each once, in their order.
+pids(Mod, Found) -> lists:usort([Pid || {Its, _, Pid} <- Found, Its =:= Mod]).
+
 %% The same for the processes of one application, all modules; what counts of it are the problems.
-tree(App, Ms) -> split([Found || {_, Sup} <- top_supervisor(App), Found <- walk(Sup, [], Ms)]).
+tree(App, Ms) ->
+    {Found, Problems, _} = split([Found || {_, Sup} <- top_supervisor(App), Found <- walk(Sup, [], Ms)]),
+    {Found, Problems}.
 
 split(Found) ->
-    {Problems, Children} = lists:partition(fun({What, _}) -> What =:= problem end, Found),
-    {[Child || {child, Child} <- Children], [Problem || {problem, Problem} <- Problems]}.
+    {[Child || {child, Child} <- Found], [Problem || {problem, Problem} <- Found],
+     lists:append([Pids || {linked, Pids} <- Found])}.
 
 %% [{Mod, Sup}]. An application's top process need not be a supervisor; asking it for children could then hurt it.
 top_supervisor(App) ->
@@ -39,12 +46,20 @@ top_supervisor(App) ->
     end.
 
 walk(Sup, Mods, Ms) ->
+    Linked = linked(Sup),
     case children(Sup, Ms) of
         {problem, _} = Problem -> [Problem];
         Children ->
-            [{child, {Mod, Sup, Pid}} || {_, Pid, _, Listed} = Child <- Children, is_pid(Pid), Listed =/= [],
-                                         Mod <- modules_of(Child, Mods), lists:member(Mod, Mods)] ++
+            Its = [{child, {Mod, Sup, Pid}} || {_, Pid, _, Listed} = Child <- Children, is_pid(Pid), Listed =/= [],
+                                               Mod <- modules_of(Child, Mods), lists:member(Mod, Mods)],
+            [{linked, Linked} || Its =/= []] ++ Its ++
                 [Found || {_, Pid, supervisor, _} <- Children, is_pid(Pid), Found <- walk(Pid, Mods, Ms)]
+    end.
+
+linked(Pid) ->
+    case process_info(Pid, links) of
+        {links, Links} -> [Linked || Linked <- Links, is_pid(Linked)];
+        undefined -> []
     end.
 
 modules_of({_, Pid, worker, dynamic}, [_ | _]) -> get_modules(Pid);
@@ -88,6 +103,37 @@ handlers(Pid) ->
     end.
 
 is_supervisor(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= supervisor.
+
+%% What processes are, each kind once: [{server | supervisor | unknown, Mod}], Mod being the module that changes their state.
+%% Of event managers, and of processes that have become servers only later, that can't be told.
+kinds(Pids) ->
+    [kind(Call) || Call <- lists:usort([proc_lib:translate_initial_call(Pid) || Pid <- Pids])].
+
+kind({supervisor, Mod, _}) -> {supervisor, Mod};
+kind({Mod, init, 1}) ->
+    Behaviours = try lists:append([Names || {Key, Names} <- Mod:module_info(attributes),
+                                            lists:member(Key, [behaviour, behavior])])
+                 catch error:undef -> []
+                 end,
+    case [Name || Name <- Behaviours, lists:member(Name, [gen_server, gen_statem, gen_fsm])] of
+        [] -> {unknown, Mod};
+        _ -> {server, Mod}
+    end;
+kind({Mod, _, _}) -> {unknown, Mod}.
+
+%% The module by which a process was started, as far as that can be told.
+callback_module(Pid) ->
+    case proc_lib:translate_initial_call(Pid) of
+        {supervisor, Mod, _} -> Mod;
+        {Mod, _, _} -> Mod
+    end.
+
+%% The group leader of a process: the master of its application.
+leader(Pid) ->
+    case process_info(Pid, group_leader) of
+        {group_leader, Leader} -> Leader;
+        undefined -> none
+    end.
 
 %% One that hibernates while it is suspended looks like any other that hibernates.
 is_suspended(Pid) ->

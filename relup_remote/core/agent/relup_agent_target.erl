@@ -3,12 +3,13 @@
 %% Of the target's code there are always the facts that were read from its tarball, and, once it is deployed, the tree.
 %% Facts are #{modules => #{Name => Facts}, apps => #{Name => Facts}}; names are binaries, for no atom is made of what is
 %% not in the hop. A module's: app (the folder in lib), md5, exports [{Name, Arity}], behaviours, calls (modules),
-%% on_load, max_op (its highest opcode), or only error. An application's: dir, modules, applications, optional, or only
-%% error. What this module returns of a beam has these keys too, with path and code where there is a tree.
+%% on_load, max_op (its highest opcode), or only error. An application's: dir, modules, applications, optional, included, or
+%% only error. What this module returns of a beam has these keys too, with path and code where there is a tree.
 -module(relup_agent_target).
 
 -export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
--export([module/2, app/2, app_spec/2, dropped/2, is_helper/2, callback_module/1, modules/1, app_dirs/1]).
+-export([module/2, app/2, app_spec/2, dropped/2, included/2, included_in/2, start_type/2]).
+-export([is_helper/2, helpers_before/2, callback_module/1, modules/1, app_dirs/1]).
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
 
 -import(relup_agent_text, [short/1, problem/4]).
@@ -71,17 +72,48 @@ label(Instr) -> short(Instr).
 %% The target of a request, with those of the catalogue's helpers that the hop uses.
 open(Hop, #{facts := Facts, helpers := Helpers, target := Version} = Req) ->
     {ok, Content} = file:read_file(Facts),
-    (maps:with([from, target, tree], Req))#{facts => binary_to_term(Content),
-                                            helpers => helpers(Helpers, used_modules(Hop, Version))}.
+    Sources = maps:from_list([{filename:basename(Path, ".erl"), Path} || Path <- Helpers]),
+    Named = ["emqx_post_upgrade_" ++ Version | names_in(Hop)],
+    (maps:with([from, target, tree], Req))#{facts => binary_to_term(Content), helpers => helpers(Named, Sources, #{})}.
 
-used_modules(#{code_changes := Changes}, Version) ->
-    ["emqx_post_upgrade_" ++ Version |
-     [atom_to_list(element(2, C)) || C <- Changes, is_tuple(C), tuple_size(C) > 1, is_atom(element(2, C))]].
+%% The helpers that are named, and those that these name, and so on: Mod => #{compiled, names}. Compiled at once: the sources
+%% may be gone before their turn comes, the core being dead by then.
+helpers([], _, Found) -> Found;
+helpers([Name | Waiting], Sources, Found) ->
+    case maps:take(Name, Sources) of
+        error -> helpers(Waiting, Sources, Found);
+        {Path, Others} ->
+            Mod = list_to_atom(Name),
+            Names = names_in_source(Path),
+            helpers(Names ++ Waiting, Others, Found#{Mod => #{compiled => compile_helper(Mod, Path), names => Names}})
+    end.
 
-%% Compiled at once: the sources may be gone before their turn comes, the core being dead by then.
-helpers(Paths, Used) ->
-    maps:from_list([{Mod, compile_helper(Mod, Path)} || Path <- Paths, Name <- [filename:basename(Path, ".erl")],
-                                                        lists:member(Name, Used), Mod <- [list_to_atom(Name)]]).
+%% All that may be a module's name in a term, at whatever depth; what funs of a hop have in them is a term as well.
+names_in(Term) -> lists:usort([atom_to_list(Atom) || Atom <- atoms_in([Term], [])]).
+
+atoms_in([], Found) -> Found;
+atoms_in([Atom | Rest], Found) when is_atom(Atom) -> atoms_in(Rest, [Atom | Found]);
+atoms_in([[Head | Tail] | Rest], Found) -> atoms_in([Head, Tail | Rest], Found);
+atoms_in([Tuple | Rest], Found) when is_tuple(Tuple) -> atoms_in(tuple_to_list(Tuple) ++ Rest, Found);
+atoms_in([Map | Rest], Found) when is_map(Map) -> atoms_in(maps:to_list(Map) ++ Rest, Found);
+atoms_in([Fun | Rest], Found) when is_function(Fun) ->
+    Parts = [Part || What <- [module, env], {_, Part} <- [erlang:fun_info(Fun, What)]],
+    atoms_in(Parts ++ Rest, Found);
+atoms_in([_ | Rest], Found) -> atoms_in(Rest, Found).
+
+%% Of a source that is not understood none: it does not compile either.
+names_in_source(Path) ->
+    {ok, Content} = file:read_file(Path),
+    case erl_scan:string(text_of(Content)) of
+        {ok, Tokens, _} -> lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens]);
+        {error, _, _} -> []
+    end.
+
+text_of(Content) ->
+    case unicode:characters_to_list(Content) of
+        Text when is_list(Text) -> Text;
+        _ -> binary_to_list(Content)
+    end.
 
 compile_helper(Mod, Source) ->
     case compile:file(Source, [binary, return, deterministic]) of
@@ -98,7 +130,7 @@ module(Mod, #{facts := #{modules := Modules}, helpers := Helpers} = Target) ->
     case {maps:find(atom_to_binary(Mod, utf8), Modules), maps:find(Mod, Helpers)} of
         {{ok, #{error := Why}}, _} -> {error, bad_beam, "~p of the target ~ts.", [Mod, Why]};
         {{ok, Facts}, _} -> of_target(Mod, Facts, Target);
-        {error, {ok, Compiled}} -> Compiled;
+        {error, {ok, #{compiled := Compiled}}} -> Compiled;
         {error, error} -> {error, module_not_found, "~p is neither in the target nor a helper of the catalogue.", [Mod]}
     end.
 
@@ -115,6 +147,33 @@ is_known_op(Op) ->
 
 is_helper(Mod, #{facts := #{modules := Modules}, helpers := Helpers}) ->
     maps:is_key(Mod, Helpers) andalso not maps:is_key(atom_to_binary(Mod, utf8), Modules).
+
+%% The helpers that have to be there before a piece of a hop: those that it names, and those that these name, each after the
+%% ones that it names itself. Those that it loads are left to it.
+helpers_before(Piece, #{helpers := Helpers} = Target) ->
+    Own = case Piece of
+              {loads, Loads} -> [Mod || {_, {load_module, Mod}} <- Loads];
+              {_, {callback, _}} -> [];
+              {_, {update, Mod, _}} -> [Mod];
+              _ -> []
+          end,
+    Called = case Piece of
+                 {_, {callback, _}} -> [atom_to_list(callback_module(Target))];
+                 _ -> []
+             end,
+    {_, Ordered} = in_order(Called ++ names_in(Piece), Helpers, {[], []}),
+    [Mod || Mod <- lists:reverse(Ordered), is_helper(Mod, Target), not lists:member(Mod, Own)].
+
+in_order(Names, Helpers, Before) ->
+    lists:foldl(fun(Name, {Seen, Ordered} = Known) ->
+                        case [Mod || Mod <- maps:keys(Helpers), atom_to_list(Mod) =:= Name, not lists:member(Mod, Seen)] of
+                            [] -> Known;
+                            [Mod] ->
+                                #{Mod := #{names := Inner}} = Helpers,
+                                {Now, Sorted} = in_order(Inner, Helpers, {[Mod | Seen], Ordered}),
+                                {Now, [Mod | Sorted]}
+                        end
+                end, Before, Names).
 
 %% Where the hop's callbacks are.
 callback_module(#{target := Version, helpers := Helpers}) ->
@@ -154,6 +213,42 @@ dropped(App, #{facts := #{modules := Modules}}) ->
         {ok, Listed} -> [Mod || Mod <- Listed, not maps:is_key(atom_to_binary(Mod, utf8), Modules), erlang:module_loaded(Mod)];
         undefined -> []
     end.
+
+%% [{Name, Ebin}] of the applications of the tree that one of them includes, and those included in them.
+included(App, #{facts := #{apps := Apps}} = Target) -> included([atom_to_binary(App, utf8)], Apps, Target, []).
+
+included([], _, _, Found) -> [{binary_to_atom(Name, utf8), Ebin} || {Name, Ebin} <- lists:ukeysort(1, Found)];
+included([App | Rest], Apps, Target, Found) ->
+    Names = maps:get(included, maps:get(App, Apps, #{}), []),
+    More = [{Name, ebin(Dir, Target)} || Name <- Names, not lists:keymember(Name, 1, Found),
+                                         {ok, #{dir := Dir}} <- [maps:find(Name, Apps)]],
+    included([Name || {Name, _} <- More] ++ Rest, Apps, Target, More ++ Found).
+
+%% The applications that include another one: in the target, or as it runs.
+included_in(App, #{facts := #{apps := Apps}}) ->
+    Name = atom_to_binary(App, utf8),
+    Running = [{Outer, Included} || {Outer, _, _} <- application:which_applications(),
+                                    {ok, Included} <- [application:get_key(Outer, included_applications)]],
+    lists:usort([binary_to_atom(Outer, utf8) || {Outer, #{included := Names}} <- maps:to_list(Apps), lists:member(Name, Names)] ++
+                    [Outer || {Outer, Included} <- Running, lists:member(App, Included)]).
+
+%% How the release of the tree starts an application. What it only loads is started by other applications, as temporary.
+start_type(App, #{tree := Tree, target := Version}) ->
+    Types = [type(Entry) || Rel <- filelib:wildcard(filename:join([Tree, "releases", Version, "*.rel"])),
+                            {ok, [{release, _, _, Entries}]} <- [file:consult(Rel)],
+                            Entry <- Entries, element(1, Entry) =:= App],
+    case Types of
+        [Type | _] -> Type;
+        [] -> temporary
+    end.
+
+type(Entry) when tuple_size(Entry) > 2 ->
+    case element(3, Entry) of
+        Type when Type =:= permanent; Type =:= transient; Type =:= temporary -> Type;
+        Type when Type =:= load; Type =:= none -> temporary;
+        _ -> permanent
+    end;
+type(_) -> permanent.
 
 %% [{Name, Ebin}] of all applications of the tree.
 app_dirs(#{facts := #{apps := Apps}} = Target) -> [{Name, ebin(Dir, Target)} || {Name, #{dir := Dir}} <- maps:to_list(Apps)].

@@ -1,25 +1,32 @@
 %% Payload, shipped to hosts: takes back what a hop that failed has done, from what it had noted.
 -module(relup_agent_undo).
 
--export([ledger/0, noted/2, take_back/2, unload/1, finish/1]).
+-export([ledger/1, noted/2, take_back/2, unload/1, finish/1]).
 
 -import(relup_agent_text, [short/1]).
 
+%% How many of a kind are named.
+-define(NAMED, 20).
+
 %% What the coordinator knows of a hop under way (see relup_agent_hop):
 %% stage, piece; current, undo (how the modules of this piece, and of each before it, are brought back, the newest first);
-%% suspended (processes that may be), changing; firm; helpers; swap, suspending (microseconds); report (newest first);
-%% since (when the piece began).
-ledger() ->
-    #{stage => preparing, piece => none, current => [], undo => [], suspended => [], changing => none, firm => false,
-      helpers => [], swap => 0, suspending => 0, report => [], since => now_us()}.
+%% suspended (processes that may be), above (supervisors that may be because of them), changing, failed (processes whose state
+%% could not be changed once others' had); updated (as in the request); firm; helpers; swap, suspending (microseconds); report (newest first); since (when the piece began).
+ledger(Updated) ->
+    #{stage => preparing, piece => none, current => [], undo => [], suspended => [], above => [], changing => none, failed => [],
+      updated => maps:from_list(Updated), firm => false, helpers => [], swap => 0, suspending => 0, report => [],
+      since => now_us()}.
 
 noted({at, Stage, Piece}, #{current := Current, undo := Undo} = Ledger) ->
     Ledger#{stage := Stage, piece := Piece, current := [], undo := [Current | Undo], since := now_us()};
 noted({current, Hows}, #{current := Current} = Ledger) -> Ledger#{current := Hows ++ Current};
-noted({suspending, Pids}, #{suspended := Before} = Ledger) -> Ledger#{suspended := Pids ++ Before};
-noted({changing, all}, Ledger) -> Ledger#{changing := all, firm := true};
+noted({suspending, Sups, Pids}, #{suspended := Before, above := Above} = Ledger) ->
+    Ledger#{suspended := Pids ++ Before, above := Sups ++ Above};
+noted({changing, {all, _} = Whose}, Ledger) -> Ledger#{changing := Whose, firm := true};
 noted({changing, Whose}, Ledger) -> Ledger#{changing := Whose};
-noted(resumed, Ledger) -> Ledger#{suspended := []};
+noted({failed, Pids}, Ledger) -> Ledger#{suspended := [], failed := Pids};
+noted({updated, Mod}, #{updated := Updated} = Ledger) -> Ledger#{updated := Updated#{Mod => []}};
+noted(resumed, Ledger) -> Ledger#{suspended := [], above := []};
 noted(firm, Ledger) -> Ledger#{firm := true};
 noted({helper, Mod}, #{helpers := Mods} = Ledger) -> Ledger#{helpers := lists:usort([Mod | Mods])};
 noted({spent, swap, Us}, #{swap := Before} = Ledger) -> Ledger#{swap := Before + Us};
@@ -27,25 +34,48 @@ noted({spent, suspended, Us}, #{suspending := Before} = Ledger) -> Ledger#{suspe
 noted({done, Entries}, #{report := Report} = Ledger) -> Ledger#{report := lists:reverse(Entries) ++ Report, changing := none}.
 
 %% Brings back what can be: everything while nothing firm was done; else what the failed piece has replaced, unless a
-%% state has changed to it. Then all that is suspended goes on. #{undone, left, killed}: whether all is as it was before,
-%% what could not be brought back, and the process that is killed for that its state may be either, in words.
+%% state has changed to it. Then all that is suspended goes on. #{undone, left, killed, killed_count, kept, updated}: whether
+%% all is as it was before; what could not be brought back; processes that were ended, for their state may be either or could
+%% not be changed, and supervisors that go on with the state that they had, in words; and the modules as they are updated.
 take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing} = Ledger, Ms) ->
-    #{suspended := Suspended, helpers := Helpers} = Ledger,
+    #{above := Above, helpers := Helpers} = Ledger,
+    await_hands(Changing),
     Back = case {Firm, Changing} of
                {false, _} -> [Current | Undo];
-               {true, all} -> [];
+               {true, {all, _}} -> [];
                {true, _} -> [Current]
            end,
-    %% Not a supervisor, for all below it would go with it: one that hangs is told of.
-    Killed = [Pid || Pid <- [Changing], is_pid(Pid), not relup_agent_processes:is_supervisor(Pid)],
-    [exit(Pid, kill) || Pid <- Killed],
     await_on_loads(Ms),
     Left = bring_back(Back),
-    Silent = relup_agent_crowd:resume(Suspended, Ms),
+    {Lost, Others} = lost(Ledger),
+    Silent = relup_agent_crowd:resume(Above ++ Others, Ms),
+    {Killed, Kept} = relup_agent_replace:run(Lost, Above, Ms),
+    StillSilent = relup_agent_crowd:resume(Kept, Ms),
     [unload(Mod) || Mod <- Helpers],
-    #{killed => [short(Pid) || Pid <- Killed], undone => not Firm andalso Left =:= [] andalso Silent =:= [],
-      left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, 20)] ++
-          [short({suspended, Pid}) || Pid <- lists:sublist(Silent, 20)]}.
+    #{killed => [short(Pid) || Pid <- lists:sublist(Killed, ?NAMED)], killed_count => length(Killed),
+      kept => [short(Pid) || Pid <- lists:sublist(Kept, ?NAMED)], updated => updated(Kept, Ledger),
+      undone => not Firm andalso Left =:= [] andalso Silent ++ StillSilent =:= [],
+      left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++
+          [short({suspended, Pid}) || Pid <- lists:sublist(Silent ++ StillSilent, ?NAMED)]}.
+
+%% {processes whose state is not what their code takes it for, the other ones that may be suspended}. Once all change, each
+%% goes on as soon as it has: who stands still then has not.
+lost(#{changing := none, suspended := Suspended}) -> {[], Suspended};
+lost(#{changing := {all, _}, suspended := Suspended, failed := Failed}) ->
+    {Still, Others} = lists:partition(fun relup_agent_processes:is_suspended/1, Suspended),
+    {Failed ++ Still, Others};
+lost(#{changing := Pid, suspended := Suspended}) -> {[Pid], lists:delete(Pid, Suspended)}.
+
+%% States that began to change are changed to the end, also where the hop's own process has died: hands end by themselves.
+await_hands({all, Hands}) ->
+    Refs = [monitor(process, Hand) || Hand <- Hands],
+    [receive {'DOWN', Ref, process, _, _} -> ok end || Ref <- Refs];
+await_hands(_) -> ok.
+
+%% The update that has failed has changed all states but those that were kept.
+updated(Kept, #{updated := Updated, changing := {all, _}, piece := {_, {update, Mod, _}}}) ->
+    Updated#{Mod => [short(Pid) || Pid <- Kept]};
+updated(_, #{updated := Updated}) -> Updated.
 
 %% An on_load that runs yet, for a hop whose process was killed, would have its module replace what is brought back. It
 %% runs in a process that the code server watches, up to Ms are waited for it.

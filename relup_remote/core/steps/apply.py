@@ -126,8 +126,11 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     place = "Instruction {}: ".format(outcome["n"]) if outcome.get("n") else ""
     said = str(outcome.get("message", "")).rstrip(".")
     after = _AFTER["undone" if undone else "left" if outcome.get("left") else "kept"]
-    detail = {key: outcome[key] for key in ("n", "stage", "undone", "left") if key in outcome}
+    detail = {key: outcome[key] for key in ("n", "stage", "undone", "left", "killed", "kept") if key in outcome}
     context.changed = not undone
+    context.note(updated=outcome.get("updated", {}))
+    if outcome.get("killed_count"):
+        after += " Processes ended, to be started afresh by their supervisors: {}.".format(outcome["killed_count"])
     if outcome.get("restart"):
         restart(context)
         after = "The node was restarted and is back."

@@ -18,8 +18,10 @@ from relup_remote.faults import (
     HALFWAY,
     KILL,
     LOAD,
+    LOADED,
     MARKER,
     RESTART,
+    SUPERVISORS,
     TIMEOUT,
     TOO_LONG,
     UPDATE,
@@ -40,8 +42,10 @@ HOP_TIMEOUT = 1.2
 INSTRUCTIONS = {
     LOAD: (f"{{load_module, {APP}_plain}}", f"{{load_module, {APP}_loaded}}"),
     UPDATE: (f"{{update, {APP}_worker, {{advanced, []}}}}",),
+    LOADED: (f"{{load_module, {APP}_worker}}", f"{{update, {APP}_worker, {{advanced, []}}}}"),
+    SUPERVISORS: (f"{{update, {APP}_sups, {{advanced, []}}}}",),
     RESTART: (f"{{restart_application, {APP}}}",),
-    APPLY: (f"{{apply, {APP}_helper, settle, []}}",),
+    APPLY: (f"{{apply, {APP}_helper, settle, [{APP}_named]}}",),
     CALLBACK: (),
     MARKER: (),
 }
@@ -50,6 +54,8 @@ INSTRUCTIONS = {
 MODULES = {
     LOAD: (f"{APP}_plain", f"{APP}_loaded"),
     UPDATE: (f"{APP}_worker",),
+    LOADED: (f"{APP}_worker",),
+    SUPERVISORS: (f"{APP}_sups",),
     RESTART: IN_APP,
     APPLY: (),
     CALLBACK: (),
@@ -69,11 +75,16 @@ HELPERS = (
         f"{APP}_helper.erl",
         f"""\
 -module({APP}_helper).
--export([settle/0]).
+-export([settle/1]).
 -on_load(loaded/0).
 loaded() -> {APP}_point:strike(helper).
-settle() -> ok = {APP}:settle(), {APP}_point:strike(apply).
+settle(Named) -> ok = {APP}:settle(), ok = Named:settled(), ok = {APP}_inner:settled(), {APP}_point:strike(apply).
 """,
+    ),
+    # Named only in an argument, and only in a helper.
+    *(
+        Helper(f"{APP}_{name}.erl", f"-module({APP}_{name}).\n-export([settled/0]).\nsettled() -> ok.\n")
+        for name in ("named", "inner")
     ),
     Helper(
         f"emqx_post_upgrade_{TARGET}.erl",
@@ -95,6 +106,9 @@ PASSES = {
     (UPDATE, BEFORE): ("suspend", 1),
     (UPDATE, DURING): ("change", 1),
     (UPDATE, HALFWAY): ("change", 2),
+    (LOADED, DURING): ("change", 1),
+    (LOADED, HALFWAY): ("change", 2),
+    (SUPERVISORS, HALFWAY): ("supervisor", 2),
     (RESTART, BEFORE): ("gate_before", 1),
     (RESTART, DURING): ("stop", 1),
     (RESTART, HALFWAY): ("start", 1),

@@ -23,7 +23,7 @@ from tests.lab.faults.hops import HANG, HELPERS, arming, hop, in_the_way, loaded
 from tests.lab.faults.release import APP, GATES, TARGET, Release
 
 POINT = f"{APP}_point"
-PASSING = ("relup_agent", f"{APP}_helper", f"emqx_post_upgrade_{TARGET}")
+PASSING = ("relup_agent", *(f"{APP}_{name}" for name in ("helper", "named", "inner")), f"emqx_post_upgrade_{TARGET}")
 """How the names of modules begin that are there while a hop is under way."""
 
 
@@ -32,7 +32,7 @@ class Look:
     """What a node is at a moment.
 
     ``md5s``: of every module that is loaded, but for those that come and go with a hop. ``workers``: the pids of the
-    application's workers.
+    application's workers, ``supervisors`` those of the supervisors below its top one.
     """
 
     os_pid: int | None
@@ -40,6 +40,7 @@ class Look:
     md5s: dict[str, bytes]
     suspended: int
     workers: set[str]
+    supervisors: set[str]
     hop_runs: bool
     marker: str | None
 
@@ -74,6 +75,7 @@ class Node:
             md5s=md5s,
             suspended=len(seen["suspended"]),
             workers={text(pid) for pid in seen["workers"]},
+            supervisors={text(pid) for pid in seen["supervisors"]},
             hop_runs=seen["hop"] == "true",
             marker=marker.read_text() if marker.is_file() else None,
         )

@@ -13,7 +13,7 @@ from lab.variants import renamed, variant
 APP = "emqx_faults"
 TARGET = "5.10.5-faults"
 SOURCES = Path(__file__).parent / "app"
-IN_APP = (APP, f"{APP}_app", f"{APP}_sup", f"{APP}_worker")
+IN_APP = (APP, f"{APP}_app", f"{APP}_sup", f"{APP}_sups", f"{APP}_worker")
 """The application's modules as its `.app` file lists them; no restart touches the others in its folder."""
 
 GATES = (f"{APP}_gate_before", f"{APP}_gate_after")

@@ -119,6 +119,16 @@ def compiled(modules: Mapping[str, str]) -> dict[str, bytes]:
     return {name: _compiled[name, source] for name, source in modules.items()}
 
 
+def add_app(root: Path, name: str, version: int, modules: Mapping[str, str], keys: str) -> None:
+    """Puts an application into a tree, with further ``keys`` in its .app file; in the place of one of that name."""
+    ebin = root / "lib" / f"{name}-{version}" / "ebin"
+    ebin.mkdir(parents=True, exist_ok=True)
+    for module, beam in compiled(modules).items():
+        (ebin / f"{module}.beam").write_bytes(beam)
+    known = f'{{vsn, "{version}"}}, {{modules, [{", ".join(modules)}]}}, {{registered, []}}'
+    (ebin / f"{name}.app").write_text(f"{{application, {name}, [{known}, {keys}]}}.")
+
+
 def facts(root: Path) -> bytes:
     """The facts of a tree, as they are read from a tarball."""
     code = Code()
@@ -158,6 +168,7 @@ class Demo:
             "run": b"run", "hop": str(hop), "from": FROM, "target": TARGET, "facts": str(target_facts),
             "tree": str(self.target), "helpers": [], "marker": str(self.marker), "outcome": str(self.outcome),
             "resume": False, "kill_lingering": False, "restart": False, "timeout": 2000, "core": self.agent.core,
+            "updated": [],
         }  # fmt: skip
         return {Atom(name): value for name, value in {**known, **fields}.items()}
 
@@ -204,10 +215,15 @@ class Demo:
 
 @contextlib.contextmanager
 def running_demo(
-    epmd: int, folder: Path, change: str = "{ok, {VERSION, Id}}", prepare: Callable[[Path], None] = lambda tree: None
+    epmd: int,
+    folder: Path,
+    change: str = "{ok, {VERSION, Id}}",
+    prepare: Callable[[Path], None] = lambda tree: None,
+    base: Callable[[Path], None] = lambda tree: None,
 ) -> Iterator[Demo]:
-    """A VM with the first version running, and the second deployed; ``prepare`` may change the latter."""
+    """A VM with the first version running and the second deployed; ``base`` and ``prepare`` may change them."""
     old = build(folder / "old", 1, sources(1))
+    base(old)
     target = build(folder / "target", 2, sources(2, change))
     prepare(target)
     work = folder / "work"

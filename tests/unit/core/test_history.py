@@ -59,9 +59,9 @@ class Node:
         context.close()
         return context
 
-    def outcome(self, result: str, run: str = "dead", undone: bool = False) -> None:
+    def outcome(self, result: str, run: str = "dead", undone: bool = False, **fields: Any) -> None:
         """What the VM writes down at the end of a hop."""
-        written = {"result": Atom(result), "undone": undone, "run": run.encode(), "message": b"It failed."}
+        written = {"result": Atom(result), "undone": undone, "run": run.encode(), "message": b"It failed.", **fields}
         content = term.encode({Atom(name): value for name, value in written.items()})
         (self.base / "data" / "relup_remote" / "outcome").write_bytes(content)
 
@@ -325,6 +325,26 @@ def test_rows_of_dead_cores_with_the_node_up(up: Node, case: str) -> None:
     context = up.context()
     # A VM that has restarted is a whole release again.
     assert history.half_done(context) is (restarted not in steps and wanted[0] != "success")
+    context.close()
+
+
+def test_states_that_an_attempt_has_changed_are_known_to_the_next(up: Node) -> None:
+    up.left_by_dead_core(changed=True)
+    up.outcome("code_change_failed", updated={Atom("emqx_pool"): [], Atom("emqx_sup"): [b"<0.7.0>"]})
+    up.recover()
+    context = up.context()
+    context.request["tarball"] = {"release": {"version": TARGET}}
+    recovery.note_unfinished(context)
+    assert context.updated == {"emqx_pool": [], "emqx_sup": ["<0.7.0>"]}
+    assert not context.unfinished
+    context.close()
+    # Of another VM nothing is known.
+    assert up.vm
+    restart_inside(up.vm)
+    context = up.context()
+    context.request["tarball"] = {"release": {"version": TARGET}}
+    recovery.note_unfinished(context)
+    assert context.updated == {}
     context.close()
 
 

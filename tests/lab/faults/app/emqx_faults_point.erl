@@ -109,8 +109,12 @@ look() ->
     #{md5s => [{Mod, Mod:module_info(md5)} || {Mod, _} <- code:all_loaded(), Mod =/= ?MODULE],
       suspended => [Pid || Pid <- processes(), stands_still(process_info(Pid, current_function))],
       workers => [pid_to_list(Pid) || N <- lists:seq(1, 4), Pid <- [whereis(worker(N))], is_pid(Pid)],
+      supervisors => [pid_to_list(Pid) || {_, Pid, supervisor, _} <- below(whereis(emqx_faults_sup)), is_pid(Pid)],
       hop => whereis(relup_remote_agent) =/= undefined,
       version => emqx_release:version()}.
+
+below(undefined) -> [];
+below(Sup) -> supervisor:which_children(Sup).
 
 stands_still({current_function, {sys, Loop, _}}) -> Loop =:= suspend_loop orelse Loop =:= suspend_loop_hib;
 stands_still(_) -> false.

@@ -9,4 +9,6 @@ init([]) ->
     Worker = fun(N) ->
         #{id => N, start => {emqx_faults_worker, start_link, [N]}, modules => [emqx_faults_worker], shutdown => brutal_kill}
     end,
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 1}, [Worker(N) || N <- lists:seq(1, 4)]}}.
+    Below = fun(N) -> #{id => {below, N}, start => {emqx_faults_sups, start_link, [N]}, type => supervisor} end,
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 1},
+          [Worker(N) || N <- lists:seq(1, 4)] ++ [Below(N) || N <- [1, 2]]}}.

@@ -1,0 +1,103 @@
+"""An update in a real VM whose later processes can't change their state: what becomes of them and their supervisors."""
+
+from pathlib import Path
+from typing import Any
+
+from relup_remote.core.erlang.term import Atom
+
+from .demo import Demo, recompile, running_demo
+from .vm import eventually
+
+UPDATE = "{{update, {}, {{advanced, []}}}}"
+
+OVER_100_FAILS = "case Id > 100 of true -> error(broken); false -> {ok, {VERSION, Id}} end"
+
+# Children by id, for which no restart is allowed; and children without, of which one may be restarted.
+SUPERVISORS = """
+start_link(Kind) -> supervisor:start_link(?MODULE, Kind).
+init(static) ->
+    Worker = fun(Id) -> #{id => Id, start => {demo_worker, start_link, [Id]}, modules => [demo_worker]} end,
+    {ok, {#{intensity => 0}, [Worker(Id) || Id <- [101, 102, 103]]}};
+init({dynamic, Restart}) ->
+    Worker = #{id => any, start => {demo_worker, start_link, []}, restart => Restart, modules => [demo_worker]},
+    {ok, {#{strategy => simple_one_for_one, intensity => 1}, [Worker]}}.
+"""
+
+PAIR = """
+-module(demo_pair).
+-behaviour(supervisor).
+-export([start_link/1, init/1]).
+start_link(N) -> supervisor:start_link(?MODULE, N).
+init(N) ->
+    FAILS
+    {ok, {#{intensity => VERSION}, [#{id => N, start => {demo_worker, start_link, [N]}}]}}.
+"""
+
+
+def pair(version: int, fails: str = "") -> str:
+    return PAIR.replace("FAILS", fails).replace("VERSION", str(version))
+
+
+def started(demo: Demo, module: str, argument: object, number: int) -> Any:
+    """A supervisor of the module below one that gives up when a child of it ends."""
+    start = (Atom(module), Atom("start_link"), [argument])
+    child = {
+        Atom("id"): number,
+        Atom("start"): start,
+        Atom("type"): Atom("supervisor"),
+        Atom("modules"): [Atom(module)],
+    }
+    return demo.call("supervisor", "start_child", Atom("kernel_safe_sup"), child)[1]
+
+
+def states(demo: Demo, supervisor: Any) -> list[Any]:
+    found = demo.call("supervisor", "which_children", supervisor)
+    return sorted(demo.call("demo_worker", "state", pid) for _, pid, _, _ in found)
+
+
+def test_no_supervisor_gives_up_because_of_its_children(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path, OVER_100_FAILS) as demo:
+        demo.load("demo_supervisors", SUPERVISORS)
+        static = started(demo, "demo_supervisors", Atom("static"), 1)
+        dynamic = started(demo, "demo_supervisors", (Atom("dynamic"), Atom("permanent")), 2)
+        passing = started(demo, "demo_supervisors", (Atom("dynamic"), Atom("temporary")), 3)
+        for number in (201, 202, 203):
+            demo.call("supervisor", "start_child", dynamic, [number])
+            demo.call("supervisor", "start_child", passing, [number + 100])
+        outcome = demo.run(UPDATE.format("demo_worker"))
+        assert (outcome["result"], outcome["undone"]) == ("code_change_failed", False)
+        assert "9 of 29 processes" in outcome["message"]
+        assert (outcome["killed_count"], len(outcome["killed"]), len(outcome["kept"])) == (7, 7, 2)
+        assert demo.suspended() == 0
+        # Started by their supervisor's own functions, which counts as no restart.
+        assert states(demo, static) == [(2, 101), (2, 102), (2, 103)]
+        # As many as may be restarted are; the others go on with the state that they have.
+        assert eventually(lambda: len(states(demo, dynamic)) == 3)
+        assert [version for version, _ in states(demo, dynamic)] == [1, 1, 2]
+        assert states(demo, passing) == []
+        assert outcome["updated"] == {"demo_worker": outcome["kept"]}
+        assert {name for name, _, _, _ in demo.call("supervisor", "which_children", Atom("kernel_safe_sup"))} >= {
+            1,
+            2,
+            3,
+        }
+        # The next attempt asks only those.
+        updated = [(Atom("demo_worker"), [pid.encode() for pid in outcome["kept"]])]
+        plan = demo.agent.preflight(demo.request(UPDATE.format("demo_worker"), updated=updated), 30.0)
+        assert plan["instructions"][0]["processes"] == 2
+
+
+def test_supervisor_that_can_not_change_goes_on_as_it_is(epmd: int, tmp_path: Path) -> None:
+    def prepare(tree: Path) -> None:
+        (tree / "lib" / "demo-2" / "ebin" / "demo_pair.beam").touch()
+        recompile(tree, "demo_pair", pair(2, "N =:= 2 andalso error(broken),"))
+
+    with running_demo(epmd, tmp_path, prepare=prepare) as demo:
+        demo.load("demo_pair", "".join(pair(1).splitlines(keepends=True)[4:]))
+        supervisors = [started(demo, "demo_pair", number, number) for number in (1, 2)]
+        before = [demo.call("supervisor", "which_children", each) for each in supervisors]
+        outcome = demo.run(UPDATE.format("demo_pair"))
+        assert (outcome["result"], outcome["undone"], outcome["left"]) == ("code_change_failed", False, [])
+        assert (outcome["killed"], len(outcome["kept"])) == ([], 1)
+        assert demo.suspended() == 0
+        assert [demo.call("supervisor", "which_children", each) for each in supervisors] == before
