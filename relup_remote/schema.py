@@ -16,7 +16,7 @@ VALUES = 1_000_000
 DEPTH = 100
 """How deep values may be nested."""
 
-LARGEST = 10**300
+LARGEST = 1 << 10_000
 """No whole number may be larger, also where any value is taken: others could not read it."""
 
 MANY = 100_000

@@ -8,6 +8,7 @@ which the first is the key; versions as binaries; a map of options; ``'in-progre
 map with an atom ``err_type`` and a binary ``details``; a map for all else. What is not known yet is ``undefined``.
 """
 
+import json
 from typing import Any, Dict, List, Optional
 
 from .erlang.link import Link, plain
@@ -82,6 +83,11 @@ def run_of_ours(row: Dict[str, Any]) -> Optional[str]:
     return row["run"] if row["extra"].get("source") == OURS else None
 
 
+def _words(value: Any) -> Optional[str]:
+    """What is text in a row of ours: another may have put anything there."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def _is_moment(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value < _YEAR_9999
 
@@ -141,15 +147,17 @@ def _row(record: Any) -> Dict[str, Any]:
     options = row.pop("upgrade_opts")
     result = row["result"]
     failure = result if isinstance(result, dict) else {"err_type": result}
+    words = {name: _words(row[name]) for name in ("from_vsn", "target_vsn", "status")}
     return dict(
         row,
+        **words,
         finished_at=row["finished_at"] if _is_moment(row["finished_at"]) else None,
         options=options if isinstance(options, dict) else {"upgrade_opts": options},
-        result=failure.get("err_type"),
+        result=_words(failure.get("err_type")),
         details=failure.get("details"),
         stage=extra.get("stage"),
         run=None if extra.get("run") is None else str(extra["run"]),
-        operator=extra.get("operator"),
+        operator=_words(extra.get("operator")),
         extra=extra,
         source="plugin",
     )

@@ -168,6 +168,11 @@ def _show(value: Any) -> str:
     return str(value)
 
 
+def _is_character(value: Any) -> bool:
+    # Halves of a pair are none by themselves.
+    return isinstance(value, int) and 32 <= value < 0x110000 and not 0xD800 <= value < 0xE000
+
+
 def plain(value: Any, texts: bool = False) -> Any:
     """A term as JSON has it: binaries are text, true, false and undefined are its own. What JSON can't hold is shown.
 
@@ -180,7 +185,7 @@ def plain(value: Any, texts: bool = False) -> Any:
     if isinstance(value, dict):
         return {str(plain(key, texts)): plain(item, texts) for key, item in value.items()}
     if isinstance(value, list):
-        if texts and value and all(isinstance(item, int) and 32 <= item < 0x110000 for item in value):
+        if texts and value and all(map(_is_character, value)):
             return "".join(map(chr, value))
         return [plain(item, texts) for item in value]
     if isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 10000):
