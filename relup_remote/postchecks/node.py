@@ -1,9 +1,8 @@
 """A node as the checks see it: what is found on its host by SSH, and nothing else."""
 
-import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,25 @@ from typing import Any
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
+from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
 from relup_remote.core.erlang.term import Atom
 from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks.calls import EvalLink, argument, data
 from relup_remote.postchecks.ssh import Link, connect
+from relup_remote.schema import COUNT, ListOf, Maybe, Record, Shape, Unfit, parsed
+
+LOOKS: Mapping[str, Shape] = {
+    "vms": Record(
+        {
+            "user": TEXT,
+            "vms": ListOf(Record({"pid": COUNT, **dict.fromkeys(("owner", "name", "root", "base", "data_dir"), TEXT)})),
+        }
+    ),
+    "attempt": Maybe(Record({"run": TEXT, "target_vsn": MAYBE_TEXT, "status": TEXT, "result": MAYBE_TEXT})),
+    "leftovers": TEXTS,
+}
+"""What the looks of `on_host` say."""
 
 ON_HOST = Path(__file__).with_name("on_host.py")
 
@@ -178,7 +191,17 @@ class Node:
             f"{shlex.quote(python)} -c %s {' '.join(map(shlex.quote, words))}", ON_HOST.read_text("utf-8")
         )
         assert result.rc == 0, f"looking at the host failed: {str(result.stderr).strip().splitlines()[-1:]}"
-        return json.loads(result.stdout)
+        return _understood(words[0], result.stdout_bytes)
+
+
+def _understood(look: str, said: bytes) -> Any:
+    """What a host says to a look at it, which has to be as that look would say it: anything may answer there."""
+    try:
+        found = parsed(said)
+        LOOKS[look].check(found)
+    except Unfit as unfit:
+        raise AssertionError(f"what the host says of its {look} is not accepted: {unfit}") from None
+    return found
 
 
 def applications(rel: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What hosts said, taken for no more than it is: a value of the wrong kind counts as absent."""
+"""What a ledger holds of hosts, perhaps of another version: a value of the wrong kind counts as absent."""
 
 from typing import Any
 

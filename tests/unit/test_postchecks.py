@@ -18,7 +18,7 @@ import pytest
 from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
-from relup_remote.postchecks import on_host
+from relup_remote.postchecks import node, on_host
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
@@ -272,6 +272,22 @@ def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     found = on_host.leftovers(str(tmp_path), str(tmp_path / "data"), str(tmp_path / "staging"))
     assert [Path(path).name for path in found] == ["x", ".relup_remote-1.1", "emqx.tar.gz.part"]
+
+
+@pytest.mark.parametrize(
+    ("look", "said", "why"),
+    [
+        ("vms", b"Welcome!", "is not JSON"),
+        ("vms", b'{"user": "emqx", "vms": [{"pid": "1"}]}', "vms[0].pid: should be a whole number"),
+        ("attempt", b"[]", "should be a mapping"),
+        ("leftovers", b"[NaN]", "has NaN, which is no number"),
+        ("leftovers", b"[1]", "[0]: should be text, and is 1"),
+    ],
+)
+def test_a_host_that_says_something_else_fails_the_check_by_a_sentence(look: str, said: bytes, why: str) -> None:
+    with pytest.raises(AssertionError, match=f"what the host says of its {look} is not accepted") as caught:
+        node._understood(look, said)
+    assert why in str(caught.value)
 
 
 def test_applications_of_a_release() -> None:
