@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 from relup_remote.commands import by_name, invocation
 from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import ledger
 from relup_remote.rollout.ledger import Ledger
@@ -583,3 +584,29 @@ def test_what_is_not_said_is_as_it_was() -> None:
     assert Wishes(gates="connections").plan_parts(before, 4)["gates"].connections == 40
     parts = Wishes(parallel="3", max_failures="50%", allow_missing=True).plan_parts(before, 5)
     assert parts == {"gates": before, "parallel": 3, "max_failures": 2, "allow_missing": True}
+
+
+def test_a_run_whose_time_is_over_before_it_begins_is_refused_and_names_the_hosts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relup_remote.commands.limits.Deadline", lambda _seconds: Deadline(0))
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "hosts_not_ready")
+    assert {row["error"]["err_type"] for row in ended.document["hosts"]} == {"deadline_exceeded"}
+    assert desk.commands == []
+
+
+def test_a_run_whose_time_is_over_ends_as_after_an_interruption(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("relup_remote.commands.limits.Deadline", lambda seconds: Deadline(seconds, lambda: clock[0]))
+
+    def passes() -> None:
+        clock[0] = 61.0
+
+    desk.fleet.when["n3", "upgrade"] = passes
+    ended = desk.relup("upgrade", yes=True, deadline="1m")
+    assert (ended.status, ended.rollout["outcome"], ended.rollout["err_type"]) == (1, "stopped", "out_of_time")
+    assert ended.outcomes == {"n3": "upgraded", "n1": "skipped", "n2": "skipped"}
+    assert "--resume" in ended.rollout["next"]
+    # What would outlive the run is given back all the same.
+    assert sorted(desk.hosts("unlock")) == ["n1", "n2", "n3"]

@@ -138,6 +138,33 @@ def test_sign_of_life_is_enough_and_not_told(server: Server, core: Payload) -> N
     assert [event["event"] for event in events] == ["hello"]
 
 
+def test_core_that_only_says_that_it_lives_holds_nobody_for_ever(
+    server: Server, core: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relup_remote.host.host.LATER", 0.0)
+    request = {"act": "tick", "kind": "alive", "ticks": 1000, "pause": 0.05, "deadline": 2}
+    with Host(server.settings(), core) as host:
+        with pytest.raises(Failure) as caught:
+            host.run(request, None, nothing)
+        # The connection is as good as before.
+        assert host.run({"act": "echo"}, None, nothing)["outcome"] == "ok"
+    assert (caught.value.err_type, caught.value.stage) == ("deadline_exceeded", "connect")
+    assert caught.value.detail == {"seconds": 2, "step": None}
+
+
+def test_a_core_that_takes_a_byte_now_and_then_holds_nobody_either(
+    server: Server, core: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relup_remote.host.host.LATER", 0.0)
+    tarball = tmp_path / "release.tar.gz"
+    with tarball.open("wb") as file:
+        file.truncate(200_000_000)
+    request = {"act": "sip", "bytes": 200_000_000, "deadline": 2}
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run(request, tarball, nothing)
+    assert (caught.value.err_type, caught.value.detail["step"]) == ("deadline_exceeded", "stage")
+
+
 def test_server_that_freezes_once_connected(server: Server, core: Payload) -> None:
     sessions: list[int] = []
     with Host(server.settings(command_timeout=1.0), core) as host:

@@ -70,6 +70,15 @@ def refuse_midway(request: Request, stdin: BinaryIO) -> int:
     return 1
 
 
+def sip(request: Request, stdin: BinaryIO) -> int:
+    say("step", step="stage", status="start")
+    say("want", file="tarball", offset=0, bytes=request["bytes"])
+    while stdin.read(1):
+        time.sleep(0.05)
+        say("alive")
+    return 0
+
+
 def die(_request: Request, _stdin: BinaryIO) -> int:
     sys.stderr.write("noise\n" * 100000 + "the last words\n")
     sys.stderr.flush()
@@ -113,4 +122,4 @@ def hidden(request: Request, stdin: BinaryIO) -> int:
     return 3
 
 
-ACTS = {act.__name__: act for act in (echo, want, refuse_midway, die, babble, stop, tick, owned, hidden)}
+ACTS = {act.__name__: act for act in (echo, want, refuse_midway, sip, die, babble, stop, tick, owned, hidden)}
