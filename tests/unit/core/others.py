@@ -40,6 +40,17 @@ def become_nobody() -> None:
 
 
 @contextlib.contextmanager
+def mounted(path: Path, *options: str | Path) -> Iterator[Path]:
+    """A file system at a path, made for it, for the time of a block; ``options`` are those of mount. Only for root."""
+    path.mkdir()
+    subprocess.run(["mount", *options, path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@contextlib.contextmanager
 def holding(take: Callable[[], object]) -> Iterator[int]:
     """A process of the user `NOBODY` that holds what ``take`` gives it; its pid."""
     (ready, say), (wait, go) = os.pipe(), os.pipe()

@@ -17,7 +17,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import CommandLine
 from relup_remote.core.site import locate
 
-from .others import as_root, become_nobody, holding
+from .others import as_root, become_nobody, holding, mounted
 from .rooted import Root, make_root
 from .test_running_node import Proc
 from .vm import Vm, eventually
@@ -51,12 +51,6 @@ def failure(call: Callable[[], object]) -> Failure:
     return caught.value
 
 
-def bound(source: Path, target: Path) -> None:
-    """Make a folder seen at another path as well, in the mount namespace of the tests."""
-    target.mkdir()
-    subprocess.run(["mount", "--bind", source, target], check=True)
-
-
 # ------------------------------------------------------------------------------------------------- a node that runs
 
 
@@ -67,14 +61,18 @@ def test_a_node_is_found_by_its_root(node: Vm, root: Root) -> None:
 
 
 @pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("way", ["link", "mount"])
-def test_a_root_is_the_same_by_whatever_path(root: Root, tmp_path: Path, way: str) -> None:
-    other = tmp_path / "other"
-    if way == "mount":
-        bound(root.path, other)
-    else:
-        other.symlink_to(root.path)
-    found = locate({"root_dir": str(other)}).node
+def test_a_root_is_the_same_by_a_link(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "other").symlink_to(root.path)
+    found = locate({"root_dir": str(tmp_path / "other")}).node
+    assert found is not None
+    assert found.name == NAME
+
+
+@as_root
+@pytest.mark.usefixtures("node")
+def test_a_root_is_the_same_by_a_mount(root: Root, tmp_path: Path) -> None:
+    with mounted(tmp_path / "other", "--bind", root.path) as other:
+        found = locate({"root_dir": str(other)}).node
     assert found is not None
     assert found.name == NAME
 
@@ -124,12 +122,18 @@ def test_a_node_that_is_stopped(stopped: Root) -> None:
     assert (site.node, site.data_dir) == (None, str(stopped.data))
 
 
-@pytest.mark.parametrize("way", ["plain", "mount"])
-def test_a_process_that_writes_to_the_data_of_a_node_not_found(stopped: Root, tmp_path: Path, way: str) -> None:
-    data = stopped.data
-    if way == "mount":
-        bound(data, tmp_path / "elsewhere")
-        data = tmp_path / "elsewhere"
+def test_a_process_that_writes_to_the_data_of_a_node_not_found(stopped: Root) -> None:
+    refused_while_written_to(stopped, stopped.data)
+    assert stopped.site().node is None
+
+
+@as_root
+def test_a_process_that_writes_to_it_by_another_path(stopped: Root, tmp_path: Path) -> None:
+    with mounted(tmp_path / "elsewhere", "--bind", stopped.data) as elsewhere:
+        refused_while_written_to(stopped, elsewhere)
+
+
+def refused_while_written_to(stopped: Root, data: Path) -> None:
     log = data / "mnesia" / "LATEST.LOG"
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log.open("ab")) as process:
         try:
@@ -139,7 +143,6 @@ def test_a_process_that_writes_to_the_data_of_a_node_not_found(stopped: Root, tm
             assert (told["pid"], told["path"]) == (process.pid, str(stopped.data / "mnesia" / "LATEST.LOG"))
         finally:
             process.kill()
-    assert stopped.site().node is None
 
 
 def test_who_only_reads_the_data_or_writes_to_our_own_folder_is_in_nobodys_way(stopped: Root) -> None:
@@ -234,18 +237,16 @@ def test_a_root_below_a_folder_that_is_closed_to_us(
 
 @as_root
 def test_where_processes_are_hidden_nothing_is_said_to_be_absent(stopped: Root, tmp_path: Path) -> None:
-    proc = tmp_path / "proc"
-    proc.mkdir()
-    subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", proc], check=True)
     for parent in tmp_path.parents:
         if parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o011)
     tmp_path.chmod(0o755)
-    assert asked_by_nobody({"name": ABSENT}, str(proc)).startswith(
-        "wrong_user root Whether the node runs can't be seen"
-    )
-    assert asked_by_nobody({"name": ABSENT}).startswith("node_not_running")
-    assert failure(lambda: locate({"name": ABSENT}, str(proc))).err_type == "node_not_running"
+    with mounted(tmp_path / "proc", "-t", "proc", "-o", "hidepid=2", "proc") as proc:
+        for settings in ({"name": ABSENT}, {"root_dir": str(stopped.path)}):
+            said = asked_by_nobody(settings, str(proc))
+            assert said.startswith("wrong_user root Whether the node runs can't be seen"), said
+        assert asked_by_nobody({"name": ABSENT}).startswith("node_not_running")
+        assert failure(lambda: locate({"name": ABSENT}, str(proc))).err_type == "node_not_running"
 
 
 # ------------------------------------------------------------------------------------------------- tools beside a node

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 
 from .demo import running_demo
-from .others import as_root
+from .others import as_root, mounted
 from .vm import eventually
 
 pytestmark = as_root
@@ -25,12 +24,10 @@ OWNER = {"command": "status", "operator": "alice@desk", "run": "run-1"}
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    """A small file system, in the mount namespace of the tests."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200,mode=700", "tmpfs", path], check=True)
-    return path
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system."""
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=256k,nr_inodes=200,mode=700", "tmpfs") as path:
+        yield path
 
 
 def without_inodes(disk: Path) -> None:
