@@ -113,6 +113,12 @@ def attempt(started: int, finished: int | None = None, **more: Any) -> dict[str,
     return {"started_at": started, "finished_at": finished, "from_vsn": "1.0", "target_vsn": "1.1", **more}
 
 
+@pytest.mark.parametrize(("nodes", "said"), [(["a"], "1 node"), (["a", "b"], "2 nodes")])
+def test_the_size_of_a_cluster(nodes: list[str], said: str) -> None:
+    shown = tables.status_table([row("n1", "ok", state="idle", nodes=nodes)])
+    assert shown.splitlines()[-1].endswith(said)
+
+
 def test_history_of_all_hosts_is_one_table_oldest_first() -> None:
     extra = {"command": "upgrade", "changed": True}
     found = [
