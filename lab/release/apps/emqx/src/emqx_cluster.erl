@@ -69,24 +69,15 @@ merge(Founder) ->
             %% A member that lost its data would be refused as the one it was.
             _ = lists:member(node(), on(Founder, mnesia, system_info, [db_nodes]))
                 andalso on(Founder, mnesia, del_table_copy, [schema, node()]),
-            is_done(mnesia:change_config(extra_db_nodes, [Founder]))
+            %% Two schemas merge only if both know of the same storage.
+            emqx_durable:register_storage() andalso is_done(mnesia:change_config(extra_db_nodes, [Founder]))
         end.
 
 to_disc() -> on_disc(node()) orelse is_done(mnesia:change_table_copy_type(schema, node(), disc_copies)).
 
 keep_members() ->
-    is_done(table()) andalso mnesia:wait_for_tables([?TABLE], ?TIMEOUT) =:= ok andalso note_member().
-
-table() ->
-    case lists:member(?TABLE, mnesia:system_info(tables)) andalso mnesia:table_info(?TABLE, disc_copies) of
-        false ->
-            mnesia:create_table(?TABLE, [{disc_copies, [node()]}, {attributes, record_info(fields, ?TABLE)}]);
-        Members ->
-            case lists:member(node(), Members) of
-                true -> ok;
-                false -> mnesia:add_table_copy(?TABLE, node(), disc_copies)
-            end
-    end.
+    is_done(emqx_table:have(?TABLE, disc_copies, record_info(fields, ?TABLE), []))
+        andalso mnesia:wait_for_tables([?TABLE], ?TIMEOUT) =:= ok andalso note_member() andalso emqx_durable:have_tables().
 
 note_member() ->
     mnesia:dirty_read(?TABLE, node()) =/= [] orelse

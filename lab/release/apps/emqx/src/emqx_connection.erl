@@ -1,4 +1,4 @@
-%% @doc A client's connection and its session, which is always a clean one: it ends with the connection.
+%% @doc A client's connection. Its session ends with it, unless the client asked for one that lasts (see emqx_durable).
 -module(emqx_connection).
 -behaviour(gen_server).
 -export([activate/1, info/1, start_link/1]).
@@ -102,10 +102,14 @@ packet({publish, #{topic := Topic} = Message, Id}, C) ->
 packet({puback, Id}, #connection{in_flight = InFlight} = C) ->
     C#connection{in_flight = maps:remove(Id, InFlight)};
 packet({subscribe, Id, Wanted}, C) ->
-    {Codes, Subscribed} = lists:mapfoldl(fun subscribe/2, C, Wanted),
-    send({suback, Id, Codes}, Subscribed);
+    {Codes, Subscribed} = lists:mapfoldl(fun join/2, C, Wanted),
+    ok = emqx_durable:subscribed(C#connection.client_id, Subscribed#connection.subscriptions),
+    Retained = lists:append([emqx_durable:retained(Filter, QoS) || {{Filter, _}, QoS} <- lists:zip(Wanted, Codes), QoS < 128]),
+    lists:foldl(fun push/2, send({suback, Id, Codes}, Subscribed), Retained);
 packet({unsubscribe, Id, Filters}, C) ->
-    send({unsuback, Id}, lists:foldl(fun unsubscribe/2, C, Filters));
+    Left = lists:foldl(fun unsubscribe/2, C, Filters),
+    ok = emqx_durable:subscribed(C#connection.client_id, Left#connection.subscriptions),
+    send({unsuback, Id}, Left);
 packet(pingreq, C) ->
     send(pingresp, C);
 packet(disconnect, C) ->
@@ -115,14 +119,17 @@ packet(_, C) ->
 
 connect(#{client_id := <<>>, clean := false}, C) ->
     refuse(2, client_id_missing, C);
-connect(#{client_id := Given, keepalive := Seconds, will := Will}, C) ->
+connect(#{client_id := Given, clean := Clean, keepalive := Seconds, will := Will}, C) ->
     ClientId = case Given of
                    <<>> -> iolist_to_binary(["auto-", integer_to_list(erlang:unique_integer([positive])), "@", atom_to_list(node())]);
                    _ -> Given
                end,
     emqx_clients:take_over(ClientId),
     self() ! check_alive,
-    send({connack, 0}, C#connection{client_id = ClientId, will = Will, patience = patience(Seconds)}).
+    {Present, Lasting, Waiting} = emqx_durable:open(ClientId, Clean),
+    Connected = send({connack, Present, 0}, C#connection{client_id = ClientId, will = Will, patience = patience(Seconds)}),
+    Subscribed = lists:foldl(fun(Wanted, Next) -> element(2, join(Wanted, Next)) end, Connected, Lasting),
+    lists:foldl(fun push/2, Subscribed, Waiting).
 
 patience(0) -> infinity;
 patience(Seconds) -> Seconds * 1500.
@@ -132,7 +139,7 @@ refuse(Code, Reason, C) -> {stop, {shutdown, Reason}, send({connack, Code}, C)}.
 acknowledge(undefined, C) -> C;
 acknowledge(Id, C) -> send({puback, Id}, C).
 
-subscribe({Filter, Wanted}, #connection{subscriptions = Subscriptions} = C) ->
+join({Filter, Wanted}, #connection{subscriptions = Subscriptions} = C) ->
     QoS = min(Wanted, 1),
     case {emqx_topic:is_filter(Filter), is_map_key(Filter, Subscriptions)} of
         {false, _} -> {128, C};
@@ -151,18 +158,24 @@ unsubscribe(Filter, #connection{subscriptions = Subscriptions} = C) ->
 deliver(#{topic := Topic, qos := QoS} = Message, #connection{subscriptions = Subscriptions} = C) ->
     case [Granted || {Filter, Granted} <- maps:to_list(Subscriptions), emqx_topic:match(Topic, Filter)] of
         [] -> {noreply, C};
-        Granted -> push(Message#{qos := min(QoS, lists:max(Granted))}, C)
+        Granted ->
+            case push(Message#{qos := min(QoS, lists:max(Granted))}, C) of
+                #connection{} = Next -> {noreply, Next};
+                Stop -> Stop
+            end
     end.
 
+push(_, Stop) when not is_record(Stop, connection) ->
+    Stop;
 push(#{qos := 0} = Message, C) ->
     emqx_metrics:inc('messages.sent'),
-    {noreply, send({publish, Message, undefined}, C)};
+    send({publish, Message, undefined}, C);
 push(_, #connection{in_flight = InFlight} = C) when map_size(InFlight) =:= 65535 ->
     {stop, {shutdown, acknowledges_nothing}, C};
 push(Message, #connection{in_flight = InFlight} = C) ->
     emqx_metrics:inc('messages.sent'),
     Id = free_id(C),
-    {noreply, send({publish, Message, Id}, C#connection{last_id = Id, in_flight = InFlight#{Id => []}})}.
+    send({publish, Message, Id}, C#connection{last_id = Id, in_flight = InFlight#{Id => []}}).
 
 free_id(#connection{last_id = Last, in_flight = InFlight} = C) ->
     Id = Last rem 65535 + 1,

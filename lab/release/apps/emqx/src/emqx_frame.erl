@@ -8,7 +8,7 @@
 
 -type packet_id() :: 1..65535.
 -type qos() :: 0 | 1.
--type message() :: #{topic := binary(), payload := binary(), qos := qos()}.
+-type message() :: #{topic := binary(), payload := binary(), qos := qos(), retain => boolean()}.
 -type connect() :: #{client_id := binary(), clean := boolean(), keepalive := non_neg_integer(),
                      will := message() | undefined}.
 -type incoming() :: {connect, connect()}
@@ -20,6 +20,7 @@
                   | pingreq
                   | disconnect.
 -type outgoing() :: {connack, 0..5}
+                  | {connack, SessionPresent :: boolean(), 0}
                   | {publish, message(), packet_id() | undefined}
                   | {puback, packet_id()}
                   | {suback, packet_id(), [qos() | 128]}
@@ -54,10 +55,10 @@ packet(1, 0, <<4:16, "MQTT", 4, User:1, Password:1, _Retain:1, WillQoS:2, Will:1
 packet(1, 0, _) ->
     unsupported_protocol;
 packet(3, Flags, Body) ->
-    <<_Dup:1, QoS:2, _Retain:1>> = <<Flags:4>>,
+    <<_Dup:1, QoS:2, Retain:1>> = <<Flags:4>>,
     {Topic, Rest} = text(Body),
     {Id, Payload} = publish_id(QoS, Rest),
-    {publish, #{topic => Topic, payload => Payload, qos => QoS}, Id};
+    {publish, #{topic => Topic, payload => Payload, qos => QoS, retain => Retain =:= 1}, Id};
 packet(4, 0, <<Id:16>>) when Id > 0 ->
     {puback, Id};
 packet(8, 2, <<Id:16, Filters/binary>>) when Id > 0, Filters =/= <<>> ->
@@ -96,12 +97,18 @@ skip(1, Bytes) -> element(2, text(Bytes)).
 
 -spec serialize(outgoing()) -> iodata().
 serialize({connack, Code}) -> frame(2, 0, <<0, Code>>);
-serialize({publish, #{topic := Topic, payload := Payload, qos := QoS}, Id}) ->
+serialize({connack, true, 0}) -> frame(2, 0, <<1, 0>>);
+serialize({connack, false, 0}) -> serialize({connack, 0});
+serialize({publish, #{topic := Topic, payload := Payload, qos := QoS} = Message, Id}) ->
     PacketId = case QoS of
                    0 -> <<>>;
                    1 -> <<Id:16>>
                end,
-    frame(3, QoS bsl 1, [<<(byte_size(Topic)):16>>, Topic, PacketId, Payload]);
+    Retain = case Message of
+                 #{retain := true} -> 1;
+                 _ -> 0
+             end,
+    frame(3, QoS bsl 1 bor Retain, [<<(byte_size(Topic)):16>>, Topic, PacketId, Payload]);
 serialize({puback, Id}) -> frame(4, 0, <<Id:16>>);
 serialize({suback, Id, Codes}) -> frame(9, 0, [<<Id:16>> | Codes]);
 serialize({unsuback, Id}) -> frame(11, 0, <<Id:16>>);

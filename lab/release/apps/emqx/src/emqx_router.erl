@@ -18,7 +18,10 @@ unsubscribe(Filter) -> pg:leave(scope(Filter), Filter, self()).
 
 %% @doc Send `{deliver, Message}' to each subscriber once, however many of its filters match.
 -spec publish(emqx_frame:message()) -> ok.
-publish(#{topic := Topic} = Message) ->
+publish(#{topic := Topic} = Published) ->
+    ok = emqx_durable:retain(Published),
+    Message = maps:remove(retain, Published),
+    ok = emqx_durable:keep_for_absent(Message),
     Exact = pg:get_members(?EXACT, Topic),
     Matching = [pg:get_members(?WILDCARD, Filter) || Filter <- pg:which_groups(?WILDCARD), emqx_topic:match(Topic, Filter)],
     lists:foreach(fun(Subscriber) -> Subscriber ! {deliver, Message} end, lists:usort(lists:append([Exact | Matching]))).
