@@ -60,7 +60,8 @@ BACKUP = Record(
         "node": MAYBE_TEXT,
         "version": MAYBE_TEXT,
         "bytes": Maybe(SIZE),
-    }
+    },
+    {"ahead": Flag()},
 )
 LOCK = Record({"run": TEXT, "operator": TEXT, "why": TEXT, "since": MAYBE_MOMENT})
 ATTEMPT = Record(

@@ -103,5 +103,5 @@ def _chosen(row: Row, backup: str) -> str:
 
 def _meant(row: Row, backup: str) -> Iterator[dict[str, Any]]:
     for found in row["facts"].get("backups", ()):
-        if found["name"] == backup if backup else not found["cut_short"]:
+        if found["name"] == backup if backup else not (found["cut_short"] or found.get("ahead")):
             yield found

@@ -149,10 +149,15 @@ def _hop(context: Context) -> None:
 
 def _backup(context: Context) -> None:
     """Tells of the newest whole backup; refuses where it is not as young as asked for."""
-    backup = newest(backups(context.site.backups), context.result.node)
+    kept = backups(context.site.backups)
+    backup = newest(kept, context.result.node)
     found = None if backup is None else backup.facts()
     context.result.facts["backup"] = found
     asked = context.option("backup_age")
+    ahead = [each.name for each in kept if each.whole and each.is_ahead]
+    if asked and found is None and ahead:
+        message = "The backup {} is dated in the future.".format(ahead[-1])
+        raise Failure("backup_dated_ahead", message, detail={"folder": context.site.backups, "backups": ahead})
     if asked and found is None:
         raise Failure("no_backup", detail={"folder": context.site.backups})
     if asked and found is not None and found["age"] > asked:

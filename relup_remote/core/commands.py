@@ -1,6 +1,5 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
-import os
 import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -30,6 +29,9 @@ _STEPS: Dict[str, Callable[[Context], Tuple[str, Dict[str, Any]]]] = {
 WHOLE = ("apply", "rollback", "restore")
 """The steps that are not cut when the time of a request is over: half of one would leave a node half-way."""
 
+_WHILE_HALFWAY = ("status", "logs", "backups", "backup-verify", "unlock", "restore")
+"""The commands that a restore that was cut off does not keep from working: those that look, and the way out."""
+
 _UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "cannot_create_dir", "disk_full")
 
 
@@ -38,6 +40,8 @@ def run(context: Context) -> None:
     command = context.request["command"]
     if command in ("status", "plan"):
         _tell_of_host(context)
+    if command not in _WHILE_HALFWAY:
+        restore.refuse_halfway(context)
     if command not in ("logs", "logs-clear") and context.site.node is not None:
         context.result.node = context.site.node.name
         try:
@@ -292,7 +296,8 @@ def _restore(context: Context) -> None:
     # Where the data folder is gone our own has no place yet; to make one is no change to a node.
     make_dirs(context.site.data_dir, 0o755)
     with changing(context):
-        _refuse_for(context, checks.refusals(context, restore.CHECKS))
+        goes_on = restore.left_over(context) is not None
+        _refuse_for(context, checks.refusals(context, restore.CHECKS_TO_GO_ON if goes_on else restore.CHECKS))
         _steps(context, COMMANDS["restore"])
     context.result.outcome = "restored"
 
@@ -369,8 +374,10 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
     facts = context.result.facts
     if by is not None:
         return "in-progress", held(by).message
-    if os.path.lexists(os.path.join(context.site.ours, restore.HALFWAY)):
-        return "half-restored", "half-way through a restore; run it again before the node is started"
+    try:
+        restore.refuse_halfway(context)
+    except Failure as failure:
+        return "half-restored", "{} {}".format(failure.message, failure.hint)
     if context.site.node is None:
         return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
     if recovery.hop_under_way(context):

@@ -483,6 +483,27 @@ ERRORS: Dict[str, ErrorSpec] = {
     "node_running": ErrorSpec(
         "The node runs; a backup can only be put back while it is stopped.", "Stop it, and run the restore again."
     ),
+    "node_starting": ErrorSpec(
+        "Somebody is starting the node; what is done to a stopped node can't be done now.",
+        "Wait until it is up, or stop it. A service that starts it again and again is stopped by systemctl stop.",
+    ),
+    "node_started": ErrorSpec(
+        "The node was started while a restore moved its files: all of them were moved back, and nothing is restored.",
+        "Stop the node, and keep it stopped; then run the restore again.",
+    ),
+    "half_restored": ErrorSpec(
+        "A restore was cut off while it moved files: the node has part of the old ones and part of the backup's.",
+        "Stop the node if it runs, and run inv restore: it goes on where the other one stopped. Do not start the node"
+        " before that.",
+    ),
+    "mnesia_not_running": ErrorSpec(
+        "The node's VM runs, but its Mnesia does not, or not yet: its tables can't be saved, nor copied as files.",
+        "Look at the node's log. Wait until it is up, or stop the node and back it up then.",
+    ),
+    "backup_dated_ahead": ErrorSpec(
+        "The newest whole backup is dated in the future, so its age is not known.",
+        "Set the host's clock right, and make one with inv backup, or go on without by --no-backup.",
+    ),
     "backup_of_another_node": ErrorSpec(
         "The backup is of another node or another root.",
         "Name a backup of this one. One of another root, or data folder, can be put back with --force.",

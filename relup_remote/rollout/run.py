@@ -34,6 +34,21 @@ ALWAYS = ("unlock",)
 
 INTERRUPTED = "Interrupted by the operator; what was under way on the host may have gone on there."
 
+LOST = {
+    "backup": "The node takes back within a minute what the backup began in it, and the next backup removes its files:"
+    " run it again.",
+    "restore": "See inv status. A restore that was cut off is finished by inv restore; do not start the node before.",
+    "rollback": "See inv status, then run the same command again: it goes on from what it finds.",
+    **dict.fromkeys(
+        ("stage", "cleanup", "lock", "unlock", "logs-clear"), "It can be repeated: run the same command again."
+    ),
+    **dict.fromkeys(
+        ("status", "plan", "verify", "logs", "backups", "backup-verify"),
+        "It changes no node: run the same command again.",
+    ),
+}
+"""What to do where the connection was lost in the middle of a command; of an upgrade the error itself tells."""
+
 
 class Session(Protocol):
     """A connection to one host, as `relup_remote.host.Host` is."""
@@ -96,6 +111,8 @@ class Runner:
             return of_result(name, event, time.monotonic() - started)
         except Failure as failure:
             failure.stage = failure.stage or "connect"
+            if failure.err_type == "connection_lost":
+                failure.hint = LOST.get(job.request["command"], failure.hint)
             return of_failure(name, failure, seconds=time.monotonic() - started)
         except Exception as error:
             return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
@@ -191,4 +208,5 @@ def _next(done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> 
 
 def interrupted(job: Job) -> Row:
     """The row of a host that was left while it was in hand."""
-    return of_failure(job.host.name, Failure("connection_lost", INTERRUPTED, stage=job.request["command"]))
+    command = job.request["command"]
+    return of_failure(job.host.name, Failure("connection_lost", INTERRUPTED, stage=command, hint=LOST.get(command)))

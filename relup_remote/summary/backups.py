@@ -47,7 +47,8 @@ def _made_line(row: Row) -> list[object]:
 
 def _kept_lines(row: Row) -> Iterator[list[object]]:
     for backup in row["facts"].get("backups", ()):
-        yield [row["host"], *_told(backup), "whole" if backup["whole"] else backup["why"]]
+        state = "whole" if backup["whole"] else backup["why"]
+        yield [row["host"], *_told(backup), f"{state}, dated in the future" if backup.get("ahead") else state]
 
 
 def _told(backup: Mapping[str, Any] | None) -> list[object]:

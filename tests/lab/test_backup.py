@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from lab.cluster import Lab
+from lab.durable import Estate, Writer
+from lab.errors import LabError
 from lab.layout import PROJECT
+from relup_remote.core.backup import store, swap
 from relup_remote.core.backup.store import PARTIAL
 from tests.lab.cluster import BASE, FIRST, NOTHING, Tool, ended, foreign, lock, ours, put_back, running_lab, until
 
@@ -176,6 +179,77 @@ def test_a_node_that_is_down_is_backed_up_as_it_lies_there(lab: Lab, relup: Tool
     assert until(
         "its own row is there", lambda: f"'{lab.host('n2').node}'" in lab.eval("n2", "mnesia:dirty_read(own, 1)")
     )
+
+
+def test_clients_go_on_while_their_node_is_backed_up(lab: Lab, relup: Tool, capsys: pytest.CaptureFixture[str]) -> None:
+    estate = Estate("backed-up")
+    estate.leave(lab.mqtt_port("n1"))
+    until("the table of another storage is there", lambda: "true" in lab.eval("n1", KEEPS_MORE))
+    with Writer(lab.mqtt_port("n1")) as writer:
+        ran = relup.run("backup", "--host", "n1")
+    assert ran.row()["outcome"] == "backed up", ran.stdout
+    with capsys.disabled():
+        print(f"longest wait of a client during the backup: {writer.longest:.2f} s, of {writer.written} messages")
+    assert writer.written > 0
+    assert writer.longest < 10
+    assert foreign(lab, "n1") == NOTHING
+    assert lab.eval("n1", "mnesia:system_info(checkpoints)") == "[]"
+    by_table = ran.row()["steps"][-1]["detail"]["mnesia"]["by_table"]
+    assert {by_table[name]["saved"] for name in ("emqx_session", "emqx_retained")} == {"snapshot"}
+    assert (by_table["emqx_last_seen"]["saved"], by_table["emqx_passing"]["saved"]) == ("rows", "definition")
+    lab.stop_node("n1")
+    shutil.rmtree(lab.root("n1") / "data" / "mnesia")
+    assert relup.run("restore", "--host", "n1", "--yes").status == 0
+    lab.start_node("n1")
+    estate.check(lab.mqtt_port("n1"))
+    assert until("the rows of another storage are there", lambda: "true" in lab.eval("n1", KEEPS_MORE))
+
+
+KEEPS_MORE = 'catch mnesia:dirty_read(emqx_last_seen, <<"backed-up">>) =/= []'
+
+
+def test_a_node_that_is_half_restored_is_not_started_by_anybody(lab: Lab, relup: Tool) -> None:
+    big_file(lab, "n1")
+    estate = Estate("half")
+    estate.leave(lab.mqtt_port("n1"))
+    assert relup.run("backup", "--host", "n1").status == 0
+    lab.stop_node("n1")
+    halfway(lab)
+    with pytest.raises(LabError):
+        lab.start_node("n1")
+    assert relup.run("status", "--host", "n1").row()["facts"]["state"] == "half-restored"
+    for words in (("verify",), ("backup",), ("plan", "--tarball", str(lab.tarball(FIRST))), ("rollback", "--yes")):
+        refused = relup.run(*words, "--host", "n1")
+        assert refused.error()["err_type"] == "half_restored", refused.stdout
+        assert "inv restore" in refused.error()["hint"]
+    assert relup.run("restore", "--host", "n1", "--yes").row()["outcome"] == "restored"
+    (lab.root("n1") / "data" / "trace" / "big").unlink()
+    lab.start_node("n1")
+    estate.check(lab.mqtt_port("n1"))
+
+
+def halfway(lab: Lab) -> None:
+    """Puts a node into the middle of a restore: the core's own moves, cut off after some."""
+    root = lab.root("n1")
+    (newest,) = [store.backups(str(backups(lab, "n1")))[-1]]
+    says = newest.says
+    assert says is not None
+    places = [swap.Place(name, str(root / name), "cut") for name in ("etc", "data")]
+    for place in places:
+        shutil.copytree(Path(newest.path) / place.name, place.fresh)
+    folder = Path(places[1].fresh) / str(says["mnesia"]["folder"])
+    folder.mkdir(parents=True)
+    shutil.copy(Path(newest.path) / "mnesia.BUP", folder / "FALLBACK.BUP")
+    told = {"backup": newest.name, "run": "cut", "release": says["release"], "bytes": 1, "files": 1}
+    ours(lab, "n1").mkdir(mode=0o700, exist_ok=True)
+    begun = swap.begin(str(ours(lab, "n1")), told, places)
+    moves = iter(range(4))
+
+    def look() -> None:
+        next(moves)
+
+    with contextlib.suppress(StopIteration):
+        begun.forward(look)
 
 
 def killed(lab: Lab, relup: Tool, *words: str) -> None:

@@ -2,8 +2,7 @@
 
 import os
 import re
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, Opaque
@@ -22,12 +21,6 @@ receive {nodedown, _} -> ok after Limit -> ok end,
 Ref = erlang:monitor(process, relup_remote_agent),
 receive {'DOWN', Ref, _, _, _} -> ok end,
 [begin code:purge(Module), code:delete(Module), code:purge(Module) end || Module <- Modules].
-"""
-
-_AFTERWARDS = """
-case Node of none -> ok; _ -> erlang:monitor_node(Node, true) end,
-receive {nodedown, _} -> ok after Limit -> ok end,
-apply(Module, Function, Arguments).
 """
 
 _ENTRY = "relup_agent"
@@ -118,21 +111,6 @@ class Agent:
         arguments = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bindings]]
         process: Opaque = self._link.call("erlang", "spawn", arguments)
         return process
-
-    @contextmanager
-    def undoing(self, module: str, function: str, arguments: List[Any]) -> Iterator[None]:
-        """Has the VM call a function when the block ends, and also where this core ends before. It may fail."""
-        values = {"Module": Atom(module), "Function": Atom(function), "Arguments": arguments}
-        watching = self._watching(_AFTERWARDS, **values)
-        try:
-            yield
-        finally:
-            try:
-                self._link.attempt(module, function, arguments)
-                self._link.call("erlang", "exit", [watching, Atom("kill")])
-            except Failure:
-                # The VM is gone, or out of reach: then it sees us go.
-                pass
 
     def backup_module(self) -> Atom:
         """The module by which Mnesia is to write a backup, see relup_agent_backup.erl. Raises `Failure`."""

@@ -40,6 +40,12 @@ class Progress:
         if self._done - self._told >= _PROGRESS_EVERY:
             self.tell()
 
+    def reach(self, count: int) -> None:
+        """So many bytes are done, by somebody else who tells of all of them."""
+        if count - self._told >= _PROGRESS_EVERY:
+            self._done = count
+            self.tell()
+
     def tell(self) -> None:
         """Tells it now. Files may have grown since they were counted."""
         self._told = self._done

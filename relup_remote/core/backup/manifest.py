@@ -3,24 +3,27 @@
 A backup is a folder with these in it::
 
     manifest.json    written last
-    mnesia.BUP       the tables of a node that ran, as mnesia:backup/1 writes them
+    mnesia.BUP       the tables of a node that ran, as mnesia:backup/1 writes them (see mnesia.py)
     data/            the node's data folder, without Mnesia's where its tables are in mnesia.BUP
     etc/             the node's settings
 
 manifest.json is one object::
 
-    {"format": 1, "name": "<run>", "run": "<run>", "operator": "alice@desk", "at": <ms since the epoch>,
+    {"format": 1, "number": 12, "name": "<run>", "run": "<run>", "operator": "alice@desk", "at": <ms since the epoch>,
      "node": "emqx@10.0.0.1" | null, "root": "/opt/emqx", "data_dir": "/opt/emqx/data", "etc_dir": "/opt/emqx/etc",
      "version": "5.10.4" | null, "marker": "5.10.4" | null, "release": "5.10.4",
-     "mnesia": {"saved": "tables" | "files" | "none", "folder": "mnesia/emqx@10.0.0.1" | null, "tables": 17},
+     "mnesia": {"saved": "tables" | "files" | "none", "folder": "mnesia/emqx@10.0.0.1" | null, "tables": 17,
+                "by_table": {"emqx_session": {"storage": "disc_copies", "saved": "snapshot" | "rows" | "definition"}}},
      "bytes": 1234567, "changing": ["data/log/trace.log"],
      "files": [{"path": "data/a", "kind": "file", "mode": 384, "mtime": <ns>, "size": 12, "sha256": "<64 hex>"},
                {"path": "data/b", "kind": "link", "target": "a"},
                {"path": "data/c", "kind": "folder", "mode": 448, "mtime": <ns>}],
      "sha256": "<64 hex>"}
 
-``version`` is what ran, ``release`` what the data is of: that, or else what the root would have booted. ``changing``
-names files that were being written to while they were copied. ``sha256`` is that of all the rest.
+``number`` is its place in the order of the backups there, see store.py. ``version`` is what ran, ``release`` what the
+data is of: that, or else what the root would have booted. ``by_table`` says of each table how it was saved, see
+mnesia.py. ``changing`` names files that were being written to while they were copied. ``sha256`` is that of all the
+rest.
 """
 
 import hashlib
@@ -81,7 +84,8 @@ def read(folder: str) -> Manifest:
         raise _damaged(path, "its format, {}, is not known".format(found.get("format")))
     if told != _digest(found):
         raise _damaged(path, "it is not what was written")
-    if not all(isinstance(found.get(name), kind) for name, kind in _KINDS.items()):
+    number = found.get("number", 0)
+    if not all(isinstance(found.get(name), kind) for name, kind in _KINDS.items()) or not isinstance(number, int):
         raise _damaged(path, "it lacks what it should say")
     wrong = _wrong_path(found)
     if wrong is not None:

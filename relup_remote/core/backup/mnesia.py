@@ -1,9 +1,30 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): Mnesia's tables, out of a VM and into the next.
 
-**Out.** A checkpoint of all tables that this node has a copy of is one consistent state of them, whatever is written
-meanwhile, and needs no other node. Tables in RAM are in it by their definition only, as after any restart. Two things
-of mnesia:backup/1 are not wanted: it needs every node of the cluster up, and it gives its copy of the schema a new
-cookie (see relup_agent_backup.erl).
+**Out.** A checkpoint of the tables that this node has a copy of is one consistent state of them, whatever is written
+meanwhile, and needs no other node. Two things of mnesia:backup/1 are not wanted: it needs every node of the cluster up,
+and it gives its copy of the schema a new cookie (see relup_agent_backup.erl). How each table is saved:
+
+======================================  ============  =================================================================
+storage of the table                    the manifest  what a restore brings back
+======================================  ============  =================================================================
+disc_copies, disc_only_copies           snapshot      its rows as they were at one moment, the same for all of these
+ram_copies                              definition    the table, empty, as after any restart
+external, on disk (rocksdb_copies …)    rows          its rows, each as it was when it was read, after all others
+external, not on disk (null_copies …)   definition    the table, empty
+anything else                           --            the backup is refused: it would not be whole
+======================================  ============  =================================================================
+
+Tables of external storage are in no checkpoint, for then code of others would run within Mnesia's transaction manager.
+The checkpoint has an owner in the VM (see agent/keeper.py), a name of letters, digits and `_` alone, and no step of it
+is waited for without end:
+
+==========  ==================================================  =======================================================
+step        its limit                                           when that is over
+==========  ==================================================  =======================================================
+activating  `ACTIVATING` seconds                                the checkpoint is taken back; backup_failed
+writing     `STILL` seconds in which the file does not grow     the same
+releasing   `RELEASING` seconds                                 backup_failed; the keeper goes on trying
+==========  ==================================================  =======================================================
 
 **In.** What Mnesia finds in its folder as FALLBACK.BUP when it starts, it starts from: it puts all else in that folder
 away, and removes the file when the tables are on disk, so a start that is cut off is repeated. That file is simply put
@@ -13,53 +34,117 @@ node's name, with the cookie, ports and name service of a cluster that runs.
 """
 
 import os
-from typing import NamedTuple, Optional
+import re
+import time
+from typing import Any, Callable, Dict, Optional, Tuple
 
+from ..agent.keeper import Keeper
 from ..context import Context
 from ..erlang.link import Link, show
-from ..erlang.term import Atom, text
-from ..files import tree_size
+from ..erlang.term import Atom
 from ..protocol import Failure
 
 FALLBACK = "FALLBACK.BUP"
 
-_HOURS = 4 * 3600.0
-"""Seconds that the tables may take: the VM works on its own, and says nothing before it is done."""
+ACTIVATING = 60.0
+STILL = 120.0
+RELEASING = 60.0
+
+_LOOK = 0.2
+"""Seconds between two looks at how far a VM is with its tables."""
+
+SNAPSHOT, ROWS, DEFINITION = "snapshot", "rows", "definition"
 
 
-class Mnesia(NamedTuple):
-    """The Mnesia of a running node: the `folder` it keeps on disk, and the `bytes` in there."""
+def save(context: Context, path: str, written: Callable[[int], None]) -> Dict[str, Dict[str, str]]:
+    """Has the VM write its tables to the file `path`, telling by `written` how many bytes there are.
 
-    folder: str
-    bytes: int
-
-
-def of_node(link: Link) -> Optional[Mnesia]:
-    """The Mnesia that runs in the VM and has its schema on disk, or None. Raises `Failure`."""
-    if link.call("erlang", "whereis", [Atom("mnesia_sup")]) == "undefined":
-        return None
-    if link.attempt("mnesia", "table_info", [Atom("schema"), Atom("storage_type")]) != "disc_copies":
-        return None
-    folder = os.path.realpath(text(link.call("mnesia", "system_info", [Atom("directory")])))
-    return Mnesia(folder, tree_size(folder)["bytes"])
-
-
-def save(context: Context, path: str) -> int:
-    """Has the VM write its tables to the file `path`; returns how many. Raises `Failure` backup_failed."""
-    link, agent = context.link, context.agent
-    tables = link.call("mnesia", "system_info", [Atom("local_tables")])
-    name = "relup_remote {}".format(context.request["run"]).encode("utf-8")
-    module = agent.backup_module()
-    with agent.undoing("mnesia", "deactivate_checkpoint", [name]):
-        made = link.call("mnesia", "activate_checkpoint", [[(Atom("name"), name), (Atom("min"), tables)]], _HOURS)
-        if made[0] != "ok":
-            raise _failed("Mnesia does not give a consistent view of its tables", made)
-        saved = link.call("mnesia", "backup_checkpoint", [name, path, module], _HOURS)
-        if saved != "ok":
-            raise _failed("Mnesia could not write its tables", saved)
+    Returns of each table its storage and how it was saved, see above. Raises `Failure` backup_failed.
+    """
+    module = context.agent.backup_module()
+    tables = _tables(context.link, module)
+    plain = [name for name, (_, _, external) in tables.items() if not external]
+    read = [Atom(name) for name, (_, saved, _) in tables.items() if saved == ROWS]
+    keeper = Keeper(
+        context.link,
+        context.agent.core,
+        checkpoint_name(context.request["run"]),
+        [Atom(name) for name in plain],
+        (path, read),
+        module,
+    )
+    _follow(keeper, path, written)
     os.chmod(path, 0o600)
-    return len(tables)
+    return {name: {"storage": storage, "saved": saved} for name, (storage, saved, _) in sorted(tables.items())}
 
 
-def _failed(what: str, reason: object) -> Failure:
+def checkpoint_name(run: str) -> str:
+    """The name of a run's checkpoint: letters, digits and `_`, for storage makes files and shell commands of it."""
+    return "relup_" + re.sub("[^A-Za-z0-9_]", "_", run)
+
+
+def _tables(link: Link, module: Atom) -> Dict[str, Tuple[str, str, bool]]:
+    """Of each table its storage, how it is to be saved, and whether the storage is external."""
+    found = {}
+    for name, storage, semantics, external in link.call(module, "tables", []):
+        if semantics == "ram_copies":
+            saved = DEFINITION
+        elif semantics in ("disc_copies", "disc_only_copies"):
+            saved = ROWS if external == "true" else SNAPSHOT
+        else:
+            message = "How the table {} is to be saved is not known: its storage is {}.".format(name, storage)
+            raise Failure("backup_failed", message, detail={"table": str(name), "storage": str(storage)})
+        found[str(name)] = (str(storage), saved, external == "true")
+    return found
+
+
+def _follow(keeper: Keeper, path: str, written: Callable[[int], None]) -> None:
+    """Waits for the keeper to be done, however that ends, but no step longer than its limit."""
+    over: Optional[Failure] = None
+    try:
+        step, size, since = "activating", 0, time.monotonic()
+        while True:
+            now, result, gone = keeper.ask()
+            if now in ("done", "gone"):
+                break
+            grown = _size(path)
+            if now != step or grown != size:
+                step, size, since = now, grown, time.monotonic()
+                written(size)
+            limit = {"activating": ACTIVATING, "writing": STILL}.get(step, RELEASING)
+            if time.monotonic() - since > limit:
+                if over is not None or step == "releasing":
+                    raise over or _failed("Mnesia does not take the checkpoint back", "releasing")
+                over = _failed("Mnesia has not come on for {:g} s".format(limit), step)
+                keeper.stop()
+                step, since = "releasing", time.monotonic()
+            time.sleep(_LOOK)
+    finally:
+        try:
+            keeper.leave()
+        except Failure:
+            # The VM is gone, or out of reach: then it sees us go.
+            pass
+    if over is not None:
+        raise over
+    if now == "gone" or not (isinstance(result, tuple) and result[0] == "written"):
+        raise _failed("Mnesia does not give a consistent view of its tables", result)
+    if result[1] != "ok":
+        raise _failed("Mnesia could not write its tables", result[1])
+    if not gone:
+        raise _failed("Mnesia does not take the checkpoint back", "releasing")
+
+
+def _size(path: str) -> int:
+    """How much is written of a backup: Mnesia gives the file its name when it is whole."""
+    sizes = [0]
+    for name in (path, path + ".BUPTMP"):
+        try:
+            sizes.append(os.stat(name).st_size)
+        except OSError:
+            continue
+    return max(sizes)
+
+
+def _failed(what: str, reason: Any) -> Failure:
     return Failure("backup_failed", "{}.".format(what), detail={"reason": show(reason)})

@@ -11,18 +11,15 @@ Our own folder in the data folder stays: the history goes on, and so do the lock
 """
 
 import os
-from typing import Iterator, NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 from .. import journal, release
 from ..context import Context
 from ..protocol import Failure
 from ..site import OURS
-from . import mnesia
 from .copying import Found, found_in
-from .mnesia import Mnesia
-
-BEFORE = "relup_before-"
-RESTORED = "relup_restored-"
+from .state import Mnesia, mnesia_of
+from .swap import BEFORE, RESTORED, Place
 
 
 class Sources(NamedTuple):
@@ -57,11 +54,17 @@ class Sources(NamedTuple):
 def sources(context: Context) -> Sources:
     """What there is to be backed up. Raises `Failure` backup_failed where Mnesia keeps its tables elsewhere."""
     data = data_of(context)
-    saved = mnesia.of_node(context.link) if context.site.node is not None else None
+    saved = mnesia_of(context.link) if context.site.node is not None else None
     if saved is not None and not saved.folder.startswith(data + "/"):
         message = "Mnesia's folder, {}, is not in the data folder, {}.".format(saved.folder, data)
         raise Failure("backup_failed", message, detail={"mnesia": saved.folder, "data": data})
     return Sources(data, etc_of(context.site.base), saved, os.path.realpath(context.site.backups))
+
+
+def restored(context: Context) -> Tuple[Place, Place]:
+    """The folders of the node that are restored: its settings and its data."""
+    run = context.request["run"]
+    return Place("etc", etc_of(context.site.base), run), Place("data", data_of(context), run)
 
 
 def data_of(context: Context) -> str:

@@ -1,5 +1,10 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the folder in which a host's backups lie.
 
+Backups are in the order of their numbers, which each one's manifest has: one more than the highest that was there. The
+clock is no order: it may have been wrong when any of them was made. Backups of an earlier version of this tool have no
+number; they come before all others, by their dates. One that is dated in the future counts as whole, but its age is not
+known: it does for no upgrade, and no restore takes it unless it is named.
+
 The folder may be one that holds other things as well: nothing in it is touched but backups, and what has a name that
 begins as `PARTIAL`, which a backup has until it is whole, and while it is removed.
 """
@@ -15,6 +20,9 @@ from . import manifest
 from .manifest import Manifest
 
 PARTIAL = ".relup_backup-"
+
+AHEAD = 120
+"""Seconds that a backup may be dated ahead of this host's clock, which may have been set back a little since."""
 
 
 class Backup(NamedTuple):
@@ -39,8 +47,21 @@ class Backup(NamedTuple):
         """When it was made, as it says, else as its folder has it."""
         return int(self.says["at"] if self.says else os.lstat(self.path).st_mtime * 1000)
 
+    @property
+    def number(self) -> int:
+        """Its place in the order; 0 where it has none."""
+        return int((self.says or {}).get("number", 0))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether it is dated in the future."""
+        return self.at / 1000 > time.time() + AHEAD
+
     def facts(self) -> Dict[str, Any]:
-        """What is told of it: {"name", "path", "whole", "why", "at", "node", "version" …}."""
+        """What is told of it: {"name", "path", "whole", "why", "at", "ahead", "age", "node", "version" …}.
+
+        ``age`` is in seconds, None where it is dated in the future.
+        """
         told = self.says or {}
         return {
             "name": self.name,
@@ -52,7 +73,9 @@ class Backup(NamedTuple):
             "node": told.get("node"),
             "version": told.get("release"),
             "bytes": told.get("bytes"),
-            "age": max(0, int(time.time()) - self.at // 1000),
+            "number": self.number,
+            "ahead": self.is_ahead,
+            "age": None if self.is_ahead else max(0, int(time.time()) - self.at // 1000),
         }
 
 
@@ -63,21 +86,28 @@ def backups(folder: str) -> List[Backup]:
     except OSError:
         return []
     found = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
-    return sorted(found, key=lambda backup: backup.at)
+    return sorted(found, key=lambda backup: (backup.number, backup.at))
+
+
+def next_number(folder: str) -> int:
+    """The number of the next backup in the folder."""
+    return 1 + max([backup.number for backup in backups(folder)] or [0])
 
 
 def newest(found: List[Backup], node: Optional[str], release: Optional[str] = None) -> Optional[Backup]:
     """The newest whole one of those `found` that is of a node, and of a release if one is given. None without one.
 
+    One that is dated in the future is passed over.
+
     Whose name is not known, of the node or of the backup, may be any.
     """
-    fitting = [backup for backup in found if backup.whole and _is_of(backup, node)]
+    fitting = [backup for backup in found if backup.whole and not backup.is_ahead and _is_of(backup, node)]
     return next((backup for backup in reversed(fitting) if release in (None, (backup.says or {})["release"])), None)
 
 
 def latest(found: List[Backup], node: Optional[str]) -> Optional[Backup]:
     """As `newest`, but one that is damaged counts as well: it is not passed over in silence."""
-    fitting = [backup for backup in found if not backup.cut_short and _is_of(backup, node)]
+    fitting = [backup for backup in found if not backup.cut_short and not backup.is_ahead and _is_of(backup, node)]
     return fitting[-1] if fitting else None
 
 
@@ -98,8 +128,7 @@ def remove_unfinished(folder: str) -> List[str]:
 def keep_newest(folder: str, node: Optional[str], count: int, made: str) -> List[str]:
     """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left.
 
-    The one just `made` counts as the newest, whatever the clock was when the others were made. Where `count` is 0 all
-    are kept.
+    The one just `made` counts as the newest. Where `count` is 0 all are kept.
     """
     whole = [backup for backup in backups(folder) if backup.whole and (backup.says or {})["node"] == node]
     whole.sort(key=lambda backup: backup.name == made)

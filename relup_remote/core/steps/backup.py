@@ -9,7 +9,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from .. import checks, history, release
-from ..backup import manifest, mnesia, store
+from ..backup import manifest, mnesia, state, store
 from ..backup.copying import Progress, Told, copy, told_of, unreadable
 from ..backup.places import Sources, boots, node_of, sources
 from ..context import Context
@@ -33,7 +33,14 @@ def _readable(context: Context) -> None:
         raise unreadable(closed)
 
 
-CHECKS = (("backup", _writable), ("backup", _space), ("backup", _readable))
+def _known(context: Context) -> None:
+    if context.site.node is None:
+        state.require_stopped(context)
+    else:
+        state.mnesia_of(context.link)
+
+
+CHECKS = (("backup", _known), ("backup", _writable), ("backup", _space), ("backup", _readable))
 """What has to be right for a backup to begin; see `checks.refusals`."""
 
 
@@ -52,6 +59,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         private_dir(partial)
         try:
             says = _copy(context, name, partial)
+            if context.site.node is None:
+                # What ran meanwhile has written to files that were copied as those of a stopped node.
+                state.require_stopped(context)
             sync_all(partial)
             manifest.write(partial, says)
             rename(partial, folder)
@@ -88,6 +98,7 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
             changing += [] if copied[1] else [found.path]
     progress.tell()
     return {
+        "number": store.next_number(site.backups),
         "name": name,
         "run": request["run"],
         "operator": request["operator"],
@@ -111,11 +122,12 @@ def _copy_tables(
 ) -> Tuple[Dict[str, Any], List[Told]]:
     """Has the VM write its tables, if it has any; what the manifest is to say of Mnesia, and of the file."""
     if wanted.mnesia is None:
-        return {"saved": "files", "folder": None, "tables": None}, []
+        return {"saved": "files", "folder": None, "tables": None, "by_table": {}}, []
     path = os.path.join(folder, manifest.TABLES)
-    tables = mnesia.save(context, path)
+    by_table = mnesia.save(context, path, progress.reach)
     inner = os.path.relpath(wanted.mnesia.folder, wanted.data)
-    return {"saved": "tables", "folder": inner, "tables": tables}, [told_of(manifest.TABLES, path, progress)]
+    saved = {"saved": "tables", "folder": inner, "tables": len(by_table), "by_table": by_table}
+    return saved, [told_of(manifest.TABLES, path, progress)]
 
 
 def _free(folder: str, run: str) -> str:

@@ -1,56 +1,24 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that puts a backup back.
 
 Of a node that is stopped. Everything is copied beside what is there and made durable; then what is there is moved
-aside, a name at a time, and the copies take its place. Where that is cut off, `status` says so, and the next restore
-begins anew: what is there then is moved aside once more, and nothing that was put aside before is touched.
+aside, a name at a time, and the copies take its place (see backup/swap.py). Where that is cut off, every command but
+those that only look refuses, and the next restore goes on with it by itself.
 """
 
-import json
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
-from .. import checks, history, journal
-from ..backup import manifest, mnesia, places, store
+from .. import checks, history
+from ..backup import manifest, mnesia, places, state, store, swap
 from ..backup.checking import damaged
 from ..backup.copying import Progress, Told, finish, put_back
 from ..backup.manifest import Manifest
 from ..backup.store import Backup
+from ..backup.swap import Place, Swap
 from ..context import Context
-from ..files import make_dirs, private_dir, remove_file, remove_tree, sync_all, sync_dir, write_whole, writing_failure
+from ..files import make_dirs, private_dir, remove_tree, sync_all
+from ..lock import held, holder
 from ..protocol import Failure
-from ..site import OURS
-
-HALFWAY = "restoring"
-"""The file of ours that is there while a restore moves things."""
-
-
-class Place(NamedTuple):
-    """A folder that is restored: its `name` in the backup, where it is, and the run that restores it."""
-
-    name: str
-    path: str
-    run: str
-
-    @property
-    def fresh(self) -> str:
-        """Where the copies are until they take their place."""
-        return os.path.join(self.path, places.RESTORED + self.run)
-
-    @property
-    def aside(self) -> str:
-        """Where what was there is put."""
-        return os.path.join(self.path, places.BEFORE + self.run)
-
-    def present(self) -> List[str]:
-        """The names of what is there and has to make room."""
-        names = os.listdir(self.path) if os.path.isdir(self.path) else []
-        return sorted(name for name in names if name != OURS and not name.startswith((places.BEFORE, places.RESTORED)))
-
-
-def places_of(context: Context) -> Tuple[Place, Place]:
-    """The folders of the node that are restored."""
-    run = context.request["run"]
-    return Place("data", places.data_of(context), run), Place("etc", places.etc_of(context.site.base), run)
 
 
 def chosen(context: Context) -> Backup:
@@ -61,6 +29,9 @@ def chosen(context: Context) -> Backup:
     found = named if name else store.latest(kept, places.node_of(context))
     if found is None:
         message = "There is no backup {} in {}.".format(name, folder) if name else None
+        ahead = [backup.name for backup in kept if backup.is_ahead and not backup.cut_short]
+        if ahead and not name:
+            message = "All backups are dated in the future: {}. Name one by --backup.".format(", ".join(ahead))
         raise Failure("no_backup", message, detail={"folder": folder, "backup": name})
     return found
 
@@ -87,9 +58,21 @@ def checked(context: Context, backup: Backup) -> Manifest:
 # ------------------------------------------------------------------------------------------------ refusing
 
 
-def _stopped(context: Context) -> None:
-    if context.site.node is not None:
-        raise Failure("node_running", detail={"os_pid": context.site.node.os_pid})
+def refuse_halfway(context: Context) -> None:
+    """Raises `Failure` half_restored where a restore was cut off, upgrade_in_progress while one is under way."""
+    left = swap.unfinished(context.site.ours)
+    if left is not None and not left.is_done():
+        by = holder(context.site.ours)
+        if by is not None:
+            raise held(by)
+        message = "The restore of {} in run {} was cut off half-way.".format(left.backup, left.said["run"])
+        raise Failure("half_restored", message, detail={"backup": left.backup, "run": left.said["run"]})
+
+
+def left_over(context: Context) -> Optional[Swap]:
+    """The swap that the restore asked for is to go on with; None where it is to begin with another backup."""
+    left, asked = swap.unfinished(context.site.ours), context.option("backup")
+    return left if left is not None and not left.is_done() and asked in ("", left.backup) else None
 
 
 def _whole(context: Context) -> None:
@@ -118,13 +101,13 @@ def _same_release(context: Context) -> None:
 
 def _room(context: Context) -> None:
     size = _says(context)["bytes"]
-    for place in places_of(context):
+    for place in places.restored(context):
         checks.space(place.path, size)
         checks.writable(place.path)
 
 
 def _movable(context: Context) -> None:
-    for place in places_of(context):
+    for place in places.restored(context):
         fixed = [name for name in place.present() if os.path.ismount(os.path.join(place.path, name))]
         if fixed:
             path = os.path.join(place.path, fixed[0])
@@ -133,8 +116,13 @@ def _movable(context: Context) -> None:
             )
 
 
-CHECKS = tuple(("restore", check) for check in (_stopped, _whole, _same_node, _same_release, _room, _movable))
+CHECKS = tuple(
+    ("restore", check) for check in (state.require_stopped, _whole, _same_node, _same_release, _room, _movable)
+)
 """What has to be right for a restore to begin; see `checks.refusals`."""
+
+CHECKS_TO_GO_ON = (("restore", state.require_stopped),)
+"""What has to be right for one that was cut off to be gone on with: the copies are whole and in their folders."""
 
 
 def _says(context: Context) -> Manifest:
@@ -155,28 +143,79 @@ def _pair(theirs: Optional[str], ours: Optional[str]) -> Dict[str, Any]:
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Puts the backup in the place of the node's data and settings, which are put aside.
 
-    Raises `Failure` backup_damaged, disk_full, cannot_write_file.
+    Goes on with what an earlier restore left, if it did. Raises `Failure` backup_damaged, disk_full, cannot_write_file,
+    node_started.
     """
+    wanted = left_over(context)
+    left = swap.unfinished(context.site.ours)
+    if left is not None and left.is_done():
+        # Only its journal was left. What is there now may be what the node has written since.
+        left.end()
+    elif left is not None:
+        _do(context, left)
+    if wanted is not None:
+        return "ok", _told(context, wanted, goes_on=True)
     backup, says = chosen(context), _says(context)
-    both = places_of(context)
+    both = places.restored(context)
     try:
         _copy_all(context, both, backup.path, says)
+        # Copying may have taken minutes.
+        state.require_stopped(context)
     except BaseException:
         # They would take the space that the next try needs.
         for place in both:
             remove_tree(place.fresh)
         raise
+    begun = {
+        "backup": backup.name,
+        "run": context.request["run"],
+        "release": says["release"],
+        "bytes": says["bytes"],
+        "files": len(says["files"]),
+    }
+    made = swap.begin(context.site.make_ours(), begun, list(both))
+    _do(context, made)
+    return "ok", _told(context, made, goes_on=False)
+
+
+class _Disturbed(Exception):
+    """The node is not stopped any more, or it can't be known whether it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def _do(context: Context, made: Swap) -> None:
+    """Makes all moves, or, where the node does not stay stopped meanwhile, none. Raises `Failure` node_started."""
+
+    def look() -> None:
+        try:
+            state.require_stopped(context)
+        except Failure as failure:
+            raise _Disturbed(failure)
+
     context.changed = True
-    mark = os.path.join(context.site.ours, HALFWAY)
-    write_whole(mark, json.dumps({"backup": backup.name, "run": context.request["run"]}).encode("utf-8"))
-    for place in both:
-        _swap(place)
-    remove_file(mark)
-    sync_dir(context.site.ours)
-    _record(context, backup.name, says)
-    context.result.facts["restored"] = backup.facts()
-    aside = [place.aside for place in both if os.path.isdir(place.aside)]
-    return "ok", {"name": backup.name, "bytes": says["bytes"], "files": len(says["files"]), "aside": aside}
+    try:
+        made.forward(look)
+    except _Disturbed as disturbed:
+        made.back()
+        made.end()
+        context.changed = False
+        found = disturbed.failure
+        if found.err_type in ("node_running", "node_starting"):
+            raise Failure("node_started", "Somebody started the node. " + found.message, detail=found.detail)
+        raise found
+    made.end()
+    _record(context, made)
+
+
+def _told(context: Context, made: Swap, goes_on: bool) -> Dict[str, Any]:
+    kept = next((each for each in store.backups(context.site.backups) if each.name == made.backup), None)
+    if kept is not None:
+        context.result.facts["restored"] = kept.facts()
+    more = {"bytes": made.said["bytes"], "files": made.said["files"], "aside": made.put_aside()}
+    return dict(more, name=made.backup, went_on=goes_on)
 
 
 def _copy_all(context: Context, both: Tuple[Place, Place], backup: str, says: Manifest) -> None:
@@ -185,18 +224,18 @@ def _copy_all(context: Context, both: Tuple[Place, Place], backup: str, says: Ma
     for place in both:
         _copy(place, backup, says, progress)
     if says["mnesia"]["saved"] == "tables":
-        _put_tables(both[0], backup, says, progress)
+        _put_tables(both[1], backup, says, progress)
     progress.tell()
     for place in both:
         sync_all(place.path)
 
 
-def _record(context: Context, name: str, says: Manifest) -> None:
+def _record(context: Context, made: Swap) -> None:
     """Writes into the history that it was done: no attempt, so nothing of it is left to be finished or mirrored."""
     request = context.request
     try:
-        options = {"restore": name, "force": context.option("restore_force")}
-        row = context.journal.begin(request["run"], request["operator"], None, says["release"], options, "")
+        options = {"restore": made.backup, "force": context.option("restore_force")}
+        row = context.journal.begin(request["run"], request["operator"], None, made.said["release"], options, "")
         context.journal.finish(row, "success")
         context.journal.mark_mirrored(row)
     except Failure as failure:
@@ -207,7 +246,7 @@ def _copy(place: Place, backup: str, says: Manifest, progress: Progress) -> None
     """Copies what is the place's into a fresh folder in it."""
     make_dirs(place.path, 0o755)
     for name in os.listdir(place.path):
-        if name.startswith(places.RESTORED):
+        if name.startswith(swap.RESTORED):
             remove_tree(os.path.join(place.path, name))
     private_dir(place.fresh)
     told = list(_in_place(place, says))
@@ -233,30 +272,3 @@ def _put_tables(place: Place, backup: str, says: Manifest, progress: Progress) -
     make_dirs(folder, 0o700)
     told = next(told for told in says["files"] if told["path"] == manifest.TABLES)
     put_back(told, os.path.join(backup, manifest.TABLES), os.path.join(folder, mnesia.FALLBACK), progress)
-
-
-def _swap(place: Place) -> None:
-    """Moves what is there aside, and the copies into its place."""
-    try:
-        present = place.present()
-        if present:
-            private_dir(place.aside)
-        for name in present:
-            os.rename(os.path.join(place.path, name), os.path.join(place.aside, name))
-        for name in sorted(os.listdir(place.fresh)):
-            if name == OURS:
-                _keep_history(place)
-            else:
-                os.rename(os.path.join(place.fresh, name), os.path.join(place.path, name))
-        remove_tree(place.fresh)
-        sync_dir(place.path)
-    except OSError as error:
-        raise writing_failure(error, place.path)
-
-
-def _keep_history(place: Place) -> None:
-    """The history that is there knows more than that of the backup; only where there is none, that one goes on."""
-    here = os.path.join(place.path, OURS, journal.FILE)
-    theirs = os.path.join(place.fresh, OURS, journal.FILE)
-    if os.path.exists(theirs) and not os.path.lexists(here):
-        os.rename(theirs, here)

@@ -1,16 +1,21 @@
 """Tables out of real VMs, and into them again: alone, and beside others of a cluster."""
 
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.layout import PROJECT
 from relup_remote.core import commands
+from relup_remote.core.agent import keeper
+from relup_remote.core.agent.keeper import Keeper
 from relup_remote.core.backup import manifest, mnesia
 from relup_remote.core.erlang.distribution import Connection
-from relup_remote.core.erlang.link import DistributionLink
+from relup_remote.core.erlang.link import DistributionLink, Link
 from relup_remote.core.erlang.term import Atom
 from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import RunningNode, find
@@ -119,7 +124,18 @@ def test_tables_come_back_as_they_were_saved_whatever_is_written_since(alone: Me
     assert nothing_left(alone)
     says = manifest.read(str(alone.node.backups / "run-1"))
     assert says["node"] == alone.vm.name
-    assert says["mnesia"] == {"saved": "tables", "folder": f"mnesia/{alone.vm.name}", "tables": 5}
+    assert says["mnesia"] == {
+        "saved": "tables",
+        "folder": f"mnesia/{alone.vm.name}",
+        "tables": 5,
+        "by_table": {
+            "disc": {"storage": "disc_copies", "saved": "snapshot"},
+            "disc_only": {"storage": "disc_only_copies", "saved": "snapshot"},
+            "own": {"storage": "disc_copies", "saved": "snapshot"},
+            "ram": {"storage": "ram_copies", "saved": "definition"},
+            "schema": {"storage": "disc_copies", "saved": "snapshot"},
+        },
+    }
     assert [told["path"] for told in says["files"] if "mnesia" in told["path"].lower()] == [
         manifest.TABLES,
         "data/mnesia",
@@ -192,18 +208,177 @@ def test_nothing_stays_in_the_vm_where_mnesia_can_not_save(alone: Member, monkey
     assert [path.name for path in alone.node.backups.iterdir()] == ["lock"]
 
 
-def test_nothing_stays_in_the_vm_where_the_core_is_killed(alone: Member) -> None:
-    context = alone.node.context("backup")
-    assert isinstance(context.link, DistributionLink)
-    context.agent.backup_module()
-    name = b"relup_remote cut"
-    with context.agent.undoing("mnesia", "deactivate_checkpoint", [name]):
-        arguments = [[(Atom("name"), name), (Atom("min"), [Atom("disc")])]]
-        assert context.link.call("mnesia", "activate_checkpoint", arguments)[0] == "ok"
-        assert alone.eval("mnesia:system_info(checkpoints).") == [name]
+# --------------------------------------------------------------------------------- storage of others, and an owner
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the compiled storage of the lab."""
+    folder = tmp_path_factory.mktemp("storage")
+    source = PROJECT / "lab" / "release" / "apps" / "mria" / "src" / "mria_external_storage.erl"
+    subprocess.run(["erlc", "-o", str(folder), str(source)], check=True)
+    return folder
+
+
+@pytest.fixture
+def external(epmd: int, tmp_path: Path, storage: Path) -> Iterator[Member]:
+    """A VM with tables of external storage besides."""
+    with running_vm(epmd, tmp_path, "-pa", str(storage)) as vm:
+        made = member(epmd, tmp_path / "root", vm)
+        made.eval("ok = mnesia:create_schema([node()]).")
+        made.start()
+        made.eval(TABLES)
+        made.eval(
+            "true = mria_external_storage:register(),"
+            "[{atomic, ok} = mnesia:create_table(Name, [{Storage, [node()]}])"
+            " || {Name, Storage} <- [{kept, rocksdb_copies}, {passing, null_copies}]],"
+            "[ok = mnesia:dirty_write({Table, Key, node()}) || Table <- [kept, passing], Key <- lists:seq(1, 1200)]."
+        )
+        yield made
+
+
+WAITS = """
+register(waits, spawn(fun() -> (fun Loop(Longest) ->
+    Begun = erlang:monotonic_time(microsecond),
+    {atomic, _} = mnesia:transaction(fun() -> mnesia:write({disc, 1, node()}), mnesia:write({kept, 1, node()}) end),
+    Now = max(Longest, erlang:monotonic_time(microsecond) - Begun),
+    receive {longest, From} -> From ! {longest, Now} after 1 -> Loop(Now) end
+end)(0) end)).
+"""
+
+
+def test_tables_of_external_storage_are_saved_and_transactions_go_on(
+    external: Member, capsys: pytest.CaptureFixture[str]
+) -> None:
+    external.eval(WAITS)
+    external.node.run("backup")
+    longest = external.eval(
+        "waits ! {longest, self()}, receive {longest, Longest} -> Longest after 5000 -> frozen end."
+    )
+    with capsys.disabled():
+        print(f"longest wait of a transaction during the backup: {longest / 1000:.1f} ms")
+    assert longest < 5_000_000
+    assert nothing_left(external)
+    by_table = manifest.read(str(external.node.backups / "run-1"))["mnesia"]["by_table"]
+    assert by_table["kept"] == {"storage": "rocksdb_copies", "saved": "rows"}
+    assert by_table["passing"] == {"storage": "null_copies", "saved": "definition"}
+    assert by_table["disc"]["saved"] == "snapshot"
+    external.eval("[mnesia:dirty_delete(kept, Key) || Key <- lists:seq(1, 1200)].")
+    external.lose_all()
+    assert external.start() == "ok"
+    assert external.eval(SIZES) == [50, 50, 50, 0]
+    assert external.eval("ok = mnesia:wait_for_tables([kept, passing], 20000), mnesia:table_info(kept, size).") == 1200
+    assert external.eval("mnesia:dirty_read(kept, 1200).") == [("kept", 1200, external.vm.name)]
+
+
+def test_the_storage_of_the_lab_freezes_for_a_checkpoint_with_a_binary_for_a_name(external: Member) -> None:
+    """What a backup must never do, so that the test above shows something."""
+    external.eval(
+        'spawn(fun() -> mnesia:activate_checkpoint([{name, <<"relup">>}, {min, [kept]}]) end),'
+        "spawn(fun() -> timer:sleep(200), mnesia:transaction(fun() -> mnesia:write({disc, 1, x}) end),"
+        " register(went_on, self()), timer:sleep(60000) end)."
+    )
+    assert not eventually(lambda: bool(external.eval("whereis(went_on).") != "undefined"), seconds=3)
+
+
+@pytest.mark.parametrize("run", ["20261129-1200-ab<<c", "a b; rm -rf /", "x" * 40, "größe"])
+def test_a_checkpoint_has_a_name_that_no_shell_minds(run: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_]+", mnesia.checkpoint_name(run))
+
+
+def test_a_table_of_unknown_storage_is_no_part_of_a_whole_backup(
+    external: Member,
+) -> None:
+    class Strange:
+        """A link to a VM with a table of storage that nobody knows."""
+
+        def __init__(self, link: Link) -> None:
+            self._link = link
+
+        def call(self, module: str, function: str, args: list[Any], timeout: float = 30.0) -> Any:
+            found = self._link.call(module, function, args, timeout)
+            return [("odd", Atom("odd_copies"), Atom("undefined"), Atom("true"))] if function == "tables" else found
+
+    context = external.node.context("backup")
+    with pytest.raises(Failure, match="odd_copies"):
+        mnesia._tables(Strange(context.link), context.agent.backup_module())  # type: ignore[arg-type]
+    context.close()
+
+
+HELD_UP = """
+register(holder, spawn(fun() -> erlang:suspend_process(whereis(mnesia_tm)), receive go -> ok end end)),
+timer:sleep(50).
+"""
+
+
+@pytest.mark.parametrize("how", ["killed", "silent"])
+def test_a_checkpoint_is_taken_back_where_the_core_is_gone_before_mnesia_comes_to_it(
+    external: Member, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(keeper, "SILENCE", 1)
+    context = external.node.context("backup")
+    link = context.link
+    assert isinstance(link, DistributionLink)
+    external.eval(HELD_UP)
+    core = Atom(link.name) if how == "killed" else Atom("none")
+    Keeper(link, core, "relup_cut", [Atom("schema"), Atom("disc")], "/nowhere/tables", Atom("mnesia_backup"))
+    if how == "killed":
         # The connection ends, as it does with its process.
-        context.link.close()
-        assert eventually(lambda: nothing_left(alone))
+        link.close()
+    external.eval("timer:sleep(1500), holder ! go.")
+    assert eventually(lambda: nothing_left(external), seconds=60)
+    assert external.eval("{atomic, ok} = mnesia:transaction(fun() -> mnesia:write({disc, 1, x}) end).")
+
+
+def test_no_step_is_waited_for_without_end(external: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnesia, "ACTIVATING", 1.0)
+    external.eval(HELD_UP)
+    external.eval("spawn(fun() -> timer:sleep(4000), holder ! go end).")
+    with pytest.raises(Failure, match="has not come on for 1 s") as caught:
+        external.node.run("backup")
+    assert caught.value.err_type == "backup_failed"
+    assert eventually(lambda: nothing_left(external), seconds=60)
+    assert external.node.run("backup", "run-2").result.outcome == "backed up"
+
+
+def test_storage_that_never_answers_freezes_nothing(external: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnesia, "STILL", 2.0)
+    # The file of the table is owned by a process that answers nobody any more.
+    external.eval(
+        "[Pid] = [P || P <- processes(), {dictionary, D} <- [process_info(P, dictionary)],"
+        " lists:keyfind('$initial_call', 1, D) =:= {'$initial_call', {dets, init, 2}},"
+        " lists:any(fun(T) -> dets:info(T, pid) =:= P end, [kept])],"
+        "register(stopper, spawn(fun() -> erlang:suspend_process(Pid), receive go -> ok end end)), timer:sleep(50)."
+    )
+    with pytest.raises(Failure, match="has not come on for 2 s"):
+        external.node.run("backup")
+    assert external.eval("element(1, mnesia:transaction(fun() -> mnesia:write({disc, 1, x}) end)).") == "atomic"
+    external.eval("stopper ! go.")
+    assert eventually(lambda: nothing_left(external), seconds=60)
+
+
+# ------------------------------------------------------------------------------------------------- states of Mnesia
+
+
+def test_a_vm_whose_mnesia_is_stopped_is_refused(alone: Member) -> None:
+    assert alone.eval("mnesia:stop().") == "stopped"
+    assert alone.node.refused("backup") == ["mnesia_not_running"]
+    assert alone.start() == "ok"
+    assert alone.node.run("backup").result.outcome == "backed up"
+
+
+def test_a_vm_whose_mnesia_is_starting_is_refused(alone: Member) -> None:
+    alone.eval("mnesia:stop().")
+    # It is starting for as long as its folder's log can't be opened: the process that opens it is held up.
+    alone.eval(
+        "register(holder, spawn(fun() -> erlang:suspend_process(whereis(disk_log_server)), receive go -> ok end end)),"
+        "timer:sleep(50), spawn(fun() -> mnesia:start() end)."
+    )
+    assert eventually(lambda: bool(alone.eval("mnesia:system_info(is_running).") == "starting"))
+    assert alone.eval("mnesia:system_info(is_running).") == "starting"
+    assert alone.node.refused("backup") == ["mnesia_not_running"]
+    alone.eval("holder ! go.")
+    assert eventually(lambda: bool(alone.eval("mnesia:system_info(is_running).") == "yes"))
 
 
 def test_a_vm_without_mnesia_is_copied_whole(vm: Vm, tmp_path: Path, connection: Connection) -> None:

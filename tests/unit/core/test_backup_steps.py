@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relup_remote.core import checks, commands
-from relup_remote.core.backup import copying, manifest, store
+from relup_remote.core.backup import copying, manifest, state, store, swap
 from relup_remote.core.protocol import Failure
 from relup_remote.core.steps import restore
 
@@ -44,7 +44,7 @@ def test_all_is_copied_and_told(node: Node) -> None:
     assert (says["node"], says["root"], says["release"], says["version"], says["marker"]) == (
         NODE, str(node.root), "5.10.4", None, None
     )  # fmt: skip
-    assert says["mnesia"] == {"saved": "files", "folder": None, "tables": None}
+    assert says["mnesia"] == {"saved": "files", "folder": None, "tables": None, "by_table": {}}
     assert says["operator"] == "alice@desk"
     found = saved(node)
     copied = node.backups / "run-1"
@@ -447,13 +447,13 @@ def test_a_restore_that_is_cut_off_anywhere_can_be_run_again(tmp_path: Path) -> 
                 cuts += 1
             else:
                 break
-        halfway = (node.data / "relup_remote" / restore.HALFWAY).exists()
+        halfway = (node.data / "relup_remote" / swap.FILE).exists()
         assert halfway or node.facts() in (before, {**before, **changed(node, "data/new")})
         node.run("restore", "run-3")
         assert node.facts() == before
         assert [path.read_text() for path in node.data.glob("relup_before-*/new")] == ["since"]
         assert not list(node.root.glob("*/relup_restored-*"))
-        assert not (node.data / "relup_remote" / restore.HALFWAY).exists()
+        assert not (node.data / "relup_remote" / swap.FILE).exists()
         count += 1
     assert cuts > 20
 
@@ -463,17 +463,188 @@ def changed(node: Node, path: str) -> dict[str, str]:
     return {path: node.facts()[path]} if path in node.facts() else {}
 
 
+HALFWAY_REFUSED = ("plan", "stage", "upgrade", "verify", "cleanup", "rollback", "backup", "lock", "logs-clear")
+
+
+def half_restored(node: Node, moves: int = 3) -> None:
+    """Cuts a restore off after so many moves."""
+    with pytest.MonkeyPatch.context() as patch:
+        done: list[str] = []
+
+        def move(place: swap.Place, name: str, source: str, target: str) -> None:
+            if len(done) == moves:
+                raise Cut
+            done.append(name)
+            original(place, name, source, target)
+
+        original = swap._move
+        patch.setattr(swap, "_move", move)
+        with pytest.raises(Cut):
+            node.run("restore", "run-2")
+
+
 def test_a_node_that_is_half_restored_is_said_to_be(node: Node) -> None:
     node.run("backup")
     before = node.facts()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(restore, "_swap", lambda place: (_ for _ in ()).throw(Cut))
-        with pytest.raises(Cut):
-            node.run("restore", "run-2")
+    half_restored(node)
     context = node.context("status")
     with pytest.raises(Failure):
         commands.run(context)
     assert context.result.facts["state"] == "half-restored"
-    assert "run it again" in context.result.facts["state_text"]
+    assert "inv restore" in context.result.facts["state_text"]
     node.run("restore", "run-3")
     assert node.facts() == before
+
+
+@pytest.mark.parametrize("command", HALFWAY_REFUSED)
+def test_what_a_half_restored_node_refuses(node: Node, command: str) -> None:
+    for number in range(3):
+        node.run("backup", f"run-{number}")
+    half_restored(node)
+    kept = {path.name for path in node.backups.iterdir()}
+    with pytest.raises(Failure) as caught:
+        node.run(command, "run-9", keep=1)
+    assert caught.value.err_type == "half_restored"
+    assert "inv restore" in caught.value.hint
+    assert {path.name for path in node.backups.iterdir()} == kept
+    for looking in ("logs", "backups", "backup-verify"):
+        node.run(looking, "run-9")
+
+
+def test_the_settings_are_the_first_to_go_and_the_last_to_come(node: Node) -> None:
+    (node.etc / "acl.conf").write_text("{allow, all}.")
+    node.run("backup")
+    names: list[tuple[str, str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = swap._move
+
+        def move(place: swap.Place, name: str, source: str, target: str) -> None:
+            names.append((place.name, name))
+            original(place, name, source, target)
+
+        patch.setattr(swap, "_move", move)
+        node.run("restore", "run-2")
+    assert names[0] == names[-1] == ("etc", "emqx.conf")
+    assert [name for name, _ in names] == sorted([name for name, _ in names[: len(names) // 2]], reverse=True) + sorted(
+        [name for name, _ in names[len(names) // 2 :]]
+    )
+
+
+def started_at(patch: pytest.MonkeyPatch, look: int, err_type: str = "node_starting") -> list[int]:
+    """Has the node seen to be started at the so-manieth look at whether it is stopped; the looks that there were."""
+    looks: list[int] = []
+
+    def require_stopped(_context: Any) -> None:
+        looks.append(len(looks))
+        if len(looks) == look:
+            raise Failure(err_type, "Process 7 is starting the node.", detail={"os_pids": [7]})
+
+    patch.setattr(state, "require_stopped", require_stopped)
+    return looks
+
+
+def test_a_node_that_is_started_meanwhile_has_all_moves_taken_back(tmp_path: Path) -> None:
+    look = taken_back = 0
+    while True:
+        look += 1
+        node = Node(tmp_path / str(look))
+        node.run("backup")
+        (node.data / "new").write_text("since")
+        (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
+        before = node.facts()
+        with pytest.MonkeyPatch.context() as patch:
+            started_at(patch, look, ("node_starting", "node_running")[look % 2])
+            context = node.context("restore", "run-2")
+            try:
+                commands.run(context)
+            except Failure as failure:
+                taken_back += failure.err_type == "node_started"
+                assert failure.err_type in ("node_started", "node_running", "node_starting")
+            else:
+                break
+        context.close()
+        assert not context.changed
+        assert node.facts() == before
+        assert not list(node.root.glob("*/relup_*-*"))
+        assert swap.unfinished(context.site.ours) is None
+        assert node.run("restore", "run-3").result.outcome == "restored"
+    assert taken_back > 10
+
+
+def test_what_a_start_makes_in_between_is_kept_when_moves_are_taken_back(node: Node) -> None:
+    node.run("backup")
+    (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
+    before = node.facts()
+    with pytest.MonkeyPatch.context() as patch:
+        looks = started_at(patch, 99)
+        original = swap._move
+
+        def move(place: swap.Place, name: str, source: str, target: str) -> None:
+            original(place, name, source, target)
+            if name == "configs" and len(looks) < 99:
+                (node.data / "configs").mkdir()
+                (node.data / "configs" / "app.config").write_text("made by a start")
+                looks.extend(range(98 - len(looks)))
+
+        patch.setattr(swap, "_move", move)
+        with pytest.raises(Failure, match="started the node"):
+            node.run("restore", "run-2")
+    assert node.facts() == before
+    assert (node.data / "relup_before-run-2-since" / "configs" / "app.config").read_text() == "made by a start"
+
+
+def test_a_node_that_was_started_while_its_files_were_copied_has_no_backup_of_that(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_at(monkeypatch, 2, "node_running")
+    with pytest.raises(Failure) as caught:
+        node.run("backup")
+    assert caught.value.err_type == "node_running"
+    assert store.backups(str(node.backups)) == []
+
+
+def test_a_restore_that_is_gone_on_with_needs_no_backup_any_more(node: Node) -> None:
+    before = node.facts()
+    node.run("backup")
+    half_restored(node)
+    shutil.rmtree(node.backups / "run-1")
+    context = node.run("restore", "run-3")
+    assert context.result.steps[-1].detail["went_on"] is True
+    assert node.facts() == before
+    assert context.journal.rows()[-1]["options"]["restore"] == "run-1"
+
+
+def test_another_backup_may_be_asked_for_after_a_cut(node: Node) -> None:
+    wanted = node.facts()
+    node.run("backup")
+    (node.data / "new").write_text("since")
+    node.run("backup", "run-1b")
+    half_restored(node)
+    node.run("restore", "run-3", backup="run-1")
+    assert node.facts() == wanted
+
+
+def test_a_journal_that_can_not_be_read_is_named(node: Node) -> None:
+    node.run("backup")
+    ours = Path(node.context("backup").site.make_ours())
+    (ours / swap.FILE).write_text("{")
+    (ours / swap.FILE).chmod(0o600)
+    with pytest.raises(Failure) as caught:
+        node.run("restore", "run-2")
+    assert caught.value.err_type == "half_restored"
+    assert str(ours / swap.FILE) in caught.value.message
+
+
+def test_a_restore_of_which_only_the_journal_is_left_is_done(node: Node) -> None:
+    node.run("backup")
+    before = node.facts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(swap.Swap, "end", lambda self: (_ for _ in ()).throw(Cut))
+        with pytest.raises(Cut):
+            node.run("restore", "run-2")
+    assert node.facts() == before
+    # The node may be started, and writes.
+    (node.data / "since").write_text("written since")
+    assert node.run("backup", "run-3").result.outcome == "backed up"
+    node.run("restore", "run-4", backup="run-3")
+    assert (node.data / "since").read_text() == "written since"

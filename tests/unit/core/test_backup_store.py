@@ -45,6 +45,12 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def numbered(folder: Path, name: str, number: int, age: int = 0) -> None:
+    """Puts a whole backup with a number there."""
+    path = str(backup(folder, name, age))
+    manifest.write(path, dict(manifest.read(path), number=number))
+
+
 def kept(folder: Path) -> list[store.Backup]:
     return store.backups(str(folder))
 
@@ -234,3 +240,31 @@ def test_a_backup_that_is_damaged_does_not_count(folder: Path) -> None:
     (7199, "119 minutes"), (7200, "2 hours"), (172_800, "2 days")])  # fmt: skip
 def test_how_long_that_is(seconds: int, said: str) -> None:
     assert store.duration(seconds) == said
+
+
+# ------------------------------------------------------------------------------------------------- the order
+
+
+def test_the_order_is_that_of_the_numbers_whatever_the_clock_was(folder: Path) -> None:
+    numbered(folder, "first", 1, age=-60)
+    numbered(folder, "second", 2, age=5 * HOUR)
+    numbered(folder, "third", 3, age=HOUR)
+    backup(folder, "of-an-earlier-version", age=-30)
+    assert names(folder) == ["of-an-earlier-version", "first", "second", "third"]
+    assert store.next_number(str(folder)) == 4
+    removed = store.keep_newest(str(folder), NODE, 2, "third")
+    assert removed == ["of-an-earlier-version", "first"]
+
+
+def test_a_date_in_the_future_is_told_and_does_for_nothing(folder: Path) -> None:
+    numbered(folder, "ahead", 2, age=-90 * 24 * HOUR)
+    facts = kept(folder)[0].facts()
+    assert (facts["whole"], facts["ahead"], facts["age"]) == (True, True, None)
+    assert store.newest(kept(folder), NODE) is None
+    assert store.latest(kept(folder), NODE) is None
+    numbered(folder, "real", 1, age=HOUR)
+    found = store.newest(kept(folder), NODE)
+    assert found is not None
+    assert found.name == "real"
+    numbered(folder, "later", 3)
+    assert store.keep_newest(str(folder), NODE, 1, "later") == ["real", "ahead"]

@@ -155,7 +155,7 @@ def _lets_in(vm: Vm) -> bool:
         return False
     try:
         with vm.connected() as connection:
-            # The node listens before what a call needs runs.
-            return bool(connection.call("erlang", "node", [], 2.0) == vm.name)
+            # The node listens before what a call needs runs, and before it has started.
+            return bool(connection.call("init", "get_status", [], 2.0)[0] == "started")
     except (DistributionError, BadRpc):
         return False

@@ -1,0 +1,53 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): whether somebody is starting a node.
+
+Between the command that starts a node and the VM that runs it lie seconds, in which a shell script and small programs
+run. Their command lines tell::
+
+    bash <root>/bin/emqx start           the wrapper, by hand or by a service
+    <root>/erts-<v>/bin/erlexec … -boot <root>/releases/<v>/start …
+    beam.smp … -boot <root>/releases/<v>/start …
+
+What only asks a node (``ctl``, ``eval``, ``ping``) boots no release, and does not count.
+"""
+
+import os
+from typing import List
+
+_STARTING = ("start", "restart", "foreground", "console", "daemon", "console_clean", "daemon_attach")
+"""The words after the wrapper's name by which it starts a node."""
+
+
+def starting(base: str, wrapper: str, proc: str = "/proc") -> List[int]:
+    """The processes that start a node from the root `base`, or from a tree below it; `wrapper` is its ``bin/emqx``."""
+    found = []
+    for entry in os.listdir(proc):
+        if entry.isdigit() and int(entry) != os.getpid():
+            folder = os.path.join(proc, entry)
+            try:
+                with open(os.path.join(folder, "cmdline"), "rb") as file:
+                    words = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+            except OSError:
+                # It has ended meanwhile.
+                continue
+            if boots(words, folder, base, wrapper):
+                found.append(int(entry))
+    return sorted(found)
+
+
+def boots(words: List[str], folder: str, base: str, wrapper: str) -> bool:
+    """Whether a command line is one that starts a node of that root; `folder` is its process's in /proc."""
+    for word, after in zip(words, words[1:]):
+        if word == "-boot" and after.startswith((base + "/releases/", base + "/relup/")):
+            return True
+        if after in _STARTING and os.path.basename(word) == "emqx" and _leads_to(word, folder, base, wrapper):
+            return True
+    return False
+
+
+def _leads_to(word: str, folder: str, base: str, wrapper: str) -> bool:
+    try:
+        at = os.readlink(os.path.join(folder, "cwd"))
+    except OSError:
+        at = base
+    path = os.path.realpath(os.path.join(at, word))
+    return path == os.path.realpath(wrapper) or path.startswith(os.path.realpath(base) + "/")
