@@ -119,6 +119,7 @@ FACTS = Record(
         "nodes": Maybe(TEXTS),
         "otp": Anything(),
         "reason": MAYBE_TEXT,
+        "restore_left": MAYBE_TEXT,
         "recovered": ListOf(Record({"message": TEXT})),
         "restored": Maybe(BACKUP),
         "role": Maybe(OneOf(("core", "replicant"))),

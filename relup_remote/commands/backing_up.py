@@ -94,6 +94,9 @@ def intention(rows: Sequence[Row], backup: str, run: str) -> str:
 
 def _chosen(row: Row, backup: str) -> str:
     """Which backup of a host is meant: as the host itself will choose it."""
+    left = row["facts"].get("restore_left")
+    if left and backup in ("", left):
+        return f"{left}, whose restore was cut off: it is gone on with"
     found = next(_meant(row, backup), None)
     if found is None:
         return f"no backup {backup}".rstrip() if "backups" in row["facts"] else "its backups are not known"

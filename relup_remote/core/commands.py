@@ -283,6 +283,7 @@ def _backup(context: Context) -> None:
 def _backups(context: Context) -> None:
     found = backups(context.site.backups)
     context.result.facts["backups"] = [each.facts() for each in reversed(found)]
+    context.result.facts["restore_left"] = restore.left_half_way(context)
 
 
 def _backup_verify(context: Context) -> None:

@@ -104,6 +104,12 @@ def test_the_backup_that_is_named_is_told() -> None:
     assert "relup_before-run-9" in said
 
 
+def test_a_restore_that_is_gone_on_with_is_told() -> None:
+    rows = [row("n1", backups=[], restore_left="run-4")]
+    assert "n1: run-4, whose restore was cut off: it is gone on with" in backing_up.intention(rows, "", "run-5")
+    assert "no backup run-9" in backing_up.intention(rows, "run-9", "run-5")
+
+
 def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     kept = kept_table([row("n1", backups=KEPT["n1"]), row("n2", backups=[])])
     assert [line.split()[:2] for line in kept.splitlines()[2:]] == [["n1", "run-3"], ["n1", "run-2"], ["n1", "run-1"]]

@@ -69,6 +69,15 @@ def refuse_halfway(context: Context) -> None:
         raise Failure("half_restored", message, detail={"backup": left.backup, "run": left.said["run"]})
 
 
+def left_half_way(context: Context) -> Optional[str]:
+    """The name of the backup whose restore was cut off half-way, or None."""
+    try:
+        left = swap.unfinished(context.site.ours)
+    except Failure:
+        return None
+    return None if left is None or left.is_done() else left.backup
+
+
 def left_over(context: Context) -> Optional[Swap]:
     """The swap that the restore asked for is to go on with; None where it is to begin with another backup."""
     left, asked = swap.unfinished(context.site.ours), context.option("backup")
