@@ -13,6 +13,8 @@ What only asks a node (``ctl``, ``eval``, ``ping``) boots no release, and does n
 import os
 from typing import List
 
+from . import processes
+
 _STARTING = ("start", "restart", "foreground", "console", "daemon", "console_clean", "daemon_attach")
 """The words after the wrapper's name by which it starts a node."""
 
@@ -20,17 +22,15 @@ _STARTING = ("start", "restart", "foreground", "console", "daemon", "console_cle
 def starting(base: str, wrapper: str, proc: str = "/proc") -> List[int]:
     """The processes that start a node from the root `base`, or from a tree below it; `wrapper` is its ``bin/emqx``."""
     found = []
-    for entry in os.listdir(proc):
-        if entry.isdigit() and int(entry) != os.getpid():
-            folder = os.path.join(proc, entry)
-            try:
-                with open(os.path.join(folder, "cmdline"), "rb") as file:
-                    words = [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
-            except OSError:
-                # It has ended meanwhile.
-                continue
-            if boots(words, folder, base, wrapper):
-                found.append(int(entry))
+    for folder in processes.folders(proc):
+        pid = int(os.path.basename(folder))
+        try:
+            words = processes.words_of(folder)
+        except PermissionError:
+            # Where those of others can't be seen, that is told before (see running_node.py).
+            continue
+        if pid != os.getpid() and boots(words, folder, base, wrapper):
+            found.append(pid)
     return sorted(found)
 
 

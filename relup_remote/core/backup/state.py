@@ -15,8 +15,10 @@ its VM runs and does not answer                node_unreachable                 
 no VM runs, but somebody is starting it        node_starting                          node_starting
 it is stopped: nothing runs from the root      all as files, Mnesia's too             put back
 a restore was cut off in it                    half_restored                          finished first
-whether it runs can't be known                 the error that says why (see           the same
-                                               running_node.py)
+none is seen to run, but something uses its    data_in_use                            data_in_use
+data
+what runs can't be seen, or is not what the    the error that says so (see            the same
+inventory says                                 running_node.py)
 =============================================  =====================================  ==================================
 
 "Stopped" is looked at again whenever it is relied on: after files of a stopped node were copied, and before each thing

@@ -37,9 +37,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from .. import journal as history
 from ..files import private_dir, remove_file, remove_tree, sync_dir, write_whole, writing_failure
+from ..opening import open_ours
 from ..protocol import Failure
 from ..site import OURS
-from ..trust import open_ours
 
 FILE = "restoring"
 FORMAT = 1

@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 
 from relup_remote.core import cluster_lock, journal, lock
-from relup_remote.core.backup import manifest, store
+from relup_remote.core.backup import manifest, store, swap
 from relup_remote.core.main import Output, serve
 from relup_remote.core.protocol import ERRORS, PROTOCOL_VERSION, encode
 from relup_remote.core.release import MARKER
 from relup_remote.core.site import BACKUPS, OURS, PARTIAL
 from relup_remote.core.steps.extract import STAMP
-from relup_remote.core.steps.restore import HALFWAY
 
 from .others import NOBODY, as_root, claiming
 from .planting import KINDS, plant
@@ -53,7 +52,7 @@ PLACES = [
         _OURS / f"{journal.FILE}-journal",
         _OURS / f"{journal.FILE}-wal",
     ),
-    *(_OURS / HALFWAY, _OURS / "work", _OURS / "work/run-1", _OURS / "staging", _OURS / "staging/e.tar.gz"),
+    *(_OURS / swap.FILE, _OURS / "work", _OURS / "work/run-1", _OURS / "staging", _OURS / "staging/e.tar.gz"),
     *(_OURS / "staging/e.tar.gz.part", _OURS / "staging/e.tar.gz.sha256", BACKUPS, _BACKUP, _BACKUP / manifest.FILE),
     *(_BACKUP / manifest.TABLES, _BACKUP / "data", Path(BACKUPS) / f"{store.PARTIAL}x", Path(BACKUPS) / lock.FILE),
 ]
