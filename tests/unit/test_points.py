@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,15 +77,20 @@ def test_seed_changes_with_the_commit(tmp_path: Path) -> None:
 
 
 def test_guard_ends_what_is_left_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
     mark, folder = "RELUP_GUARD_TEST=1", f"{tmp_path}/"
     # As a node of a lab: of another session, and known only by where it lives.
-    sleep, python = ["sleep", "1000"], [sys.executable, "-I", "-c"]
+    sleep, server = ["sleep", "1000"], tmp_path / "sshd"
+    server.symlink_to(shutil.which("sleep") or "")
     mine = [
         subprocess.Popen(sleep, env={**os.environ, "RELUP_GUARD_TEST": "1"}, start_new_session=True),
         subprocess.Popen(sleep, env={"HOME": f"{tmp_path}/home"}, start_new_session=True),
-        subprocess.Popen([*python, "import time; time.sleep(1000)", f"{tmp_path}/config"], start_new_session=True),
+        subprocess.Popen([str(server), "1000"], start_new_session=True),
     ]
-    other = subprocess.Popen(sleep, env={**os.environ, "HOME": f"{tmp_path}0/home"})
+    others = [
+        subprocess.Popen(sleep, env={**os.environ, "HOME": f"{tmp_path}0/home"}),
+        subprocess.Popen(["tail", "-f", f"{tmp_path}/log"], stderr=subprocess.DEVNULL),
+    ]
     try:
         watching = subprocess.Popen(
             [sys.executable, "-I", guard.__file__, mark, folder], stdin=subprocess.PIPE, stderr=subprocess.PIPE
@@ -94,8 +100,8 @@ def test_guard_ends_what_is_left_and_nothing_else(tmp_path: Path) -> None:
         assert [process.wait(10) for process in mine] == [-9, -9, -9]
         assert watching.returncode == 3, said
         assert said.count(b"left behind by the tests") == 3
-        assert other.poll() is None
+        assert [process.poll() for process in others] == [None, None]
     finally:
-        for process in (*mine, other):
+        for process in (*mine, *others):
             process.kill()
             process.wait()
