@@ -16,7 +16,8 @@ VERSION = "import sys; print(*sys.version_info[:2])"
 def oldest_and_newest() -> tuple[Path, ...]:
     """The interpreters to test with, at least this one; two if there are several versions."""
     found: dict[tuple[int, int], Path] = {}
-    for path in [Path(sys.executable), *_candidates()]:
+    # Most names are links to others.
+    for path in {path.resolve(): path for path in [*_candidates(), Path(sys.executable)]}.values():
         version = _version(path)
         if version is not None and version >= OLDEST:
             found.setdefault(version, path)
@@ -24,15 +25,16 @@ def oldest_and_newest() -> tuple[Path, ...]:
 
 
 def _candidates() -> Iterator[Path]:
-    """Interpreters on the PATH and of pyenv."""
+    """Interpreters on the PATH and of pyenv; not its shims, which stand for the latter and take long to say so."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser()
     folders = [Path(name) for name in os.environ.get("PATH", "").split(":") if name]
+    folders = [folder for folder in folders if folder != pyenv / "shims"]
     for folder in [*folders, *sorted(pyenv.glob("versions/*/bin"))]:
         yield from (path for path in sorted(folder.glob("python3*")) if re.fullmatch(r"python3(\.\d+)?", path.name))
 
 
 def _version(python: Path) -> tuple[int, int] | None:
-    """Its version; None if it does not run, as pyenv's shims of versions that are not in use."""
+    """Its version; None if it does not run."""
     command = [str(python), "-I", "-S", "-c", VERSION]
     try:
         said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
