@@ -15,6 +15,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..files import remove_tree, rename
+from ..opening import cannot_read
 from ..protocol import Failure
 from . import manifest
 from .manifest import Manifest
@@ -80,11 +81,13 @@ class Backup(NamedTuple):
 
 
 def backups(folder: str) -> List[Backup]:
-    """All that is in the folder of backups, whole or not, oldest first."""
+    """All that is in the folder of backups, whole or not, oldest first. Raises `Failure` cannot_read_file."""
     try:
         names = sorted(os.listdir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise cannot_read(folder, error)
     found = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
     return sorted(found, key=lambda backup: (backup.number, backup.at))
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -268,3 +269,17 @@ def test_a_date_in_the_future_is_told_and_does_for_nothing(folder: Path) -> None
     assert found.name == "real"
     numbered(folder, "later", 3)
     assert store.keep_newest(str(folder), NODE, 1, "later") == ["real", "ahead"]
+
+
+def test_a_folder_that_can_not_be_looked_into_is_not_an_empty_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> list[str]:
+        raise PermissionError(13, "denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(Failure) as caught:
+        store.backups(str(folder))
+    assert (caught.value.err_type, caught.value.detail["paths"]) == ("cannot_read_file", [str(folder)])
+    monkeypatch.undo()
+    assert store.backups(str(folder / "absent")) == []
