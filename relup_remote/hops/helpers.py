@@ -59,7 +59,7 @@ def used(hops: Sequence[Hop], helpers: Sequence[Helper]) -> list[Helper]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += [inner for inner in _atoms(named[name].text) if inner in named]
+            waiting += [inner for inner in atoms_in(named[name].text) if inner in named]
     return [helper for name, helper in named.items() if name in found]
 
 
@@ -82,7 +82,7 @@ def _names(helpers: Sequence[Helper]) -> dict[str, Helper]:
 
 def _named(hop: Hop) -> set[str]:
     """All that a hop may name a module by."""
-    return _atoms(hop.text) | ({callback_module(hop)} if hop.callbacks else set())
+    return atoms_in(hop.text) | ({callback_module(hop)} if hop.callbacks else set())
 
 
 def _mentions(hops: Sequence[Hop]) -> Iterator[Mention]:
@@ -98,7 +98,7 @@ def callback_module(hop: Hop) -> str:
     return f"{CALLBACKS}{hop.target}"
 
 
-def _atoms(text: str) -> set[str]:
+def atoms_in(text: str) -> set[str]:
     """The atoms of a text, up to where it goes wrong."""
     found: set[str] = set()
     try:

@@ -161,6 +161,16 @@ DEFECTS: dict[str, Defect] = {
         SETTLE,
         helpers=(Helper("demo_helper.erl", '-module(demo_helper).\nsettle(_) -> "ok.\n'),),
     ),
+    "a helper within a helper that does not compile": Defect(
+        "helper_not_compiled",
+        SETTLE,
+        helpers=(
+            Helper(
+                "demo_helper.erl", "-module(demo_helper).\n-export([settle/1]).\nsettle(_) -> demo_inner:settle().\n"
+            ),
+            Helper("demo_inner.erl", '-module(demo_inner).\nsettle() -> "ok.\n'),
+        ),
+    ),
     "a helper named as the node's module": Defect(
         "helper_name_taken",
         SETTLE,

@@ -1,12 +1,13 @@
 """What can be told of a helper module without compiling it: its name, and what it exports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from lark import Token
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Function
+from relup_remote.hops.helpers import atoms_in
 from relup_remote.hops.reading import ReadError
 from relup_remote.hops.reading.parser import tokens
 
@@ -15,17 +16,23 @@ from relup_remote.hops.reading.parser import tokens
 class HelperFacts:
     """A helper: the ``name`` of its file, the ``module`` that its source says it is, and what that exports.
 
-    What can't be told is None. ``error`` is why it does not compile, as far as its tokens show that.
+    What can't be told is None. ``error`` is why it does not compile, as far as its tokens show that. ``names`` are all
+    that its source may name a module by.
     """
 
     name: str
     module: str | None
     exports: frozenset[Function] | None
     error: str | None = None
+    names: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def facts_of(helper: Helper) -> HelperFacts:
     """The facts of a helper module."""
+    return replace(_facts(helper), names=frozenset(atoms_in(helper.text)))
+
+
+def _facts(helper: Helper) -> HelperFacts:
     try:
         attributes = _attributes(helper.text)
     except ReadError as error:

@@ -7,6 +7,7 @@ from relup_remote.hops.check.course import NOT_RESTARTABLE, STICKY, is_open
 from relup_remote.hops.check.findings import Finding, Severity
 from relup_remote.hops.check.rules.state import STATEFUL
 from relup_remote.hops.compare import Module
+from relup_remote.hops.helpers import atoms_in
 from relup_remote.hops.hop import Callback, Instruction
 
 
@@ -104,12 +105,25 @@ def helpers(case: Case) -> Iterator[Finding]:
 
 
 def _uses(case: Case) -> Iterator[tuple[Instruction | Callback, str]]:
+    """The helpers that an instruction names, at any place, and those that these name, and so on."""
     for step in case.instructions:
-        if step.name is not None and step.kind != "restart_application":
-            yield step, step.name
+        yield from ((step, name) for name in _with_inner(case, atoms_in(step.text)))
     for callback in case.hop.callbacks:
         if isinstance(callback, Callback):
-            yield callback, case.callback_module
+            yield from (
+                (callback, name) for name in _with_inner(case, {case.callback_module, *atoms_in(callback.text)})
+            )
+
+
+def _with_inner(case: Case, names: set[str]) -> list[str]:
+    found: list[str] = []
+    waiting = sorted(names, reverse=True)
+    while waiting:
+        name = waiting.pop()
+        if name in case.helpers and name not in found:
+            found.append(name)
+            waiting += sorted(case.helpers[name].names, reverse=True)
+    return found
 
 
 RULES = (form, dynamic, modules, updates, without_effect, helpers)
