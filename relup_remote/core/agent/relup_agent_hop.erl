@@ -294,7 +294,9 @@ stopped(App, Put, #{target_code := Target, timeout := Ms}) ->
     Type = start_type(App, Target),
     stop(App, Ms),
     After = Put(),
-    {start(App, Type, Ms), After}.
+    Started = start(App, Ms),
+    [become(Each, case Each of App -> Type; _ -> relup_agent_target:start_type(Each, Target) end, Ms) || Each <- Started],
+    {Started, After}.
 
 keep_no_undo(_) -> ok.
 
@@ -326,11 +328,26 @@ stop(App, Ms) ->
         {error, Why} -> throw({failed_to_stop_app, "~p: ~0tP", [App, Why, 20]})
     end.
 
-start(App, Type, Ms) ->
-    case relup_agent_processes:within(Ms, fun() -> application:ensure_all_started(App, Type) end) of
+%% As temporary: the VM halts if a permanent application does not start.
+start(App, Ms) ->
+    case relup_agent_processes:within(Ms, fun() -> application:ensure_all_started(App, temporary) end) of
         {ok, {ok, Started}} -> Started;
         {_, Why} -> throw({failed_to_start_app, "~p: ~0tP", [App, Why, 20]})
     end.
+
+%% An application that runs gets the type that it is to have. Nothing but the state of the application controller says
+%% which that is: one of its elements is a list of {App, Type}.
+become(_, temporary, _) -> ok;
+become(App, Type, Ms) ->
+    Is = {App, temporary},
+    Renew = fun(Known) when is_list(Known) ->
+                    case lists:member(Is, Known) of
+                        true -> lists:keyreplace(App, 1, Known, {App, Type});
+                        false -> Known
+                    end;
+               (Other) -> Other
+            end,
+    sys:replace_state(application_controller, fun(State) -> list_to_tuple(lists:map(Renew, tuple_to_list(State))) end, Ms).
 
 %% ---------------------------------------------------------------------- code paths
 

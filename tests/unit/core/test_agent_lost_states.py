@@ -5,7 +5,7 @@ from typing import Any
 
 from relup_remote.core.erlang.term import Atom
 
-from .demo import Demo, recompile, running_demo
+from .demo import APP, Demo, recompile, running_demo
 from .vm import eventually
 
 UPDATE = "{{update, {}, {{advanced, []}}}}"
@@ -85,6 +85,20 @@ def test_no_supervisor_gives_up_because_of_its_children(epmd: int, tmp_path: Pat
         updated = [(Atom("demo_worker"), [pid.encode() for pid in outcome["kept"]])]
         plan = demo.agent.preflight(demo.request(UPDATE.format("demo_worker"), updated=updated), 30.0)
         assert plan["instructions"][0]["processes"] == 2
+
+
+def test_vm_outlives_a_permanent_application_that_does_not_start(epmd: int, tmp_path: Path) -> None:
+    def prepare(tree: Path) -> None:
+        recompile(tree, "demo_app", APP.replace("demo_sup:start(20)", "error(broken)"))
+
+    with running_demo(epmd, tmp_path, prepare=prepare) as demo:
+        assert demo.call("application", "stop", Atom("demo")) == "ok"
+        assert demo.call("application", "start", Atom("demo"), Atom("permanent")) == "ok"
+        outcome = demo.run("{restart_application, demo}")
+        assert (outcome["result"], outcome["undone"], outcome["stopped"]) == ("failed_to_start_app", False, ["demo"])
+        # What ends a VM comes after the answer.
+        assert not eventually(lambda: demo.vm.process.poll() is not None, seconds=1.0)
+        assert demo.call("erlang", "whereis", Atom("demo_sup")) == "undefined"
 
 
 def test_supervisor_that_can_not_change_goes_on_as_it_is(epmd: int, tmp_path: Path) -> None:

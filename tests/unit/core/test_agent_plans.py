@@ -164,6 +164,13 @@ def test_new_application_starts_as_the_release_says(rich: Rich) -> None:
     assert (started["demo_new"], started["demo"]) == ("permanent", "temporary")
 
 
+def test_restarted_application_keeps_its_type(rich: Rich) -> None:
+    for function, more in (("stop", []), ("start", [Atom("transient")])):
+        assert rich.call("application", function, Atom("demo"), *more) == "ok"
+    assert rich.did(f"{{restart_application, demo}}, {RELEASE}")["result"] == "success"
+    assert dict(dict(rich.call("application", "info"))["started"])["demo"] == "transient"
+
+
 @pytest.mark.parametrize("app", ["demo_inc", "demo"])
 def test_included_application_keeps_its_place(rich: Rich, app: str) -> None:
     """Its specification and environment are renewed, by itself and with the application that it is included in."""
