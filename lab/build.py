@@ -26,11 +26,14 @@ from lab.release import otp, sources
 from lab.release.otp import Otp
 from lab.release.sources import USUAL, App, Traits
 from lab.release.tarball import File, sidecar, write, write_sidecar
+from lab.release.wrapper import Vars, emqx_vars, folders
 
 OUT_DIR = Layout(DEFAULT_STATE).releases
 VERSIONS = tuple(sources.CHANGES)
 EMPTY_DIRECTORIES = ("data", "log", "plugins")
 FILES = sources.HERE / "files"
+VARS = Vars.RELATIVE
+"""Which folders a release names to its wrapper, unless a variant of it has others."""
 
 
 def build_release(version: str, out_dir: Path = OUT_DIR, traits: Traits = USUAL) -> Path:
@@ -187,7 +190,7 @@ def _boot_dir(work: Path, version: str) -> Path:
 def _own_files(release: _Release, beams: dict[str, Path]) -> dict[str, File]:
     version, installed = release.version, release.installed
     ours = {
-        "releases/emqx_vars": _emqx_vars(release),
+        "releases/emqx_vars": emqx_vars(version, installed.erts, folders(VARS), release.traits.elixir),
         "releases/start_erl.data": f"{installed.erts} {version}\n",
         f"releases/{version}/emqx.rel": _rel(release),
         f"releases/{version}/BUILD_INFO": _build_info(release),
@@ -200,20 +203,6 @@ def _own_files(release: _Release, beams: dict[str, Path]) -> dict[str, File]:
         tree.update({f"{app.directory}/priv/{name}": File(text.encode()) for name, text in app.priv.items()})
     protocols = {f"releases/{version}/consolidated/{name}.beam": name for name in release.consolidated}
     return tree | {path: File(beams[release.consolidated[name]]) for path, name in protocols.items()}
-
-
-def _emqx_vars(release: _Release) -> str:
-    return f"""\
-REL_VSN="{release.version}"
-ERTS_VSN="{release.installed.erts}"
-REL_NAME="emqx"
-RUNNER_USER=""
-IS_ENTERPRISE="no"
-IS_ELIXIR="{"yes" if release.traits.elixir else "no"}"
-RUNNER_LIB_DIR="$RUNNER_ROOT_DIR/lib"
-EMQX_ETC_DIR="$BASE_RUNNER_ROOT_DIR/etc"
-EMQX_LOG_DIR="$BASE_RUNNER_ROOT_DIR/log"
-"""
 
 
 def _rel(release: _Release) -> str:

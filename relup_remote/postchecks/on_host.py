@@ -1,6 +1,7 @@
 """Run on a host by the postchecks, as text given to its Python (3.6 and up, standard library only).
 
-Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR``. Prints one line of JSON.
+Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` | ``configuration WRAPPER PID``.
+Prints one line of JSON.
 """
 
 # Python 3.6 knows no newer spellings.
@@ -8,13 +9,18 @@ Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR``.
 
 import getpass
 import json
+import os
 import pwd
 import re
+import signal
 import sqlite3
+import subprocess
 import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
+
+CONFIGURATION_SECONDS = 90
 
 
 def vms() -> Dict[str, Any]:
@@ -31,14 +37,16 @@ def _vm(folder: Path) -> Optional[Dict[str, Any]]:
         owner = folder.stat().st_uid
     except OSError:
         return None
-    if "-root" not in words or not {"-name", "-sname"} & set(words):
+    # What stands after -extra is no option: nodetool has the node's name there. A shell attached to a node has -remsh.
+    own = list(takewhile(lambda word: word != "-extra", words))
+    if "-root" not in own or "-remsh" in own or not {"-name", "-sname"} & set(own):
         return None
-    root = Path(words[words.index("-root") + 1])
+    root = Path(own[own.index("-root") + 1])
     base = _base(root)
     return {
         "pid": int(folder.name),
         "owner": _user(owner),
-        "name": words[words.index("-name" if "-name" in words else "-sname") + 1],
+        "name": own[own.index("-name" if "-name" in own else "-sname") + 1],
         "root": str(root),
         "base": str(base),
         "data_dir": str(base / _data_dir(words)),
@@ -86,6 +94,30 @@ def leftovers(root: str, data_dir: str, staging_dir: str) -> List[str]:
     return sorted(str(path) for folder, pattern in patterns for path in Path(folder).glob(pattern))
 
 
+def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
+    """How the wrapper gets on with the node's configuration, with the settings in the environment of the VM ``pid``.
+
+    ``status`` is its exit status: None where it has no command that reads it, or did not end. It ``said`` a line.
+    """
+    if "check_config" not in Path(wrapper).read_text(errors="replace"):
+        return {"status": None, "said": "the wrapper has no check_config"}
+    environ = Path("/proc", pid, "environ").read_text(errors="replace") if pid else ""
+    items = [item.partition("=") for item in environ.split("\0")]
+    settings = {name: value for name, _, value in items if re.match(r"EMQX_(?!BOOT_CONFIGS$|[A-Z]+_DIR$)\w+$", name)}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("EMQX_")}
+    command = [wrapper, "check_config"]
+    env = {**ours, **settings, "ERL_CRASH_DUMP_BYTES": "0"}
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}  # type: Dict[str, Any]
+    process = subprocess.Popen(command, env=env, start_new_session=True, **both)
+    try:
+        said = process.communicate(timeout=CONFIGURATION_SECONDS)[0].decode("utf-8", "replace")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return {"status": None, "said": "it did not end within {} s".format(CONFIGURATION_SECONDS)}
+    return {"status": process.returncode, "said": (said.strip().splitlines() or [""])[-1]}
+
+
 if __name__ == "__main__":
-    looks = {"vms": vms, "attempt": attempt, "leftovers": leftovers}  # type: Dict[str, Any]
+    looks = {"vms": vms, "attempt": attempt, "leftovers": leftovers, "configuration": configuration}  # type: Dict[str, Any]
     print(json.dumps(looks[sys.argv[1]](*sys.argv[2:])))

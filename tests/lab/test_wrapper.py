@@ -1,5 +1,6 @@
 """The wrapper of the lab's release: it finds its tree, keeps data at the base, and says what went wrong."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ import pytest
 from lab import build
 from lab.cluster import Lab
 from lab.layout import LOOPBACK
+from lab.release.wrapper import Feature, leave_out
+from relup_remote.core import running_node
+from tests.lab.cluster import until
 from tests.lab.ports import free_ports
 
 PORTS = free_ports()
@@ -83,12 +87,73 @@ def test_node_from_start_to_stop(emqx: Wrapper, root: Path) -> None:
     assert emqx("ping").returncode == 1
 
 
+def test_no_restart_unless_it_is_let_in(emqx: Wrapper, root: Path) -> None:
+    refused = emqx("restart")
+    assert (refused.returncode, "restart" in refused.stderr) == (1, False)
+    leave_out(root, [Feature.NO_RESTART])
+    assert "not running" in emqx("restart").stderr
+
+
+def test_check_config_reads_the_configuration_and_writes_no_file(emqx: Wrapper, root: Path) -> None:
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    assert emqx("check_config").returncode == 0
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+    conf = root / "etc" / "emqx.conf"
+    conf.write_text(f"{conf.read_text()}node.nonsense = 1\n")
+    wrong = emqx("check_config")
+    assert wrong.returncode == 1
+    assert "unknown key node.nonsense" in wrong.stderr
+    leave_out(root, [Feature.CHECK_CONFIG])
+    assert "usage" in emqx("check_config").stderr
+
+
+@pytest.mark.parametrize("command", ["start", "foreground", "console", "check_config", "stop", "ctl"])
+def test_nothing_works_without_the_configuration_of_its_own_tree(emqx: Wrapper, root: Path, command: str) -> None:
+    (root / "etc").rename(root / "etc-away")
+    refused = emqx(command)
+    assert (refused.returncode, refused.stderr) == (1, f"emqx.conf is not found in {root / 'etc'}\n")
+    (root / "etc-away").rename(root / "etc")
+
+
+def test_node_that_boots_slowly_and_shells_attached_to_it(emqx: Wrapper, root: Path) -> None:
+    conf = root / "etc" / "emqx.conf"
+    conf.write_text(f"{conf.read_text()}node.boot_seconds = 4\n")
+    starting = subprocess.Popen([root / "bin" / "emqx", "start"], cwd="/", stdout=subprocess.DEVNULL)
+    until("the VM answers", lambda: emqx("ping").returncode == 0)
+    early = emqx("ctl", "status")
+    assert (early.returncode, early.stdout) == (1, "Command table is initializing.\n")
+    assert starting.wait(timeout=60) == 0
+    assert emqx("ctl", "status").returncode == 0
+    operator, terminal = os.openpty()
+    shell = subprocess.Popen(
+        [root / "bin" / "emqx", "remote_console"], stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    try:
+        os.write(operator, b"{shell, node()}.\n")
+        seen = b""
+        while f"{{shell,'{NODE}'}}".encode() not in seen:
+            seen += os.read(operator, 4096)
+        os.write(operator, b"halt().\n")
+        while b"restricted" not in seen:
+            seen += os.read(operator, 4096)
+        # While it is there, and nodetool comes and goes, the node is one.
+        found = running_node.find(str(root), None)
+        assert found is not None
+        assert found.os_pid == int(emqx("pid").stdout)
+    finally:
+        shell.kill()
+        shell.wait()
+        for end in (operator, terminal):
+            os.close(end)
+
+
 def test_deployed_trees_chain_and_data_stays_at_the_base(emqx: Wrapper, root: Path) -> None:
     assert emqx("start").returncode == 0
     tree = root
     for version in ("5.10.5-lab", "5.10.6-lab"):
         tree = deploy(version, tree)
-        begun = emqx("restart")
+        assert emqx("stop").returncode == 0
+        begun = emqx("start")
         assert begun.returncode == 0, begun.stderr
         assert emqx("eval", "emqx_release:version()").stdout == f'"{version}"\n'
         assert emqx("root_dir").stdout == f"{tree}\n"
