@@ -34,6 +34,7 @@ from relup_remote.rollout.run import Job, Runner, Session, Watch
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary import json as documents
 from relup_remote.summary import report
+from relup_remote.summary.boot import boot
 from relup_remote.summary.recovered import recovered
 from relup_remote.summary.screen import Display, Silent, listener
 from relup_remote.summary.text import clean, columns
@@ -212,6 +213,7 @@ class Invocation:
             table(rows) if table else steps_table(rows, width),
             hop_tables(rows, full=full, width=width) if hops else "",
             recovered(rows),
+            boot(rows),
             report.troubles(rows),
             after,
         ]

@@ -19,7 +19,7 @@ def postcheck(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Check nodes from outside, over SSH alone: process, marker, tree, version, history, leftovers."""
+    """Check nodes from outside, over SSH alone: process, marker, tree, boot, version, history, leftovers."""
     with Invocation("postcheck", host, inventory, json, quiet or watch) as call:
         asked = patience(watch, stable, timeout)
         hosts = call.hosts

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any, Callable, List, Optional, Tuple
 
-from . import release
+from . import boot, release
 from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
@@ -136,6 +136,20 @@ def _compatible(context: Context) -> None:
             raise Failure("os_arch_mismatch", message, detail=dict(pair, what=key))
 
 
+def _boot(context: Context) -> None:
+    """Tells where the target's wrapper will look for the node's files; refuses where it would not find them."""
+    text = context.tarball["release"].get("emqx_vars")
+    if text is None:
+        return
+    base = context.site.base
+    found = boot.places(text, context.tree, base)
+    told = boot.facts(found, context.tree)
+    told["problems"] = boot.problems(found, base, context.site.data_dir) + boot.wrapper_problems(base)
+    boot.tell(context.result, told)
+    if told["problems"]:
+        raise boot.would_not_boot(told)
+
+
 def _room(context: Context) -> None:
     if not os.path.isdir(context.tree):
         facts = context.tarball["release"]
@@ -181,6 +195,7 @@ _CHECKS = (
     ("extract", _not_there_yet),
     ("extract", _permission),
     ("extract", _compatible),
+    ("extract", _boot),
     ("extract", _room),
     ("extract", _hop),
 )

@@ -4,7 +4,7 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from . import checks, cluster_lock, history, recovery, release, running_node
+from . import boot, checks, cluster_lock, history, recovery, release, running_node
 from .backup.store import backups, newest
 from .context import Context
 from .deadline import TimeIsUp
@@ -353,9 +353,23 @@ def _status(context: Context) -> None:
         _tell_of_node(context)
     context.result.target = facts["marker"]
     facts["history"] = history.attempts(context)[-1:]
+    _tell_boot(context)
     facts["state"], facts["state_text"] = _state(context, by)
     if site.node is None:
         raise Failure("node_not_running", "No node runs from {}.".format(site.base))
+
+
+def _tell_boot(context: Context) -> None:
+    """Whether the next start would find the node's files, as far as that is to be seen without running anything."""
+    try:
+        told = boot.look(context.site.booted_by_marker(), context.site)
+    except Failure as failure:
+        history.warn(context, failure.message)
+        return
+    # What is lacking there has been set by nobody.
+    context.result.facts["boot"] = dict(told, said=[])
+    if told["problems"]:
+        context.result.warnings.append(boot.would_not_boot(told).to_json())
 
 
 def _tell_backups(context: Context) -> None:

@@ -4,7 +4,7 @@ import base64
 import os
 from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
-from . import release, service
+from . import boot, release, service
 from .agent import Agent
 from .deadline import Deadline
 from .erlang.link import Link
@@ -171,6 +171,18 @@ class Context:
         self.extra.update(facts)
         if self.row is not None:
             self.journal.note(self.row, self.extra)
+
+    def prove_boot(self, tree: str) -> Dict[str, Any]:
+        """Shows that a tree would boot (see `boot.prove`); the result's facts say how. Raises `Failure`."""
+        limit = None if self.option("no_boot_check") else self.option("boot_check_timeout")
+        try:
+            told = boot.prove(tree, self.site, limit, self.work())
+        except Failure as failure:
+            if "boot" in failure.detail:
+                boot.tell(self.result, failure.detail["boot"])
+            raise
+        boot.tell(self.result, told)
+        return told
 
     def work(self) -> str:
         """A folder of this request alone, which the VM can read; removed by `close`."""

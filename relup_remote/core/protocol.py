@@ -11,7 +11,7 @@ Request::
      "tarball": null | {"name": "emqx-5.10.5.tar.gz", "bytes": 71000000, "sha256": "<64 hex>",
                         "sidecar": {"status": "ok" | "missing" | "unreadable", "text": "…"},
                         "release": {"version": "5.10.5", "build_info": {"erlang": "27.3.4.2-8", "os": …, "arch": …},
-                                    "mnesia_hook": true, "files": 3300, "bytes": 129000000,
+                                    "mnesia_hook": true, "emqx_vars": "REL_VSN=…", "files": 3300, "bytes": 129000000,
                                     "code": "<base64 of a term: see relup_agent_target.erl>"}
                                    | {"error": {"err_type": "cannot_read_emqx_vars", "message": "…", "detail": {}}}},
      "target": "5.10.5" | null,
@@ -80,6 +80,9 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
     "boot_timeout": (120, "seconds to wait for a node that restarts"),
+    "stop_timeout": (180, "seconds to wait for a node to stop"),
+    "boot_check_timeout": (90, "seconds for a release's wrapper to read the node's configuration"),
+    "no_boot_check": (False, "go on without having the release's own wrapper read the node's configuration"),
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
@@ -331,6 +334,18 @@ ERRORS: Dict[str, ErrorSpec] = {
     "os_arch_mismatch": ErrorSpec(
         "The target was built for another operating system or processor.",
         "Use the tarball made for this host.",
+    ),
+    "would_not_boot": ErrorSpec(
+        "A release would not boot: its wrapper does not find, or can't read, the node's configuration.",
+        "The detail has each path, and what the wrapper says. Correct that first: the node could not be restarted.",
+    ),
+    "boot_unclear": ErrorSpec(
+        "releases/emqx_vars does more than set values, so where a wrapper looks for the node's files can't be told.",
+        "Set EMQX_ETC_DIR to the folder of emqx.conf, as a plain value, in the last line of the file named.",
+    ),
+    "boot_not_proven": ErrorSpec(
+        "The release's wrapper did not read the node's configuration, so that it can is not proven.",
+        "Have it read by hand before the next restart, if the wrapper has a command for that.",
     ),
     "no_relup_entry": ErrorSpec(
         "The catalogue has no hop from the running version to the target.",

@@ -14,8 +14,8 @@ an upgrade whose hop was about to begin   the target's marker, and no  success: 
 an upgrade whose hop was about to begin   none of these                hop_lost; the details say whether the VM is
                                                                        the same, has restarted, or is down
 an upgrade, before that                   no outcome                   interrupted: the node was not changed
-a rollback that had removed the marker    another VM, of the base      success
-a rollback that had removed the marker    the same VM, or none         interrupted; the next rollback goes on
+a rollback that had begun to restart      another VM, of the base      success
+a rollback that had begun to restart      the same VM, or none         interrupted; the next rollback goes on
 a rollback, before that                   anything                     interrupted: the node was not changed
 ========================================  ===========================  ==============================================
 
@@ -174,7 +174,9 @@ def _ending_of_rollback(context: Context, row: Dict[str, Any]) -> _Ending:
     is_up_again = context.site.node is not None and not is_of_this_vm(context, row)
     if is_up_again and context.view.version() == row["target_vsn"]:
         return _Ending("success", changed=True)
-    return _Ending("interrupted", "rollback", "The marker is removed. " + _whereabouts(context, row), changed=True)
+    marker = release.marker(context.site.base)
+    said = "The marker is removed. " if marker is None else "The marker still names {}. ".format(marker)
+    return _Ending("interrupted", "rollback", said + _whereabouts(context, row), changed=True)
 
 
 def _whereabouts(context: Context, row: Dict[str, Any]) -> str:

@@ -74,7 +74,9 @@ def _is_option_set(value: Any) -> bool:
 def _is_release(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    return isinstance(value["error"], dict) if "error" in value else _is_version(value.get("version"))
+    if "error" in value:
+        return isinstance(value["error"], dict)
+    return _is_version(value.get("version")) and _is_content(value.get("emqx_vars", ""))
 
 
 def _optional(fits: Check) -> Check:

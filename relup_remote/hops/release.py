@@ -20,12 +20,13 @@ _TEXT_LIMIT = 4 << 20
 
 @dataclass(frozen=True)
 class Contents:
-    """What a release says of itself: ``emqx_vars`` and ``build_info`` by key, the applications of its `.rel` files, and
-    the ``reboot_lists`` of those that it starts later (a term, None without one); its ``code``, and how much all of it
-    ``unpacks`` to."""
+    """What a release says of itself: ``emqx_vars`` (and its ``vars_text``) and ``build_info`` by key, the applications
+    of its `.rel` files, and the ``reboot_lists`` of those that it starts later (a term, None without one); its
+    ``code``, and how much all of it ``unpacks`` to."""
 
     version: str
     emqx_vars: dict[str, str]
+    vars_text: str
     build_info: dict[str, str]
     released: list[Released]
     reboot_lists: Any
@@ -53,6 +54,7 @@ def read_tarball(path: str, sha256: str | None = None) -> dict[str, Any]:
         "version": contents.version,
         "build_info": contents.build_info,
         "mnesia_hook": contents.is_fork,
+        "emqx_vars": contents.vars_text,
         "files": contents.unpacks.files,
         "bytes": contents.unpacks.bytes,
         "code": base64.b64encode(contents.code.term(contents.folders)).decode("ascii"),
@@ -81,9 +83,11 @@ def read_contents(path: str, sha256: str | None = None) -> Contents:
     if build_info is None:
         raise Failure("cannot_read_build_info", f"The tarball has no releases/{version}/BUILD_INFO.")
     released = _released(texts, version)
+    vars_text = texts["releases/emqx_vars"].decode("utf-8", "replace")
     return Contents(
         version,
-        parse_pairs(texts["releases/emqx_vars"].decode("utf-8", "replace"), "="),
+        parse_pairs(vars_text, "="),
+        vars_text,
         parse_pairs(build_info.decode("utf-8", "replace"), ":"),
         released,
         _reboot_lists(texts, {app.folder for app in released}),

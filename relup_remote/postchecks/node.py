@@ -12,12 +12,13 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
+from relup_remote.core.emqx_vars import Unclear, Variables
 from relup_remote.core.erlang.term import Atom
 from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks.calls import EvalLink, argument, data
 from relup_remote.postchecks.ssh import Link, connect
-from relup_remote.schema import COUNT, ListOf, Maybe, Record, Shape, Unfit, parsed
+from relup_remote.schema import COUNT, ListOf, Maybe, Number, Record, Shape, Unfit, parsed
 
 LOOKS: Mapping[str, Shape] = {
     "vms": Record(
@@ -26,6 +27,7 @@ LOOKS: Mapping[str, Shape] = {
             "vms": ListOf(Record({"pid": COUNT, **dict.fromkeys(("owner", "name", "root", "base", "data_dir"), TEXT)})),
         }
     ),
+    "configuration": Record({"status": Maybe(Number()), "said": TEXT}),
     "attempt": Maybe(Record({"run": TEXT, "target_vsn": MAYBE_TEXT, "status": TEXT, "result": MAYBE_TEXT})),
     "leftovers": TEXTS,
 }
@@ -142,6 +144,23 @@ class Node:
 
     def _run_eval(self, expression: str) -> CommandResult:
         return self.host.run("%s eval %s", f"{self.root}/bin/emqx", expression)
+
+    def boot_folder(self, name: str) -> str | None:
+        """The folder that a variable of emqx_vars names to the wrapper of the next start; None where it names none."""
+        tree = f"{self.root}/relup/{self.marker}" if self.marker else self.root
+        file = self.host.file(f"{tree}/releases/emqx_vars")
+        assert file.is_file, f"{file.path} is missing"
+        given = {"RUNNER_ROOT_DIR": tree, "BASE_RUNNER_ROOT_DIR": self.root}
+        try:
+            return Variables(file.content_string, given).get(name)
+        except Unclear as unclear:
+            raise AssertionError(f"{name} in {file.path} can't be told: {unclear}") from None
+
+    def configuration(self) -> dict[str, Any]:
+        """How the wrapper of the next start gets on with the configuration: its exit ``status``, what it ``said``."""
+        pid = str(self.vms[0]["pid"]) if self.vms else ""
+        found: dict[str, Any] = self._ask(self.host, "configuration", f"{self.root}/bin/emqx", pid)
+        return found
 
     def release_apps(self) -> dict[str, str]:
         """The applications of the target's release, from its `emqx.rel`: name and version."""

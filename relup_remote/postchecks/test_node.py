@@ -29,6 +29,16 @@ def test_tree(emqx_node: Node) -> None:
     assert not missing, f"files of the release are missing: {', '.join(missing)}"
 
 
+def test_boot(emqx_node: Node) -> None:
+    """The next start finds the node's configuration, and its release can read it."""
+    etc = emqx_node.boot_folder("EMQX_ETC_DIR")
+    assert etc, "the release that boots next names no EMQX_ETC_DIR"
+    found = emqx_node.host.file(f"{etc}/emqx.conf").is_file
+    assert found, f"the next start looks for emqx.conf in {etc}, which has none; verify says what to do"
+    read = emqx_node.configuration()
+    assert read["status"] in (0, None), f"the release that boots next can't read the configuration: {read['said']}"
+
+
 def test_version(emqx_node: Node) -> None:
     """The node says that it runs the target."""
     running = emqx_node.version

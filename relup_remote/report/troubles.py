@@ -1,4 +1,7 @@
-"""What hosts met: errors, warnings, and attempts that an earlier core had left unfinished. Pure."""
+"""What hosts met: errors, warnings, attempts that an earlier core had left unfinished, how the next start was proven.
+
+All of it is pure.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +33,10 @@ def _said(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if error and error.get("err_type") not in NOTHING_LEFT:
             yield "error", error
     yield from (("warning", warning) for warning in mappings(row.get("warnings")))
-    yield from (("note", attempt) for attempt in mappings(mapping(row.get("facts")).get("recovered")))
+    facts = mapping(row.get("facts"))
+    yield from (("note", attempt) for attempt in mappings(facts.get("recovered")))
+    told = mapping(facts.get("boot")).get("said")
+    yield from (("note", {"message": text(each)}) for each in (told if isinstance(told, list) else ()))
 
 
 def _trouble(kind: str, said: Mapping[str, Any], hosts: Sequence[Host]) -> Trouble:

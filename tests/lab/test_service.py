@@ -19,7 +19,7 @@ echo "$*" >>"{calls}"
 """
 
 RESTART = """
-"{wrapper}" pid >"{calls}.pid" && exec "{wrapper}" restart
+"{wrapper}" pid >"{calls}.pid" && "{wrapper}" stop
 exec "{wrapper}" start
 """
 

@@ -25,7 +25,7 @@ from relup_remote.postchecks.node import applications
 from .host.ssh_server import Server, running
 
 PROJECT = Path(__file__).parents[2]
-CHECKS = ["process", "marker", "tree", "version", "history", "leftovers"]
+CHECKS = ["process", "marker", "tree", "boot", "version", "history", "leftovers"]
 REL = '{release,{"emqx","1.1"},{erts,"13.1"},\n [{kernel,"8.5"},{emqx,"5.5.8-x",permanent}]}. % {no,"1"}\n'
 
 
@@ -39,7 +39,9 @@ class Machine:
         self.tree = self.root / "relup" / "1.1"
         self.work = self.root / "data" / "relup_remote"
         self.vms: list[subprocess.Popen[bytes]] = []
-        self._write("root/releases/emqx_vars", 'REL_VSN="1.0"\n')
+        self._write("root/etc/emqx.conf", "")
+        self.vars("root", "1.0")
+        self.vars("root/relup/1.1", "1.1")
         self._write("root/relup/current", "1.1\n")
         self.runs("1.1")
         self._write("root/relup/1.1/bin/emqx", "")
@@ -57,9 +59,24 @@ class Machine:
         path.write_text(text)
         path.chmod(mode)
 
+    def vars(self, tree: str, version: str, etc: str = "$BASE_RUNNER_ROOT_DIR/etc") -> None:
+        """Have a tree say what it is and where its wrapper looks for the configuration."""
+        self._write(f"{tree}/releases/emqx_vars", f'REL_VSN="{version}"\nEMQX_ETC_DIR="{etc}"\n')
+
+    def marks(self, version: str) -> None:
+        """Have the marker name a version, which could boot."""
+        (self.root / "relup" / "current").write_text(version)
+        self.vars(f"root/relup/{version}", version)
+
     def runs(self, version: str) -> None:
         """Have the node say that it runs a version."""
-        script = f"#!/bin/sh\n[ \"$1 $2\" = 'eval emqx_release:version()' ] && echo '\"{version}\"'\n"
+        script = f"""#!/bin/sh
+case "$*" in
+    'eval emqx_release:version()') echo '"{version}"' ;;
+    check_config) . "$(dirname "$0")/../etc/emqx.conf" ;;
+    *) exit 1 ;;
+esac
+"""
         self._write("root/bin/emqx", script, 0o755)
 
     def forget(self) -> None:
@@ -140,12 +157,16 @@ def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
 FAULTS: dict[str, tuple[Callable[[Machine], object], str]] = {
     "process": (lambda machine: machine.start_vm(), "2 VMs fit: "),
     "marker": (
-        lambda machine: (machine.root / "relup" / "current").write_text("1.0"),
+        lambda machine: machine.marks("1.0"),
         "the marker says 1.0: a restart",
     ),
     "tree": (
         lambda machine: (machine.tree / "lib" / "emqx-5.5.8-x" / "ebin" / "emqx.app").unlink(),
         "files of the release are missing: ",
+    ),
+    "boot": (
+        lambda machine: machine.vars("root/relup/1.1", "1.1", etc="$RUNNER_ROOT_DIR/etc"),
+        "the next start looks for emqx.conf in ",
     ),
     "version": (lambda machine: machine.runs("1.0"), "1.0 is running, not 1.1"),
     "history": (lambda machine: machine.attempt("sha256_mismatch"), "the last attempt: finished, sha256_mismatch"),
@@ -193,8 +214,15 @@ def test_checks_that_did_not_run_are_missed(monkeypatch: pytest.MonkeyPatch, mac
     [row] = running_checks.run([settings], "1.1")
     assert (row["outcome"], row["error"]["err_type"]) == ("failed", "checks_not_run")
     assert row["error"]["detail"] == {"missing": ["history", "leftovers"]}
-    assert "4 of 6 checks ran" in row["error"]["message"]
+    assert "5 of 7 checks ran" in row["error"]["message"]
     assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ
+
+
+def test_a_configuration_that_the_release_can_not_read_is_found(machine: Machine) -> None:
+    (machine.root / "etc" / "emqx.conf").write_text("echo line 3: no such key\nexit 2\n")
+    assert machine.check()[1]["error"]["detail"] == {
+        "boot": "the release that boots next can't read the configuration: line 3: no such key"
+    }
 
 
 def test_without_a_target_the_marker_says_what_should_run_or_else_the_base_release(machine: Machine) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Tuple
 
-from .. import release
+from .. import boot, release
 from ..context import Context
 from ..files import remove_tree, sync_dir, tree_size, write_whole, writing_failure
 from ..opening import read_small
@@ -14,21 +14,41 @@ from ..site import PARTIAL
 STAMP = ".relup_remote.json"
 """In the root of a tree of ours: the digest of its tarball, and how many files and bytes make it whole."""
 
+_NOT_COUNTED = "{}/relup/log".format(STAMP)
+"""What may come to be in a tree while it is in use; a wrapper may make a folder for logs."""
+
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Unpacks bin, lib, releases and erts-* beside the final place and renames: the tree is there whole or not at all.
+    Before anything runs from it, it shows that it would boot.
 
     A tree that is there already, whole and from the same tarball, is left as it is; one that is not is replaced, unless
     the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, sha256_mismatch, disk_full,
-    no_write_permission.
+    no_write_permission, would_not_boot, boot_unclear.
     """
+    status, detail = _deploy(context)
+    try:
+        told = context.prove_boot(context.tree)
+    except Failure:
+        if context.deployed and release.marker(context.site.base) != context.target:
+            discard(context.tree)
+        raise
+    boot.tell(context.result, dict(told, set=detail["set"]))
+    return status, detail
+
+
+def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
     # Late, for most requests read no archive.
     from .. import archive  # noqa: PLC0415
 
     for path in context.site.partial_trees():
         remove_tree(path)
     if _is_ours_and_whole(context.tree, context.tarball["sha256"]):
-        return "unchanged", {"tree": context.tree}
+        # The base's values may be others than they were.
+        changed = [setting.to_json() for setting in boot.repair(context.tree, context.site.base)]
+        if changed:
+            _stamp(context.tree, context.tarball["sha256"], context.target)
+        return ("ok" if changed else "unchanged"), {"tree": context.tree, "set": changed}
     parent = os.path.dirname(context.tree)
     temporary = _partial(context.tree)
     try:
@@ -45,8 +65,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         found = release.read_tree(temporary).version
         if found != context.target:
             raise Failure("bad_tarball", "The tree says it is {}, not {}.".format(found, context.target))
-        stamp = dict(tree_size(temporary), sha256=sha256, version=found)
-        write_whole(os.path.join(temporary, STAMP), json.dumps(stamp, sort_keys=True).encode("utf-8"), 0o644)
+        settings = boot.repair(context.tree, context.site.base, root=temporary)
+        _stamp(temporary, sha256, found)
         # As open as any release: what runs from it may be another user's command line tool.
         os.chmod(temporary, 0o755)  # noqa: S103
         _put_in_place(context, temporary)
@@ -57,7 +77,13 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         remove_tree(temporary)
         raise
     context.deployed = True
-    return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes}
+    told = [setting.to_json() for setting in settings]
+    return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes, "set": told}
+
+
+def _stamp(tree: str, sha256: str, version: str) -> None:
+    stamp = dict(tree_size(tree, leave_out=_NOT_COUNTED), sha256=sha256, version=version)
+    write_whole(os.path.join(tree, STAMP), json.dumps(stamp, sort_keys=True).encode("utf-8"), 0o644)
 
 
 def _put_in_place(context: Context, temporary: str) -> None:
@@ -121,7 +147,7 @@ def lacks(tree: str) -> Any:
     missing = release.missing_in(tree)
     stamp = stamp_of(tree)
     if stamp and not missing:
-        size = tree_size(tree, leave_out="{}/relup".format(STAMP))
+        size = tree_size(tree, leave_out=_NOT_COUNTED)
         missing = [
             "{} {}, not {}".format(size[key], key, stamp.get(key)) for key in size if size[key] != stamp.get(key)
         ]

@@ -1,14 +1,45 @@
-"""Payload, shipped to hosts (Python 3.6 and up, standard library only): restarting the node, and awaiting it."""
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): restarting the node, and awaiting it.
+
+A wrapper has no command for it: the node is stopped, then started. What decides which release boots is changed between
+the two, while nothing runs. A service is restarted in one go, so there it is changed just before, and changed back if
+the node turns out to run on.
+
+===============================  ==========  ==================  =================================================
+what fails                       the node    what was to change  the failure
+===============================  ==========  ==================  =================================================
+the stop                         runs on     as it was           restart_failed; nothing was changed
+the change itself                is down     as it was           its own
+the start                        is down     changed             restart_failed, or node_not_back
+the service's restart            runs on     changed back        restart_failed
+the service's restart            is down     changed             restart_failed, or node_not_back
+===============================  ==========  ==================  =================================================
+"""
 
 import os
-from typing import List
+import signal
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from .. import service
+from .. import processes, release, service, wrapper
 from ..context import Context
-from ..files import writing_failure
-from ..opening import create
 from ..protocol import Failure
 from ..site import await_node
+
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks at a process of which nothing tells us when it ends, for it is not our child."""
+
+_SLACK = 60
+"""Seconds that a wrapper or a service may take beyond the time that the node itself may."""
+
+
+class Change(NamedTuple):
+    """What is done while the node is down, and how it is taken back where the node turns out to run on."""
+
+    do: Callable[[], None]
+    undo: Callable[[], None]
+
+
+NO_CHANGE = Change(lambda: None, lambda: None)
 
 
 def check_restart(context: Context) -> None:
@@ -17,55 +48,134 @@ def check_restart(context: Context) -> None:
         service.check_permitted(context.service)
 
 
-def restart(context: Context) -> str:
+def restart(context: Context, change: Change = NO_CHANGE) -> str:
     """Restarts the node, or starts one that is down, and waits until it stays up; says by what: a unit, or ``wrapper``.
 
-    The context's site is the new one. Raises `Failure` restart_failed, also where the VM is still the same process, and
-    node_not_back, also where it runs from another tree than the marker names.
+    `change` is made while the node is down. The context's site is the new one. Raises `Failure` restart_failed,
+    node_not_back (also where the node runs from another tree than the marker names), and those of the change. The
+    detail says what is there, and how to finish by hand.
     """
-    tree = context.site.booted_by_marker()
-    old = context.site.node.os_pid if context.site.node is not None and context.vm_runs() else None
+    old = _Vm(context.site.node.os_pid) if context.site.node is not None and context.vm_runs() else None
     by = context.result.facts["restarted_by"] = context.service or "wrapper"
+    # Of the VM, as long as it is there.
+    env = wrapper.environment(context.site)
     # Connected until the VM ends: an agent that sees its core go would restart the VM itself.
     if context.service is not None:
-        _call(context, "The service", service.restart_command(context.service))
+        _restart_service(context, old, change)
     else:
-        _call(context, "The wrapper", [context.site.wrapper(), "start" if old is None else "restart"])
+        if old is not None:
+            context.result.facts["stopped_by"] = _stop(context, old, env)
+        context.leave_vm()
+        change.do()
+        _start(context, env)
     context.leave_vm()
-    context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+    tree = context.site.booted_by_marker()
+    try:
+        context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
+    except Failure as failure:
+        failure.detail.update(what_is_there(context))
+        failure.message = _with_remedy(failure.message, failure.detail)
+        raise
     assert context.site.node is not None
-    if context.site.node.os_pid == old:
-        raise Failure("restart_failed", "Process {} still runs the node: it is not {}'s.".format(old, by), changed=True)
     if os.path.realpath(context.site.node.root) != os.path.realpath(tree):
         message = "The node came back from {}, not from {}.".format(context.site.node.root, tree)
-        raise Failure("node_not_back", message, changed=True)
+        raise Failure("node_not_back", message, detail=what_is_there(context), changed=True)
     return by
 
 
-def _call(context: Context, whose: str, command: List[str]) -> None:
-    # Late, for it is slow to import, and most requests restart nothing.
-    import subprocess  # noqa: PLC0415
+class _Vm:
+    """A process that runs the node, and no other that may get its number later."""
 
-    # What is called must not inherit our pipes: the node that it starts would keep the SSH session open.
-    log = os.path.join(context.work(), "restart-{}.log".format(os.urandom(4).hex()))
+    def __init__(self, os_pid: int) -> None:
+        self.os_pid = os_pid
+        self._folder = "/proc/{}".format(os_pid)
+        self._started = processes.started(self._folder)
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._started != "" and processes.started(self._folder) == self._started
+
+    def ends(self, seconds: float) -> bool:
+        """Waits for its end for so many seconds; whether it came."""
+        deadline = time.monotonic() + seconds
+        while self.runs():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_AGAIN)
+        return True
+
+
+def _stop(context: Context, vm: _Vm, env: Dict[str, str]) -> str:
+    """Stops the node by its wrapper, else by the signal that an init system would send; says by which."""
+    seconds = context.option("stop_timeout")
+    ran = _wrapper(context, "stop", env, seconds + _SLACK)
+    if (ran.status == 0 and vm.ends(_SLACK)) or not vm.runs():
+        return "wrapper"
+    # A wrapper that does not find its configuration can't stop the node either.
     try:
-        descriptor = create(log)
-    except OSError as error:
-        raise writing_failure(error, log)
-    with os.fdopen(descriptor, "w+b") as output:
-        try:
-            status = subprocess.call(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=context.site.base,
-                timeout=context.option("boot_timeout") + 60,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure("restart_failed", "{}: {}.".format(whose, error), changed=True)
-        size = os.fstat(output.fileno()).st_size
-        said = os.pread(output.fileno(), 2000, max(0, size - 2000)).decode("utf-8", "replace")
-    if status != 0:
-        message = "{}: {} ended with {}.".format(whose, " ".join(command), status)
-        raise Failure("restart_failed", message, detail={"said": said}, changed=True)
+        os.kill(vm.os_pid, signal.SIGTERM)
+    except OSError:
+        pass
+    if vm.ends(seconds):
+        return "signal"
+    message = "The node could not be stopped, and runs on as process {}.".format(vm.os_pid)
+    raise Failure("restart_failed", message, detail=dict(what_is_there(context), said=ran.said))
+
+
+def _start(context: Context, env: Dict[str, str]) -> None:
+    ran = _wrapper(context, "start", env, context.option("boot_timeout") + _SLACK)
+    if ran.status != 0:
+        raise _failed(context, "The wrapper's start", ran)
+
+
+def _wrapper(context: Context, command: str, env: Dict[str, str], seconds: float) -> wrapper.Ran:
+    words = [context.site.wrapper(), command]
+    return wrapper.run(words, env, context.site.base, seconds, _log(context, command))
+
+
+def _restart_service(context: Context, old: Optional[_Vm], change: Change) -> None:
+    assert context.service is not None
+    change.do()
+    command = service.restart_command(context.service)
+    seconds = context.option("stop_timeout") + context.option("boot_timeout") + _SLACK
+    ran = wrapper.run(command, dict(os.environ), context.site.base, seconds, _log(context, "restart"))
+    if old is not None and old.runs():
+        change.undo()
+        if ran.status == 0:
+            message = "Process {} still runs the node: it is not {}'s.".format(old.os_pid, context.service)
+            raise Failure("restart_failed", message, detail=what_is_there(context), changed=True)
+    if ran.status != 0:
+        raise _failed(context, " ".join(command), ran)
+
+
+def _log(context: Context, name: str) -> str:
+    return os.path.join(context.work(), "{}-{}.log".format(name, os.urandom(4).hex()))
+
+
+def _failed(context: Context, what: str, ran: wrapper.Ran) -> Failure:
+    ended = "did not end" if ran.status is None else "ended with {}".format(ran.status)
+    detail = dict(what_is_there(context), said=ran.said)
+    message = _with_remedy("{} {}.".format(what, ended), detail)
+    return Failure("restart_failed", message, detail=detail, changed=True)
+
+
+def _with_remedy(message: str, detail: Dict[str, Any]) -> str:
+    if detail["vm"] is not None:
+        return "{} Process {} runs the node.".format(message, detail["vm"])
+    return "{} The node is down; its next start boots {}. Start it by hand with: {}".format(
+        message, detail["next_boot"], " ".join(detail["start"])
+    )
+
+
+def what_is_there(context: Context) -> Dict[str, Any]:
+    """The process of the VM (``vm``, None where none runs), the ``marker``, the root of the ``next_boot``, and the
+    command that would ``start`` the node."""
+    site = context.site
+    by_service = ["sudo", "systemctl", "start", context.service] if context.service is not None else None
+    start: List[str] = by_service or [site.wrapper(), "start"]
+    return {
+        "vm": site.node.os_pid if site.node is not None and context.vm_runs() else None,
+        "marker": release.marker(site.base),
+        "next_boot": site.booted_by_marker(),
+        "start": start,
+    }

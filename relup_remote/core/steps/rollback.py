@@ -1,36 +1,41 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that goes back to the base release.
 
-The boot path only: the marker goes, the node restarts, and boots what it booted before any hop.
+The boot path only: the marker goes while the node is down, and the node boots what it booted before any hop. The marker
+goes no earlier than that, and not before the base has shown that it would boot.
 """
 
 import os
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from .. import release
 from ..context import Context
-from ..files import remove_file, sync_dir
-from ..history import half_done
+from ..files import remove_file, sync_dir, write_whole
+from ..history import half_done, last_change, vm_answers
 from ..protocol import Failure
 from .extract import discard
-from .restart import check_restart, restart
+from .restart import Change, check_restart, restart
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Removes the marker (and the trees, if asked), restarts the node, and waits until it stays up.
 
-    Raises `Failure` nothing_to_roll_back, service_not_permitted, restart_failed, node_not_back, verify_failed.
+    Raises `Failure` nothing_to_roll_back, would_not_boot, boot_unclear, service_not_permitted, restart_failed,
+    node_not_back, verify_failed.
     """
     base = context.site.base
     version = release.marker(base)
-    if version is None and (context.result.running is None or not half_done(context)):
+    if version is None and not _is_left_half_way(context):
         raise Failure("nothing_to_roll_back")
     check_restart(context)
+    context.prove_boot(base)
     context.note(changed=True)
     context.changed = True
-    remove_file(os.path.join(base, release.MARKER))
-    if version is not None:
-        sync_dir(os.path.join(base, "relup"))
-    by = restart(context)
+    try:
+        by = restart(context, _removing_marker(base, version))
+    except Failure as failure:
+        # A node that could not be stopped is what it was.
+        context.changed = failure.changed
+        raise
     wanted = release.read_tree(base).version
     running = context.result.running = context.view.version()
     if running != wanted:
@@ -41,3 +46,28 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         discard(release.tree_of(base, version))
         removed.append(release.tree_of(base, version))
     return "ok", {"marker": version, "booted": wanted, "removed": removed, "restarted_by": by}
+
+
+def _is_left_half_way(context: Context) -> bool:
+    """Whether there is something to finish although no marker is there."""
+    if not vm_answers(context):
+        return False
+    if context.site.node is not None:
+        return half_done(context)
+    # A node that is down may be so on purpose, but for one that a rollback has stopped.
+    last = last_change(context)
+    return last is not None and bool(last["options"].get("rollback")) and last["result"] != "success"
+
+
+def _removing_marker(base: str, version: Optional[str]) -> Change:
+    path = os.path.join(base, release.MARKER)
+
+    def do() -> None:
+        if remove_file(path):
+            sync_dir(os.path.dirname(path))
+
+    def undo() -> None:
+        if version is not None:
+            write_whole(path, version.encode("ascii"), 0o644)
+
+    return Change(do, undo)

@@ -3,7 +3,7 @@
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from .. import release
+from .. import boot, release
 from ..context import Context
 from ..history import amend, attempts, last_change, succeeded
 from ..protocol import Failure
@@ -56,6 +56,7 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
         "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
         "boot chain": None if booted == tree else "the next boot is of {}".format(booted),
     }
+    signals["boot"] = _boot(context, tree)
     signals["history"] = _history(context)
     modules = _modules_of_hop(context, target)
     whose = "the base release's" if marker is None else "the tree's"
@@ -70,6 +71,22 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     signals["suspended"] = _counted(found, "suspended", "1 process is suspended", "{} processes are suspended")
     context.result.facts["modules_checked"] = len(modules)
     return signals
+
+
+def _boot(context: Context, tree: str) -> Optional[str]:
+    """What would keep the next start from booting. The tree's wrapper reads the configuration once for a request."""
+    before = context.result.facts.get("boot") or {}
+    try:
+        if before.get("tree") == tree and before.get("configuration") is not None:
+            now = boot.look(tree, context.site)
+            boot.tell(context.result, dict(before, problems=now["problems"]))
+            return "; ".join(now["problems"]) or None
+        context.prove_boot(tree)
+    except Failure as failure:
+        if failure.err_type == "would_not_boot" and failure.detail["boot"]["set"]:
+            return "{} Append what it lacks: {}".format(failure.message, boot.remedy(failure.detail["boot"]))
+        return failure.message.rstrip(".")
+    return None
 
 
 def _history(context: Context) -> Optional[str]:

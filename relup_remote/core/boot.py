@@ -1,0 +1,341 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): whether a tree would boot.
+
+A deployed tree has its own `releases/emqx_vars`, which says where its wrapper looks for the node's files. Only the base
+has any; a tree whose values lead elsewhere can't boot:
+
+=================  =============================================  =====================================================
+variable           in the base                                    in a tree that leads elsewhere
+=================  =============================================  =====================================================
+EMQX_ETC_DIR       where the node's configuration is              the base's value is set
+EMQX_LOG_DIR       where the wrapper makes a folder for logs      the base's value is set, if none is preset
+EMQX_PLUGINS_DIR   where plugins are installed                    the base's value is set
+RUNNER_USER        whom the wrapper runs as                       the base's value is set
+RUNNER_BIN_DIR     where the wrapper finds itself for a start     the tree's own folder is set
+=================  =============================================  =====================================================
+
+What is set goes to the end of the tree's file, where its own comment wants changes. Then the tree's wrapper reads the
+node's configuration (`check_config`): with the tree's code, and without starting anything. It makes no file, and no
+folder but those of logs and configurations, which are there.
+"""
+
+import os
+import time
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import release, wrapper
+from .emqx_vars import Unclear, Variables, quoted, with_last_lines
+from .files import may_write, remove_tree, write_whole
+from .opening import read_small
+from .protocol import Failure, Result
+from .running_node import wrapper_of
+from .site import PARTIAL, Site
+
+ETC, LOG, PLUGINS, USER, BIN = "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "RUNNER_USER", "RUNNER_BIN_DIR"
+FOLDERS = (ETC, LOG, PLUGINS)
+
+CONFIGURATION = "emqx.conf"
+VARS = os.path.join("releases", "emqx_vars")
+
+
+class Setting(NamedTuple):
+    """A variable that a tree has to set anew: its `value`, `instead` of what, `why`, and the `line` that does it."""
+
+    name: str
+    value: str
+    instead: Optional[str]
+    why: str
+    line: str
+
+    def to_json(self) -> Dict[str, Any]:
+        """As it is in results."""
+        return self._asdict()
+
+
+class Places(NamedTuple):
+    """Where a tree's wrapper looks: the variables that its file sets, those it has to set anew, and what is unclear."""
+
+    values: Dict[str, Optional[str]]
+    settings: List[Setting]
+    unclear: Dict[str, str]
+
+
+def read_vars(root: str) -> str:
+    """The text of a root's emqx_vars. Raises `Failure` cannot_read_emqx_vars."""
+    content = read_small(os.path.join(root, VARS), links=True)
+    if content is None:
+        raise Failure("cannot_read_emqx_vars", "{} has no readable {}.".format(root, VARS))
+    return content.decode("utf-8", "surrogateescape")
+
+
+def places(text: str, tree: str, base: str) -> Places:
+    """Where the wrapper of `tree` would look, by the `text` of its emqx_vars, and what has to be set for it to look
+    where the base's does. Raises `Failure` cannot_read_emqx_vars, boot_unclear."""
+    ours = Variables(read_vars(base), {"RUNNER_ROOT_DIR": base, "BASE_RUNNER_ROOT_DIR": base})
+    theirs = Variables(text, {"RUNNER_ROOT_DIR": tree, "BASE_RUNNER_ROOT_DIR": base})
+    values: Dict[str, Optional[str]] = {}
+    settings: List[Setting] = []
+    unclear: Dict[str, str] = {}
+    for name in (*FOLDERS, USER, BIN):
+        try:
+            right = _right(name, ours, theirs, tree, base)
+        except Unclear as why:
+            unclear[name] = "{} of the base: {}".format(name, why)
+            continue
+        found: Optional[str] = None
+        try:
+            found = theirs.get(name)
+            reason = _reason(name, found, tree, base)
+        except Unclear as why:
+            reason = str(why)
+        values[name] = right if tree != base or right is None else found
+        if tree != base and right is not None and right != found:
+            settings.append(Setting(name, right, found, reason, _line(name, right, found, theirs, tree, base)))
+    if ETC in unclear or (tree == base and values.get(ETC) is None):
+        message = "{} can't be told: {}.".format(os.path.join(base, VARS), unclear.get(ETC, "it sets no " + ETC))
+        raise Failure("boot_unclear", message, detail={"unclear": unclear})
+    return Places(values, settings, unclear)
+
+
+def _right(name: str, ours: Variables, theirs: Variables, tree: str, base: str) -> Optional[str]:
+    """What a variable has to be; None where neither file sets it."""
+    if name == BIN:
+        # A package's wrapper leads to the base's, and that to the tree's.
+        found = theirs.get(name) if name in theirs else None
+        if found is None or tree == base:
+            return found
+        leads = os.path.realpath(os.path.join(found, "emqx"))
+        own = os.path.join(tree, "bin")
+        return found if leads == os.path.realpath(os.path.join(base, "bin", "emqx")) or found == own else own
+    if name in ours:
+        return ours.get(name)
+    if name not in theirs or name == USER:
+        return None
+    found = theirs.get(name)
+    if found is not None and _is_below(found, tree):
+        # The base's file is of a release that did not name it yet: the folder is where it always was.
+        return base + found[len(tree) :]
+    return found
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _reason(name: str, found: Optional[str], tree: str, base: str) -> str:
+    if found is None:
+        return "the tree does not set it"
+    if name == USER:
+        return "the base's wrapper runs as another user"
+    if name == BIN:
+        return "{} has no wrapper of this root".format(found)
+    if _is_below(found, tree):
+        return "it leads into the tree, which has no such folder"
+    return "it is not the base's"
+
+
+def _line(name: str, value: str, found: Optional[str], theirs: Variables, tree: str, base: str) -> str:
+    word = '"$RUNNER_ROOT_DIR/bin"' if name == BIN and value == os.path.join(tree, "bin") else quoted(value, base)
+    if name == LOG and found is not None and theirs.is_presettable(name):
+        # What the environment says stays.
+        own = found.replace(tree, "$RUNNER_ROOT_DIR", 1) if _is_below(found, tree) else found
+        return '[ "${}" != "{}" ] || {}={}'.format(name, own, name, word)
+    return "{}={}".format(name, word)
+
+
+def repaired(text: str, found: Places) -> str:
+    """The text of an emqx_vars with what has to be set in it; the same where there is nothing."""
+    if not found.settings:
+        return text
+    lines = ["## by relup_remote: where the base has these", *(setting.line for setting in found.settings)]
+    return with_last_lines(text, lines)
+
+
+def repair(tree: str, base: str, root: Optional[str] = None) -> List[Setting]:
+    """Sets in the emqx_vars of `tree` what has to be, and says what that was. `root` is where the tree lies as yet.
+
+    Raises `Failure` cannot_read_emqx_vars, boot_unclear, and those of writing.
+    """
+    text = read_vars(root or tree)
+    found = places(text, tree, base)
+    if found.settings:
+        content = repaired(text, found).encode("utf-8", "surrogateescape")
+        write_whole(os.path.join(root or tree, VARS), content, 0o644)
+    return found.settings
+
+
+def problems(found: Places, base: str, data_dir: str) -> List[str]:
+    """What would keep the wrapper from booting, once what has to be set is; empty where nothing would."""
+    wrong = []
+    etc = found.values.get(ETC)
+    if etc is not None:
+        conf = os.path.join(base, etc, CONFIGURATION)
+        try:
+            os.stat(conf)
+        except PermissionError:
+            wrong.append("{} can't be seen by this user".format(conf))
+        except OSError:
+            wrong.append("{} is not found in {}".format(CONFIGURATION, etc))
+    log = found.values.get(LOG)
+    if log is not None and not may_write(os.path.join(base, log)):
+        wrong.append("no log can be written in {}".format(log))
+    if not os.path.isdir(data_dir):
+        wrong.append("the data folder {} is not there".format(data_dir))
+    return wrong
+
+
+def look(tree: str, site: Site) -> Dict[str, Any]:
+    """What is to be seen of a tree's boot without running anything, as in a result's facts.
+
+    ``paths``, ``set`` (see `Setting`; of a tree that is there already it lacks them), ``unclear``, and ``problems``.
+    Raises `Failure` cannot_read_emqx_vars, boot_unclear.
+    """
+    text = read_vars(tree)
+    found = places(text, tree, site.base)
+    told = facts(found, tree)
+    lacks = ["{} is {}: {}".format(each.name, each.instead, each.why) for each in found.settings]
+    told["problems"] = lacks + problems(found, site.base, site.data_dir) + wrapper_problems(site.base, tree)
+    return told
+
+
+def tell(result: Result, told: Dict[str, Any]) -> None:
+    """Puts what is known of a tree's boot into a result: ``boot`` of its facts, in words too (``said``), and warnings
+    of what is not proven."""
+    said = [
+        "{name} is set to {value} in the release to be booted, where it was {}: {why}.".format(
+            each["instead"] or "not set", **each
+        )
+        for each in told["set"]
+    ]
+    configuration = told["configuration"] or {}
+    if configuration.get("checked") and not told["problems"]:
+        said.append(
+            "The next start boots {tree}: its wrapper has read the configuration in {}.".format(
+                told["paths"].get(ETC), **told
+            )
+        )
+    # A tree with problems is not booted, and nothing is set in it.
+    result.facts["boot"] = dict(told, said=[] if told["problems"] else said)
+    for name, why in told["unclear"].items():
+        _warn(result, "{} can't be told: {}.".format(name, why))
+    if configuration and not configuration["checked"]:
+        _warn(result, "{}: {}.".format(told["tree"], configuration["why"]))
+
+
+def _warn(result: Result, message: str) -> None:
+    warning = Failure("boot_not_proven", message, stage="extract").to_json()
+    if warning not in result.warnings:
+        result.warnings.append(warning)
+
+
+def facts(found: Places, tree: str) -> Dict[str, Any]:
+    """What is known of a tree's boot so far, as in a result's facts."""
+    paths = {name: found.values[name] for name in FOLDERS if found.values.get(name) is not None}
+    told = {"tree": tree, "paths": paths, "set": [setting.to_json() for setting in found.settings]}
+    return dict(told, unclear=found.unclear, configuration=None, problems=[])
+
+
+def remedy(told: Dict[str, Any]) -> str:
+    """How an operator sets by hand what a tree lacks: a command for a shell on the host."""
+    lines = " ".join("'{}'".format(each["line"].replace("'", "'\\''")) for each in told["set"])
+    return "printf '%s\\n' {} >>'{}'".format(lines, os.path.join(told["tree"], VARS))
+
+
+def wrapper_problems(base: str, tree: Optional[str] = None) -> List[str]:
+    """What is to be seen in the wrappers of base and tree: the one has to follow the marker, the other to keep the
+    base's data folder."""
+    wrong = []
+    follows = "does not follow relup/current, so the next start boots the base again"
+    keeps = "does not know its base, so it looks for the data folder in its own tree"
+    paths = [(wrapper_of(base), b"relup/current", follows)]
+    if tree not in (None, base):
+        paths.append((os.path.join(tree or "", "bin", "emqx"), b"BASE_RUNNER_ROOT_DIR", keeps))
+    for path, word, what in paths:
+        script = read_small(path, links=True)
+        if not os.access(path, os.X_OK):
+            wrong.append("{} can't be run".format(path))
+        elif script is not None and tree != base and word not in script:
+            wrong.append("{} {}".format(path, what))
+    return wrong
+
+
+def prove(tree: str, site: Site, timeout: Optional[float], work: str) -> Dict[str, Any]:
+    """Shows that a tree would boot, or why not: looks, and has its wrapper read the node's configuration.
+
+    `work` is a folder for what the wrapper says; without a `timeout` it is not run. Returns what `look` does;
+    ``configuration`` says how the wrapper got on: ``{"checked": bool, "by": …, "seconds": …, "why": …}``. Raises
+    `Failure` would_not_boot with it all in the detail, and those of `look`.
+    """
+    told = look(tree, site)
+    if not told["problems"]:
+        if timeout is None:
+            skipped = {"checked": False, "by": None, "seconds": 0.0, "why": "it was not asked (--no-boot-check)"}
+            return dict(told, configuration=skipped)
+        told["configuration"] = _configuration(tree, site, timeout, work)
+        if told["configuration"]["why"] and told["configuration"]["checked"]:
+            told["problems"].append(told["configuration"]["why"])
+    if told["problems"]:
+        raise would_not_boot(told)
+    return told
+
+
+def would_not_boot(told: Dict[str, Any]) -> Failure:
+    """The `Failure` of a tree that has problems."""
+    message = "{} would not boot: {}.".format(told["tree"], "; ".join(told["problems"]))
+    hint = "Append what it lacks: {}".format(remedy(told)) if told["set"] else None
+    return Failure("would_not_boot", message, detail={"boot": told}, hint=hint)
+
+
+def _configuration(tree: str, site: Site, timeout: float, work: str) -> Dict[str, Any]:
+    path = wrapper_of(tree) if tree == site.base else os.path.join(tree, "bin", "emqx")
+    script = read_small(path, links=True)
+    if script is not None and b"check_config" not in script:
+        return {"checked": False, "by": path, "seconds": 0.0, "why": "its wrapper has no check_config"}
+    scratch: Optional[str] = None
+    if tree == site.base and release.marker(site.base) is not None:
+        # The base's own wrapper would follow the marker.
+        scratch = os.path.join(site.base, "relup", "{}base-{}".format(PARTIAL, os.urandom(6).hex()))
+    started = time.monotonic()
+    try:
+        if scratch is not None:
+            _imitate(site.base, scratch)
+        ran = _check_config(os.path.join(scratch, "bin", "emqx") if scratch is not None else path, site, timeout, work)
+    finally:
+        if scratch is not None:
+            remove_tree(scratch)
+    why = None
+    if ran.status != 0:
+        said = [line.strip() for line in ran.said.splitlines() if line.strip()]
+        why = "its check_config {}{}".format(
+            "did not end" if ran.status is None else "ended with {}".format(ran.status), ": " + said[-1] if said else ""
+        )
+    return {"checked": True, "by": path, "seconds": round(time.monotonic() - started, 2), "why": why}
+
+
+def _check_config(path: str, site: Site, timeout: float, work: str) -> wrapper.Ran:
+    env = wrapper.environment(site)
+    # A VM that fails here must not leave its dump where the node's would be.
+    env.update(BASE_RUNNER_ROOT_DIR=site.base, ERL_CRASH_DUMP_BYTES="0")
+    log = os.path.join(work, "check-config-{}.log".format(os.urandom(4).hex()))
+    return wrapper.run([path, "check_config"], env, site.base, timeout, log, whole=True)
+
+
+def _imitate(base: str, scratch: str) -> None:
+    """Makes a root that is the base but for the marker: links, and the scripts themselves, which look where they are.
+
+    Raises `Failure` where it can't be made.
+    """
+    # Late, for it is slow to import.
+    import shutil  # noqa: PLC0415
+
+    from .files import writing_failure  # noqa: PLC0415
+
+    try:
+        os.mkdir(scratch, 0o755)
+        for name in os.listdir(base):
+            if name == "bin":
+                shutil.copytree(os.path.join(base, name), os.path.join(scratch, name), symlinks=True)
+            elif name != "relup":
+                os.symlink(os.path.join(base, name), os.path.join(scratch, name))
+    except (OSError, shutil.Error) as error:
+        remove_tree(scratch)
+        raise writing_failure(error if error.errno else OSError(5, str(error)), scratch)

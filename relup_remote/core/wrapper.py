@@ -1,0 +1,78 @@
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): running the node's own wrapper script.
+
+Settings of a node may be in its environment (EMQX_NODE__NAME and the like), which a session of ours does not have. So
+whatever is to boot the node, or to read its configuration, gets those of the VM that runs.
+"""
+
+import os
+import re
+import signal
+from typing import Dict, List, NamedTuple, Optional
+
+from . import processes
+from .files import writing_failure
+from .opening import create
+from .site import Site
+
+_SAID_BYTES = 2000
+
+_OF_THE_WRAPPER = ("EMQX_BOOT_CONFIGS", "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "EMQX_DESCRIPTION")
+"""What a wrapper works out and may leave in the environment of its VM: of the tree that it ran from."""
+
+
+class Ran(NamedTuple):
+    """A command that was run: its exit `status`, None where it could not be run or did not end; the end of what it
+    `said`."""
+
+    status: Optional[int]
+    said: str
+
+
+def environment(site: Site) -> Dict[str, str]:
+    """What a wrapper is run with: our environment, with the settings that the running VM has in its own."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("EMQX_")}
+    if site.node is None:
+        return ours
+    theirs = processes.environment("/proc/{}".format(site.node.os_pid))
+    ours.update(
+        {name: value for name, value in theirs.items() if re.match(r"EMQX_\w+\Z", name) and name not in _OF_THE_WRAPPER}
+    )
+    return ours
+
+
+def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: str, whole: bool = False) -> Ran:
+    """Runs a command to its end, for at most `timeout` seconds; what it writes goes to the new file `log`.
+
+    It does not inherit our pipes: a node that it starts would keep the SSH session open. With `whole`, whatever it has
+    started is ended with it when its time is over. Raises `Failure` where the log can't be written.
+    """
+    # Late, for it is slow to import, and most requests run nothing.
+    import subprocess  # noqa: PLC0415
+
+    try:
+        descriptor = create(log)
+    except OSError as error:
+        raise writing_failure(error, log)
+    with os.fdopen(descriptor, "w+b") as output:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=cwd,
+                env=env,
+                start_new_session=whole,
+            )
+        except OSError as error:
+            return Ran(None, "{}: {}".format(command[0], error.strerror))
+        try:
+            status: Optional[int] = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            status = None
+            (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0, os.SEEK_END)
+        output.seek(max(0, output.tell() - _SAID_BYTES))
+        said = output.read().decode("utf-8", "replace")
+    return Ran(status, said if status is not None else "{}It did not end within {:g} s.\n".format(said, timeout))
