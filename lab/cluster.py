@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from lab import config_files, epmd, node, processes, sshd
+from lab import certificates, config_files, epmd, node, processes, sshd
 from lab.build import build_all
 from lab.errors import LabError
 from lab.layout import DEFAULT_STATE, Host, Layout, Ports, state_dir
@@ -60,7 +60,8 @@ class Lab:
     """A lab in a state folder.
 
     ``state``: its folder, see `lab.layout.state_dir`. ``nodes``, ``ports``, ``epmd``, ``replicants``, ``hosts`` (how
-    many: the layout's ``size``): as the lab was made, or the defaults of `lab.layout.Layout`, where not given.
+    many: the layout's ``size``), ``packaged``, ``tls``: as the lab was made, or the defaults of `lab.layout.Layout`,
+    where not given.
     ``releases``: the folder of the built tarballs, by default the project's, so that labs share them. ``say``: gets a
     line for each thing done. ``traits``: what the releases take on of real ones.
 
@@ -76,6 +77,8 @@ class Lab:
         *,
         replicants: int | None = None,
         hosts: int | None = None,
+        packaged: bool | None = None,
+        tls: bool | None = None,
         releases: Path | None = None,
         traits: Traits = USUAL,
         say: Callable[[str], None] = lambda line: None,
@@ -90,6 +93,8 @@ class Lab:
             known.epmd if epmd is None else epmd,
             known.replicants if replicants is None else replicants,
             known.size if hosts is None else hosts,
+            known.packaged if packaged is None else packaged,
+            known.tls if tls is None else tls,
         )
         _check_size(self.layout)
         self.releases = releases or Layout(DEFAULT_STATE).releases
@@ -156,7 +161,7 @@ class Lab:
         self.tarball(release)
         _each(self.layout.members, lambda host: self.stop_node(host.name))
         for host in self.layout.hosts:
-            for directory in (host.root, host.home):
+            for directory in (*host.installed, host.home):
                 shutil.rmtree(directory, ignore_errors=True)
         self._say("roots and homes wiped")
         self.up(release)
@@ -227,7 +232,7 @@ class Lab:
         """A lab that runs may grow; anything else about it is settled while it runs."""
         made = self._made
         if made is None or (
-            self.layout.epmd == made.epmd
+            (self.layout.epmd, self.layout.packaged, self.layout.tls) == (made.epmd, made.packaged, made.tls)
             and self.layout.nodes >= made.nodes
             and self.layout.hosts[: len(made.hosts)] == made.hosts
         ):
@@ -272,7 +277,9 @@ class Lab:
         hosts = self.layout.members
         cookie = node.make_cookie(self.layout.cookie)
         for host in hosts:
-            node.configure(host, config_files.emqx_conf(host, hosts, cookie, self.layout.epmd))
+            if self.layout.tls:
+                certificates.make(host.etc, host.root)
+            node.configure(host, config_files.emqx_conf(host, hosts, cookie, self.layout))
 
     def _await_cluster(self) -> None:
         first = self.hosts[0]
@@ -282,7 +289,7 @@ class Lab:
                 raise LabError(
                     "cluster_incomplete",
                     f"{first} sees {seen} of {self.layout.nodes} nodes in the cluster.",
-                    f"See the logs in {self.layout.state}/hosts/*/root/log.",
+                    f"See the logs in {', '.join(str(host.log) for host in self.layout.members)}.",
                 )
 
 
@@ -350,6 +357,8 @@ def save(layout: Layout) -> None:
         "epmd": layout.epmd,
         "replicants": layout.replicants,
         "size": layout.size,
+        "packaged": layout.packaged,
+        "tls": layout.tls,
     }
     layout.settings.write_text(json.dumps(settings, indent=2) + "\n")
 

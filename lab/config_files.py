@@ -53,17 +53,20 @@ ForceCommand {shlex.quote(str(ssh / "session"))}
 """
 
 
-def emqx_conf(host: Host, hosts: Iterable[Host], cookie: str, epmd: bool) -> str:
-    """The `etc/emqx.conf` of one node: its name, role, cluster, MQTT port. Holds the cookie: write it 0600."""
+def emqx_conf(host: Host, hosts: Iterable[Host], cookie: str, layout: Layout) -> str:
+    """The `emqx.conf` of one node: its name, role, cluster, MQTT port. Holds the cookie: write it 0600."""
     settings = {
         "node.name": host.node,
         "node.cookie": cookie,
-        "node.data_dir": "data",
-        "node.epmd": str(epmd).lower(),
+        # A package names an absolute one.
+        "node.data_dir": str(host.data) if host.packaged else "data",
+        "node.epmd": str(layout.epmd).lower(),
         "node.role": host.role,
         "cluster.static.seeds": ",".join(h.node for h in hosts),
         "listeners.tcp.default.bind": f"{LOOPBACK}:{host.mqtt_port}",
     }
+    if layout.tls:
+        settings["cluster.proto_dist"] = "inet_tls"
     if host.ports.dist != DEFAULT_DIST_BASE:
         settings["node.dist_base_port"] = str(host.ports.dist)
     return "".join(f"{key} = {value}\n" for key, value in settings.items())

@@ -14,6 +14,9 @@
       hosts/n1/root/               the node's root: a release, unpacked
       hosts/n1/start.log           what the last `bin/emqx start` said
 
+A host on which the node is installed as by a package has, instead of ``root``, below its folder what a package has
+below ``/``: ``usr/lib/emqx`` (the root), ``usr/bin/emqx``, ``etc/emqx``, ``var/lib/emqx``, ``var/log/emqx``.
+
 Host *N* listens for SSH on ``ports.ssh + N`` and for MQTT on ``ports.mqtt + N``. Its node is ``emqxN@127.0.0.1``, so
 that its distribution port is ``ports.dist + N`` by EMQX's own rule. A lab may have more hosts than nodes: those beyond
 have an SSH server and a home of their own, and share the nodes in turn.
@@ -57,13 +60,15 @@ class Ports:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a lab. ``owner``: the host whose node it leads to, where it has none of its own."""
+    """One host of a lab. ``owner``: the host whose node it leads to, where it has none of its own. ``packaged``:
+    whether the node is installed as by a package."""
 
     number: int
     dir: Path
     ports: Ports
     role: str = CORE
     owner: "Host | None" = None
+    packaged: bool = False
 
     @property
     def name(self) -> str:
@@ -95,11 +100,31 @@ class Host:
 
     @property
     def root(self) -> Path:
-        return self._at_home.dir / "root"
+        return self._at_home.dir / ("usr/lib/emqx" if self.packaged else "root")
 
     @property
     def wrapper(self) -> Path:
-        return self.root / "bin" / "emqx"
+        return self._at_home.dir / "usr/bin/emqx" if self.packaged else self.root / "bin" / "emqx"
+
+    @property
+    def etc(self) -> Path:
+        """The folder of the node's configuration."""
+        return self._at_home.dir / "etc/emqx" if self.packaged else self.root / "etc"
+
+    @property
+    def data(self) -> Path:
+        """The node's data folder."""
+        return self._at_home.dir / "var/lib/emqx" if self.packaged else self.root / "data"
+
+    @property
+    def log(self) -> Path:
+        """The folder of the node's logs."""
+        return self._at_home.dir / "var/log/emqx" if self.packaged else self.root / "log"
+
+    @property
+    def installed(self) -> list[Path]:
+        """All that an installation of the node consists of."""
+        return [self._at_home.dir / name for name in ("usr", "etc", "var")] if self.packaged else [self.root]
 
     @property
     def start_log(self) -> Path:
@@ -116,7 +141,8 @@ class Layout:
     """A lab's files, ports and names.
 
     ``replicants``: how many of the nodes, the last ones, are replicants. ``size``: the number of hosts, by default one
-    for each node.
+    for each node. ``packaged``: whether nodes are installed as by a package. ``tls``: whether they speak to each other
+    over TLS.
     """
 
     state: Path
@@ -125,6 +151,8 @@ class Layout:
     epmd: bool = False
     replicants: int = 0
     size: int | None = None
+    packaged: bool = False
+    tls: bool = False
 
     @property
     def hosts(self) -> list[Host]:
@@ -140,7 +168,7 @@ class Layout:
         turn, index = divmod(number - 1, self.nodes)
         role = CORE if index < self.nodes - self.replicants else REPLICANT
         owner = self._host(index + 1) if turn else None
-        return Host(number, self.state / "hosts" / f"n{number}", self.ports, role, owner)
+        return Host(number, self.state / "hosts" / f"n{number}", self.ports, role, owner, self.packaged)
 
     @property
     def settings(self) -> Path:

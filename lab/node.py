@@ -1,6 +1,7 @@
 """One node of a lab: its root on disk, and its VM, started by the release's own wrapper."""
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from lab import processes
 from lab.errors import LabError
 from lab.layout import LOOPBACK, Host
+from lab.release.wrapper import emqx_vars
 
 START_TIMEOUT = 90.0
 EVAL_TIMEOUT = 30.0
@@ -48,12 +50,37 @@ def unpack(host: Host, tarball: Path) -> None:
             f"{tarball.name} could not be unpacked for {host.name}: {done.stderr.strip()}",
             "Remove the tarball to have it built again, if the disk is not full.",
         )
+    host.root.parent.mkdir(parents=True, exist_ok=True)
+    if host.packaged:
+        _install(host, partial)
     partial.rename(host.root)
 
 
+def _install(host: Host, unpacked: Path) -> None:
+    """Make of an unpacked release what a package installs: its folders apart, and named in its `emqx_vars`."""
+    for name, place in (("etc", host.etc), ("data", host.data), ("log", host.log)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (unpacked / name).rename(place)
+    (unpacked / "plugins").rename(host.data / "plugins")
+    host.wrapper.parent.mkdir(parents=True, exist_ok=True)
+    host.wrapper.symlink_to(host.root / "bin" / "emqx")
+    places = {
+        "RUNNER_BIN_DIR": host.wrapper.parent,
+        "EMQX_ETC_DIR": host.etc,
+        "EMQX_LOG_DIR": host.log,
+        "EMQX_PLUGINS_DIR": host.data / "plugins",
+    }
+    file = unpacked / "releases" / "emqx_vars"
+    release, erts = (re.search(rf'^{name}="(.+)"$', file.read_text(), re.MULTILINE) for name in ("REL_VSN", "ERTS_VSN"))
+    assert release
+    assert erts
+    named = {name: str(place) for name, place in places.items()}
+    file.write_text(emqx_vars(release[1], erts[1], {**named, "RUNNER_USER": ""}))
+
+
 def configure(host: Host, conf: str) -> None:
-    """Write the node's `etc/emqx.conf`."""
-    write_secret(host.root / "etc" / "emqx.conf", conf)
+    """Write the node's `emqx.conf`."""
+    write_secret(host.etc / "emqx.conf", conf)
 
 
 def boot_root(host: Host) -> Path:
@@ -94,7 +121,7 @@ def start(host: Host) -> bool:
         raise LabError(
             "node_failed",
             f"Node {host.node} did not start.",
-            f"See {host.start_log} and the logs in {host.root / 'log'}.",
+            f"See {host.start_log} and the logs in {host.log}.",
         )
     return True
 

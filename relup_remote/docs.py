@@ -195,6 +195,22 @@ module was loaded has the new state from the beginning, and is not asked.
 
 Processes have 5 s to stand still, and `step_timeout` (30 s) to change, each 20 µs more for every process that is asked.
 
+## A restart
+
+`inv rollback`, and `--on-failure restart`, stop the node and start it. What decides which release boots (the marker) is
+changed while the node is down; a service of systemd is restarted in one go, so there it is changed just before.
+
+| fails | the node | the marker | error |
+| --- | --- | --- | --- |
+| the proof that the release would boot | runs on | as it was | `would_not_boot`, `boot_unclear` |
+| the stop | runs on | as it was | `restart_failed`; nothing was changed |
+| the start | is down | moved | `restart_failed`, `node_not_back` |
+| the service's restart, and the node runs on | runs on | as it was | `restart_failed` |
+| the service's restart, and the node is down | is down | moved | `restart_failed`, `node_not_back` |
+
+The error's detail has the process of the VM, the marker, what the next start boots, and the command for it. The same
+command again goes on from there.
+
 ## What is tried
 
 The fault matrix (`tests/lab/faults`) causes each of these on a real node with clients on it, with both values of

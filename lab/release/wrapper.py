@@ -3,7 +3,7 @@
 A release has all of them. `releases/without` of a tree, one name a line, takes some away from what runs from that tree.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def folders(kind: Vars) -> dict[str, str]:
     }
 
 
-def emqx_vars(version: str, erts: str, named: dict[str, str], elixir: bool = False) -> str:
+def emqx_vars(version: str, erts: str, named: Mapping[str, str], elixir: bool = False) -> str:
     """A release's `emqx_vars`, with the folders ``named`` (as from `folders`)."""
     return f"""\
 ## Do not replace this file at an upgrade: set what changes anew at its end.

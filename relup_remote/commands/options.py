@@ -29,6 +29,7 @@ HELP: dict[str, str] = {
     "full": "a line for each module, also of those that are loaded in one swap",
     "force": REQUEST_OPTIONS["force"][1],
     "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
+    "no_boot_check": REQUEST_OPTIONS["no_boot_check"][1],
     "waves": "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)",
     "parallel": "hosts of a wave in hand at once (default: 1)",
     "order": "which hosts come first: replicants-first (the default), cores-first, or as in the inventory",

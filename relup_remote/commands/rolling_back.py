@@ -23,6 +23,7 @@ GATES = Gates(connections=None)
 def rollback(
     _context: Context,
     purge: bool = False,
+    no_boot_check: bool = False,
     check: bool = False,
     yes: bool = False,
     wishes: Wishes = AS_USUAL,
@@ -42,6 +43,7 @@ def rollback(
         chosen: dict[str, Any] = {
             **(before.options if before else {}),
             **({"purge": True} if purge else {}),
+            **({"no_boot_check": True} if no_boot_check else {}),
             **options.numbers(boot_timeout=boot_timeout),
         }
         Rolling(

@@ -91,6 +91,7 @@ def upgrade(
     resume: str = "",
     force: bool = False,
     kill_lingering: bool = False,
+    no_boot_check: bool = False,
     on_failure: str = "",
     catalogue: str = "",
     hop_timeout: str = "",
@@ -114,6 +115,7 @@ def upgrade(
             **(before.options if before else {}),
             **({"force": True} if force else {}),
             **({"kill_lingering": True} if kill_lingering else {}),
+            **({"no_boot_check": True} if no_boot_check else {}),
             **({"on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE)} if on_failure else {}),
             **_backup(backup_age, no_backup),
             **options.numbers(
@@ -168,6 +170,8 @@ def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list
         lines.append("patches folders that are not empty do not keep it from going on (--force)")
     if chosen.get("kill_lingering"):
         lines.append("processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
+    if chosen.get("no_boot_check"):
+        lines.append("that the release can read the node's configuration is not checked (--no-boot-check)")
     return lines
 
 

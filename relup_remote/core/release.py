@@ -180,6 +180,9 @@ def missing_in(root: str) -> List[str]:
     except (TypeError, ValueError, IndexError):
         return [rel_file]
     missing = [path for path in wanted if not os.path.exists(os.path.join(root, path))]
+    boots = [os.path.join("releases", facts.version, name + ".boot") for name in ("start", "emqx")]
+    if not any(os.path.exists(os.path.join(root, path)) for path in boots):
+        missing.append(boots[0])
     for app, version in versions:
         missing += _missing_of_app(root, app, version)
     return missing

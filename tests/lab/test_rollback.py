@@ -1,12 +1,15 @@
 """A rollback stops the node, moves the marker, and starts the node; whatever fails, what is there is said truly."""
 
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lab.cluster import Lab
 from lab.layout import LOOPBACK
+from relup_remote.core.emqx_vars import LAST_LINES
+from relup_remote.core.steps.extract import STAMP
 from tests.lab.cluster import BASE, FIRST, Tool
 from tests.lab.core import Core
 
@@ -62,9 +65,7 @@ def test_by_a_wrapper_without_restart(lab: Lab, relup: Tool, upgraded: int) -> N
 def test_a_node_that_can_not_be_stopped_goes_on_as_it_was(lab: Lab, relup: Tool, upgraded: int) -> None:
     core = Core(relup, HOST)
     lab.eval(HOST, "os:set_signal(sigterm, ignore)")
-    with Conf(lab) as conf:
-        conf.add("node.stop_timeout = 1")
-        row = core.ask("rollback", stop_timeout=1)
+    row = core.ask("rollback", stop_timeout=1)
     assert (row["outcome"], row["error"]["err_type"]) == ("refused", "restart_failed")
     assert f"runs on as process {upgraded}" in row["error"]["message"]
     assert "did not stop" in row["error"]["detail"]["said"]
@@ -106,3 +107,85 @@ def test_a_node_that_an_operator_has_stopped_is_not_started_by_a_rollback(lab: L
     refused = relup.run("rollback", "--host", HOST, "--yes")
     assert refused.error()["err_type"] == "nothing_to_roll_back"
     assert lab.node_pid(HOST) is None
+
+
+def as_the_vendor_leaves_it(lab: Lab) -> Path:
+    """Take out of the deployed tree what was set for it to find the base's folders; the file."""
+    path = lab.root(HOST) / "relup" / FIRST / "releases" / "emqx_vars"
+    path.write_text(path.read_text().partition(LAST_LINES)[0] + LAST_LINES + "\n")
+    (path.parents[1] / STAMP).unlink()
+    return path
+
+
+def test_a_tree_that_would_not_boot_is_told_by_all_that_look_and_put_right_as_they_say(
+    lab: Lab, relup: Tool, upgraded: int
+) -> None:
+    assert relup.run("verify", "--host", HOST).row()["facts"]["boot"]["problems"] == []
+    path = as_the_vendor_leaves_it(lab)
+    verified = relup.run("verify", "--host", HOST)
+    assert verified.error()["err_type"] == "verify_failed"
+    said = verified.error()["detail"]["signals"]["boot"]
+    assert f"EMQX_ETC_DIR is {path.parents[1]}/etc: it leads into the tree" in said
+    (warning,) = relup.run("status", "--host", HOST).row()["warnings"]
+    assert warning["err_type"] == "would_not_boot"
+    checked = relup.run("postcheck", "--host", HOST)
+    assert "boot" in checked.error()["detail"]
+    command = warning["hint"].partition(": ")[2]
+    assert said.endswith(command)
+    subprocess.run(["sh", "-c", command], check=True)
+    assert relup.run("verify", "--host", HOST).status == 0
+    assert relup.run("status", "--host", HOST).row()["warnings"] == []
+    lab.stop_node(HOST)
+    lab.start_node(HOST)
+    assert lab.eval(HOST, "code:root_dir()") == f'"{path.parents[1]}"'
+    assert lab.node_pid(HOST) != upgraded
+
+
+def test_back_from_a_tree_whose_wrapper_can_not_even_stop_the_node(lab: Lab, relup: Tool, upgraded: int) -> None:
+    as_the_vendor_leaves_it(lab)
+    ran = relup.run("rollback", "--host", HOST, "--yes")
+    assert ran.status == 0, ran.stdout
+    assert ran.row()["facts"]["stopped_by"] == "signal"
+    assert lab.eval(HOST, "emqx_release:version()") == f'"{BASE}"'
+    assert lab.node_pid(HOST) != upgraded
+
+
+def test_no_way_back_to_a_release_that_can_not_read_the_configuration(lab: Lab, relup: Tool, upgraded: int) -> None:
+    with Conf(lab) as conf:
+        conf.add("node.of_the_new_release = 1")
+        refused = relup.run("rollback", "--host", HOST, "--yes")
+        assert (refused.status, refused.error()["err_type"]) == (3, "would_not_boot")
+        assert "unknown key node.of_the_new_release" in refused.error()["message"]
+        assert marker(lab).read_text() == FIRST
+        assert lab.node_pid(HOST) == upgraded
+        assert relup.run("rollback", "--host", HOST, "--yes", "--no-boot-check").status == 0
+    assert lab.node_pid(HOST) != upgraded
+
+
+def test_an_upgrade_stops_before_the_hop_where_the_target_can_not_read_the_configuration(
+    lab: Lab, relup: Tool, tarball: Path
+) -> None:
+    pid = lab.node_pid(HOST)
+    words = ("--tarball", str(tarball), "--yes", "--host", HOST)
+    with Conf(lab) as conf:
+        conf.add("node.of_the_old_release = 1")
+        failed = relup.run("upgrade", *words)
+    assert (failed.error()["err_type"], failed.error()["stage"]) == ("would_not_boot", "extract")
+    assert "unknown key node.of_the_old_release" in failed.error()["message"]
+    assert not (lab.root(HOST) / "relup" / FIRST).exists()
+    assert lab.eval(HOST, "emqx_release:version()") == f'"{BASE}"'
+    ran = relup.run("upgrade", *words)
+    assert ran.status == 0, ran.stdout
+    boot = ran.row()["facts"]["boot"]
+    assert {each["name"] for each in boot["set"]} == {"EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR"}
+    assert boot["configuration"]["checked"]
+    assert any("has read the configuration" in sentence for sentence in boot["said"])
+    assert lab.node_pid(HOST) == pid
+
+
+def test_the_plan_says_what_will_be_set_and_why(relup: Tool, tarball: Path) -> None:
+    words = ("--tarball", str(tarball), "--host", HOST)
+    (row,) = relup.run("plan", *words).document["hosts"]
+    assert (row["outcome"], row["warnings"]) == ("ready", [])
+    assert "EMQX_ETC_DIR is set to" in row["facts"]["boot"]["said"][0]
+    assert "EMQX_ETC_DIR is set to" in " ".join(relup.run("plan", *words, json=False).stdout.split())

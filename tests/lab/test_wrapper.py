@@ -12,7 +12,7 @@ from lab import build
 from lab.cluster import Lab
 from lab.layout import LOOPBACK
 from lab.release.wrapper import Feature, leave_out
-from relup_remote.core import running_node
+from relup_remote.core import boot, running_node
 from tests.lab.cluster import until
 from tests.lab.ports import free_ports
 
@@ -54,12 +54,13 @@ def unpack(version: str, directory: Path) -> None:
     shutil.unpack_archive(tarball, directory)
 
 
-def deploy(version: str, tree: Path) -> Path:
-    """Put a release in front of a tree, as a hot upgrade does."""
+def deploy(version: str, tree: Path, base: Path) -> Path:
+    """Put a release in front of a tree, as a hot upgrade does, with its files where the base has them."""
     deployed = tree / "relup" / version
     unpack(version, deployed)
     for kept_at_base in ("data", "etc", "log", "plugins"):
         shutil.rmtree(deployed / kept_at_base)
+    boot.repair(str(deployed), str(base))
     (tree / "relup" / "current").write_text(version)
     return deployed
 
@@ -151,7 +152,7 @@ def test_deployed_trees_chain_and_data_stays_at_the_base(emqx: Wrapper, root: Pa
     assert emqx("start").returncode == 0
     tree = root
     for version in ("5.10.5-lab", "5.10.6-lab"):
-        tree = deploy(version, tree)
+        tree = deploy(version, tree, root)
         assert emqx("stop").returncode == 0
         begun = emqx("start")
         assert begun.returncode == 0, begun.stderr
@@ -160,6 +161,16 @@ def test_deployed_trees_chain_and_data_stays_at_the_base(emqx: Wrapper, root: Pa
         assert Path(f"/proc/{int(emqx('pid').stdout)}/cwd").readlink() == root
     assert (root / "my data" / "mnesia" / NODE / "schema.DAT").is_file()
     assert not list((root / "relup").rglob("my data")) + list((root / "relup").rglob("emqx.log"))
+
+
+def test_deployed_tree_whose_folders_are_its_own_does_not_boot(emqx: Wrapper, root: Path) -> None:
+    deployed = deploy("5.10.5-lab", root, root)
+    unpack("5.10.5-lab", deployed)
+    shutil.rmtree(deployed / "etc")
+    for command in ("start", "check_config", "ctl"):
+        refused = emqx(command)
+        assert (refused.returncode, refused.stderr) == (1, f"emqx.conf is not found in {deployed}/etc\n")
+    (root / "relup" / "current").unlink()
 
 
 def test_marker_that_leads_nowhere_is_named(emqx: Wrapper, root: Path) -> None:

@@ -45,7 +45,7 @@ def test_only_the_projects_lab_writes_the_projects_inventory() -> None:
 
 
 def test_the_node_gets_its_name_cluster_and_port() -> None:
-    conf = settings(config_files.emqx_conf(LAYOUT.hosts[0], LAYOUT.hosts, "secret", epmd=False))
+    conf = settings(config_files.emqx_conf(LAYOUT.hosts[0], LAYOUT.hosts, "secret", LAYOUT))
     assert conf == {
         "node.name": "emqx1@127.0.0.1",
         "node.cookie": "secret",
@@ -58,8 +58,8 @@ def test_the_node_gets_its_name_cluster_and_port() -> None:
 
 
 def test_another_distribution_base_is_written_down() -> None:
-    other = Layout(Path("/srv/other"), nodes=1, ports=Ports(dist=5000))
-    conf = settings(config_files.emqx_conf(other.hosts[0], other.hosts, "secret", epmd=True))
+    other = Layout(Path("/srv/other"), nodes=1, ports=Ports(dist=5000), epmd=True)
+    conf = settings(config_files.emqx_conf(other.hosts[0], other.hosts, "secret", other))
     assert (conf["node.dist_base_port"], conf["node.epmd"]) == ("5000", "true")
 
 
@@ -90,7 +90,7 @@ def test_the_inventory() -> None:
 
 def test_the_last_nodes_are_replicants() -> None:
     layout = Layout(Path("/srv/lab"), nodes=3, replicants=2)
-    roles = [settings(config_files.emqx_conf(host, layout.hosts, "secret", epmd=False)) for host in layout.hosts]
+    roles = [settings(config_files.emqx_conf(host, layout.hosts, "secret", layout)) for host in layout.hosts]
     assert [conf["node.role"] for conf in roles] == ["core", "replicant", "replicant"]
     inventory = yaml.safe_load(config_files.inventory(layout, "alice"))
     assert [host["role"] for host in inventory["hosts"].values()] == ["core", "replicant", "replicant"]

@@ -130,6 +130,9 @@ def _start(context: Context, env: Dict[str, str]) -> None:
 
 def _wrapper(context: Context, command: str, env: Dict[str, str], seconds: float) -> wrapper.Ran:
     words = [context.site.wrapper(), command]
+    # How long a wrapper waits by itself.
+    limits = {"EMQX_WAIT_FOR_STOP": "stop_timeout", "EMQX_WAIT_FOR_START": "boot_timeout"}
+    env = dict(env, **{name: str(int(context.option(option))) for name, option in limits.items()})
     return wrapper.run(words, env, context.site.base, seconds, _log(context, command))
 
 

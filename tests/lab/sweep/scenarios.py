@@ -1,5 +1,6 @@
 """What is interrupted: a command, on a node in some state, and how it is finished afterwards."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from lab import node
 from relup_remote import inventory
+from relup_remote.core import boot
 from relup_remote.core.protocol import NOTHING_LEFT
 from relup_remote.hops.catalogue import load
 from relup_remote.rollout import tarball
@@ -33,12 +35,18 @@ class Releases:
     def __init__(self, tarballs: Mapping[str, Path], folder: Path, catalogue: Path) -> None:
         self.tarballs = {version: tarball.read(path) for version, path in tarballs.items()}
         self.unpacked = {version: _unpacked(path, folder / version) for version, path in tarballs.items()}
-        self.manifests = {version: disk.of_release(path) for version, path in self.unpacked.items()}
+        self.manifests = {version: dict(disk.of_release(path)) for version, path in self.unpacked.items()}
         self.beams: dict[str, dict[str, bytes]] = {}
         self.catalogue = load(catalogue)
 
     def learn(self, machine: Machine) -> None:
         """Have a machine's node tell the MD5s of all modules."""
+        base = str(machine.root)
+        for version, path in self.unpacked.items():
+            # What boots in front of this base: where its wrapper looks is set at the end of one file.
+            text = boot.read_vars(str(path))
+            whole = boot.repaired(text, boot.places(text, f"{base}/relup/{version}", base))
+            self.manifests[version] |= {boot.VARS: "-" + hashlib.sha256(whole.encode()).hexdigest()}
         self.beams = {version: machine.beams(path) for version, path in self.unpacked.items()}
 
 

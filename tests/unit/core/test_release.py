@@ -37,6 +37,7 @@ def root(tmp_path: Path) -> Path:
     write(found, "releases/emqx_vars", VARS)
     write(found, "releases/5.10.5/BUILD_INFO", INFO)
     write(found, "releases/5.10.5/emqx.rel", REL)
+    write(found, "releases/5.10.5/start.boot")
     write(found, "bin/emqx")
     write(found, "erts-15.2/bin/beam.smp")
     app = (
@@ -171,6 +172,7 @@ def test_a_whole_tree_lacks_nothing(root: Path) -> None:
         "bin/emqx",
         "erts-15.2/bin/beam.smp",
         "releases/5.10.5/emqx.rel",
+        "releases/5.10.5/start.boot",
         "lib/kernel-10.2/ebin/kernel.app",
         "lib/kernel-10.2/ebin/code.beam",
         "lib/quoted-app-1.0/ebin/quoted-app.app",
