@@ -11,6 +11,7 @@ EMQX_LOG_DIR       where the wrapper makes a folder for logs      the base's val
 EMQX_PLUGINS_DIR   where plugins are installed                    the base's value is set
 RUNNER_USER        whom the wrapper runs as                       the base's value is set
 RUNNER_BIN_DIR     where the wrapper finds itself for a start     the tree's own folder is set
+any other          set by an operator, at the end of the file     the operator's value is set
 =================  =============================================  =====================================================
 
 What is set goes to the end of the tree's file, where its own comment wants changes. Then the tree's wrapper reads the
@@ -33,22 +34,33 @@ from .site import PARTIAL, Site
 ETC, LOG, PLUGINS, USER, BIN = "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "RUNNER_USER", "RUNNER_BIN_DIR"
 FOLDERS = (ETC, LOG, PLUGINS)
 
+OF_A_RELEASE = ("REL_VSN", "ERTS_VSN", "REL_NAME", "RUNNER_LIB_DIR", "SCHEMA_MOD", "IS_ELIXIR", "IS_ENTERPRISE")
+"""What a tree says of itself, whatever the base says of its own."""
+
+APPEND = "Append what it lacks: "
 CONFIGURATION = "emqx.conf"
 VARS = os.path.join("releases", "emqx_vars")
 
 
 class Setting(NamedTuple):
-    """A variable that a tree has to set anew: its `value`, `instead` of what, `why`, and the `line` that does it."""
+    """A variable that a tree has to set anew: its `value`, `instead` of what, `why`, and the `line` that does it.
+
+    `is_own` is whether an operator has set it.
+    """
 
     name: str
     value: str
     instead: Optional[str]
     why: str
     line: str
+    is_own: bool = False
 
     def to_json(self) -> Dict[str, Any]:
-        """As it is in results."""
-        return self._asdict()
+        """As it is in results. What an operator has set may be a secret: of that there is the name."""
+        hidden = {"value": None, "instead": None, "line": None} if self.is_own else {}
+        told = dict(self._asdict(), **hidden)
+        del told["is_own"]
+        return told
 
 
 class Places(NamedTuple):
@@ -79,7 +91,7 @@ def places(text: str, tree: str, base: str) -> Places:
         try:
             right = _right(name, ours, theirs, tree, base)
         except Unclear as why:
-            unclear[name] = "{} of the base: {}".format(name, why)
+            unclear[name] = "it is not clear in the base's file, for {}".format(why)
             continue
         found: Optional[str] = None
         try:
@@ -90,10 +102,32 @@ def places(text: str, tree: str, base: str) -> Places:
         values[name] = right if tree != base or right is None else found
         if tree != base and right is not None and right != found:
             settings.append(Setting(name, right, found, reason, _line(name, right, found, theirs, tree, base)))
+    if tree != base:
+        _set_by_operator(ours, theirs, base, settings, unclear)
     if ETC in unclear or (tree == base and values.get(ETC) is None):
         message = "{} can't be told: {}.".format(os.path.join(base, VARS), unclear.get(ETC, "it sets no " + ETC))
         raise Failure("boot_unclear", message, detail={"unclear": unclear})
     return Places(values, settings, unclear)
+
+
+def _set_by_operator(
+    ours: Variables, theirs: Variables, base: str, settings: List[Setting], unclear: Dict[str, str]
+) -> None:
+    """Adds what an operator has set at the end of the base's file, and what it says there that can't be taken over."""
+    for name, is_exported in ours.own.items():
+        if name in (*FOLDERS, USER, BIN, *OF_A_RELEASE):
+            continue
+        try:
+            value = ours.get(name) or ""
+            found = theirs.get(name)
+        except Unclear as why:
+            unclear[name] = "it is not taken over from the base's file, for {}".format(why)
+            continue
+        if value != found:
+            line = "{}{}={}".format("export " if is_exported else "", name, quoted(value, base))
+            settings.append(Setting(name, value, found, "it is at the end of the base's file", line, True))
+    for line in ours.more:
+        unclear[line] = "it is not taken over from the end of the base's file, for it is no assignment"
 
 
 def _right(name: str, ours: Variables, theirs: Variables, tree: str, base: str) -> Optional[str]:
@@ -192,7 +226,8 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     text = read_vars(tree)
     found = places(text, tree, site.base)
     told = facts(found, tree)
-    lacks = ["{} is {}: {}".format(each.name, each.instead, each.why) for each in found.settings]
+    lacks = ["{} is {}: {}".format(each.name, each.instead, each.why) for each in found.settings if not each.is_own]
+    found.unclear.update({each.name: "it is not as " + each.why for each in found.settings if each.is_own})
     told["problems"] = lacks + problems(found, site.base, site.data_dir) + wrapper_problems(site.base, tree)
     return told
 
@@ -200,12 +235,7 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
 def tell(result: Result, told: Dict[str, Any]) -> None:
     """Puts what is known of a tree's boot into a result: ``boot`` of its facts, in words too (``said``), and warnings
     of what is not proven."""
-    said = [
-        "{name} is set to {value} in the release to be booted, where it was {}: {why}.".format(
-            each["instead"] or "not set", **each
-        )
-        for each in told["set"]
-    ]
+    said = [_sentence(each) for each in told["set"]]
     configuration = told["configuration"] or {}
     if configuration.get("checked") and not told["problems"]:
         said.append(
@@ -216,9 +246,16 @@ def tell(result: Result, told: Dict[str, Any]) -> None:
     # A tree with problems is not booted, and nothing is set in it.
     result.facts["boot"] = dict(told, said=[] if told["problems"] else said)
     for name, why in told["unclear"].items():
-        _warn(result, "{} can't be told: {}.".format(name, why))
+        _warn(result, "{}: {}.".format(name, why))
     if configuration and not configuration["checked"]:
         _warn(result, "{}: {}.".format(told["tree"], configuration["why"]))
+
+
+def _sentence(each: Dict[str, Any]) -> str:
+    if each["line"] is None:
+        return "{name} is set in the release to be booted as {why}.".format(**each)
+    text = "{name} is set to {value} in the release to be booted, where it was {}: {why}."
+    return text.format(each["instead"] or "not set", **each)
 
 
 def _warn(result: Result, message: str) -> None:
@@ -236,8 +273,9 @@ def facts(found: Places, tree: str) -> Dict[str, Any]:
 
 def remedy(told: Dict[str, Any]) -> str:
     """How an operator sets by hand what a tree lacks: a command for a shell on the host."""
-    lines = " ".join("'{}'".format(each["line"].replace("'", "'\\''")) for each in told["set"])
-    return "printf '%s\\n' {} >>'{}'".format(lines, os.path.join(told["tree"], VARS))
+    lines = [each["line"] for each in told["set"] if each["line"] is not None]
+    quoted_lines = " ".join("'{}'".format(line.replace("'", "'\\''")) for line in lines)
+    return "printf '%s\\n' {} >>'{}'".format(quoted_lines, os.path.join(told["tree"], VARS))
 
 
 def wrapper_problems(base: str, tree: Optional[str] = None) -> List[str]:
@@ -269,19 +307,20 @@ def prove(tree: str, site: Site, timeout: Optional[float], work: str) -> Dict[st
     if not told["problems"]:
         if timeout is None:
             skipped = {"checked": False, "by": None, "seconds": 0.0, "why": "it was not asked (--no-boot-check)"}
-            return dict(told, configuration=skipped)
+            return dict(told, configuration=skipped, set=[])
         told["configuration"] = _configuration(tree, site, timeout, work)
         if told["configuration"]["why"] and told["configuration"]["checked"]:
             told["problems"].append(told["configuration"]["why"])
     if told["problems"]:
         raise would_not_boot(told)
-    return told
+    # Nothing that it lacks keeps it from booting.
+    return dict(told, set=[])
 
 
 def would_not_boot(told: Dict[str, Any]) -> Failure:
     """The `Failure` of a tree that has problems."""
     message = "{} would not boot: {}.".format(told["tree"], "; ".join(told["problems"]))
-    hint = "Append what it lacks: {}".format(remedy(told)) if told["set"] else None
+    hint = APPEND + remedy(told) if any(each["line"] for each in told["set"]) else None
     return Failure("would_not_boot", message, detail={"boot": told}, hint=hint)
 
 

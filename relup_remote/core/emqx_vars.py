@@ -25,15 +25,23 @@ class Unclear(Exception):
 
 
 class Variables:
-    """What the variables of a file are once it has been read. `given` is what is set before."""
+    """What the variables of a file are once it has been read. `given` is what is set before.
+
+    `own` are those that an operator has set, below `LAST_LINES`, and whether they are exported; `more` are the lines
+    there that are no assignments.
+    """
 
     def __init__(self, text: str, given: Dict[str, str]) -> None:
         self._values: Dict[str, Optional[str]] = dict(given)
         self._why: Dict[str, str] = {}
         self._presettable: Dict[str, bool] = {}
         self._nothing: Optional[str] = None
+        self.own: Dict[str, bool] = {}
+        self.more: List[str] = []
+        is_own = False
         for line in text.splitlines():
-            self._read(line)
+            is_own = is_own or line.strip() == LAST_LINES
+            self._read(line, is_own)
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -50,7 +58,7 @@ class Variables:
         """Whether the environment may set it before."""
         return self._presettable.get(name, False)
 
-    def _read(self, line: str) -> None:
+    def _read(self, line: str, is_own: bool) -> None:
         text = line.strip()
         if not text or text.startswith("#"):
             return
@@ -64,9 +72,13 @@ class Variables:
                 self._why[name] = str(unclear)
         elif assignment is not None:
             self._set(assignment.group(1), assignment.group(2))
+            if is_own:
+                self.own[assignment.group(1)] = text.startswith("export ")
         elif NAMES_ALL.match(text):
             self._nothing = "the line {!r} may set anything".format(text)
         else:
+            if is_own:
+                self.more.append(text)
             for name in re.findall(r"([A-Za-z_]\w*)=", text):
                 self._why[name] = "the line {!r} is more than an assignment".format(text)
 

@@ -83,9 +83,8 @@ def _boot(context: Context, tree: str) -> Optional[str]:
             return "; ".join(now["problems"]) or None
         context.prove_boot(tree)
     except Failure as failure:
-        if failure.err_type == "would_not_boot" and failure.detail["boot"]["set"]:
-            return "{} Append what it lacks: {}".format(failure.message, boot.remedy(failure.detail["boot"]))
-        return failure.message.rstrip(".")
+        said = failure.message.rstrip(".")
+        return "{}. {}".format(said, failure.hint) if failure.hint.startswith(boot.APPEND) else said
     return None
 
 

@@ -197,6 +197,27 @@ def test_a_base_whose_values_can_not_be_told(tmp_path: Path) -> None:
     assert caught.value.err_type == "boot_unclear"
 
 
+def test_what_an_operator_has_set_at_the_end_of_the_base_s_file_is_taken_over(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Vars.RELATIVE)
+    machine.deploy(Vars.BASE)
+    file = machine.base / "releases" / "emqx_vars"
+    own = 'export EMQX_NODE__NAME="a b@h"\nWAIT=$RUNNER_ROOT_DIR/w\nREL_VSN="1"\nulimit -n 100\nEMQX_LOG_DIR=/mnt/log\n'
+    file.write_text(file.read_text() + own)
+    found = boot.places(boot.read_vars(str(machine.tree)), str(machine.tree), str(machine.base))
+    assert list(found.unclear) == ["ulimit -n 100"]
+    assert {each.name for each in boot.repair(str(machine.tree), str(machine.base))} == {
+        "EMQX_NODE__NAME", "WAIT", "EMQX_LOG_DIR"
+    }  # fmt: skip
+    # What an operator has set may be a secret.
+    assert "a b@h" not in str(boot.facts(found, str(machine.tree)))
+    text = boot.read_vars(str(machine.tree))
+    assert 'export EMQX_NODE__NAME="a b@h"\n' in text
+    assert 'WAIT="$BASE_RUNNER_ROOT_DIR/w"\n' in text
+    assert variables(text, machine.tree, machine.base)["log"] == "/mnt/log"
+    assert 'REL_VSN="2"' in text
+    assert boot.repair(str(machine.tree), str(machine.base)) == []
+
+
 def test_the_mode_of_the_file_is_that_of_a_release(tmp_path: Path) -> None:
     machine = Machine(tmp_path, Vars.RELATIVE)
     machine.deploy(Vars.RELATIVE)
