@@ -1,7 +1,6 @@
 """One node of a lab: its root on disk, and its VM, started by the release's own wrapper."""
 
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -13,7 +12,7 @@ from pathlib import Path
 from lab import processes
 from lab.errors import LabError
 from lab.layout import LOOPBACK, Host
-from lab.release.wrapper import emqx_vars
+from lab.release.wrapper import with_folders
 
 START_TIMEOUT = 90.0
 EVAL_TIMEOUT = 30.0
@@ -71,11 +70,8 @@ def _install(host: Host, unpacked: Path) -> None:
         "EMQX_PLUGINS_DIR": host.data / "plugins",
     }
     file = unpacked / "releases" / "emqx_vars"
-    release, erts = (re.search(rf'^{name}="(.+)"$', file.read_text(), re.MULTILINE) for name in ("REL_VSN", "ERTS_VSN"))
-    assert release
-    assert erts
     named = {name: str(place) for name, place in places.items()}
-    file.write_text(emqx_vars(release[1], erts[1], {**named, "RUNNER_USER": ""}))
+    file.write_text(with_folders(file.read_text(), {**named, "RUNNER_USER": ""}))
 
 
 def configure(host: Host, conf: str) -> None:

@@ -7,8 +7,8 @@ import tarfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from lab.release import wrapper
 from lab.release.tarball import member, write_sidecar, writing
-from lab.release.wrapper import emqx_vars
 
 VARS = "releases/emqx_vars"
 BUILD_INFO = "releases/*/BUILD_INFO"
@@ -62,11 +62,7 @@ def without_emqx_vars(src: Path, dst: Path) -> Path:
 def with_folders(src: Path, dst: Path, named: Mapping[str, str]) -> Path:
     """A release whose build named other folders to its wrapper (see `lab.release.wrapper.folders`)."""
     _, contents = _find(src, VARS)
-    text = contents[VARS].decode()
-    release, erts = (re.search(rf'(?m)^{name}="(.+)"$', text) for name in ("REL_VSN", "ERTS_VSN"))
-    assert release, f"{src.name} names no REL_VSN"
-    assert erts, f"{src.name} names no ERTS_VSN"
-    return variant(src, dst, replace={VARS: emqx_vars(release[1], erts[1], named).encode()})
+    return variant(src, dst, replace={VARS: wrapper.with_folders(contents[VARS].decode(), named).encode()})
 
 
 def without_rel_vsn(src: Path, dst: Path) -> Path:

@@ -3,6 +3,7 @@
 A release has all of them. `releases/without` of a tree, one name a line, takes some away from what runs from that tree.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -77,6 +78,14 @@ export EMQX_DESCRIPTION='EMQX lab'
 
 ## updated vars here
 """
+
+
+def with_folders(text: str, named: Mapping[str, str]) -> str:
+    """The text of an `emqx_vars` as a build that names these folders would have it."""
+    release, erts = (re.search(rf'^{name}="(.+)"$', text, re.MULTILINE) for name in ("REL_VSN", "ERTS_VSN"))
+    assert release, "no REL_VSN"
+    assert erts, "no ERTS_VSN"
+    return emqx_vars(release[1], erts[1], named, elixir="IS_ELIXIR:-yes" in text)
 
 
 def leave_out(tree: Path, features: Iterable[Feature]) -> None:

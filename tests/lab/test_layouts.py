@@ -14,6 +14,7 @@ import pytest
 from lab import variants
 from lab.cluster import Lab
 from lab.layout import Ports
+from lab.release.sources import USUAL, Traits
 from lab.release.wrapper import Vars, folders
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
 
@@ -23,11 +24,12 @@ HOST = "n1"
 
 @dataclass(frozen=True)
 class Installation:
-    """A way of installing a node. ``tls``: whether nodes speak over TLS; ``base``: what an operator has done to the
-    root; ``target``: the tarball to upgrade to, made from the usual one."""
+    """A way of installing a node. ``tls``: whether nodes speak over TLS; ``traits``: what the build takes on; ``base``:
+    what an operator has done to the root; ``target``: the tarball to upgrade to, made from the usual one."""
 
     packaged: bool = False
     tls: bool = False
+    traits: Traits = USUAL
     base: Callable[[Lab], None] = lambda _lab: None
     target: Callable[[Lab, Path, Path], Path] = lambda _lab, usual, _new: usual
 
@@ -54,6 +56,7 @@ INSTALLATIONS = {
     "tarball, relative, TLS": Installation(tls=True, target=of_newer_builds),
     "tarball, absolute": Installation(base=names_absolute_folders, target=of_a_package),
     "package": Installation(packaged=True, target=of_a_package),
+    "tarball, relative, Elixir": Installation(traits=Traits(elixir=True)),
 }
 
 
@@ -85,7 +88,14 @@ def installation(request: pytest.FixtureRequest) -> Installation:
 @pytest.fixture
 def lab(installation: Installation, tmp_path: Path) -> Iterator[Lab]:
     """One node, installed that way."""
-    made = Lab(tmp_path / "lab", nodes=1, ports=PORTS, packaged=installation.packaged, tls=installation.tls)
+    made = Lab(
+        tmp_path / "lab",
+        nodes=1,
+        ports=PORTS,
+        packaged=installation.packaged,
+        tls=installation.tls,
+        traits=installation.traits,
+    )
     try:
         made.up()
         installation.base(made)
