@@ -60,6 +60,7 @@ def test_a_release(tmp_path: Path) -> None:
         "version": "5.10.5",
         "build_info": {"erlang": "27.3.4.2-8", "os": "debian12"},
         "mnesia_hook": True,
+        "emqx_vars": RELEASE["releases/emqx_vars"].decode(),
         "files": 6,
         "bytes": sum(len(data) for name, data in files.items() if not name.startswith("etc/")),
     }
