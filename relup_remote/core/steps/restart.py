@@ -20,9 +20,10 @@ import signal
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from .. import processes, release, service, wrapper
+from .. import release, service, wrapper
 from ..context import Context
 from ..protocol import Failure
+from ..running_node import RunningNode, is_same
 from ..site import await_node
 
 _LOOK_AGAIN = 0.1
@@ -55,7 +56,7 @@ def restart(context: Context, change: Change = NO_CHANGE) -> str:
     node_not_back (also where the node runs from another tree than the marker names), and those of the change. The
     detail says what is there, and how to finish by hand.
     """
-    old = _Vm(context.site.node.os_pid) if context.site.node is not None and context.vm_runs() else None
+    old = context.site.node if context.vm_runs() else None
     by = context.result.facts["restarted_by"] = context.service or "wrapper"
     # Of the VM, as long as it is there.
     env = wrapper.environment(context.site)
@@ -77,46 +78,34 @@ def restart(context: Context, change: Change = NO_CHANGE) -> str:
         failure.message = _with_remedy(failure.message, failure.detail)
         raise
     assert context.site.node is not None
-    if os.path.realpath(context.site.node.root) != os.path.realpath(tree):
+    if not is_same(context.site.node.root, tree):
         message = "The node came back from {}, not from {}.".format(context.site.node.root, tree)
         raise Failure("node_not_back", message, detail=what_is_there(context), changed=True)
     return by
 
 
-class _Vm:
-    """A process that runs the node, and no other that may get its number later."""
-
-    def __init__(self, os_pid: int) -> None:
-        self.os_pid = os_pid
-        self._folder = "/proc/{}".format(os_pid)
-        self._started = processes.started(self._folder)
-
-    def runs(self) -> bool:
-        """Whether it has not ended."""
-        return self._started != "" and processes.started(self._folder) == self._started
-
-    def ends(self, seconds: float) -> bool:
-        """Waits for its end for so many seconds; whether it came."""
-        deadline = time.monotonic() + seconds
-        while self.runs():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOOK_AGAIN)
-        return True
+def _ends(vm: RunningNode, seconds: float) -> bool:
+    """Waits for the end of a VM for so many seconds; whether it came."""
+    deadline = time.monotonic() + seconds
+    while vm.runs():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_AGAIN)
+    return True
 
 
-def _stop(context: Context, vm: _Vm, env: Dict[str, str]) -> str:
+def _stop(context: Context, vm: RunningNode, env: Dict[str, str]) -> str:
     """Stops the node by its wrapper, else by the signal that an init system would send; says by which."""
     seconds = context.option("stop_timeout")
     ran = _wrapper(context, "stop", env, seconds + _SLACK)
-    if (ran.status == 0 and vm.ends(_SLACK)) or not vm.runs():
+    if (ran.status == 0 and _ends(vm, _SLACK)) or not vm.runs():
         return "wrapper"
     # A wrapper that does not find its configuration can't stop the node either.
     try:
         os.kill(vm.os_pid, signal.SIGTERM)
     except OSError:
         pass
-    if vm.ends(seconds):
+    if _ends(vm, seconds):
         return "signal"
     message = "The node could not be stopped, and runs on as process {}.".format(vm.os_pid)
     raise Failure("restart_failed", message, detail=dict(what_is_there(context), said=ran.said))
@@ -136,7 +125,7 @@ def _wrapper(context: Context, command: str, env: Dict[str, str], seconds: float
     return wrapper.run(words, env, context.site.base, seconds, _log(context, command))
 
 
-def _restart_service(context: Context, old: Optional[_Vm], change: Change) -> None:
+def _restart_service(context: Context, old: Optional[RunningNode], change: Change) -> None:
     assert context.service is not None
     change.do()
     command = service.restart_command(context.service)
