@@ -154,7 +154,7 @@ def test_no_way_back_to_a_release_that_can_not_read_the_configuration(lab: Lab, 
     with Conf(lab) as conf:
         conf.add("node.of_the_new_release = 1")
         refused = relup.run("rollback", "--host", HOST, "--yes")
-        assert (refused.status, refused.error()["err_type"]) == (3, "would_not_boot")
+        assert (refused.row()["outcome"], refused.error()["err_type"]) == ("refused", "would_not_boot")
         assert "unknown key node.of_the_new_release" in refused.error()["message"]
         assert marker(lab).read_text() == FIRST
         assert lab.node_pid(HOST) == upgraded
