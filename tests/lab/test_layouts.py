@@ -13,12 +13,11 @@ import pytest
 
 from lab import variants
 from lab.cluster import Lab
-from lab.layout import Ports
 from lab.release.sources import USUAL, Traits
 from lab.release.wrapper import Vars, folders
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
+from tests.lab.ports import free_ports
 
-PORTS = Ports().shifted(7300)
 HOST = "n1"
 
 
