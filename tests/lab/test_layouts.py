@@ -90,7 +90,7 @@ def lab(installation: Installation, tmp_path: Path) -> Iterator[Lab]:
     made = Lab(
         tmp_path / "lab",
         nodes=1,
-        ports=PORTS,
+        ports=free_ports(),
         packaged=installation.packaged,
         tls=installation.tls,
         traits=installation.traits,
