@@ -25,14 +25,17 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import release, wrapper
 from .emqx_vars import Unclear, Variables, quoted, with_last_lines
-from .files import may_write, remove_tree, write_whole
-from .opening import read_small
+from .files import may_write, remove_tree, write_whole, writing_failure
+from .opening import create, read_small
 from .protocol import Failure, Result
 from .running_node import wrapper_of
 from .site import PARTIAL, Site
 
 ETC, LOG, PLUGINS, USER, BIN = "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "RUNNER_USER", "RUNNER_BIN_DIR"
 FOLDERS = (ETC, LOG, PLUGINS)
+
+_LARGEST_SCRIPT = 16 << 20
+"""Bytes: what lies beside a wrapper is scripts, and the boot files of tools."""
 
 OF_A_RELEASE = ("REL_VSN", "ERTS_VSN", "REL_NAME", "RUNNER_LIB_DIR", "SCHEMA_MOD", "IS_ELIXIR", "IS_ENTERPRISE")
 """What a tree says of itself, whatever the base says of its own."""
@@ -363,18 +366,20 @@ def _imitate(base: str, scratch: str) -> None:
 
     Raises `Failure` where it can't be made.
     """
-    # Late, for it is slow to import.
-    import shutil  # noqa: PLC0415
-
-    from .files import writing_failure  # noqa: PLC0415
-
+    bin_dir = os.path.join(base, "bin")
     try:
         os.mkdir(scratch, 0o755)
+        os.mkdir(os.path.join(scratch, "bin"), 0o755)
         for name in os.listdir(base):
-            if name == "bin":
-                shutil.copytree(os.path.join(base, name), os.path.join(scratch, name), symlinks=True)
-            elif name != "relup":
+            if name not in ("bin", "relup"):
                 os.symlink(os.path.join(base, name), os.path.join(scratch, name))
-    except (OSError, shutil.Error) as error:
+        for name in os.listdir(bin_dir):
+            path = os.path.join(bin_dir, name)
+            content = read_small(path, _LARGEST_SCRIPT, links=True) if os.path.isfile(path) else None
+            if content is not None:
+                mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                with os.fdopen(create(os.path.join(scratch, "bin", name), mode), "wb") as file:
+                    file.write(content)
+    except OSError as error:
         remove_tree(scratch)
-        raise writing_failure(error if error.errno else OSError(5, str(error)), scratch)
+        raise writing_failure(error, scratch)

@@ -148,8 +148,8 @@ def test_a_configuration_that_the_release_can_not_read(conf: str, why: str, tmp_
     machine.conf.write_text(conf)
     started = time.monotonic()
     with pytest.raises(Failure, match=why):
-        boot.prove(str(machine.tree), machine.site, 1, str(machine.base / "data"))
-    assert time.monotonic() - started < 20
+        boot.prove(str(machine.tree), machine.site, 5, str(machine.base / "data"))
+    assert time.monotonic() - started < 50
 
 
 def test_what_is_not_there_or_can_not_be_run_is_named(tmp_path: Path) -> None:
@@ -231,8 +231,11 @@ def test_settings_of_the_vm_s_environment_go_along(tmp_path: Path) -> None:
     env = {
         "EMQX_NODE__NAME": "a@h", "EMQX_BOOT_CONFIGS": "old", "EMQX_ETC_DIR": "/elsewhere", "SECRET": "x",
     }  # fmt: skip
-    vm = subprocess.Popen(["sleep", "60"], env=env)
+    vm = subprocess.Popen(["sh", "-c", "echo up; read _"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
+        # Until it executes its program a process has no environment.
+        assert vm.stdout
+        assert vm.stdout.readline() == b"up\n"
         peer = Peer("a@h", "", "", list)
         root = str(machine.base)
         machine.site.node = RunningNode(vm.pid, os.getuid(), "a@h", root, root, machine.site.data_dir, peer)
@@ -240,6 +243,5 @@ def test_settings_of_the_vm_s_environment_go_along(tmp_path: Path) -> None:
         assert {name: value for name, value in found.items() if name in env} == {"EMQX_NODE__NAME": "a@h"}
         assert machine.prove(machine.tree)["problems"] == []
     finally:
-        vm.kill()
-        vm.wait()
+        vm.communicate(b"\n", timeout=30)
     assert "EMQX_NODE__NAME=a@h" in (machine.etc.parent / "asked").read_text()
