@@ -48,7 +48,16 @@ LIMITS: Mapping[str, int] = {
 
 LIMIT = 600
 
-_WAITS = ("hop_timeout", "boot_timeout", "boot_timeout", "settle", "call_timeout")
+_WAITS = (
+    "hop_timeout",
+    "stop_timeout",
+    "stop_timeout",
+    "boot_timeout",
+    "boot_timeout",
+    "settle",
+    "boot_check_timeout",
+    "call_timeout",
+)
 
 
 def limit(command: str, options: Mapping[str, Any]) -> float:
