@@ -72,6 +72,11 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
             status = None
             (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
+        except BaseException:
+            # Our own time may be over.
+            if whole:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
         output.seek(0, os.SEEK_END)
         output.seek(max(0, output.tell() - _SAID_BYTES))
         said = output.read().decode("utf-8", "replace")
