@@ -77,7 +77,8 @@ def _boot(context: Context, tree: str) -> Optional[str]:
     """What would keep the next start from booting. The tree's wrapper reads the configuration once for a request."""
     before = context.result.facts.get("boot") or {}
     try:
-        if before.get("tree") == tree and before.get("configuration") is not None:
+        is_proven = before.get("tree") == tree and before.get("configuration") and not before.get("problems")
+        if is_proven:
             now = boot.look(tree, context.site)
             boot.tell(context.result, dict(before, problems=now["problems"]))
             return "; ".join(now["problems"]) or None
