@@ -186,6 +186,7 @@ def test_an_upgrade_stops_before_the_hop_where_the_target_can_not_read_the_confi
 def test_the_plan_says_what_will_be_set_and_why(relup: Tool, tarball: Path) -> None:
     words = ("--tarball", str(tarball), "--host", HOST)
     (row,) = relup.run("plan", *words).document["hosts"]
-    assert (row["outcome"], row["warnings"]) == ("ready", [])
+    assert row["outcome"] == "ready"
+    assert "boot_not_proven" not in {warning["err_type"] for warning in row["warnings"]}
     assert "EMQX_ETC_DIR is set to" in row["facts"]["boot"]["said"][0]
     assert "EMQX_ETC_DIR is set to" in " ".join(relup.run("plan", *words, json=False).stdout.split())
