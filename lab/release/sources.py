@@ -29,7 +29,7 @@ need each other, the other, for benchmarks, very many modules."""
 MACHINE = "emqx_machine"
 """The application that starts those that the boot script only loads."""
 
-APPS = ("ekka", "mria", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules", MACHINE)
+APPS = ("ekka", "mria", "emqx", "emqx_dashboard", "emqx_alarms", "emqx_pool", "emqx_rules", "emqx_ds", MACHINE)
 """The applications of the broker. Without `Traits.machine` a node starts them in this order."""
 
 
