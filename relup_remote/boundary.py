@@ -93,6 +93,8 @@ HOP = Record(
         "file": MAYBE_TEXT,
         "from": MAYBE_TEXT,
         "target": MAYBE_TEXT,
+        "sha256": MAYBE_TEXT,
+        "term": MAYBE_TEXT,
         "instructions": ListOf(INSTRUCTION),
         "seconds": MAYBE_NUMBER,
         "suspended_ms": MAYBE_NUMBER,

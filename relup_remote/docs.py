@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 
-from relup_remote import failures, faults, inventory
+from relup_remote import calls, failures, faults, inventory
 from relup_remote.commands import by_name
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
@@ -268,6 +268,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "inventory.md": inventory_page,
     "failures.md": failures_page,
+    "calls.md": lambda: f"{NOTE}\n{calls.page()}",
 }
 """The pages by file name."""
 

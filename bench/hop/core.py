@@ -15,6 +15,7 @@ from relup_remote.core.erlang import term
 from relup_remote.core.erlang.distribution import Address, Connection
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
+from relup_remote.core.harmless import allowed, as_term
 
 CALLS = 500
 SECONDS = 600.0
@@ -26,7 +27,6 @@ def main() -> None:
     address = Address("127.0.0.1", order["port"])
     link = DistributionLink(Connection(order["node"], order["cookie"], address))
     agent = Agent(link, order["work"])
-    agent.load()
     outcome = _hop(agent, {**order["request"], "run": b"bench", "core": agent.core})
     sent = link.call("bench_meter", "sent_to", [agent.core])
     agent.unload()
@@ -36,7 +36,9 @@ def main() -> None:
 
 
 def _hop(agent: Agent, fields: dict[str, Any]) -> dict[str, Any]:
-    request = {Atom(name): value for name, value in fields.items()}
+    file = {"hop": fields.pop("hop"), "calls": as_term(allowed("")), "value": None}
+    value = agent.evaluate({Atom(name): item for name, item in file.items()}, SECONDS)["term"]
+    request = {Atom(name): item for name, item in {**fields, "value": value}.items()}
     problems = agent.preflight(request, SECONDS)["problems"]
     if problems:
         raise problems[0]

@@ -28,6 +28,7 @@ HELP: dict[str, str] = {
     "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
     "full": "a line for each module, also of those that are loaded in one swap",
     "force": REQUEST_OPTIONS["force"][1],
+    "allow_calls": "what a hop's file may call besides what is harmless, such as `os:getenv/1`; a comma list",
     "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
     "no_boot_check": REQUEST_OPTIONS["no_boot_check"][1],
     "waves": "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)",

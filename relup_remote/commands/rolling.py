@@ -21,12 +21,12 @@ from relup_remote.rollout.feed import Event, now
 from relup_remote.rollout.identity import operator
 from relup_remote.rollout.ledger import Ledger, Record
 from relup_remote.rollout.plan import Gates, Member, Plan
-from relup_remote.rollout.request import request
+from relup_remote.rollout.request import hop_values, request
 from relup_remote.rollout.roll import Rollout, Work, done_before
 from relup_remote.rollout.rows import Row, lets_others_go_on, skipped
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
-from relup_remote.rollout.survey import Survey, confirmed, is_done, look
+from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
 from relup_remote.summary.plan import intention
 from relup_remote.summary.text import many, seconds
 from relup_remote.usage import Declined, UsageError
@@ -83,7 +83,9 @@ class Rolling:
     def _survey(self) -> Survey:
         """Ask all hosts, also those that the ledger calls done: they may have been changed since."""
         done = done_before(self.record)
-        order = dataclasses.replace(self.work.order, command=self.look)
+        # A run that is taken up again goes on with the hops that were shown when it began.
+        values = hop_values(surveyed(self.record)) if self.record else {}
+        order = dataclasses.replace(self.work.order, command=self.look, hop_values=values)
         members = Plan.from_json(self.record.plan).hosts if self.record else ()
         hosts = _pinned(self.call.hosts, members)
         jobs = [Job(host, request(order, host)) for host in hosts.values()]
@@ -160,8 +162,10 @@ class Rolling:
             feed.add(written, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
             feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
+            order = dataclasses.replace(self.work.order, hop_values=hop_values(survey.rows))
+            work = dataclasses.replace(self.work, order=order)
             again = self._again(survey)
-            rollout = Rollout(plan, hosts, self.work, self.call.runner, feed, stop, rows, left_out, again, self.record)
+            rollout = Rollout(plan, hosts, work, self.call.runner, feed, stop, rows, left_out, again, self.record)
             found, ending = rollout.run()
         with suppress(OSError, Failure):
             # `inv runs` does without it, only slower.

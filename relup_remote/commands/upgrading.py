@@ -10,6 +10,7 @@ from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, taken_up
 from relup_remote.commands.wishes import AS_USUAL, Wishes, takes_wishes
+from relup_remote.core.harmless import allowed
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
@@ -35,6 +36,7 @@ def plan(
     full: bool = False,
     force: bool = False,
     kill_lingering: bool = False,
+    allow_calls: str = "",
     backup_age: str = "",
     no_backup: bool = False,
     catalogue: str = "",
@@ -49,6 +51,7 @@ def plan(
         chosen = {
             "force": force,
             "kill_lingering": kill_lingering,
+            "allow_calls": _calls(allow_calls),
             "backup_age": BACKUP_AGE,
             **_backup(backup_age, no_backup),
             **options.numbers(call_timeout=call_timeout),
@@ -92,6 +95,7 @@ def upgrade(
     force: bool = False,
     kill_lingering: bool = False,
     no_boot_check: bool = False,
+    allow_calls: str = "",
     on_failure: str = "",
     catalogue: str = "",
     hop_timeout: str = "",
@@ -116,6 +120,7 @@ def upgrade(
             **({"force": True} if force else {}),
             **({"kill_lingering": True} if kill_lingering else {}),
             **({"no_boot_check": True} if no_boot_check else {}),
+            **({"allow_calls": _calls(allow_calls)} if allow_calls else {}),
             **({"on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE)} if on_failure else {}),
             **_backup(backup_age, no_backup),
             **options.numbers(
@@ -150,6 +155,15 @@ def upgrade(
             ).roll()
 
 
+def _calls(given: str) -> str:
+    """Calls that a hop's file is allowed. Raises `UsageError`."""
+    try:
+        allowed(given)
+    except ValueError as error:
+        raise UsageError("bad_option", f"--allow-calls: {error} is not module:function/arity") from None
+    return given
+
+
 def _backup(age: str, without: bool) -> dict[str, int]:
     """What the operator says of backups, as an option of the request: nothing, seconds, or that none is asked for."""
     if without:
@@ -172,6 +186,8 @@ def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list
         lines.append("processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
     if chosen.get("no_boot_check"):
         lines.append("that the release can read the node's configuration is not checked (--no-boot-check)")
+    if chosen.get("allow_calls"):
+        lines.append(f"the hop's file may also call {chosen['allow_calls']} (--allow-calls)")
     return lines
 
 

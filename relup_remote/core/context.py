@@ -10,6 +10,7 @@ from .deadline import Deadline
 from .erlang.link import Link
 from .erlang.term import Atom
 from .files import remove_tree, write_whole
+from .harmless import allowed, as_term
 from .journal import Journal
 from .protocol import OPTIONS, Failure, Result
 from .site import NodeView, Site, connect_node
@@ -50,6 +51,7 @@ class Context:
         self._work: Optional[str] = None
         self._agent: Optional[Agent] = None
         self._unit: List[Optional[str]] = []
+        self._value: Optional[Dict[str, Any]] = None
 
     def option(self, name: str) -> Any:
         """An option of the request, or its default."""
@@ -81,9 +83,7 @@ class Context:
     def agent(self) -> Agent:
         """The agent in the VM, loaded at the first use. Raises `Failure`."""
         if self._agent is None:
-            agent = Agent(self.link, self.work())
-            agent.load()
-            self._agent = agent
+            self._agent = Agent(self.link, self.work())
         return self._agent
 
     @property
@@ -134,6 +134,26 @@ class Context:
             raise Failure("ambiguous_hop", detail={"files": [hop["file"] for hop in found]})
         return dict(found[0])
 
+    def hop_value(self) -> Dict[str, Any]:
+        """What the hop evaluates to in this VM: its ``term``, and the ``sha256`` by which two values are compared.
+
+        It is evaluated once. Where the request brings a value, that is the one: what was planned is what is run.
+        Raises `Failure` hop_changed where it is not what it is said to be, malformed_hop, hop_call_not_allowed,
+        hop_too_costly.
+        """
+        if self._value is None:
+            brought = self.request.get("hop_value") or {}
+            request = {
+                "hop": self._for_vm("hop.relup", self.hop()["text"].encode("utf-8")),
+                "calls": as_term(allowed(self.option("allow_calls"))),
+                "value": base64.b64decode(brought["term"]) if brought else None,
+            }
+            fields = {Atom(name): value for name, value in request.items()}
+            self._value = self.agent.evaluate(fields, self.option("call_timeout"))
+            if brought and brought["sha256"] != self._value["sha256"]:
+                raise Failure("hop_changed", detail={"planned": brought["sha256"], "is": self._value["sha256"]})
+        return self._value
+
     def hop_request(self, tree: Optional[str]) -> Dict[Atom, Any]:
         """The agent's request for the hop (see relup_agent.erl); its files are put where the VM can read them."""
         helpers = [
@@ -142,7 +162,7 @@ class Context:
         ]
         fields = {
             "run": self.request["run"].encode("utf-8"),
-            "hop": self._for_vm("hop.relup", self.hop()["text"].encode("utf-8")),
+            "value": self.hop_value()["term"],
             "from": self.result.from_vsn or "",
             "target": self.target,
             "facts": self._for_vm("facts", base64.b64decode(self.tarball["release"]["code"])),

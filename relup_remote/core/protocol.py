@@ -15,15 +15,17 @@ Request::
                                     "code": "<base64 of a term: see relup_agent_target.erl>"}
                                    | {"error": {"err_type": "cannot_read_emqx_vars", "message": "…", "detail": {}}}},
      "target": "5.10.5" | null,
+     "hop_value": null | {"sha256": "<64 hex>", "term": "<base64 of a term>"},
      "hops": [{"file": "5.10.4-to-5.10.5.relup", "from": "5.10.4", "target": "5.10.5", "text": "…"}],
      "helpers": [{"file": "my_helper.erl", "text": "…"}],
      "options": {<see OPTIONS>},
      "deadline": 300}
 
 ``deadline`` are the seconds after which the core ends by itself, once a step that must not be cut is done.
-``hops`` are those of the catalogue whose target is the tarball's version; the core picks the one from the running
-version. ``release`` holds for exactly the bytes with that SHA-256; its ``code``, an external term, says of all
-modules and applications what the agent judges a hop by.
+``hop_value`` is what the host's hop was found to be when it was planned, by the facts of that result; with one the file
+is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the
+core picks the one from the running version. ``release`` holds for exactly the bytes with that SHA-256; its ``code``, an
+external term, says of all modules and applications what the agent judges a hop by.
 ``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
 sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
 
@@ -76,6 +78,10 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
         "what happens to a node whose hop failed past the point where it can be undone: stop | restart",
     ),
     "kill_lingering": (False, "go on although processes run old code of what the hop replaces; they are killed"),
+    "allow_calls": (
+        "",
+        "plan, upgrade: what the hop's file may call besides what is known to be harmless; module:function/arity, …",
+    ),
     "purge": (False, "rollback: remove the deployed tree as well"),
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
@@ -254,6 +260,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The VM answers, but the broker in it is not running.",
         "Wait until the node has booted, or look at its log.",
     ),
+    "too_many_cores": ErrorSpec(
+        "As many commands as may look at one VM at a time do so already.",
+        "Wait for the others to end, then run the command again.",
+    ),
     "upgrade_in_progress": ErrorSpec(
         "Another upgrade works on this node.",
         "Wait for it to end (inv status), or find out who runs it.",
@@ -354,6 +364,18 @@ ERRORS: Dict[str, ErrorSpec] = {
     "malformed_hop": ErrorSpec(
         "The hop file can't be evaluated, or is not a hop.",
         "Correct it; priv/relup/README.md describes the format.",
+    ),
+    "hop_call_not_allowed": ErrorSpec(
+        "The hop's file calls something while it is evaluated that is not known to be harmless.",
+        "Put it into an instruction or a callback, which may call anything; or name it with --allow-calls.",
+    ),
+    "hop_too_costly": ErrorSpec(
+        "The hop's file takes too long, or too much memory, to be evaluated in a VM at work.",
+        "Write the hop's instructions out; files that compute that much are no hops.",
+    ),
+    "hop_changed": ErrorSpec(
+        "The value of the hop is not the one that was planned.",
+        "Plan the upgrade again, and look at what has changed.",
     ),
     "ambiguous_hop": ErrorSpec(
         "Two hop files are for the same pair of versions.", "Keep one of them in the catalogue."

@@ -61,6 +61,10 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9A-Za-z+/]*={0,2}", value) is not None and len(value) % 4 == 0
+
+
 def _is_option_set(value: Any) -> bool:
     # An int may stand for a float, and the other way round, but neither for a bool.
     kinds: Dict[type, Any] = {bool: bool, str: str, int: (int, float), float: (int, float)}
@@ -111,6 +115,7 @@ _FIELDS: Dict[str, Check] = {
         )
     ),
     "target": _optional(_is_text),
+    "hop_value": _optional(_object(sha256=_is_digest, term=_is_base64)),
     "hops": _optional(_list(_object(**_HOP))),
     "helpers": _optional(_list(_object(file=_is_file_name, text=_is_content))),
     "options": _optional(_is_option_set),

@@ -18,7 +18,7 @@ _NO_END = {
     LEFT: "Its ledger has no end: the controller was killed, or its machine went down.",
 }
 
-_OVERRIDING = ("force", "kill_lingering", "no_boot_check", "clean_anyway", "lock_force")
+_OVERRIDING = ("force", "kill_lingering", "no_boot_check", "allow_calls", "clean_anyway", "lock_force")
 
 
 def report_of(record: Record) -> Report:

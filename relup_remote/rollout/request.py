@@ -16,6 +16,7 @@ class Order:
     """What a command asks of every host it goes to.
 
     ``tarball`` is the request's own description of one, ``options`` what differs from the defaults of `OPTIONS`.
+    ``hop_values`` has, by host, what its hop was found to be when it was planned.
     """
 
     command: str
@@ -26,6 +27,7 @@ class Order:
     hops: Iterable[Hop] = ()
     helpers: Iterable[Helper] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    hop_values: Mapping[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = self.options.keys() - OPTIONS.keys()
@@ -87,6 +89,7 @@ def request(order: Order, host: HostSettings) -> Request:
         },
         "tarball": order.tarball,
         "target": order.target,
+        "hop_value": order.hop_values.get(host.name),
         "hops": [
             {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
         ],
@@ -94,3 +97,13 @@ def request(order: Order, host: HostSettings) -> Request:
         "options": options,
         "deadline": limit(order.command, options),
     }
+
+
+def hop_values(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """By host, what its hop was found to be, by rows of surveys; the first that tells counts."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        hop = row["facts"].get("hop") or {}
+        if hop.get("sha256") and hop.get("term"):
+            found.setdefault(row["host"], {"sha256": hop["sha256"], "term": hop["term"]})
+    return found

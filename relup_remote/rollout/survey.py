@@ -7,6 +7,7 @@ from typing import Any
 
 from relup_remote.core.protocol import NOTHING_LEFT, Failure
 from relup_remote.rollout.feed import Feed
+from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.rows import CHANGING, Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
@@ -114,6 +115,11 @@ def look(
     looked = [(rows[job.host.name], job) for job in jobs if job.host.name in rows]
     found = [_credited(_at_base(row) if back else row, job) for row, job in looked]
     return Survey(tuple(found), back)
+
+
+def surveyed(record: Record) -> list[Row]:
+    """The rows of the surveys of a run, the first before the later."""
+    return [event["row"] for event in record.events if event.get("phase") == "survey" and "row" in event]
 
 
 def _tell(feed: Feed, row: Row) -> None:

@@ -39,7 +39,6 @@ def test_agent_comes_and_goes_by_the_wrapper_too(lab: Lab, tmp_path: Path) -> No
     node = running_node.find(str(lab.root("n3")), None)
     assert node is not None
     agent = Agent(WrapperLink(node.peer.wrapper), str(tmp_path))
-    agent.load()
     try:
         assert agent.verify(None, [], timeout=30)["suspended_count"] == 0
     finally:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from relup_remote.hops.catalogue import Helper, Hop
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import tarball
 from relup_remote.rollout.identity import operator, run_id
-from relup_remote.rollout.request import Order, request
+from relup_remote.rollout.request import Order, hop_values, request
 
 
 def test_a_run_is_named_by_its_time_in_utc_and_four_characters() -> None:
@@ -34,6 +35,7 @@ def test_a_request_has_every_option_and_every_part() -> None:
         hops=[Hop("a.relup", "1.0", "1.1", "#{}.")],
         helpers=[Helper("h.erl", "-module(h).")],
         options={"force": True, "hop_timeout": 7},
+        hop_values={"n1": {"sha256": "a" * 64, "term": "g2o="}, "n2": {"sha256": "b" * 64, "term": "g2o="}},
     )
     assert request(order, HostSettings("n1", "n1")) == {
         "protocol": 1,
@@ -43,11 +45,27 @@ def test_a_request_has_every_option_and_every_part() -> None:
         "node": {"root_dir": None, "name": None, "data_dir": None, "staging_dir": None, "backup_dir": None},
         "tarball": None,
         "target": "1.1",
+        "hop_value": {"sha256": "a" * 64, "term": "g2o="},
         "hops": [{"file": "a.relup", "from": "1.0", "target": "1.1", "text": "#{}."}],
         "helpers": [{"file": "h.erl", "text": "-module(h)."}],
         "options": {**{name: default for name, (default, _) in OPTIONS.items()}, "force": True, "hop_timeout": 7},
         "deadline": 6 * 3600 + 7 + 2 * 120 + 5 + 30,
     }
+
+
+def test_what_a_hop_was_found_to_be_is_what_the_first_survey_has() -> None:
+    def row(host: str, **hop: str) -> dict[str, Any]:
+        return {"host": host, "facts": {"hop": hop} if hop else {}}
+
+    first, later = {"sha256": "a", "term": "x"}, {"sha256": "b", "term": "y"}
+    rows = [
+        row("n1", file="a.relup", **first),
+        row("n2"),
+        row("n1", **later),
+        row("n2", **later),
+        row("n3", sha256="c"),
+    ]
+    assert hop_values(rows) == {"n1": first, "n2": later}
 
 
 def test_options_that_the_protocol_does_not_have_are_a_defect() -> None:

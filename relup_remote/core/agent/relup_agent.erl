@@ -47,7 +47,8 @@
 %%
 %% A VM that is to restart is restarted by the core, which watches it. Where the core is gone, the coordinator does it.
 %%
-%% A request is a map: run (binary), hop (path of the hop file), from, target (strings), facts (path of the target's facts,
+%% A request is a map: run (binary), hop (path of the hop file), calls (what it may call while it is evaluated, [{Mod, Fun,
+%% Arity}], names as binaries), value (what it evaluates to, see relup_agent_target:evaluate/1, which alone needs none), from, target (strings), facts (path of the target's facts,
 %% see relup_agent_target), tree (path of the deployed tree, or undefined while there is none), helpers (paths of their
 %% sources), marker, outcome (paths), resume (true: the code changes are done, go on from the callbacks), kill_lingering
 %% (true: processes in old code are killed, not refused for), restart (true: where the hop can't be taken back, the VM
@@ -56,7 +57,7 @@
 %% but for those listed, in words).
 -module(relup_agent).
 
--export([preflight/1, start/1, await/3, release/0, write_whole/3]).
+-export([evaluate/1, preflight/1, start/1, await/3, release/0, write_whole/3]).
 
 -import(relup_agent_text, [text/2, short/1]).
 
@@ -65,6 +66,8 @@
 -define(LINGER, 30000).
 %% How long the application controller may take to answer (milliseconds).
 -define(ASK, 5000).
+
+evaluate(Req) -> relup_agent_target:evaluate(Req).
 
 preflight(Req) -> relup_agent_preflight:run(Req).
 

@@ -19,8 +19,8 @@
 %% How many processes of an update are asked what they are.
 -define(ASKED_WHAT_THEY_ARE, 500).
 -define(VERSION_TIMEOUT, 5000).
-%% How long a supervisor may take to answer: less than in the hop, since more than one may be silent.
--define(LOOK_TIMEOUT, 5000).
+%% How long all supervisors together may take to answer: less than in the hop, so that silent ones are named in time.
+-define(LOOK_TIMEOUT, 10000).
 
 %% #{problems, warnings, instructions => [#{n, text, does, …}], modules}: a problem or warning is #{n, err_type, message,
 %% detail}, n 0 where it is the whole hop's; modules are the names of those that the hop takes from the target.
@@ -268,8 +268,7 @@ fresh(App, #{modules := Modules, fresh := Fresh} = Seen, #{supervised := Updates
 
 %% What the application needs has to be in the target, and running when its turn comes.
 dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := Restarted}, Ctx) ->
-    Started = [atom_to_binary(Name, utf8) || {Name, _, _} <- application:which_applications()] ++
-        [atom_to_binary(Name, utf8) || Name <- Restarted],
+    Started = started() ++ [atom_to_binary(Name, utf8) || Name <- Restarted],
     lists:append([case {relup_agent_target:app(Dep, target(Ctx)), lists:member(Dep, Started)} of
                       {{error, _, _}, _} ->
                           [problem(N, app_dependency_missing, "~p needs ~ts, which is not in the target.", [App, Dep])];
@@ -277,6 +276,13 @@ dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := 
                           [problem(N, app_dependency_not_started, "~p needs ~ts, which is not started.", [App, Dep])];
                       {{ok, _}, true} -> []
                   end || Dep <- Needed -- Optional]).
+
+%% The application controller does not answer while an application starts that takes its time.
+started() ->
+    try [atom_to_binary(Name, utf8) || {Name, _, _} <- application:which_applications(?LOOK_TIMEOUT)]
+    catch
+        exit:_ -> [atom_to_binary(Name, utf8) || {Name, _, _} <- application:loaded_applications()]
+    end.
 
 %% ------------------------------------------------------------------------------------------------- calls
 

@@ -6,8 +6,12 @@
 
 -import(relup_agent_text, [text/2, process/1]).
 
-%% For a process that may be an event manager to tell its handlers.
+%% For an event manager to tell its handlers.
 -define(MODULES_TIMEOUT, 500).
+%% A look is given so long at least, for it is the time of all that are asked together.
+-define(AT_LEAST, 5000).
+%% So many are asked at a time.
+-define(AHEAD, 64).
 %% Up to so many questions whether a process runs old code: each takes some microseconds of its time.
 -define(OLD_CODE_CHECKS, 2000000).
 
@@ -15,26 +19,45 @@
 
 %% {[{Mod, Supervisor, Pid}], [Problem], [Linked]}: the processes whose child specification lists one of the modules, or that
 %% answer get_modules with it; and the top supervisors of applications, with themselves as supervisor, where it is theirs.
-%% A problem is {Type, Format, Args}: a supervisor that can't be asked, within Ms. Linked are all processes to which these
-%% supervisors were linked just before they were asked.
+%% A problem is {Type, Format, Args}: a supervisor that can't be asked, or does not answer within Ms, which is for all. Linked
+%% are all processes to which these supervisors were linked just before they were asked.
+%%
+%% Only a supervisor of stdlib's is asked, by what it is and not by what a specification calls it: to any other process
+%% the question may be one that it never answers, or logs. Such a one is seen from outside, see started_by/1.
+%%
+%% What the supervisors say is kept in the process that asks: the next time only those are asked whose children are others.
 supervised(Mods, Ms) ->
-    Tops = [Top || {App, _, _} <- application:which_applications(), Top <- top_supervisor(App)],
-    split([Found || {Mod, Sup} <- Tops, lists:member(Mod, Mods), Found <- [{linked, linked(Sup)}, {child, {Mod, Sup, Sup}}]] ++
-              [Found || {_, Sup} <- Tops, Found <- walk(Sup, Mods, Ms)]).
+    {Tops, Found, Problems} = look([App || {App, _, _} <- application:loaded_applications()], Ms),
+    Dynamic = lists:usort([Pid || {_, Pid, dynamic} <- Found]),
+    Handlers = maps:from_list([{Pid, Listed} || {Pid, {answer, Listed}} <- ask(fun handlers/1, Dynamic, ?MODULES_TIMEOUT)]),
+    Its = [{Mod, Sup, Sup} || {Mod, Sup} <- Tops, lists:member(Mod, Mods)] ++
+        [{Mod, Sup, Pid} || {Sup, Pid, Listed} <- Found, Mod <- listed(Pid, Listed, Handlers), lists:member(Mod, Mods)],
+    Known = known(),
+    {Its, Problems, lists:append([Linked || Sup <- lists:usort([Sup || {_, Sup, _} <- Its]),
+                                            {_, Linked, _} <- [maps:get(Sup, Known, none)]])}.
+
+listed(Pid, dynamic, Handlers) -> maps:get(Pid, Handlers, []);
+listed(_, Listed, _) -> Listed.
 
 %% The processes found for a module, each once, in their order.
 pids(Mod, Found) -> lists:usort([Pid || {Its, _, Pid} <- Found, Its =:= Mod]).
 
 %% The same for the processes of one application, all modules; what counts of it are the problems.
 tree(App, Ms) ->
-    {Found, Problems, _} = split([Found || {_, Sup} <- top_supervisor(App), Found <- walk(Sup, [], Ms)]),
-    {Found, Problems}.
+    {_, Found, Problems} = look([App], Ms),
+    {[{none, Sup, Pid} || {Sup, Pid, _} <- Found], Problems}.
 
-split(Found) ->
-    {[Child || {child, Child} <- Found], [Problem || {problem, Problem} <- Found],
-     lists:append([Pids || {linked, Pids} <- Found])}.
+%% {[{Mod, Top supervisor}], [{Supervisor, Pid, Modules | dynamic}], [Problem]} of applications.
+look(Apps, Ms) ->
+    Limit = max(Ms, ?AT_LEAST),
+    Deadline = now_ms() + Limit,
+    Asked = ask(fun top_supervisor/1, [App || App <- Apps, application_controller:get_master(App) =/= undefined], Limit),
+    Tops = [Top || {_, {answer, [Top]}} <- Asked],
+    Silent = [{which_children_failed, "The application ~p does not answer.", [App]} || {App, silent} <- Asked],
+    {Found, Problems} = walk([Sup || {_, Sup} <- Tops], Deadline, #{}, [], Silent),
+    {Tops, Found, Problems}.
 
-%% [{Mod, Sup}]. An application's top process need not be a supervisor; asking it for children could then hurt it.
+%% [{Mod, Sup}]. An application's top process need not be a supervisor.
 top_supervisor(App) ->
     case application_controller:get_master(App) of
         Master when is_pid(Master) ->
@@ -45,15 +68,47 @@ top_supervisor(App) ->
         undefined -> []
     end.
 
-walk(Sup, Mods, Ms) ->
+%% Level by level, all of a level at once.
+walk(Level, Deadline, Seen, Found, Problems) ->
+    case lists:usort([Sup || Sup <- Level, not is_map_key(Sup, Seen)]) of
+        [] -> {Found, Problems};
+        Sups ->
+            Known = known(),
+            Asked = ask(fun({Sup, Stamp}) -> children(Sup, Stamp) end,
+                        [{Sup, element(1, maps:get(Sup, Known, {none, [], []}))} || Sup <- Sups], max(0, Deadline - now_ms())),
+            Now = maps:from_list([{Sup, of_answer(Sup, Answer, Known)} || {{Sup, _}, Answer} <- Asked]),
+            put(?MODULE, maps:merge(Known, maps:filter(fun(_, Entry) -> element(1, Entry) =/= problem end, Now))),
+            Children = [{Sup, Child} || {Sup, {_, _, Children}} <- maps:to_list(Now), Child <- Children],
+            walk([Pid || {_, {Pid, supervisor, _}} <- Children], Deadline, maps:merge(Seen, Now),
+                 [{Sup, Pid, Listed} || {Sup, {Pid, _, Listed}} <- Children] ++ Found,
+                 [Problem || {problem, Problem} <- maps:values(Now)] ++ Problems)
+    end.
+
+known() ->
+    case get(?MODULE) of undefined -> #{}; Known -> Known end.
+
+%% {Stamp, Linked, [{Pid, supervisor | worker, Modules | dynamic}]} | {problem, Problem}
+of_answer(Sup, {answer, unchanged}, Known) -> maps:get(Sup, Known);
+of_answer(_, {answer, {_, _, _} = Entry}, _) -> Entry;
+of_answer(Sup, {answer, suspended}, _) -> {problem, {suspended_supervisor, "The supervisor ~ts is suspended.", [name(Sup)]}};
+of_answer(Sup, silent, _) -> {problem, {which_children_failed, "The supervisor ~ts does not answer.", [name(Sup)]}};
+of_answer(_, gone, _) -> {none, [], []}.
+
+%% The children of what is a supervisor, or is called one. It is linked to them, so as long as its links are those of Stamp
+%% they are the same.
+children(Sup, Stamp) ->
     Linked = linked(Sup),
-    case children(Sup, Ms) of
-        {problem, _} = Problem -> [Problem];
-        Children ->
-            Its = [{child, {Mod, Sup, Pid}} || {_, Pid, _, Listed} = Child <- Children, is_pid(Pid), Listed =/= [],
-                                               Mod <- modules_of(Child, Mods), lists:member(Mod, Mods)],
-            [{linked, Linked} || Its =/= []] ++ Its ++
-                [Found || {_, Pid, supervisor, _} <- Children, is_pid(Pid), Found <- walk(Pid, Mods, Ms)]
+    Standing = is_suspended(Sup),
+    case {is_supervisor(Sup), {length(Linked), erlang:phash2(Linked, 1 bsl 32)}} of
+        {true, _} when Standing -> suspended;
+        {_, Stamp} -> unchanged;
+        {true, Now} ->
+            case gen_server:call(Sup, which_children, infinity) of
+                Children when is_list(Children) ->
+                    {Now, Linked, [{Pid, Type, Listed} || {_, Pid, Type, Listed} <- Children, is_pid(Pid)]};
+                _ -> {Now, Linked, []}
+            end;
+        {false, Now} -> {Now, Linked, started_by(Sup, Linked)}
     end.
 
 linked(Pid) ->
@@ -62,24 +117,17 @@ linked(Pid) ->
         undefined -> []
     end.
 
-modules_of({_, Pid, worker, dynamic}, [_ | _]) -> get_modules(Pid);
-modules_of({_, _, _, Mods}, _) when is_list(Mods) -> Mods;
-modules_of(_, _) -> [].
+%% What a process that is no supervisor of stdlib's has started: servers of connections, for one, are called supervisors. By
+%% its links, and what proc_lib has noted of them: their first ancestor, and the module that they began in.
+started_by(Sup, Links) ->
+    Names = [Sup | case process_info(Sup, registered_name) of {registered_name, Name} -> [Name]; _ -> [] end],
+    [Child || Pid <- Links, {dictionary, Noted} <- [process_info(Pid, dictionary)],
+              [First | _] <- [proplists:get_value('$ancestors', Noted)], lists:member(First, Names),
+              Child <- began_in(Pid, proplists:get_value('$initial_call', Noted))].
 
-%% What its specification calls a supervisor has to answer, be it one of stdlib's or not: those of connections are not. Some
-%% answer with no list, and some end meanwhile.
-children(Sup, Ms) ->
-    case is_suspended(Sup) of
-        true -> {problem, {suspended_supervisor, "The supervisor ~ts is suspended.", [name(Sup)]}};
-        false ->
-            try gen_server:call(Sup, which_children, Ms) of
-                Children when is_list(Children) -> Children;
-                _ -> []
-            catch
-                exit:{timeout, _} -> {problem, {which_children_failed, "The supervisor ~ts does not answer.", [name(Sup)]}};
-                exit:_ -> []
-            end
-    end.
+began_in(Pid, {supervisor, Mod, _}) -> [{Pid, supervisor, [Mod]}];
+began_in(Pid, {Mod, _, _}) -> [{Pid, worker, [Mod]}];
+began_in(_, _) -> [].
 
 name(Pid) ->
     case process(Pid) of
@@ -88,19 +136,38 @@ name(Pid) ->
     end.
 
 %% Event managers answer this with their handlers; to others it would be a message out of nowhere.
-get_modules(Pid) ->
+handlers(Pid) ->
     case proc_lib:translate_initial_call(Pid) of
-        {gen_event, _, _} -> handlers(Pid);
+        {gen_event, _, _} ->
+            case gen:call(Pid, self(), get_modules, infinity) of
+                {ok, Mods} when is_list(Mods) -> Mods;
+                _ -> []
+            end;
         _ -> []
     end.
 
-handlers(Pid) ->
-    try gen:call(Pid, self(), get_modules, ?MODULES_TIMEOUT) of
-        {ok, Mods} when is_list(Mods) -> Mods;
-        _ -> []
-    catch
-        exit:_ -> []
+%% [{Item, {answer, Value} | gone | silent}]: Fun of each item, each in a process of its own, some at a time; those that have
+%% not ended after Ms are killed. So an answer that comes too late goes nowhere.
+ask(Fun, Items, Ms) -> ask(Fun, Items, now_ms() + Ms, #{}, []).
+
+ask(_, [], _, Asked, Known) when map_size(Asked) =:= 0 -> Known;
+ask(Fun, [Item | Items], Deadline, Asked, Known) when map_size(Asked) < ?AHEAD ->
+    {Pid, Ref} = spawn_monitor(fun() -> exit(try {answer, Fun(Item)} catch _:_ -> gone end) end),
+    ask(Fun, Items, Deadline, Asked#{Ref => {Pid, Item}}, Known);
+ask(Fun, Items, Deadline, Asked, Known) ->
+    receive
+        {'DOWN', Ref, process, _, {answer, _} = Answer} when is_map_key(Ref, Asked) ->
+            {{_, Item}, Left} = maps:take(Ref, Asked),
+            ask(Fun, Items, Deadline, Left, [{Item, Answer} | Known]);
+        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Asked) ->
+            {{_, Item}, Left} = maps:take(Ref, Asked),
+            ask(Fun, Items, Deadline, Left, [{Item, gone} | Known])
+    after max(0, Deadline - now_ms()) ->
+        [begin exit(Pid, kill), demonitor(Ref, [flush]) end || {Ref, {Pid, _}} <- maps:to_list(Asked)],
+        [{Item, silent} || Item <- Items ++ [Item || {_, Item} <- maps:values(Asked)]] ++ Known
     end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 is_supervisor(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= supervisor.
 
@@ -155,9 +222,10 @@ old_code_users(Mod) ->
 runs_old(Pid, Mod) ->
     try erlang:check_process_code(Pid, Mod, [{allow_gc, false}]) =/= false catch error:_ -> false end.
 
-%% {ok, Value} or {error, Reason}: Fun in a process of its own, killed after Ms.
+%% {ok, Value} or {error, Reason}: Fun in a process of its own, killed after Ms. A failure is no line in the node's log.
 within(Ms, Fun) ->
-    {Pid, Ref} = spawn_monitor(fun() -> exit({value, Fun()}) end),
+    Run = fun() -> exit(try {value, Fun()} catch throw:Thrown -> {nocatch, Thrown}; _:Reason:Stack -> {Reason, Stack} end) end,
+    {Pid, Ref} = spawn_monitor(Run),
     receive
         {'DOWN', Ref, process, Pid, {value, Value}} -> {ok, Value};
         {'DOWN', Ref, process, Pid, Reason} -> {error, Reason}

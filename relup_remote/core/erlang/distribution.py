@@ -37,6 +37,16 @@ _MAX_PACKET = 1 << 28
 _MAX_HANDSHAKE = 1 << 16
 _STALLED = 60.0
 
+NAMES = tuple("Relup_remote_{}".format(number) for number in range(1, 33))
+"""The short names under which we come. A node never forgets a name, so there are few, and each is used again.
+
+Of two that come at once under one name the node turns the later away where its own name is the greater; else it drops
+the earlier, which then can't tell that from a cookie that is refused. So ours begin with a letter before most others.
+"""
+
+_TRIES, _TRIES_OF_COOKIE = 10, 3
+"""So many handshakes may break off without a word, and over the cookie: it may be for others that come at once."""
+
 
 class DistributionError(Exception):
     """No connection to the node, or it broke. `refused` tells that the node turned us away (cookie, name)."""
@@ -44,6 +54,14 @@ class DistributionError(Exception):
     def __init__(self, message: str, refused: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
+
+
+class _NameTaken(DistributionError):
+    """The node knows somebody of this name already, and is told to keep it."""
+
+
+class _BrokenOff(DistributionError):
+    """The node hung up in the middle of the handshake, and did not say why."""
 
 
 class NotInTime(DistributionError):
@@ -75,35 +93,55 @@ class Connection:
     def __init__(self, node: str, cookie: str, address: Address, timeout: float = 10.0) -> None:
         """Connects and shakes hands within `timeout` seconds. Raises `DistributionError`."""
         self.node = node
-        self.name = _own_name(node)
+        self.name = ""
         # Over TLS the node has two bytes more before the messages of the handshake.
         self._length = ">H" if address.context is None else ">I"
         self._creation = int.from_bytes(os.urandom(4), "big") | 4
         self._calls = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._join(cookie, address, time.monotonic() + timeout)
+        self._socket.settimeout(None)
+        self._pid = term.pid(self.name, 1, 0, self._creation)
+        threading.Thread(target=self._tick, name="relup-tick", daemon=True).start()
+
+    def _join(self, cookie: str, address: Address, deadline: float) -> None:
+        """Comes in under the first name that is free."""
+        broken: List[bool] = []
+        for name in NAMES:
+            self.name = "{}@{}".format(name, self.node.partition("@")[2])
+            self._open(address, deadline)
+            try:
+                self._handshake(cookie, deadline)
+                return
+            except _NameTaken:
+                self._socket.close()
+            except _BrokenOff as error:
+                self._socket.close()
+                broken.append(error.refused)
+                if len(broken) == _TRIES or sum(broken) == _TRIES_OF_COOKIE:
+                    raise
+            except (OSError, struct.error) as error:
+                self._socket.close()
+                raise DistributionError("the handshake broke: {}".format(error))
+            except UnicodeError:
+                # Its text would hold what could not be coded.
+                self._socket.close()
+                raise DistributionError("a name or cookie is of characters that none can have")
+            except DistributionError:
+                self._socket.close()
+                raise
+        raise DistributionError("all of our {} names are taken (alive)".format(len(NAMES)), refused=True)
+
+    def _open(self, address: Address, deadline: float) -> None:
         try:
-            raw = socket.create_connection((address.host, address.port), timeout)
+            left = max(0.01, deadline - time.monotonic())
+            raw = socket.create_connection((address.host, address.port), left)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = raw if address.context is None else address.context.wrap_socket(raw)
         except (OSError, ValueError, OverflowError) as error:
             # A port beyond 65535 overflows.
             raise DistributionError("{} port {}: {}".format(address.host, address.port, error))
-        try:
-            self._handshake(cookie, time.monotonic() + timeout)
-            self._socket.settimeout(None)
-        except (OSError, struct.error) as error:
-            self._socket.close()
-            raise DistributionError("the handshake broke: {}".format(error))
-        except UnicodeError:
-            # Its text would hold what could not be coded.
-            self._socket.close()
-            raise DistributionError("a name or cookie is of characters that none can have")
-        except DistributionError:
-            self._socket.close()
-            raise
-        self._pid = term.pid(self.name, 1, 0, self._creation)
-        threading.Thread(target=self._tick, name="relup-tick", daemon=True).start()
 
     def close(self) -> None:
         """Closes the connection; calls under way in the node go on there."""
@@ -208,12 +246,17 @@ class Connection:
     def _handshake(self, cookie: str, deadline: float) -> None:
         name = self.name.encode("utf-8")
         self._put(struct.pack(">cQIH", b"N", FLAGS, self._creation, len(name)) + name)
-        status = self._get(deadline)
+        status = self._heard(deadline)
+        if status in (b"salive", b"snok"):
+            # Alive: we are asked whether that one is gone. Hanging up instead would leave the name in limbo.
+            if status == b"salive":
+                self._put(b"sfalse")
+            raise _NameTaken("the node says {}".format(status[1:].decode("latin-1")), refused=True)
         if status[:1] != b"s":
             raise DistributionError("an unknown answer to our name")
         if status[1:] not in (b"ok", b"ok_simultaneous"):
             raise DistributionError("the node says {}".format(status[1:].decode("latin-1")), refused=True)
-        challenge = self._get(deadline)
+        challenge = self._heard(deadline)
         if challenge[:1] != b"N":
             raise DistributionError("the node speaks the handshake of an OTP before 23")
         _, theirs, _, size = struct.unpack_from(">QIIH", challenge, 1)
@@ -223,13 +266,19 @@ class Connection:
         ours = int.from_bytes(os.urandom(4), "big")
         self._put(struct.pack(">cI", b"r", ours) + _digest(cookie, theirs))
         try:
-            answer = self._get(deadline)
-        except NotInTime:
-            raise
-        except DistributionError:
-            raise DistributionError("the node turned our cookie down", refused=True)
+            answer = self._heard(deadline)
+        except _BrokenOff:
+            raise _BrokenOff("the node turned our cookie down", refused=True)
         if answer[:1] != b"a" or not hmac.compare_digest(answer[1:], _digest(cookie, ours)):
             raise DistributionError("the node does not know the cookie", refused=True)
+
+    def _heard(self, deadline: float) -> bytes:
+        try:
+            return self._get(deadline)
+        except NotInTime:
+            raise
+        except DistributionError as error:
+            raise _BrokenOff(str(error))
 
     def _put(self, message: bytes) -> None:
         self._socket.sendall(struct.pack(self._length, len(message)) + message)
@@ -239,10 +288,6 @@ class Connection:
         if size > _MAX_HANDSHAKE:
             raise DistributionError("no message of the handshake came")
         return self._read(size, deadline, whole=True)
-
-
-def _own_name(node: str) -> str:
-    return "remsh{}@{}".format(int.from_bytes(os.urandom(3), "big"), node.partition("@")[2])
 
 
 def _digest(cookie: str, challenge: int) -> bytes:

@@ -34,9 +34,13 @@ class CallFailed(Failure):
 
 
 class Link:
-    """Calls functions of a node; `kind` is ``distribution`` or ``wrapper``."""
+    """Calls functions of a node; `kind` is ``distribution`` or ``wrapper``.
+
+    `owner` is the name of the process in the VM that is told of each call where the node can't see us come and go.
+    """
 
     kind = ""
+    owner: Optional[str] = None
     why = ""
     """Why it is not the better kind of link; empty where it is."""
 
@@ -92,9 +96,10 @@ class WrapperLink(Link):
         packed = base64.b64encode(term.encode((Atom(module), Atom(function), args))).decode("ascii")
         expression = (
             '(fun() -> {{M, F, A}} = binary_to_term(base64:decode(<<"{}">>)), '
+            "Tell = fun(What) -> catch({} ! {{What, self()}}) end, Tell(calling), "
             "base64:encode(term_to_binary(try {{ok, apply(M, F, A)}} "
-            "catch C:R -> {{failed, {{C, R}}}} end)) end)()"
-        ).format(packed)
+            "catch C:R -> {{failed, {{C, R}}}} after Tell(called) end)) end)()"
+        ).format(packed, self.owner or "self()")
         what = "{}:{}/{}".format(module, function, len(args))
         status, printed = self.eval(expression, what, timeout)
         found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(printed))

@@ -1,5 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that runs the hop in the VM."""
 
+import base64
 import os
 import time
 from typing import Any, Dict, List, Optional, Tuple
@@ -24,13 +25,22 @@ _AFTER = {
 _ROOM = 256 << 10
 """Bytes that are kept for the outcome of a hop."""
 
+OF_THE_HOP = ("malformed_hop", "hop_call_not_allowed", "hop_too_costly", "hop_changed")
+"""What is found wrong with a hop's file before any of its instructions is looked at."""
+
 _LOOK_AGAIN = 0.2
 """Seconds between two tries to reach a VM whose link broke: nothing tells when it can be reached again."""
 
 
 def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
     """What the VM finds in the way of the hop; fills in the result's hop. `tree` None: it is not deployed yet."""
-    return _preflight(context, context.hop_request(tree))
+    try:
+        request = context.hop_request(tree)
+    except Failure as failure:
+        if failure.err_type not in OF_THE_HOP:
+            raise
+        return [failure]
+    return _preflight(context, request)
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
@@ -48,7 +58,12 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     remove_file(context.site.outcome)
     # Now, while nothing is changed: a hop whose outcome finds no room is one of which nobody knows how it ended.
     reserve(context.site.outcome, _ROOM)
-    context.note(hop=context.hop()["file"], modules=context.result.facts["hop"]["modules"], changed=True)
+    context.note(
+        hop=context.hop()["file"],
+        hop_sha256=context.hop_value()["sha256"],
+        modules=context.result.facts["hop"]["modules"],
+        changed=True,
+    )
     context.changed = context.hop_runs = context.hop_started = True
     try:
         context.agent.start(request)
@@ -147,11 +162,13 @@ def _lost(context: Context) -> Failure:
 
 def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
     report = context.agent.preflight(request, context.option("call_timeout"))
-    hop = context.hop()
+    hop, value = context.hop(), context.hop_value()
     context.result.facts["hop"] = {
         "file": hop["file"],
         "from": hop["from"],
         "target": hop["target"],
+        "sha256": value["sha256"],
+        "term": base64.b64encode(value["term"]).decode("ascii"),
         "instructions": report["instructions"],
         "modules": report["modules"],
     }

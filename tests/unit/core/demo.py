@@ -12,6 +12,7 @@ from relup_remote.core.archive import FILE, Member
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
+from relup_remote.core.harmless import allowed, as_term
 from relup_remote.hops.code import Code
 from tests.unit.core.vm import Vm, eventually, running_vm
 
@@ -155,7 +156,7 @@ class Demo:
     def outcome(self) -> Path:
         return self.folder / "outcome"
 
-    def request(self, changes: str, callbacks: str = "", **fields: Any) -> dict[Atom, Any]:
+    def request(self, changes: str, callbacks: str = "", calls: str = "", **fields: Any) -> dict[Atom, Any]:
         """The agent's request for a hop; ``changes`` and ``callbacks`` as the hop's file has them."""
         hop = self.folder / "hop.relup"
         versions = f'from_version => "{FROM}", target_version => "{TARGET}"'
@@ -165,12 +166,17 @@ class Demo:
         target_facts = self.folder / "facts"
         target_facts.write_bytes(facts(self.target))
         known = {
-            "run": b"run", "hop": str(hop), "from": FROM, "target": TARGET, "facts": str(target_facts),
+            "run": b"run", "value": self.value(hop, calls), "from": FROM, "target": TARGET, "facts": str(target_facts),
             "tree": str(self.target), "helpers": [], "marker": str(self.marker), "outcome": str(self.outcome),
             "resume": False, "kill_lingering": False, "restart": False, "timeout": 2000, "core": self.agent.core,
             "updated": [],
         }  # fmt: skip
         return {Atom(name): value for name, value in {**known, **fields}.items()}
+
+    def value(self, hop: Path, calls: str = "") -> bytes:
+        """What the file of a hop evaluates to."""
+        request = {"hop": str(hop), "calls": as_term(allowed(calls)), "value": None}
+        return bytes(self.agent.evaluate({Atom(name): value for name, value in request.items()}, 30.0)["term"])
 
     def helper(self, name: str, body: str) -> list[str]:
         """A helper module of the catalogue, as the request's ``helpers``."""
@@ -237,7 +243,6 @@ def running_demo(
             assert text(link.call("emqx_release", "version", [])) == FROM
             link.call("demo_calls", "value", [])
             agent = Agent(link, str(work))
-            agent.load()
             yield Demo(vm, agent, link, folder, target)
             agent.unload()
         finally:

@@ -63,7 +63,6 @@ def test_modules_go_when_the_link_breaks(demo: Demo, tmp_path: Path) -> None:
     link = DistributionLink(demo.vm.connect())
     (tmp_path / "other").mkdir()
     other = Agent(link, str(tmp_path / "other"))
-    other.load()
     other.verify(None, [], 30.0)
     assert [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")]
     link.close()
@@ -281,7 +280,6 @@ def test_vm_restarts_by_itself_once_its_core_is_gone(epmd: int, tmp_path: Path) 
         work = tmp_path / "own"
         work.mkdir()
         agent = Agent(link, str(work))
-        agent.load()
         helpers = demo.helper("demo_gate", body)
         agent.start(demo.request("{apply, demo_gate, wait, []}", helpers=helpers, restart=True, core=agent.core))
         link.close()

@@ -1,12 +1,14 @@
 """The distribution protocol against real VMs: who is let in, what calls give, and what breaks them."""
 
-import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relup_remote.core.erlang.distribution import (
+    NAMES,
     Address,
     BadRpc,
     Connection,
@@ -54,13 +56,56 @@ def test_a_name_that_no_node_can_have(each_vm: Vm) -> None:
     assert not refusal("a@\udcff", each_vm.cookie, each_vm.port).refused
 
 
-def test_a_name_that_is_taken(each_vm: Vm, monkeypatch: pytest.MonkeyPatch) -> None:
-    with each_vm.connected() as first:
-        monkeypatch.setattr("relup_remote.core.erlang.distribution._own_name", lambda _node: first.name)
-        error = refusal(each_vm.name, each_vm.cookie, each_vm.port)
+def test_a_name_that_is_taken_is_left_to_whom_it_belongs(each_vm: Vm) -> None:
+    with each_vm.connected() as first, each_vm.connected() as second, each_vm.connected() as third:
+        assert [one.name for one in (first, second, third)] == [f"{name}@127.0.0.1" for name in NAMES[:3]]
+        assert [one.call("erlang", "node", []) for one in (first, second, third)] == [each_vm.name] * 3
+        second.close()
+        assert eventually(lambda: second.name not in hidden(first))
+        with each_vm.connected() as fourth:
+            assert fourth.name == second.name
+
+
+def test_where_all_names_are_taken_the_node_is_left_alone(vm: Vm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.core.erlang.distribution.NAMES", NAMES[:2])
+    with vm.connected() as first, vm.connected():
+        error = refusal(vm.name, vm.cookie, vm.port)
         assert error.refused
         assert "alive" in str(error)
-        assert first.call("erlang", "node", []) == each_vm.name
+        assert first.call("erlang", "node", []) == vm.name
+
+
+def test_cores_that_come_at_once_all_come_in(each_vm: Vm) -> None:
+    """Each under a name of its own; nothing of it is in the node's log."""
+    together = threading.Barrier(8)
+
+    def come(_: int) -> Connection:
+        together.wait()
+        return each_vm.connect()
+
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(come, range(8)))
+        try:
+            assert len({one.name for one in found}) == 8
+            assert [one.call("erlang", "hd", [[number]]) for number, one in enumerate(found)] == list(range(8))
+        finally:
+            for one in found:
+                one.close()
+        with each_vm.connected() as watcher:
+            assert eventually(lambda: len(hidden(watcher)) == 1)
+
+
+def test_coming_again_adds_no_atom(each_vm: Vm) -> None:
+    def atoms() -> int:
+        with each_vm.connected() as connection:
+            return int(connection.call("erlang", "system_info", [Atom("atom_count")]))
+
+    atoms()
+    before = atoms()
+    for _ in range(50):
+        after = atoms()
+    assert after == before
 
 
 def test_a_node_that_allows_others_only_says_so(otp: Otp, epmd: int, tmp_path: Path) -> None:
@@ -143,7 +188,6 @@ def test_many_calls_at_once_over_connections_of_their_own(vm: Vm) -> None:
 def test_nothing_of_us_stays_in_the_node(each_vm: Vm) -> None:
     with each_vm.connected() as watcher:
         with each_vm.connected() as passing:
-            assert re.fullmatch(r"remsh\d+@127\.0\.0\.1", passing.name)
             assert passing.name in hidden(watcher)
             assert watcher.call("erlang", "nodes", []) == []
         assert eventually(lambda: passing.name not in hidden(watcher))

@@ -71,9 +71,8 @@ def test_the_agent(disk: Path, take: Callable[[Path], None]) -> None:
     take(disk)
     agent = Agent.__new__(Agent)
     agent._work = str(disk)
-    agent._entry = "relup_agent"
     with disk_full():
-        agent._compile("_verify")
+        agent._compile("relup_agent_1_looks", b"-module(relup_agent_1_looks).\n" * 1000)
 
 
 def test_a_row_of_the_history_is_ended_without_inodes(disk: Path) -> None:
