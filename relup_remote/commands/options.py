@@ -106,6 +106,7 @@ PLACEHOLDERS: dict[str, str] = {
     "min_connections": "PERCENT",
     "soak": "TIME",
     "gate_command": "COMMAND",
+    "allow_calls": "CALLS",
     "gate_timeout": "TIME",
     "gate_command_timeout": "TIME",
     "deadline": "TIME",

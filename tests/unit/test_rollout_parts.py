@@ -49,7 +49,7 @@ def test_a_request_has_every_option_and_every_part() -> None:
         "hops": [{"file": "a.relup", "from": "1.0", "target": "1.1", "text": "#{}."}],
         "helpers": [{"file": "h.erl", "text": "-module(h)."}],
         "options": {**{name: default for name, (default, _) in OPTIONS.items()}, "force": True, "hop_timeout": 7},
-        "deadline": 6 * 3600 + 7 + 2 * 120 + 5 + 30,
+        "deadline": 6 * 3600 + 7 + sum(OPTIONS[name][0] for name in ("stop_timeout", "boot_timeout")) * 2 + 5 + 30 + 90,
     }
 
 
