@@ -84,15 +84,12 @@ def logged(demo: Demo) -> list[str]:
 def test_what_is_only_declared_a_supervisor_is_never_asked(demo: Demo) -> None:
     demo.load("demo_silent", SILENT)
     silent = [declared(demo, "demo_silent", number) for number in range(16)]
-    started = time.monotonic()
     report = demo.agent.preflight(demo.request(f"{RELEASE}, {UPDATE}, {{restart_application, demo}}"), 30.0)
     # Its release lacks the applications of OTP.
     assert {problem.err_type for problem in report["problems"]} == {"app_dependency_missing"}
     outcome = demo.run(f"{UPDATE}, {{update, demo_sup, {{advanced, []}}}}")
     assert (outcome["result"], outcome["instructions"][0]["processes"]) == ("success", 20)
     demo.agent.verify(str(demo.target), ["demo_worker"], 30.0)
-    # One that is asked would keep each look until its limit is over.
-    assert time.monotonic() - started < 20
     assert logged(demo) == []
     assert [demo.call("erlang", "process_info", pid, Atom("message_queue_len"))[1] for pid in silent] == [0] * 16
 
@@ -110,15 +107,15 @@ def test_a_hop_that_is_taken_back_logs_nothing_either(epmd: int, tmp_path: Path)
 
 def test_supervisors_that_hang_are_named_together_within_one_limit(demo: Demo) -> None:
     demo.load("demo_hangs", SUPERVISORS_THAT_HANG)
-    for number in range(3):
+    for number in range(8):
         hangs = declared(demo, "demo_hangs", number)
         demo.call("demo_hangs", "hang", hangs)
     request = demo.request(f"{RELEASE}, {UPDATE}", timeout=4000)
     started = time.monotonic()
     problems = demo.agent.preflight(request, 60.0)["problems"]
-    assert [problem.err_type for problem in problems] == ["which_children_failed"] * 3
-    # One after the other they would take twelve.
-    assert time.monotonic() - started < 11
+    assert [problem.err_type for problem in problems] == ["which_children_failed"] * 8
+    # One after the other they would take forty.
+    assert time.monotonic() - started < 35
     assert logged(demo) == []
 
 
