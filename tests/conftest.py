@@ -70,8 +70,8 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"points: {how}, seed {config.option.seed}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Say which tests stay together in one worker: those that share a lab, else those of a file."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
@@ -80,6 +80,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("points")
     # Workers take what is shared in this order, and what takes long is best begun first.
     items.sort(key=lambda item: item.path.is_relative_to(LAB), reverse=True)
+    yield
+    if config.getoption("loadgroup", default=False):
+        for item in items:
+            keep_group(item)
+
+
+def keep_group(item: Any) -> None:
+    """See to it that a worker's item tells its group, by which pytest-xdist hands out tests, at the end of its id.
+
+    pytest-xdist 3.8 writes the id to where pytest 9.2 does not read it any more. Raises `pytest.UsageError` where the
+    group is not told after all: tests that share a lab would run in several workers.
+    """
+    told = getattr(item, "_nodeid", item.nodeid)
+    if told != item.nodeid:
+        item._id = type(item.id).parse(told)
+    if "@" not in item.nodeid.rpartition("]")[2]:
+        raise pytest.UsageError(f"pytest-xdist can't group tests with pytest {pytest.__version__}: {item.nodeid}")
 
 
 LABS = ("six", "lab", "machines")
