@@ -20,6 +20,7 @@ folder but those of logs and configurations, which are there.
 """
 
 import os
+import re
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -235,15 +236,19 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     return told
 
 
-def tell(result: Result, told: Dict[str, Any]) -> None:
+def tell(result: Result, told: Dict[str, Any], base: str) -> None:
     """Puts what is known of a tree's boot into a result: ``boot`` of its facts, in words too (``said``), and warnings
-    of what is not proven."""
-    said = [_sentence(each) for each in told["set"]]
+    of what is not proven.
+
+    The words name paths as from `base`, so that they are the same for all nodes that are alike.
+    """
+    tree = _from(base, told["tree"])
+    said = _sentences(told["set"], tree, base)
     configuration = told["configuration"] or {}
     if configuration.get("checked") and not told["problems"]:
         said.append(
-            "The next start boots {tree}: its wrapper has read the configuration in {}.".format(
-                told["paths"].get(ETC), **told
+            "The next start boots {}: its wrapper has read the configuration in {}.".format(
+                tree, _from(base, told["paths"].get(ETC) or base)
             )
         )
     # A tree with problems is not booted, and nothing is set in it.
@@ -254,11 +259,25 @@ def tell(result: Result, told: Dict[str, Any]) -> None:
         _warn(result, "{}: {}.".format(told["tree"], configuration["why"]))
 
 
-def _sentence(each: Dict[str, Any]) -> str:
-    if each["line"] is None:
-        return "{name} is set in the release to be booted as {why}.".format(**each)
-    text = "{name} is set to {value} in the release to be booted, where it was {}: {why}."
-    return text.format(each["instead"] or "not set", **each)
+def _sentences(settings: List[Dict[str, Any]], tree: str, base: str) -> List[str]:
+    """What is set in a tree, and why: a sentence for each reason."""
+    said = [
+        "{} is set in {} as {}.".format(each["name"], tree, each["why"]) for each in settings if each["line"] is None
+    ]
+    reasons: Dict[str, List[str]] = {}
+    for each in settings:
+        if each["line"] is not None:
+            words = "{} is set to {}".format(each["name"], _from(base, str(each["value"])))
+            reasons.setdefault(each["why"], []).append(words)
+    for why, parts in reasons.items():
+        reason = why if len(parts) == 1 else re.sub("^it ", "each ", why)
+        said.append("In {} {}: {}.".format(tree, ", ".join(parts), reason))
+    return said
+
+
+def _from(base: str, path: str) -> str:
+    """A path as from the node's base, where it lies there."""
+    return os.path.relpath(path, base) if _is_below(path, base) and path != base else path
 
 
 def _warn(result: Result, message: str) -> None:

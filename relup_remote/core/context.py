@@ -199,9 +199,9 @@ class Context:
             told = boot.prove(tree, self.site, limit, self.work())
         except Failure as failure:
             if "boot" in failure.detail:
-                boot.tell(self.result, failure.detail["boot"])
+                boot.tell(self.result, failure.detail["boot"], self.site.base)
             raise
-        boot.tell(self.result, told)
+        boot.tell(self.result, told, self.site.base)
         return told
 
     def work(self) -> str:

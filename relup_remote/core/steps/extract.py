@@ -33,7 +33,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         if context.deployed and release.marker(context.site.base) != context.target:
             discard(context.tree)
         raise
-    boot.tell(context.result, dict(told, set=detail["set"]))
+    boot.tell(context.result, dict(told, set=detail["set"]), context.site.base)
     return status, detail
 
 

@@ -80,7 +80,7 @@ def _boot(context: Context, tree: str) -> Optional[str]:
         is_proven = before.get("tree") == tree and before.get("configuration") and not before.get("problems")
         if is_proven:
             now = boot.look(tree, context.site)
-            boot.tell(context.result, dict(before, problems=now["problems"]))
+            boot.tell(context.result, dict(before, problems=now["problems"]), context.site.base)
             return "; ".join(now["problems"]) or None
         context.prove_boot(tree)
     except Failure as failure:
