@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.release.wrapper import Vars, emqx_vars, folders
 from relup_remote.core import history
 from relup_remote.core.context import Context
 from relup_remote.core.erlang.term import Atom
@@ -16,10 +17,13 @@ from .test_history import BASE, Node, made
 from .vm import running_vm
 
 FILES = {
-    "releases/emqx_vars": f'REL_VSN="{BASE}"\n',
+    "releases/emqx_vars": emqx_vars(BASE, "1", folders(Vars.RELATIVE)),
     f"releases/{BASE}/BUILD_INFO": 'erlang: "25.2"\n',
     f"releases/{BASE}/emqx.rel": f'{{release, {{"emqx", "{BASE}"}}, {{erts, "1"}}, []}}.\n',
-    "bin/emqx": "",
+    f"releases/{BASE}/start.boot": "",
+    "bin/emqx": '#!/bin/sh\n[ "$1" = check_config ]\n',
+    "etc/emqx.conf": "",
+    "log/empty": "",
     "erts-1/bin/beam.smp": "",
 }
 
@@ -37,6 +41,7 @@ def node(tmp_path: Path, epmd: int) -> Iterator[Node]:
             path = node.base / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
+        (node.base / "bin" / "emqx").chmod(0o755)
         node.reports(BASE)
         yield node
 
