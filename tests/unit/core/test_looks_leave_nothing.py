@@ -11,6 +11,7 @@ from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
 from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import find
+from tests.points import Points
 
 from .backups import Node
 from .demo import Demo, running_demo
@@ -22,6 +23,9 @@ COUNTS = """
  length(persistent_term:get()), length([M || {M, _} <- code:all_loaded(), erlang:check_old_code(M)])].
 """
 
+FEW = 5
+"""Looks where not all points are tried: whatever each of them leaves shows by the second."""
+
 
 @pytest.fixture(scope="module")
 def demo(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
@@ -30,15 +34,18 @@ def demo(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield found
 
 
-def leaves_nothing(demo: Demo, look: Callable[[], object], times: int) -> None:
-    """Looks so often; after the first time nothing has become more."""
+def leaves_nothing(demo: Demo, look: Callable[[], object], times: int, points: Points) -> None:
+    """Looks so often with all points, else a few times; after the first look nothing has become more."""
     with demo.vm.connected() as watcher:
         visitors = len(hidden(watcher))
         evaluate(watcher, COUNTS)
         look()
         before = settled(watcher, visitors)
-        for _ in range(times - 1):
-            look()
+        numbers = range(1, times if points.all else min(times, FEW))
+        for number in points.named("looks at a VM").taken(numbers, kind=lambda number: number):
+            with points.trying(number):
+                look()
+        points.tally.of = times - 1
         assert eventually(lambda: settled(watcher, visitors) == before)
 
 
@@ -53,7 +60,7 @@ def settled(watcher: Connection, visitors: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("command", "times"), [("status", 500), ("backups", 500), ("verify", 20)])
-def test_looks_of_a_core(demo: Demo, tmp_path: Path, command: str, times: int) -> None:
+def test_looks_of_a_core(demo: Demo, tmp_path: Path, points: Points, command: str, times: int) -> None:
     node = Node(tmp_path, find(None, demo.vm.name))
 
     def look() -> None:
@@ -63,10 +70,10 @@ def test_looks_of_a_core(demo: Demo, tmp_path: Path, command: str, times: int) -
             # It is no broker, so not all is as it should be.
             assert failure.err_type in ("verify_failed", "node_not_running")
 
-    leaves_nothing(demo, look, times)
+    leaves_nothing(demo, look, times, points)
 
 
-def test_plans(demo: Demo, tmp_path: Path) -> None:
+def test_plans(demo: Demo, tmp_path: Path, points: Points) -> None:
     """A hop is evaluated and gone through, with a supervisor asked and a copy of a module loaded."""
 
     def look() -> None:
@@ -77,4 +84,4 @@ def test_plans(demo: Demo, tmp_path: Path) -> None:
             assert agent.preflight(request, 60.0)["problems"] == []
             agent.unload()
 
-    leaves_nothing(demo, look, 20)
+    leaves_nothing(demo, look, 20, points)
