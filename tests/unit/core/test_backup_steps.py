@@ -15,6 +15,7 @@ from relup_remote.core import checks, commands
 from relup_remote.core.backup import copying, manifest, state, store, swap
 from relup_remote.core.protocol import Failure
 from relup_remote.core.steps import restore
+from tests.points import Points
 
 from .backups import NODE, Node
 from .others import NOBODY, as_root
@@ -392,14 +393,14 @@ class Cut(BaseException):
     """The end of the core, as SIGKILL: no handler runs on."""
 
 
-def cut_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Ends the core at its so-manieth rename, folder or removal."""
-    done = []
+def cut_at(monkeypatch: pytest.MonkeyPatch, count: int | None) -> list[str]:
+    """Ends the core at its so-manieth rename, folder or removal; returns what of these it does, by name."""
+    done: list[str] = []
 
     def counted(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
-            done.append(original)
-            if len(done) > count:
+            done.append(original.__name__)
+            if count is not None and len(done) > count:
                 raise Cut
             return original(*arguments, **named)
 
@@ -407,55 +408,71 @@ def cut_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
     for name in ("rename", "mkdir", "unlink"):
         monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    return done
 
 
-def test_a_backup_that_is_cut_off_anywhere_is_none_and_the_next_clears_it(tmp_path: Path) -> None:
-    count, left = 0, set()
-    while True:
-        node = Node(tmp_path / str(count))
+def acts(command: Callable[[], object]) -> list[tuple[int, str]]:
+    """All renames, folders and removals of a command that is not cut off, numbered."""
+    with pytest.MonkeyPatch.context() as patch:
+        done = cut_at(patch, None)
+        command()
+    return list(enumerate(done))
+
+
+def test_a_backup_that_is_cut_off_anywhere_is_none_and_the_next_clears_it(tmp_path: Path, points: Points) -> None:
+    def backed_up_twice(name: str) -> Node:
+        node = Node(tmp_path / name)
         node.run("backup", "run-0")
         node.run("backup", "run-1", keep=1)
-        with pytest.MonkeyPatch.context() as patch:
-            cut_at(patch, count)
-            try:
+        return node
+
+    whole = backed_up_twice("whole")
+    left = set()
+    cuts = acts(lambda: commands.run(whole.context("backup", "run-2", keep=1)))
+    for cut in points.named("backup, cuts").taken(cuts, kind=lambda cut: cut[1]):
+        with points.trying(cut):
+            node = backed_up_twice(str(cut[0]))
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+                cut_at(patch, cut[0])
                 commands.run(node.context("backup", "run-2", keep=1))
-            except Cut:
-                left |= {path.name for path in node.backups.iterdir()}
-            else:
-                break
-        for backup in store.backups(str(node.backups)):
-            if not backup.cut_short:
-                assert node.run("backup-verify", backup=backup.name).result.outcome == "verified"
-        node.run("backup", "run-3", keep=1)
-        assert {path.name for path in node.backups.iterdir()} == {"lock", "run-3"}
-        count += 1
-    assert left == {"lock", "run-1", "run-2", store.PARTIAL + "run-2", store.PARTIAL + "run-1"}
+            left |= {path.name for path in node.backups.iterdir()}
+            for backup in store.backups(str(node.backups)):
+                if not backup.cut_short:
+                    assert node.run("backup-verify", backup=backup.name).result.outcome == "verified"
+            node.run("backup", "run-3", keep=1)
+            assert {path.name for path in node.backups.iterdir()} == {"lock", "run-3"}
+    assert len(cuts) > 10
+    all_left = {"lock", "run-1", "run-2", store.PARTIAL + "run-2", store.PARTIAL + "run-1"}
+    assert left == all_left if points.all else left <= all_left
 
 
-def test_a_restore_that_is_cut_off_anywhere_can_be_run_again(tmp_path: Path) -> None:
-    count = cuts = 0
-    while True:
-        node = Node(tmp_path / str(count))
-        before = node.facts()
+def test_a_restore_that_is_cut_off_anywhere_can_be_run_again(tmp_path: Path, points: Points) -> None:
+    def backed_up(name: str) -> Node:
+        node = Node(tmp_path / name)
         node.run("backup")
+        return node
+
+    def restore_since(node: Node) -> None:
         (node.data / "new").write_text("since")
-        with pytest.MonkeyPatch.context() as patch:
-            cut_at(patch, count)
-            try:
-                commands.run(node.context("restore", "run-2"))
-            except Cut:
-                cuts += 1
-            else:
-                break
-        halfway = (node.data / "relup_remote" / swap.FILE).exists()
-        assert halfway or node.facts() in (before, {**before, **changed(node, "data/new")})
-        node.run("restore", "run-3")
-        assert node.facts() == before
-        assert [path.read_text() for path in node.data.glob("relup_before-*/new")] == ["since"]
-        assert not list(node.root.glob("*/relup_restored-*"))
-        assert not (node.data / "relup_remote" / swap.FILE).exists()
-        count += 1
-    assert cuts > 20
+        commands.run(node.context("restore", "run-2"))
+
+    whole = backed_up("whole")
+    cuts = acts(lambda: restore_since(whole))
+    for cut in points.named("restore, cuts").taken(cuts, kind=lambda cut: cut[1]):
+        with points.trying(cut):
+            node = backed_up(str(cut[0]))
+            before = node.facts()
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+                cut_at(patch, cut[0])
+                restore_since(node)
+            halfway = (node.data / "relup_remote" / swap.FILE).exists()
+            assert halfway or node.facts() in (before, {**before, **changed(node, "data/new")})
+            node.run("restore", "run-3")
+            assert node.facts() == before
+            assert [path.read_text() for path in node.data.glob("relup_before-*/new")] == ["since"]
+            assert not list(node.root.glob("*/relup_restored-*"))
+            assert not (node.data / "relup_remote" / swap.FILE).exists()
+    assert len(cuts) > 20
 
 
 def changed(node: Node, path: str) -> dict[str, str]:
@@ -543,32 +560,38 @@ def started_at(patch: pytest.MonkeyPatch, look: int, err_type: str = "node_start
     return looks
 
 
-def test_a_node_that_is_started_meanwhile_has_all_moves_taken_back(tmp_path: Path) -> None:
-    look = taken_back = 0
-    while True:
-        look += 1
-        node = Node(tmp_path / str(look))
+def test_a_node_that_is_started_meanwhile_has_all_moves_taken_back(tmp_path: Path, points: Points) -> None:
+    def changed_since(name: str) -> Node:
+        node = Node(tmp_path / name)
         node.run("backup")
         (node.data / "new").write_text("since")
         (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
-        before = node.facts()
-        with pytest.MonkeyPatch.context() as patch:
-            started_at(patch, look, ("node_starting", "node_running")[look % 2])
+        return node
+
+    whole = changed_since("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        looks = started_at(patch, 0)
+        commands.run(whole.context("restore", "run-2"))
+    expected = {"node_started", "node_running", "node_starting"}
+    found = set()
+    for look in points.named("restore, starts").taken(range(1, len(looks) + 1)):
+        with points.trying(look):
+            node = changed_since(str(look))
+            before = node.facts()
             context = node.context("restore", "run-2")
-            try:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Failure) as caught:
+                started_at(patch, look, ("node_starting", "node_running")[look % 2])
                 commands.run(context)
-            except Failure as failure:
-                taken_back += failure.err_type == "node_started"
-                assert failure.err_type in ("node_started", "node_running", "node_starting")
-            else:
-                break
-        context.close()
-        assert not context.changed
-        assert node.facts() == before
-        assert not list(node.root.glob("*/relup_*-*"))
-        assert swap.unfinished(context.site.ours) is None
-        assert node.run("restore", "run-3").result.outcome == "restored"
-    assert taken_back > 10
+            context.close()
+            found.add(caught.value.err_type)
+            assert caught.value.err_type in expected
+            assert not context.changed
+            assert node.facts() == before
+            assert not list(node.root.glob("*/relup_*-*"))
+            assert swap.unfinished(context.site.ours) is None
+            assert node.run("restore", "run-3").result.outcome == "restored"
+    assert len(looks) > 10
+    assert "node_started" in found or not points.all
 
 
 def test_what_a_start_makes_in_between_is_kept_when_moves_are_taken_back(node: Node) -> None:
