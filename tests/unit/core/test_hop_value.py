@@ -163,7 +163,8 @@ def test_every_harmless_call_is_one(files: Files) -> None:
 def test_the_value_that_was_planned_is_the_one_that_is_run(epmd: int, tmp_path: Path) -> None:
     with running_demo(epmd, tmp_path, "{ok, {VERSION, {Id, Extra}}}") as demo:
         planned = demo.request(
-            "{update, demo_worker, {advanced, erlang:unique_integer()}}", calls="erlang:unique_integer/0"
+            "{load_module, emqx_release}, {update, demo_worker, {advanced, erlang:unique_integer()}}",
+            calls="erlang:unique_integer/0",
         )
         assert demo.agent.preflight(planned, 30.0)["problems"] == []
         assert demo.ran(planned)["result"] == "success"
