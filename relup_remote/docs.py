@@ -213,8 +213,9 @@ command again goes on from there.
 
 ## What is tried
 
-The fault matrix (`tests/lab/faults`) causes each of these on a real node with clients on it, with both values of
-`--on-failure`, and compares the node with the table above.
+The fault matrix (`tests/lab/faults`) causes each of these on a real node, and compares the node with the table above.
+Each row of that table is tried with both values of `--on-failure`, and with clients on the node once for each fault;
+where a restart boots the base, every cell is tried with both.
 
 {_table(("fault", ""), faults.MEANINGS.items())}
 
