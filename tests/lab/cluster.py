@@ -20,6 +20,9 @@ from tests.lab.quick import QuickLab
 
 BASE, FIRST, SECOND = "5.10.4-lab", "5.10.5-lab", "5.10.6-lab"
 
+PATIENCE = 900.0
+"""Seconds after which a command of a test is taken to hang. On a busy machine a rollout of six nodes takes minutes."""
+
 GATE = """
 -module(lab_gate).
 -export([wait/1]).
@@ -80,7 +83,7 @@ class Tool:
             common += PLAIN.get(command, ())
         return [sys.executable, "-m", "relup_remote", command, *common, *options]
 
-    def run(self, command: str, *options: str, json: bool = True, timeout: float = 240) -> Ran:
+    def run(self, command: str, *options: str, json: bool = True, timeout: float = PATIENCE) -> Ran:
         """Run a command to its end."""
         done = subprocess.run(
             self.words(command, *options, json=json),
@@ -107,7 +110,7 @@ class Tool:
         )
 
 
-def ended(process: "subprocess.Popen[str]", timeout: float = 120) -> Ran:
+def ended(process: "subprocess.Popen[str]", timeout: float = PATIENCE) -> Ran:
     """What a started command came to."""
     out, err = process.communicate(timeout=timeout)
     return Ran(process.returncode, out, err)

@@ -64,7 +64,7 @@ class Rollout:
 
     def closed(self, gate: str, wave: int, why: str) -> Ran:
         """The end of the command, which a gate has stopped, and says ``why``; what holds of each such end."""
-        ran = ended(self.process, timeout=240)
+        ran = ended(self.process)
         assert ran.status == 1, ran.stderr + ran.stdout
         record = self.controller.last
         assert len(self.controller.runs) == 1
@@ -86,7 +86,7 @@ class Rollout:
 
     def done(self) -> Ran:
         """The end of the command, with which the run is complete."""
-        ran = ended(self.process, timeout=240)
+        ran = ended(self.process)
         assert ran.status == 0, ran.stderr + ran.stdout
         return ran
 
