@@ -37,6 +37,11 @@ T = TypeVar("T")
 
 FIRST_RELEASE = "5.10.4-lab"
 CLUSTER_TIMEOUT = 60.0
+JOINED = (
+    "length([Node || Node <- emqx:running_nodes(), maps:is_key(Node, emqx_cluster:joined_at()),"
+    " erpc:call(Node, mnesia, system_info, [use_dir])])"
+)
+"""How many running nodes have joined: a node connects before its schema is on disc, and takes no tables until it is."""
 STATUS = "{emqx_release:version(), emqx_stats:getstat('live_connections.count')}"
 
 
@@ -284,11 +289,11 @@ class Lab:
     def _await_cluster(self) -> None:
         first = self.hosts[0]
         deadline = time.monotonic() + CLUSTER_TIMEOUT
-        while (seen := self.eval(first, "length(emqx:running_nodes())")) != str(self.layout.nodes):
+        while (seen := self.eval(first, JOINED)) != str(self.layout.nodes):
             if time.monotonic() > deadline:
                 raise LabError(
                     "cluster_incomplete",
-                    f"{first} sees {seen} of {self.layout.nodes} nodes in the cluster.",
+                    f"{first} sees that {seen} of {self.layout.nodes} nodes have joined the cluster.",
                     f"See the logs in {', '.join(str(host.log) for host in self.layout.members)}.",
                 )
 
