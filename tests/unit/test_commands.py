@@ -16,7 +16,8 @@ from relup_remote.commands import by_name
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import HELP
 
-PROJECT = Path(__file__).parents[2]
+from .program import INV, PROJECT, RELUP, run
+
 INVENTORY = "hosts: {n1: {address: 127.0.0.1, port: 1, connect_timeout: 1}, n2: {address: 127.0.0.1, port: 1}}"
 HOP = '#{from_version => "1.0", target_version => "1.1"}.'
 
@@ -28,25 +29,28 @@ def inventory(tmp_path: Path) -> str:
     return str(path)
 
 
-def relup(
-    *words: str,
-    program: tuple[str, ...] = ("-m", "relup_remote"),
-    variables: dict[str, str] | None = None,
-    **options: Any,
-) -> Any:
-    """Run a command without a terminal, as a script would, with environment ``variables`` added."""
-    given = {key: value for key, value in os.environ.items() if not key.startswith(("RELUP_", "INVOKE_"))}
-    options = {"stdin": subprocess.DEVNULL, **options}
+def relup(*words: str, program: str = RELUP) -> Any:
+    """Run a command without a terminal, as a script would."""
+    return run(program, *words, variables=_variables())
+
+
+def in_a_process(*words: str, program: str = RELUP, stdin: int = subprocess.DEVNULL, **variables: str) -> Any:
+    """The same in a process of its own, with environment ``variables`` added."""
     return subprocess.run(
-        [sys.executable, *program, *words],
+        [sys.executable, "-m", program, *words],
         cwd=PROJECT,
-        env={**given, "COLUMNS": "200", **(variables or {})},
+        env={**_variables(), **variables},
+        stdin=stdin,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        **options,
     )
+
+
+def _variables() -> dict[str, str]:
+    given = {key: value for key, value in os.environ.items() if not key.startswith(("RELUP_", "INVOKE_"))}
+    return {**given, "COLUMNS": "200"}
 
 
 def wrong(ended: Any) -> str:
@@ -105,9 +109,9 @@ def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, i
     )
 
 
-@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "relup_remote.cli")])
-def test_there_are_several_ways_to_call_it(program: tuple[str, ...]) -> None:
-    ended = relup("--list", program=program)
+@pytest.mark.parametrize("program", [RELUP, "relup_remote.cli"])
+def test_there_are_several_ways_to_call_it(program: str) -> None:
+    ended = in_a_process("--list", program=program)
     assert ended.returncode == 0
     listed = re.findall(r"^  ([a-z.-]+)   +\S", ended.stdout, re.MULTILINE)
     assert sorted(listed) == sorted(by_name())
@@ -121,15 +125,15 @@ def test_help_is_given_wherever_it_is_asked_for(words: list[str]) -> None:
 
 
 def test_inv_behaves_the_same() -> None:
-    said = wrong(relup("upgrade", "--nosuch", program=("-m", "invoke")))
+    said = wrong(relup("upgrade", "--nosuch", program=INV))
     assert said == "upgrade has no option --nosuch (`inv --help upgrade` lists its options.)"
-    assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=("-m", "invoke")))
-    listed = relup("--list", program=("-m", "invoke")).stdout
+    assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=INV))
+    listed = relup("--list", program=INV).stdout
     assert re.search(r"^  logs-clear +Delete the hosts' history", listed, re.MULTILINE)
     assert "lab.up" in listed
 
 
-@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
+@pytest.mark.parametrize("program", [RELUP, INV])
 @pytest.mark.parametrize(
     "words",
     [
@@ -144,12 +148,12 @@ def test_inv_behaves_the_same() -> None:
         ["--prompt-for-sudo-password", "hosts"],
     ],
 )
-def test_options_that_would_do_nothing_are_refused(program: tuple[str, ...], words: list[str]) -> None:
+def test_options_that_would_do_nothing_are_refused(program: str, words: list[str]) -> None:
     assert "means nothing to these commands; nothing was done" in wrong(relup(*words, program=program))
 
 
-@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
-def test_without_a_command_the_commands_are_listed(program: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("program", [RELUP, INV])
+def test_without_a_command_the_commands_are_listed(program: str) -> None:
     ended = relup(program=program)
     assert ended.returncode == 0
     assert re.search(r"^  upgrade +", ended.stdout, re.MULTILINE)
@@ -163,11 +167,11 @@ def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> No
     assert (document["command"], document["error"]["err_type"]) == ("hosts", "bad_option")
 
 
-@pytest.mark.parametrize("program", [("-m", "relup_remote"), ("-m", "invoke")])
+@pytest.mark.parametrize("program", [RELUP, INV])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_output_does_not_fail_for_its_encoding(program: tuple[str, ...], encoding: str, tmp_path: Path) -> None:
+def test_output_does_not_fail_for_its_encoding(program: str, encoding: str, tmp_path: Path) -> None:
     (tmp_path / "1→2….relup").write_text("no hop", encoding="utf-8")
-    ended = relup("paths", "--catalogue", str(tmp_path), program=program, variables={"PYTHONIOENCODING": encoding})
+    ended = in_a_process("paths", "--catalogue", str(tmp_path), program=program, PYTHONIOENCODING=encoding)
     assert "1?2?.relup" in ended.stdout
     assert "Traceback" not in ended.stderr
 
@@ -229,7 +233,7 @@ def test_what_asks_does_nothing_without_a_terminal(inventory: str) -> None:
 def test_yes_to_the_question_goes_on(inventory: str) -> None:
     operator, terminal = pty.openpty()
     os.write(operator, b"y\n")
-    ended = relup("logs-clear", "--inventory", inventory, stdin=terminal)
+    ended = in_a_process("logs-clear", "--inventory", inventory, stdin=terminal)
     os.close(operator)
     os.close(terminal)
     assert ended.returncode == 1

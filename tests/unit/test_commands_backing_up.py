@@ -1,7 +1,5 @@
 """The commands for backups: what hosts are asked, what a restore says before it asks, and the tables."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from relup_remote.rollout.request import Order
 from relup_remote.summary.backups import kept_table, made_table, verified_table
 
 from .fake_host import Fleet, result
+from .program import RELUP, run
 
-PROJECT = Path(__file__).parents[2]
 AT = 1_795_000_000_000
 INVENTORY = "defaults: {backup_dir: /mnt/backups}\nhosts: {n1: {}, n2: {}, n3: {}}"
 
@@ -127,9 +125,8 @@ def test_it_is_known_by_its_short_name() -> None:
     """`backup` is what its collection stands for, and a collection has no command of its own name."""
     assert {"backup", "backup.list", "backup.verify", "restore"} <= set(by_name())
     for words in (["--help", "backup"], ["backup", "--help"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "relup_remote", *words], cwd=PROJECT, capture_output=True, text=True, check=True
-        )
+        done = run(RELUP, *words)
+        assert done.returncode == 0
         assert " backup [--keep BACKUPS] [--parallel HOSTS]" in done.stdout
         assert "backup.create" not in done.stdout
 

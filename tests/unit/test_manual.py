@@ -18,25 +18,16 @@ from relup_remote.manual.completion import candidates
 from relup_remote.manual.entries import GROUPS, LAB, MANUAL, STATUSES
 from relup_remote.manual.synopsis import line, parameters, synopsis, usage
 
-PROJECT = Path(__file__).parents[2]
+from .program import INV, PROJECT, RELUP, run
+
 COLLECTION = namespace()
 TASKS: dict[str, "Task[Any]"] = by_name()
-INV, RELUP = ("-m", "invoke"), ("-m", "relup_remote")
 EXAMPLES = [(name, words) for name, entry in MANUAL.items() for words in entry.examples]
 
 
-def called(*words: str, program: tuple[str, ...] = RELUP, **environment: str) -> "subprocess.CompletedProcess[str]":
+def called(*words: str, program: str = RELUP) -> "subprocess.CompletedProcess[str]":
     """What a program of ours prints."""
-    return subprocess.run(
-        [sys.executable, *program, *words],
-        cwd=PROJECT,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return run(program, *words, variables={**os.environ, "COLUMNS": "200"})
 
 
 def test_every_command_is_in_the_manual_and_no_other() -> None:
@@ -87,7 +78,7 @@ def test_a_synopsis_is_broken_between_its_parts_only() -> None:
 
 
 @pytest.mark.parametrize(("program", "groups"), [(RELUP, GROUPS[:-1]), (INV, GROUPS)])
-def test_commands_are_listed_by_what_they_are_for(program: tuple[str, ...], groups: tuple[str, ...]) -> None:
+def test_commands_are_listed_by_what_they_are_for(program: str, groups: tuple[str, ...]) -> None:
     shown = called("--list", program=program)
     assert (shown.returncode, shown.stderr) == (0, "")
     titles = re.findall(r"^(\S.*):$", shown.stdout, re.MULTILINE)
@@ -103,7 +94,7 @@ def test_one_collection_is_listed_as_ever() -> None:
 @pytest.mark.parametrize(
     "words", [("hop.show", "--help"), ("--help", "hop.show"), ("hop.show", "1.0", "-h"), ("-h", "hop.show")]
 )
-def test_help_is_given_wherever_it_is_asked_for(program: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_help_is_given_wherever_it_is_asked_for(program: str, words: tuple[str, ...]) -> None:
     shown = called(*words, program=program)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert " hop.show FROM TARGET [--catalogue FOLDER]" in shown.stdout
@@ -122,7 +113,7 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
-        [sys.executable, *RELUP, *words],
+        [sys.executable, "-m", RELUP, *words],
         cwd=PROJECT,
         stdout=writing,
         stderr=subprocess.PIPE,
@@ -193,7 +184,7 @@ def test_bash_completes(places: Path, typed: str, found: list[str]) -> None:
     words = typed.split()
     script = f"""
 relup() {{ {shlex.quote(sys.executable)} -m relup_remote "$@"; }}
-source <(relup --print-completion-script bash)
+{called("--print-completion-script", "bash").stdout}
 COMP_WORDS=({" ".join(map(shlex.quote, words))})
 _complete_relup relup {shlex.quote(words[-1])}
 printf '%s\\n' "${{COMPREPLY[@]}}"

@@ -14,8 +14,7 @@ from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.watching import INTERVAL, Patience, Watched, until_stable
 from tests.unit.fake_host import result
-
-PROJECT = Path(__file__).parents[2]
+from tests.unit.program import PROJECT, RELUP, run
 
 
 def good(host: str) -> Row:
@@ -92,7 +91,7 @@ def command(tmp_path: Path) -> list[str]:
     """A verification, over time, of hosts that can't be reached."""
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("hosts: {n1: {address: 127.0.0.1, port: 1}, n2: {address: 127.0.0.1, port: 1}}")
-    return [sys.executable, "-m", "relup_remote", "verify", "--inventory", str(inventory)]
+    return [sys.executable, "-m", RELUP, "verify", "--inventory", str(inventory)]
 
 
 def started(command: list[str], *words: str) -> "subprocess.Popen[str]":
@@ -120,13 +119,13 @@ def test_ctrl_c_ends_the_command_with_its_table(command: list[str]) -> None:
     ],
 )
 def test_wrong_use(command: list[str], words: tuple[str, ...], said: str) -> None:
-    out, err = started(command, *words).communicate(timeout=60)
-    assert (out, said in err) == ("", True)
+    ended = run(*command[2:], *words)
+    assert (ended.stdout, said in ended.stderr) == ("", True)
 
 
 def test_with_json_the_document_says_how_it_ended(command: list[str]) -> None:
 
-    out, err = started(command, "--watch", "--timeout", "1s", "--json", "--quiet").communicate(timeout=60)
-    document: dict[str, Any] = json.loads(out)
-    assert err == ""
+    ended = run(*command[2:], "--watch", "--timeout", "1s", "--json", "--quiet")
+    document: dict[str, Any] = json.loads(ended.stdout)
+    assert ended.stderr == ""
     assert (document["ok"], document["watch"]["stable"], document["watch"]["looks"]) == (False, False, 2)

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.program import RELUP, run
 from tests.unit.report import stories
 from tests.unit.report.stories import RUN
 
@@ -22,16 +21,8 @@ def state(tmp_path: Path) -> Path:
 
 def report(state: Path, *words: str) -> Any:
     """Run the command in the folder beside the state directory."""
-    return subprocess.run(
-        [sys.executable, "-m", "relup_remote", "report", *words],
-        cwd=state.parent,
-        env={**os.environ, "XDG_STATE_HOME": str(state)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    variables = {**os.environ, "XDG_STATE_HOME": str(state)}
+    return run(RELUP, "report", *words, cwd=state.parent, variables=variables)
 
 
 @pytest.mark.parametrize("words", [(), ("2026-11",), ("--format", "html", "--quiet")])
