@@ -26,4 +26,4 @@ def postcheck(
         # pytest and testinfra are a second to import.
         from relup_remote.postchecks.run import run  # noqa: PLC0415
 
-        show_looks(call, lambda: run(hosts, target or None, call.watch), asked, quiet=quiet)
+        show_looks(call, lambda: run(hosts, target or None, call.watch, call.deadline), asked, quiet=quiet)

@@ -14,6 +14,7 @@ from testinfra.host import Host
 from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
 from relup_remote.core.emqx_vars import Unclear, Variables
 from relup_remote.core.erlang.term import Atom
+from relup_remote.deadline import NEVER, Deadline
 from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks.calls import EvalLink, argument, data
@@ -37,9 +38,12 @@ ON_HOST = Path(__file__).with_name("on_host.py")
 
 
 @contextmanager
-def look_at(settings: HostSettings, target: str | None) -> "Iterator[Node]":
-    """The node of a host that could be reached. Raises `Failure`, stage ``connect``."""
-    with connect(settings) as link:
+def look_at(settings: HostSettings, target: str | None, deadline: Deadline = NEVER) -> "Iterator[Node]":
+    """The node of a host that could be reached, looked at up to the ``deadline``.
+
+    Raises `Failure`: that of the connection, stage ``connect``, or ``deadline_exceeded``, stage ``postcheck``.
+    """
+    with connect(settings, deadline) as link:
         yield Node(link, settings, target)
 
 

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from relup_remote.deadline import Deadline
     from relup_remote.inventory import HostSettings
     from relup_remote.postchecks.node import Node
 
 HOSTS: "pytest.StashKey[Sequence[HostSettings]]" = pytest.StashKey()
 """The hosts to check, in pytest's configuration; whoever runs pytest in-process may put them there."""
+
+DEADLINE: "pytest.StashKey[Deadline]" = pytest.StashKey()
+"""When all checks have to be done, in pytest's configuration, by whoever put the hosts there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,10 +49,12 @@ def emqx_node(request: pytest.FixtureRequest) -> "Iterator[Node]":
     if not hasattr(request, "param"):
         raise pytest.fail.Exception("emqx_node needs --relup-inventory FILE or --relup-host HOST", pytrace=False)
     from relup_remote.core.protocol import Failure  # noqa: PLC0415
+    from relup_remote.deadline import NEVER  # noqa: PLC0415
     from relup_remote.postchecks.node import look_at  # noqa: PLC0415
 
     try:
-        context = look_at(request.param, request.config.getoption("relup_target"))
+        deadline = request.config.stash.get(DEADLINE, NEVER)
+        context = look_at(request.param, request.config.getoption("relup_target"), deadline)
         found = context.__enter__()
     except Failure as failure:
         raise pytest.fail.Exception(f"{failure} {failure.detail}", pytrace=False) from failure

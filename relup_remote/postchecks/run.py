@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.postchecks.plugin import HOSTS
+from relup_remote.postchecks.plugin import DEADLINE, HOSTS
 from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.rollout.run import Watch, ignore
@@ -32,13 +33,16 @@ def names() -> list[str]:
     return _CHECK.findall(CHECKS.read_text("utf-8"))
 
 
-def run(hosts: Sequence[HostSettings], target: str | None = None, watch: Watch = ignore) -> list[Row]:
+def run(
+    hosts: Sequence[HostSettings], target: str | None = None, watch: Watch = ignore, deadline: Deadline = NEVER
+) -> list[Row]:
     """Check ``hosts``; ``target`` is the version they should be on, by default what each one's marker says.
 
     ``watch`` gets an event for each check that has ended. A host's row is ``ok`` or ``failed``; one that can't be
-    reached fails as that host, and so does one on which not all checks ran. Raises RuntimeError if pytest itself fails.
+    reached fails as that host, and so does one on which not all checks ran, or not before the ``deadline`` of all.
+    Raises RuntimeError if pytest itself fails.
     """
-    results = _Results(hosts, watch)
+    results = _Results(hosts, watch, deadline)
     arguments = [str(CHECKS), "-c", os.devnull, "--rootdir", str(CHECKS.parent), "-p", "no:terminal"]
     arguments += ["-p", "no:cacheprovider", "-p", "relup_remote.postchecks.plugin"]
     if target:
@@ -69,14 +73,16 @@ def _alone() -> Iterator[None]:
 class _Results:
     """A pytest plugin that says which hosts there are, and keeps what became of each check on each."""
 
-    def __init__(self, hosts: Sequence[HostSettings], watch: Watch) -> None:
+    def __init__(self, hosts: Sequence[HostSettings], watch: Watch, deadline: Deadline) -> None:
         self._hosts = hosts
+        self._deadline = deadline
         self._watch = watch
         self._steps: dict[str, list[dict[str, Any]]] = {host.name: [] for host in hosts}
-        self._unreachable: dict[str, Failure] = {}
+        self._lost: dict[str, Failure] = {}
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[HOSTS] = self._hosts
+        config.stash[DEADLINE] = self._deadline
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -92,8 +98,9 @@ class _Results:
         assert isinstance(settings, HostSettings)
         host = settings.name
         error = call.excinfo.value if call.excinfo else None
-        if error is not None and isinstance(error.__cause__, Failure):
-            self._unreachable[host] = error.__cause__
+        failure = error if _is_too_late(error) else error and error.__cause__
+        if isinstance(failure, Failure):
+            self._lost.setdefault(host, failure)
             return
         step = {
             "step": item.originalname.removeprefix("test_"),
@@ -109,12 +116,12 @@ class _Results:
         return [self._row(host) for host in self._hosts]
 
     def _row(self, host: HostSettings) -> Row:
-        if host.name in self._unreachable:
-            return rows.of_failure(host.name, self._unreachable[host.name])
         steps = self._steps[host.name]
         failed = {step["step"]: step["detail"]["message"] for step in steps if step["status"] == "failed"}
         missing = [name for name in names() if name not in {step["step"] for step in steps}]
-        if not steps:
+        if host.name in self._lost:
+            row = rows.of_failure(host.name, self._lost[host.name])
+        elif not steps:
             row = rows.of_failure(host.name, Failure("connection_lost", "The checks were interrupted.", stage=STAGE))
         elif missing:
             message = f"{len(steps)} of {len(names())} checks ran; these did not: {', '.join(missing)}."
@@ -127,6 +134,10 @@ class _Results:
         else:
             row = {**rows.of_failure(host.name, Failure("verify_failed")), "outcome": "ok", "error": None}
         return {**row, "node": host.node, "steps": steps, "seconds": round(sum(step["seconds"] for step in steps), 3)}
+
+
+def _is_too_late(error: BaseException | None) -> bool:
+    return isinstance(error, Failure) and error.err_type == "deadline_exceeded"
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,13 +4,15 @@ import shlex
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from paramiko import Channel, Transport
+from paramiko import Channel, SSHException, Transport
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
-from relup_remote.deadline import Deadline
+from relup_remote.core.protocol import Failure
+from relup_remote.deadline import NEVER, Deadline
 from relup_remote.host.connection import Connection
 from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.inventory import HostSettings
@@ -24,42 +26,66 @@ LONGEST = 300.0
 
 
 class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
-    """Runs testinfra's commands over a connection that stands, as the SSH user or as ``sudo_user``."""
+    """Runs testinfra's commands over a connection that stands, as the SSH user or as ``sudo_user``.
+
+    None of them takes more time than is left of the ``deadline`` of all.
+    """
 
     NAME = "relup"
 
-    def __init__(self, transport: Transport, settings: HostSettings, sudo_user: str | None = None) -> None:
+    def __init__(
+        self, transport: Transport, settings: HostSettings, sudo_user: str | None = None, deadline: Deadline = NEVER
+    ) -> None:
         super().__init__(settings.name, sudo=sudo_user is not None, sudo_user=sudo_user)
         self._transport = transport
         self._settings = settings
+        self._deadline = deadline
         self._prompt = prompt()
 
     def run(self, command: str, *args: str, **_options: Any) -> CommandResult:
-        """Run a command, its ``%s`` replaced by ``args``. Raises TimeoutError if an output is silent for too long."""
+        """Run a command, its ``%s`` replaced by ``args``.
+
+        Raises TimeoutError if an output is silent for too long, `Failure` (``deadline_exceeded``) if the time of all is
+        over.
+        """
         encoded = self.encode(self.get_command(command, *args))
-        limit, password = self._settings.command_timeout, self._settings.secrets.sudo if self.sudo else None
-        with self._transport.open_session(timeout=limit) as channel:
-            channel.settimeout(limit)
+        try:
+            return self._run(encoded)
+        except (TimeoutError, SSHException):
+            # paramiko has an error of its own for a session that is not opened in time.
+            if self._deadline.is_over:
+                raise too_late(self._deadline) from None
+            raise
+
+    def _run(self, encoded: bytes) -> CommandResult:
+        password = self._settings.secrets.sudo if self.sudo else None
+        with self._transport.open_session(timeout=self._limit) as channel:
+            channel.settimeout(self._limit)
             channel.exec_command(encoded)
             err = Stderr(channel, self._prompt if password else None, MOST)
             err.start()
             if password is None:
                 channel.shutdown_write()
-                out = _read(channel, limit)
+                out = self._read(channel)
             else:
                 out = self._read_as_another(channel, err, password)
-            err.join(limit)
-            if not channel.status_event.wait(limit):
+            err.join(self._limit)
+            if not channel.status_event.wait(self._limit):
                 raise TimeoutError
             return self.result(channel.exit_status, encoded, out, err.text().encode())
 
+    @property
+    def _limit(self) -> float:
+        """Seconds that may be waited. Raises TimeoutError once the deadline is over."""
+        return self._deadline.within(self._settings.command_timeout)
+
     def _read_as_another(self, channel: Channel, err: Stderr, password: Password) -> bytes:
         """What the command says once sudo has had the password, if it asks for it. Raises `NotTried`."""
-        limit = self._settings.command_timeout
+        limit = self._limit
         with password.tried_at(self._settings.name, limit) as trial:
             asked = threading.Thread(target=err.answer, args=(trial, limit), daemon=True)
             asked.start()
-            out = _read(channel, limit)
+            out = self._read(channel)
             asked.join(limit)
             if err.is_asked:
                 trial.is_right = not err.is_refused
@@ -72,37 +98,53 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
             ["sudo", *asks, "-u", sudo_user or "root", "--", "/bin/sh", "-c", f"exec </dev/null; {command}"]
         )
 
+    def _read(self, channel: Channel) -> bytes:
+        """What a command says. Raises RuntimeError if that is too much, TimeoutError if it takes too long."""
+        out, deadline = bytearray(), Deadline(self._deadline.within(LONGEST))
+        while True:
+            channel.settimeout(deadline.within(self._limit))
+            data = channel.recv(1 << 16)
+            if not data:
+                return bytes(out)
+            out += data
+            if len(out) > MOST:
+                raise RuntimeError(f"it says more than {MOST >> 20} MB")
 
-def _read(channel: Channel, silence: float) -> bytes:
-    """What a command says. Raises RuntimeError if that is too much, TimeoutError if it takes too long."""
-    out, deadline = bytearray(), Deadline(LONGEST)
-    while True:
-        channel.settimeout(deadline.within(silence))
-        data = channel.recv(1 << 16)
-        if not data:
-            return bytes(out)
-        out += data
-        if len(out) > MOST:
-            raise RuntimeError(f"it says more than {MOST >> 20} MB")
+
+def too_late(deadline: Deadline) -> Failure:
+    """The failure of a host that was not done in time."""
+    message = f"The checks of the host were not done within {deadline.seconds:g} s; those that are left did not run."
+    return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds}, stage="postcheck")
 
 
 class Link:
     """A way to get testinfra hosts that share one connection."""
 
-    def __init__(self, connection: Connection, settings: HostSettings) -> None:
+    def __init__(self, connection: Connection, settings: HostSettings, deadline: Deadline) -> None:
         self._connection = connection
         self._settings = settings
+        self._deadline = deadline
 
     def host(self, sudo_user: str | None = None) -> Host:
         """The host as the SSH user, or as another by sudo."""
-        return Host(Backend(self._connection.transport, self._settings, sudo_user))
+        return Host(Backend(self._connection.transport, self._settings, sudo_user, self._deadline))
 
 
 @contextmanager
-def connect(settings: HostSettings) -> Iterator[Link]:
-    """A connection that stands, for as long as the context does. Raises `Failure`, stage ``connect``."""
-    connection = Connection(settings)
+def connect(settings: HostSettings, deadline: Deadline = NEVER) -> Iterator[Link]:
+    """A connection that stands, for as long as the context does, for commands that end by the ``deadline``.
+
+    Raises `Failure`: that of the connection, stage ``connect``, or ``deadline_exceeded``, stage ``postcheck``.
+    """
+    if deadline.is_over:
+        raise too_late(deadline)
     try:
-        yield Link(connection, settings)
+        connection = Connection(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)))
+    except Failure:
+        if deadline.is_over:
+            raise too_late(deadline) from None
+        raise
+    try:
+        yield Link(connection, settings, deadline)
     finally:
         connection.close()

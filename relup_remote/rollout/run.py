@@ -96,7 +96,7 @@ class Runner:
         deadline: Deadline = NEVER,
     ) -> None:
         self._connect = connect
-        self._deadline = deadline
+        self.deadline = deadline
         self._watch = watch
         self._traces = traces_folder
 
@@ -121,10 +121,10 @@ class Runner:
         """The request with the time that is left for it. Raises `Failure` (``deadline_exceeded``) if there is none."""
         if request["command"] in ALWAYS:
             return request
-        if self._deadline.is_over:
-            message = f"The time for the command, {self._deadline.seconds:g} s, was over before the host's turn came."
+        if self.deadline.is_over:
+            message = f"The time for the command, {self.deadline.seconds:g} s, was over before the host's turn came."
             raise Failure("deadline_exceeded", message, stage=request["command"])
-        return {**request, "deadline": min(request["deadline"], self._deadline.left)}
+        return {**request, "deadline": min(request["deadline"], self.deadline.left)}
 
     def in_turn(self, jobs: Sequence[Job]) -> list[Row]:
         """The rows of ``jobs``, done in order; the first that keeps others from going on is the last that is done.

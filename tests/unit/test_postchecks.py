@@ -4,6 +4,8 @@ The root, its tree, its history and its VM (a process with a VM's name and comma
 is all real.
 """
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -18,13 +20,14 @@ import pytest
 from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
+from relup_remote.deadline import Deadline
 from relup_remote.postchecks import node, on_host
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
 from .host.ssh_server import Server, running
+from .program import PROJECT, RELUP, run
 
-PROJECT = Path(__file__).parents[2]
 CHECKS = ["process", "marker", "tree", "boot", "version", "history", "leftovers"]
 REL = '{release,{"emqx","1.1"},{erts,"13.1"},\n [{kernel,"8.5"},{emqx,"5.5.8-x",permanent}]}. % {no,"1"}\n'
 
@@ -79,6 +82,16 @@ esac
 """
         self._write("root/bin/emqx", script, 0o755)
 
+    def hangs(self) -> None:
+        """Have the node answer nothing, until the test is over."""
+        os.mkfifo(self.folder / "silence")
+        self._write("root/bin/emqx", f"#!/bin/sh\nexec cat {self.folder}/silence\n", 0o755)
+
+    def speaks(self) -> None:
+        """End whoever waits for a node that hangs."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(self.folder / "silence", os.O_WRONLY | os.O_NONBLOCK))
+
     def forget(self) -> None:
         """Be as before any upgrade."""
         (self.root / "relup" / "current").unlink()
@@ -108,8 +121,9 @@ esac
         output = self.vms[-1].stdout
         assert output and output.readline() == b"up\n"
 
-    def run(self, *words: str, **environment: str) -> Any:
-        """Run a Python module against this machine, with these variables besides those of the tests."""
+    @property
+    def inventory(self) -> str:
+        """An inventory with this machine as its host."""
         inventory = self.folder / "hosts.yml"
         way = self.server.settings()
         settings = {
@@ -120,8 +134,12 @@ esac
             "root_dir": str(self.root),
         }
         inventory.write_text(json.dumps({"hosts": {"n1": settings}}))
+        return str(inventory)
+
+    def run(self, *words: str, **environment: str) -> Any:
+        """Run a Python module as a process, with these variables besides those of the tests."""
         return subprocess.run(
-            [sys.executable, "-m", *(word.replace("INVENTORY", str(inventory)) for word in words)],
+            [sys.executable, "-m", *words],
             cwd=PROJECT,
             env={**os.environ, **environment},
             capture_output=True,
@@ -130,11 +148,21 @@ esac
             timeout=60,
         )
 
-    def check(self, *words: str, **environment: str) -> tuple[int, dict[str, Any]]:
+    def check(self, *words: str) -> tuple[int, dict[str, Any]]:
         """The exit status and the row of `relup postcheck`."""
-        ended = self.run("relup_remote", "postcheck", "--json", "--inventory", "INVENTORY", *words, **environment)
+        ended = run(RELUP, *self._words, *words)
         [row] = json.loads(ended.stdout)["hosts"]
         return ended.returncode, row
+
+    def check_in_a_process(self, *words: str, **environment: str) -> tuple[int, dict[str, Any]]:
+        """The same as a process, with these variables besides those of the tests."""
+        ended = self.run(RELUP, *self._words, *words, **environment)
+        [row] = json.loads(ended.stdout)["hosts"]
+        return ended.returncode, row
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        return "postcheck", "--json", "--inventory", self.inventory
 
 
 @pytest.fixture
@@ -143,12 +171,13 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         made = Machine(tmp_path, server)
         made.start_vm()
         yield made
+        made.speaks()
         for vm in made.vms:
             vm.communicate(b"\n", timeout=10)
 
 
 def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
-    status, row = machine.check("--target", "1.1")
+    status, row = machine.check_in_a_process("--target", "1.1")
     assert row["error"] is None
     assert (status, row["outcome"]) == (0, "ok")
     assert [(step["step"], step["status"]) for step in row["steps"]] == [(check, "ok") for check in CHECKS]
@@ -191,7 +220,7 @@ def test_nothing_in_the_environment_chooses_the_checks(machine: Machine, tmp_pat
     fault, _said = FAULTS["history"]
     fault(machine)
     (tmp_path / "meddling.py").write_text("def pytest_collection_modifyitems(items):\n    del items[1:]\n")
-    status, row = machine.check(
+    status, row = machine.check_in_a_process(
         "--target",
         "1.1",
         PYTEST_ADDOPTS="-k version --collect-only",
@@ -254,8 +283,29 @@ def test_a_host_that_can_not_be_reached_fails_as_that_host(machine: Machine) -> 
     assert row["error"]["detail"]["error"] == "Connection refused"
 
 
+def test_no_check_takes_longer_than_the_command_may(machine: Machine) -> None:
+    """The node never answers, and its host's commands have a minute each."""
+    machine.hangs()
+    hosts = [dataclasses.replace(machine.server.settings(root_dir=str(machine.root)), name=name) for name in "ab"]
+    first, second = running_checks.run(hosts, "1.1", deadline=Deadline(5))
+    for row in (first, second):
+        assert (row["outcome"], row["error"]["err_type"], row["error"]["stage"]) == (
+            "failed",
+            "deadline_exceeded",
+            "postcheck",
+        )
+    assert "not done within 5 s" in first["error"]["message"]
+    assert second["steps"] == []
+
+
+def test_the_deadline_of_the_command_is_that_of_the_checks(machine: Machine) -> None:
+    machine.hangs()
+    status, row = machine.check("--target", "1.1", "--deadline", "5s")
+    assert (status, row["error"]["err_type"], row["error"]["detail"]) == (1, "deadline_exceeded", {"seconds": 5})
+
+
 def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
-    words = ("pytest", "relup_remote/postchecks", "--relup-inventory", "INVENTORY", "-p", "no:cacheprovider")
+    words = ("pytest", "relup_remote/postchecks", "--relup-inventory", machine.inventory, "-p", "no:cacheprovider")
     ended = machine.run(*words, "--relup-host", "n1", "--relup-target", "1.1")
     assert "6 passed" in ended.stdout
     assert "1 failed, 5 passed" not in ended.stdout
@@ -289,9 +339,9 @@ def test_the_last_attempt_is_the_one_that_began_last_whatever_the_clock_said(
     folder = tmp_path / "relup_remote"
     folder.mkdir()
     history = Journal(str(folder))
-    for run, moment in (("first", 9_000), ("second", 1_000)):
+    for name, moment in (("first", 9_000), ("second", 1_000)):
         monkeypatch.setattr(journals, "_now", lambda moment=moment: moment)
-        history.note(history.begin(run, "alice@desk", "1.0", "1.1", {}), {"changed": True})
+        history.note(history.begin(name, "alice@desk", "1.0", "1.1", {}), {"changed": True})
     assert (on_host.attempt(str(tmp_path)) or {})["run"] == "second"
 
 

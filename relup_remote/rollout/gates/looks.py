@@ -18,7 +18,7 @@ def postcheck(case: Case) -> Verdict:
 
     target = case.plan.target if case.plan.command == "upgrade" else None
     try:
-        return _all_well(run(case.hosts, target, case.feed.watch), "post-checks passed")
+        return _all_well(run(case.hosts, target, case.feed.watch, case.runner.deadline), "post-checks passed")
     except RuntimeError as error:
         return Verdict(False, str(error))
 

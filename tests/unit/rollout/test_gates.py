@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relup_remote.core.protocol import OPTIONS, Failure
+from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.endings import Stopped
 from relup_remote.rollout.feed import Event
@@ -26,6 +27,9 @@ from tests.unit.rollout.plans import NO_GATES, RUN, Script, Told, failed, plan, 
 PATIENCE = 120
 """Seconds in which something must happen; that it happens at all is what counts."""
 
+LIMIT = Deadline(3600)
+"""The time of the run."""
+
 NODES = ["emqx@n1", "emqx@n2", "emqx@n3"]
 WELL: dict[str, Answer] = {"verify": result("verified"), "status": result("ok", nodes=NODES, connections=100)}
 
@@ -40,7 +44,7 @@ class Wave:
         self.plan: Plan = plan(["n1", "n2"], ["n3"], gates=gates, **parts)
         hosts = tuple(settings("n1", "n2").values())
         before: dict[str, int | None] = {"n1": 100, "n2": 100}
-        self.case = Case(self.plan, 1, hosts, before, Runner(self.fleet.connect), self.told.feed)
+        self.case = Case(self.plan, 1, hosts, before, Runner(self.fleet.connect, deadline=LIMIT), self.told.feed)
 
     def passes(self, stop: Stop | None = None, *, last: bool = False) -> None:
         pass_gates(self.case, Stop() if stop is None else stop, last=last)
@@ -159,7 +163,10 @@ def test_connections_that_nobody_ever_knew_close_nothing_and_those_that_can_not_
 def test_postcheck_runs_the_checks_on_the_wave(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def run(hosts: tuple[HostSettings, ...], target: str | None, watch: Watch) -> list[dict[str, Any]]:
+    def run(
+        hosts: tuple[HostSettings, ...], target: str | None, watch: Watch, deadline: Deadline
+    ) -> list[dict[str, Any]]:
+        assert deadline is LIMIT
         asked.append(([host.name for host in hosts], target))
         watch("n1", {"event": "step", "step": "marker", "status": "start"})
         return [of_result("n1", result("ok"), 1.0), of_failure("n2", Failure("verify_failed", stage="postcheck"))]
