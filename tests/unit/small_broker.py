@@ -39,7 +39,7 @@ class Broker:
 
     def cut_all(self) -> None:
         """Close every connection."""
-        asyncio.run_coroutine_threadsafe(self._cut_all(), self._loop).result(timeout=5)
+        asyncio.run_coroutine_threadsafe(self._cut_all(), self._loop).result(timeout=60)
 
     async def _cut_all(self) -> None:
         for writer in self._subscriptions:

@@ -44,7 +44,7 @@ def in_a_process(*words: str, program: str = RELUP, stdin: int = subprocess.DEVN
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -285,7 +285,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, b"")

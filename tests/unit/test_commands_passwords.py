@@ -59,7 +59,7 @@ def test_without_a_terminal_it_is_wrong_use(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         start_new_session=True,
     )
     assert (ended.returncode, ended.stdout) == (2, "")

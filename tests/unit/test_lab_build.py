@@ -239,7 +239,7 @@ halt().
 def read_hop(path: Path) -> tuple[str, str, list[tuple[str, str]]]:
     """From and target version of a hop, and each instruction's name and first argument; by Erlang itself."""
     command = ["erl", "-noinput", "-boot", "no_dot_erlang", "-eval", " ".join(EVALUATE.split()), "-extra", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL, timeout=300)
     source, target, *changes = done.stdout.splitlines()
     return source, target, [(what, whom) for what, _, whom in (change.partition(" ") for change in changes)]
 

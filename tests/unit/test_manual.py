@@ -118,7 +118,7 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, b"")

@@ -96,8 +96,8 @@ def test_guard_ends_what_is_left_and_nothing_else(tmp_path: Path) -> None:
             [sys.executable, "-I", guard.__file__, mark, folder], stdin=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert all(process.poll() is None for process in mine)
-        _, said = watching.communicate(timeout=60)
-        assert [process.wait(10) for process in mine] == [-9, -9, -9]
+        _, said = watching.communicate(timeout=300)
+        assert [process.wait(120) for process in mine] == [-9, -9, -9]
         assert watching.returncode == 3, said
         assert said.count(b"left behind by the tests") == 3
         assert [process.poll() for process in others] == [None, None]

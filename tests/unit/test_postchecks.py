@@ -145,7 +145,7 @@ esac
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     def check(self, *words: str) -> tuple[int, dict[str, Any]]:
@@ -173,7 +173,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield made
         made.speaks()
         for vm in made.vms:
-            vm.communicate(b"\n", timeout=10)
+            vm.communicate(b"\n", timeout=120)
 
 
 def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
@@ -307,11 +307,10 @@ def test_the_deadline_of_the_command_is_that_of_the_checks(machine: Machine) -> 
 def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
     words = ("pytest", "relup_remote/postchecks", "--relup-inventory", machine.inventory, "-p", "no:cacheprovider")
     ended = machine.run(*words, "--relup-host", "n1", "--relup-target", "1.1")
-    assert "6 passed" in ended.stdout
-    assert "1 failed, 5 passed" not in ended.stdout
+    assert f" {len(CHECKS)} passed in " in ended.stdout
     machine.attempt("disk_full")
     ended = machine.run(*words)
-    assert "1 failed, 5 passed" in ended.stdout
+    assert f" 1 failed, {len(CHECKS) - 1} passed in " in ended.stdout
     assert "test_history[n1]" in ended.stdout
     assert "no host or group fits 'n2'" in machine.run(*words, "--relup-host", "n2").stdout
 

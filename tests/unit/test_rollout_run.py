@@ -104,7 +104,7 @@ def test_an_interruption_is_the_row_of_the_host_in_hand_and_skips_the_rest() -> 
 
 
 def test_hosts_are_asked_at_once_and_rows_come_in_order() -> None:
-    together = threading.Barrier(len(HOSTS), timeout=10)
+    together = threading.Barrier(len(HOSTS), timeout=120)
     hosts = fleet("status", result("ok"), Failure("host_unreachable"), result("ok"))
 
     class Waiting(FakeHost):

@@ -135,7 +135,7 @@ class Terminal(io.StringIO):
     def awaits(self, text: str) -> bool:
         """Wait until ``text`` is to be seen; whether that came to pass."""
         with self._written:
-            return self._written.wait_for(lambda: text in "\n".join(self.screen.display), timeout=30)
+            return self._written.wait_for(lambda: text in "\n".join(self.screen.display), timeout=120)
 
 
 def played(terminal: Terminal) -> tuple[LiveTable, Story]:

@@ -38,4 +38,4 @@ class Erlang:
 
     def close(self) -> None:
         """End it, and await its end."""
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
