@@ -16,7 +16,7 @@ PREFIX = "relup_agent"
 _TOKEN = re.compile(
     r"""
       %[^\n]* | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' | \$(?:\\.|.) | [A-Z_]\w* | \?\w+ | \d+
-    | (?P<far>relup_agent(?:_\w+)?)\s*:\s*(?P<its>[a-z]\w*)(?=\()
+    | (?P<far>relup_agent(?:_\w+)?)\s*:\s*(?P<its>[a-z]\w*)(?=\(|/\d)
     | (?P<near>(?<![:\w@])[a-z][\w@]*)(?=\()
     | \bfun\s+(?P<named>[a-z]\w*)(?=/\d)
     | [a-z][\w@]*
