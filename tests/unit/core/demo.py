@@ -168,7 +168,7 @@ class Demo:
         known = {
             "run": b"run", "value": self.value(hop, calls), "from": FROM, "target": TARGET, "facts": str(target_facts),
             "tree": str(self.target), "helpers": [], "marker": str(self.marker), "outcome": str(self.outcome),
-            "resume": False, "kill_lingering": False, "restart": False, "timeout": 2000, "core": self.agent.core,
+            "resume": False, "kill_lingering": False, "restart": False, "timeout": 10_000, "core": self.agent.core,
             "updated": [],
         }  # fmt: skip
         return {Atom(name): value for name, value in {**known, **fields}.items()}
