@@ -2,10 +2,11 @@
 
     python -I -S driver.py PAYLOAD DOOM
 
-PAYLOAD is the core as hosts keep it, DOOM is JSON: ``vm`` the pid of the node's VM, ``trace`` the file to write every
-event to, ``phase`` and ``index`` which of them is the one, ``watch`` a file or null: its appearing, or its being
-replaced, after that event is the moment; ``delay`` seconds from there; ``first`` who dies first, ``core`` or ``vm``.
-Without ``phase`` nobody dies.
+PAYLOAD is the core as hosts keep it, DOOM is JSON: ``vm`` the pid of the node's VM, null where only the core dies,
+``start`` the command by which somebody starts the node at that moment, null where somebody dies, ``trace`` the file to
+write every event to, ``phase`` and ``index`` which of them is the one, ``watch`` a file or null: its appearing, or its
+being replaced, after that event is the moment; ``delay`` seconds from there; ``first`` who dies first, ``core`` or
+``vm``. Without ``phase`` nobody dies.
 
 Events are what the core's main thread does to the world: files made, written, renamed and removed, statements of its
 database, messages to the VM, lines of output, bytes read. A phase begins with a step (``stage``) and another with its
@@ -19,6 +20,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -138,13 +140,17 @@ def signature(path: str | None) -> tuple[int, int] | None:
 
 
 def deal_death(doom: dict[str, Any], core: int, reached: int) -> None:
-    """Wait for the moment and kill both; also once the core has ended without ever coming to it."""
-    victims = [os.pidfd_open(core), os.pidfd_open(doom["vm"])]
+    """Wait for the moment and kill both, or start the node; also once the core has ended without ever coming to it."""
+    victims = [os.pidfd_open(pid) for pid in (core, doom["vm"]) if pid is not None]
     if os.read(reached, 1):
         before = now = signature(doom["watch"])
         while doom["watch"] and os.getppid() == core and (now is None or now == before):
             now = signature(doom["watch"])
         time.sleep(doom["delay"])
+    if doom["start"]:
+        nothing = subprocess.DEVNULL
+        subprocess.Popen(doom["start"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        return
     for victim in victims if doom["first"] == "core" else reversed(victims):
         try:
             signal.pidfd_send_signal(victim, signal.SIGKILL)
@@ -160,7 +166,7 @@ def main() -> int:
 
     def meet() -> None:
         _write_trace(reach, b"!")
-        if not doom["delay"] and not doom["watch"]:
+        if not doom["delay"] and not doom["watch"] and not doom["start"]:
             signal.pause()
 
     if doom["phase"] and os.fork() == 0:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lab import processes
 from lab.cluster import Lab
@@ -26,6 +26,8 @@ from tests.lab.sweep.trace import Event
 
 PYTHON = (sys.executable, "-I", "-S")
 """How a core is run on a host."""
+
+Deed = Literal["power", "core", "start"]
 
 TIMEOUT = 120.0
 """Seconds that a run of the core may take."""
@@ -111,10 +113,16 @@ class Machine:
         """Run the core to its end."""
         return self._run([*PYTHON, str(self._payload)], request, tarball)
 
-    def run_traced(self, request: Mapping[str, Any], tarball: Path | None, moment: Moment | None = None) -> Ran:
-        """Run the core, noting what it does; at the ``moment``, or at its end if that never comes, all is dead."""
+    def run_traced(
+        self, request: Mapping[str, Any], tarball: Path | None, moment: Moment | None = None, deed: Deed = "power"
+    ) -> Ran:
+        """Run the core, noting what it does; at the ``moment``, or at its end if that never comes, the deed is done.
+
+        By the ``deed`` all is dead (power), or the core alone, or somebody starts the node.
+        """
         doom = {
-            "vm": self.lab.node_pid("n1"),
+            "vm": self.lab.node_pid("n1") if deed == "power" else None,
+            "start": [str(self.host.wrapper), "start"] if deed == "start" else None,
             "trace": str(self._trace),
             "phase": moment and moment.phase,
             "index": moment and moment.index,
@@ -124,7 +132,7 @@ class Machine:
         }
         self._trace.unlink(missing_ok=True)
         ran = self._run([*PYTHON, str(driver.__file__), str(self._payload), json.dumps(doom)], request, tarball)
-        if moment is not None:
+        if moment is not None and deed == "power":
             self.lose_power()
         return replace(ran, events=trace.read(self._trace))
 
