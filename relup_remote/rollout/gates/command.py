@@ -47,17 +47,20 @@ def command(case: Case) -> Verdict:
             # A Ctrl-C is ours to hear: the command is the step in hand, and ends by itself.
             start_new_session=True,
         )
+        is_done = True
         try:
             ended = f"exit status {process.wait(limit)}"
         except subprocess.TimeoutExpired:
             _end(process)
+            # Who is asked to end may do so with any status.
+            is_done = False
             ended = f"not done within {limit} s, and ended"
         except BaseException:
             _end(process)
             raise
         said = line.hidden_in(_last(output))
     last = f": {said.splitlines()[-1]}" if said else ""
-    return Verdict(process.returncode == 0, f"{ended}{last}", {"output": said})
+    return Verdict(is_done and process.returncode == 0, f"{ended}{last}", {"output": said})
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relup_remote.core.protocol import Failure
+from relup_remote.deadline import Deadline
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
 
@@ -159,9 +161,20 @@ def test_a_core_that_takes_a_byte_now_and_then_holds_nobody_either(
     tarball = tmp_path / "release.tar.gz"
     with tarball.open("wb") as file:
         file.truncate(200_000_000)
-    request = {"act": "sip", "bytes": 200_000_000, "deadline": 2}
+    deadlines: list[Deadline] = []
+
+    def deadline(seconds: float) -> Deadline:
+        deadlines.append(Deadline(seconds))
+        return deadlines[-1]
+
+    def begun(event: dict[str, Any]) -> None:
+        if event.get("status") == "start":
+            deadlines[-1]._end = time.monotonic() + 1
+
+    monkeypatch.setattr("relup_remote.host.host.Deadline", deadline)
+    request = {"act": "sip", "bytes": 200_000_000, "deadline": 600}
     with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
-        host.run(request, tarball, nothing)
+        host.run(request, tarball, begun)
     assert (caught.value.err_type, caught.value.detail["step"]) == ("deadline_exceeded", "stage")
 
 

@@ -36,7 +36,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Record]:
 def test_nothing_is_loaded_and_nothing_complained_of(look: Look, records: Mapping[str, Record], story: str) -> None:
     look.log("performance")
     page = look.page(records[story])
-    assert look.log("browser") == []
+    # The browser has pages of its own, which are slow to come where the machine is busy.
+    assert [each for each in look.log("browser") if not each["message"].startswith("chrome://")] == []
     told = [json.loads(entry["message"])["message"] for entry in look.log("performance")]
     asked = [each["params"]["request"]["url"] for each in told if each["method"] == "Network.requestWillBeSent"]
     assert asked == [page.current_url]
