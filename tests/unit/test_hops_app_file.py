@@ -1,6 +1,7 @@
 """The `.app` and `.rel` files of a release, read as Erlang reads them."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -57,29 +58,33 @@ def said_by(otp: Otp, paths: Sequence[Path], work: Path) -> dict[Path, tuple[obj
     return {path: (*lists, comparable(terms)) for path, (*lists, terms) in found.items()}
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "fun lists:map/2",
-        "[fun 'Elixir.A':'b!'/0, fun erlang:node/0]",
-        '<<"größe Ж"/utf8>>',
-        '[<<"größe">>, <<"a" "b">>, <<1:16/little, -1, 300, "ab":16>>, <<5:3>>, <<2.5:32/float, <<7>>/binary>>]',
-        "[+1, + 2, -$a, - 1_000, 1_0.2_5, 16#ff_ff, +2.5, -0.0]",
-        "[a, b | c]",
-        '{(a), [b | [c]], [1 | "ab"]}',
-        "#{b => 1, a => 2, 1 => x, 1.0 => y, a => 3}",
-        '"größe"',
-    ],
-)
-@pytest.mark.parametrize("coding", ["utf-8", "latin-1"])
-def test_a_value_is_what_it_is_to_erlang(value: str, coding: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.app"
-    text = f"%% coding: {coding}\n{{application, a, [{{env, [{{x, {value}}}]}}, {{mod, {{a, {value}}}}}]}}.\n"
-    try:
-        path.write_bytes(text.encode(coding))
-    except UnicodeEncodeError:
-        path.write_bytes(text.replace("Ж", "").encode(coding))
-    assert as_said(read_app(path.read_bytes())) == said_by(SYSTEM, [path], tmp_path)[path]
+VALUES = [
+    "fun lists:map/2",
+    "[fun 'Elixir.A':'b!'/0, fun erlang:node/0]",
+    '<<"größe Ж"/utf8>>',
+    '[<<"größe">>, <<"a" "b">>, <<1:16/little, -1, 300, "ab":16>>, <<5:3>>, <<2.5:32/float, <<7>>/binary>>]',
+    "[+1, + 2, -$a, - 1_000, 1_0.2_5, 16#ff_ff, +2.5, -0.0]",
+    "[a, b | c]",
+    '{(a), [b | [c]], [1 | "ab"]}',
+    "#{b => 1, a => 2, 1 => x, 1.0 => y, a => 3}",
+    '"größe"',
+]
+
+
+def test_values_are_what_they_are_to_erlang(tmp_path: Path) -> None:
+    """All of them in one VM, which takes longer to start than to read them."""
+    paths = []
+    for number, (value, coding) in enumerate(product(VALUES, ("utf-8", "latin-1"))):
+        path = tmp_path / f"{number}.app"
+        text = f"%% coding: {coding}\n{{application, a, [{{env, [{{x, {value}}}]}}, {{mod, {{a, {value}}}}}]}}.\n"
+        try:
+            path.write_bytes(text.encode(coding))
+        except UnicodeEncodeError:
+            path.write_bytes(text.replace("Ж", "").encode(coding))
+        paths.append(path)
+    said = said_by(SYSTEM, paths, tmp_path)
+    for path in paths:
+        assert as_said(read_app(path.read_bytes())) == said[path], path.read_bytes()
 
 
 def test_what_is_left_out_is_empty() -> None:

@@ -112,7 +112,7 @@ def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_table_of_settings_is_the_dataclass() -> None:
-    assert ["name", *SETTINGS, "secrets"] == [field.name for field in fields(HostSettings)]
+    assert ["name", *SETTINGS, "secrets", "pin"] == [field.name for field in fields(HostSettings)]
     assert all(setting.metadata["description"] for setting in SETTINGS.values())
 
 
@@ -127,6 +127,7 @@ def test_the_table_of_settings_is_the_dataclass() -> None:
         ("hosts: [n1]", "hosts", "expected a mapping"),
         ("hosts: {n1: {prot: 1}}", "hosts.n1", "unknown setting 'prot'; did you mean 'port'?"),
         ("hosts: {n1: {secrets: {}}}", "hosts.n1", "unknown setting 'secrets'"),
+        ("hosts: {n1: {pin: {}}}", "hosts.n1", "unknown setting 'pin'"),
         ("hosts: {n1: {zzzzz: 1}}", "hosts.n1", "unknown setting 'zzzzz'; known: address, port,"),
         ("defaults: {usr: x}\nhosts: {n1: {}}", "defaults", "unknown setting 'usr'; did you mean 'user'?"),
         ("hosts: {n1: {port: '22'}}", "hosts.n1.port", "expected whole number from 1 to 65535, found '22'"),
