@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.layout import state_dir
 from relup_remote.core.archive import FILE, Member
-from relup_remote.hops.code import Code
+from relup_remote.hops.code import Boot, Code
 
 SOURCES = Path(__file__).parent / "erl"
 MODULES = 300
@@ -112,7 +112,7 @@ def _built(number: int, sources: dict[str, str]) -> Release:
     code = Code()
     for path in sorted(tree.glob("lib/*/ebin/*")):
         code.visit(Member(str(path.relative_to(tree)), FILE, 0o644, path.stat().st_size, ""), path.read_bytes)
-    return Release(number, tree, code.term(()))
+    return Release(number, tree, code.term(Boot("", frozenset())))
 
 
 def _compiled(sources: dict[str, str], release: int, where: Path) -> Path:

@@ -41,6 +41,7 @@ def verify(
     watch: bool = False,
     stable: str = "",
     timeout: str = "",
+    strict: bool = False,
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
@@ -50,5 +51,6 @@ def verify(
     with Invocation("verify", host, inventory, json, quiet or watch) as call:
         asked = patience(watch, stable, timeout)
         # Who watches looks again anyway.
-        order = call.order(target=target or None, options={"look_for": 0} if watch else {})
+        patient = {"look_for": 0} if watch else {}
+        order = call.order(target=target or None, options={"strict": strict, **patient})
         show_looks(call, lambda: call.ask_all(order), asked, quiet=quiet)

@@ -66,6 +66,7 @@ HELP: dict[str, str] = {
     "draft.force": "replace files that are there",
     "sarif": "write what is found to this file as well, as SARIF 2.1.0, for code review",
     "strict": "exit status 1 for warnings too",
+    "verify.strict": REQUEST_OPTIONS["strict"][1].partition(": ")[2],
     "target": "the version that nodes should be on (default: the one that they boot)",
     "watch": "look again and again, until all hosts have been good for a while; changes are told as they come",
     "stable": "with --watch: time for which all hosts must be good in a row (default: 10s)",

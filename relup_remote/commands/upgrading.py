@@ -227,6 +227,7 @@ def _parts(release: Tarball, hops: Catalogue, chosen: dict[str, Any]) -> dict[st
         "tarball": release.to_json(),
         "target": release.version,
         "hops": hops.to(release.version) if release.version else [],
+        "paths": [(hop.from_vsn, hop.target) for hop in hops.hops],
         "helpers": hops.helpers,
         "options": chosen,
     }

@@ -127,9 +127,7 @@ class Context:
         hops = self.request.get("hops", [])
         found = [hop for hop in hops if hop["from"] == source and hop["target"] == self.target]
         if not found:
-            detail = {"supported": ["{} -> {}".format(hop["from"], hop["target"]) for hop in hops]}
-            message = "The catalogue has no hop {} -> {}.".format(source, self.target)
-            raise Failure("no_relup_entry", message, detail=detail)
+            raise self._no_hop(source, hops)
         if len(found) > 1:
             raise Failure("ambiguous_hop", detail={"files": [hop["file"] for hop in found]})
         return dict(found[0])
@@ -153,6 +151,15 @@ class Context:
             if brought and brought["sha256"] != self._value["sha256"]:
                 raise Failure("hop_changed", detail={"planned": brought["sha256"], "is": self._value["sha256"]})
         return self._value
+
+    def _no_hop(self, source: Optional[str], hops: List[Dict[str, Any]]) -> Failure:
+        paths = [(path["from"], path["target"]) for path in self.request.get("paths") or hops]
+        onward = [target for start, target in paths if start == source]
+        message = "The catalogue has no hop {} -> {}; from {} it has {}.".format(
+            source, self.target, source, "hops to " + ", ".join(onward) if onward else "none"
+        )
+        supported = ["{} -> {}".format(*path) for path in paths if path[0] == source or path[1] == self.target]
+        return Failure("no_relup_entry", message, detail={"supported": supported})
 
     def hop_request(self, tree: Optional[str]) -> Dict[Atom, Any]:
         """The agent's request for the hop (see relup_agent.erl); its files are put where the VM can read them."""

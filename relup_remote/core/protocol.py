@@ -17,15 +17,16 @@ Request::
      "target": "5.10.5" | null,
      "hop_value": null | {"sha256": "<64 hex>", "term": "<base64 of a term>"},
      "hops": [{"file": "5.10.4-to-5.10.5.relup", "from": "5.10.4", "target": "5.10.5", "text": "…"}],
+     "paths": [{"from": "5.10.4", "target": "5.10.5"}, …],
      "helpers": [{"file": "my_helper.erl", "text": "…"}],
      "options": {<see OPTIONS>},
      "deadline": 300}
 
 ``deadline`` are the seconds after which the core ends by itself, once a step that must not be cut is done.
 ``hop_value`` is what the host's hop was found to be when it was planned, by the facts of that result; with one the file
-is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the
-core picks the one from the running version. ``release`` holds for exactly the bytes with that SHA-256; its ``code``, an
-external term, says of all modules and applications what the agent judges a hop by.
+is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the
+one from the running version. ``paths`` are all that the catalogue has. ``release`` holds for exactly the bytes with that
+SHA-256; its ``code``, an external term, says of all modules and applications what the agent judges a hop by.
 ``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
 sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
 
@@ -82,6 +83,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
         "",
         "plan, upgrade: what the hop's file may call besides what is known to be harmless; module:function/arity, …",
     ),
+    "strict": (False, "verify: code that a hop left old is a failure, not a warning"),
     "purge": (False, "rollback: remove the deployed tree as well"),
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
@@ -438,6 +440,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "not_verified": ErrorSpec(
         "The node has already what a verification fails for after the hop.",
         "Resume the processes named, or let them end, before the upgrade.",
+    ),
+    "code_left_old": ErrorSpec(
+        "Modules of the running release are not the code that the node runs: the hop left them out.",
+        "The next restart brings them; a hop with all modules would have. With --strict this is a failure.",
     ),
     "not_undoable": ErrorSpec(
         "The running code of a module can't be read back from any disk.",

@@ -188,16 +188,64 @@ def missing_in(root: str) -> List[str]:
     return missing
 
 
+class Beam(NamedTuple):
+    """A module of a release: its `name`, the `path` of its file, and whether its application lists it (`is_listed`)."""
+
+    name: str
+    path: str
+    is_listed: bool
+
+
+def beams_in(root: str) -> List[Beam]:
+    """The modules of a release on disk that a node booted from it has; empty if its .rel file can't be read.
+
+    Of two with one name that of an application that lists it counts, and before it a protocol consolidated by Elixir.
+    """
+    try:
+        version = read_tree(root).version
+        _, _, _, apps = _consult(os.path.join(root, "releases", version, "emqx.rel"))
+        folders = [(_name(app[0]), os.path.join("lib", _name(app[0]) + "-" + _name(app[1]), "ebin")) for app in apps]
+    except (Failure, TypeError, ValueError, IndexError):
+        return []
+    found: Dict[str, Beam] = {}
+    for app, folder in folders:
+        try:
+            listed = set(_listed(root, folder, app))
+        except (TypeError, ValueError, IndexError):
+            listed = set()
+        for name in _beam_names(os.path.join(root, folder)):
+            if name in listed or name not in found:
+                found[name] = Beam(name, os.path.join(root, folder, name + ".beam"), name in listed)
+    consolidated = os.path.join(root, "releases", version, "consolidated")
+    for name in _beam_names(consolidated):
+        found[name] = Beam(name, os.path.join(consolidated, name + ".beam"), name in found and found[name].is_listed)
+    return [found[name] for name in sorted(found)]
+
+
+def _beam_names(folder: str) -> List[str]:
+    try:
+        files = os.listdir(folder)
+    except OSError:
+        return []
+    # Files of macOS are no modules.
+    return [file[: -len(".beam")] for file in files if file.endswith(".beam") and not file.startswith("._")]
+
+
+def _listed(root: str, ebin: str, app: str) -> List[str]:
+    """The modules that the .app file of an application lists. Raises TypeError, ValueError, IndexError."""
+    kind, _, settings = _consult(os.path.join(root, ebin, app + ".app"))
+    if kind != "application":
+        raise ValueError("no application")
+    modules: List[Any] = next((item[1] for item in settings if item[0] == "modules"), [])
+    return [_name(module) for module in modules]
+
+
 def _missing_of_app(root: str, app: str, version: str) -> List[str]:
     ebin = os.path.join("lib", "{}-{}".format(app, version), "ebin")
     spec_file = os.path.join(ebin, app + ".app")
     try:
-        kind, _, settings = _consult(os.path.join(root, spec_file))
-        modules: List[Any] = next((item[1] for item in settings if item[0] == "modules"), [])
-        beams = [os.path.join(ebin, _name(module) + ".beam") for module in modules]
+        beams = [os.path.join(ebin, module + ".beam") for module in _listed(root, ebin, app)]
     except (TypeError, ValueError, IndexError):
-        return [spec_file]
-    if kind != "application":
         return [spec_file]
     return [path for path in beams if not os.path.exists(os.path.join(root, path))]
 

@@ -117,6 +117,7 @@ _FIELDS: Dict[str, Check] = {
     "target": _optional(_is_text),
     "hop_value": _optional(_object(sha256=_is_digest, term=_is_base64)),
     "hops": _optional(_list(_object(**_HOP))),
+    "paths": _optional(_list(_object(**{"from": _is_text, "target": _is_text}))),
     "helpers": _optional(_list(_object(file=_is_file_name, text=_is_content))),
     "options": _optional(_is_option_set),
     "deadline": _optional(_is_time),

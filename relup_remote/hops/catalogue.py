@@ -73,7 +73,9 @@ class Catalogue:
             return found[0]
         err_type = "ambiguous_hop" if found else "no_relup_entry"
         unread = f"; not read: {', '.join(file.file for file in self.malformed)}" if self.malformed else ""
-        reason = ", ".join(hop.file for hop in found) or f"there is no such hop{unread}"
+        onward = ", ".join(dict.fromkeys(hop.target for hop in self.hops if hop.from_vsn == source))
+        others = f"from {source} there are hops to {onward}" if onward else f"there is none from {source}"
+        reason = ", ".join(hop.file for hop in found) or f"there is no such hop; {others}{unread}"
         raise UsageError(err_type, f"{self.folder}: {source} -> {target}: {reason}", ERRORS[err_type].hint)
 
     def to(self, target: str) -> list[Hop]:

@@ -5,6 +5,7 @@ the facts are those of `beam.Beam` and `app_file.App`:
 
     a module        #{app => <<"emqx-5.5.8">>, md5 => <<…>>, exports => [{Name, Arity}], behaviours => [Name],
                       calls => [Name], on_load => boolean(), max_op => integer()}
+                    and dir => <<"releases/5.10.5/consolidated">>, where it lies there and not in its application
     emqx_release    these, and code, its beam file
     an application  #{dir => <<"emqx-5.5.8">>, modules => [Name], applications => [Name], optional => [Name],
                       included => [Name]}
@@ -15,7 +16,7 @@ import posixpath
 import re
 import struct
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from relup_remote.core.archive import FILE, HARDLINK, SYMLINK, Member
@@ -27,18 +28,47 @@ WITH_CODE = "emqx_release"
 """The module whose beam file goes along, for a VM to ask it which release it is of."""
 
 # What is not UTF-8 in a name is a lone surrogate here, and no module's name.
-_PLACE = re.compile(r"lib/([^/\udc80-\udcff]+)/ebin/([^/\udc80-\udcff]+)\.(beam|app)").fullmatch
+_NAME = r"([^/\udc80-\udcff]+)"
+_PLACE = re.compile(rf"(?:lib/{_NAME}/ebin|releases/{_NAME}/consolidated)/{_NAME}\.(beam|app)").fullmatch
+_APPLE_DOUBLE = "._"
+"""What files begin with in which macOS keeps what its file systems know of another file."""
 _LONGEST_CHAIN = 8
 _LEADS_NOWHERE = "is a link that leads to no such file"
 _VERSION, _COMPRESSED = 131, 80
 
 
+_CONSOLIDATED = "consolidated"
+
+
+class Boot(NamedTuple):
+    """What a node boots: a release's ``version``, and the ``folders`` in lib of its applications (``emqx-5.5.8``)."""
+
+    version: str
+    folders: frozenset[str]
+
+
 class _Place(NamedTuple):
-    """Where a file of code is: its application's `folder` in lib, its `name` without the `kind`, beam or app."""
+    """Where a file of code is: its application's `folder` in lib, or the `version` of the release that has it
+    consolidated; and its `name` without the `kind`, beam or app."""
 
     folder: str
+    version: str
     name: str
     kind: str
+
+
+class Found(NamedTuple):
+    """A module or application: its application's ``folder`` in lib, and its ``facts``, or a clause about what is wrong.
+
+    ``dir`` is the folder in the release that its file lies in. ``also`` are the folders in lib of other applications of
+    the release that have a module of the name; ``is_certain`` is whether it is clear which of them a node boots.
+    """
+
+    folder: str
+    facts: Any
+    dir: str
+    also: tuple[str, ...] = ()
+    is_certain: bool = True
 
 
 class Code:
@@ -49,13 +79,19 @@ class Code:
         self._facts: dict[str, Beam | App | str] = {}
         self._links: dict[str, str] = {}
         self._kept: dict[str, bytes] = {}
+        self._lists: dict[str, frozenset[str]] = {}
+        self.apple_doubles = 0
+        """How many files of macOS, named ``._…``, lie among the code. No VM loads them."""
 
     def visit(self, member: Member, contents: Callable[[], bytes]) -> None:
         """Takes in a member of the tarball, as `archive.scan` hands it out, if it is one of code."""
         found = _PLACE(member.name)
         if found is None or member.kind not in (FILE, HARDLINK, SYMLINK):
             return
-        place = _Place(*found.groups())
+        place = _Place(*(part or "" for part in found.groups()))
+        if place.name.startswith(_APPLE_DOUBLE):
+            self.apple_doubles += 1
+            return
         self._places[member.name] = place
         if member.kind == HARDLINK:
             self._links[member.name] = member.target
@@ -76,41 +112,76 @@ class Code:
             for place in self._places.values()
         )
 
-    def modules(self, released: Collection[str]) -> dict[str, tuple[str, Beam | str]]:
-        """The modules by name: each's folder in lib, and what its beam file holds, or a clause about what is wrong.
+    def modules(self, boot: Boot) -> dict[str, Found]:
+        """The modules by name.
 
-        ``released`` are the folders of the release's own applications (``emqx-5.5.8``). Of files with one name, as two
-        versions of an application have, the one in such a folder counts, or else the last by folder.
+        Of files with one name that counts which a node loads when it boots: a protocol that Elixir has consolidated for
+        the release, then that of an application of the release, of these that of one that lists it; or else the last by
+        folder.
         """
-        return {name: (folder, self._beam(name, path)) for name, folder, path in self._all("beam", released)}
+        return {name: self._found(name, paths, boot) for name, paths in self._all("beam", boot).items()}
 
-    def apps(self, released: Collection[str]) -> dict[str, tuple[str, App | str]]:
-        """The applications by name, as `modules` has the modules."""
-        return {name: (folder, self._app(name, path)) for name, folder, path in self._all("app", released)}
+    def apps(self, boot: Boot) -> dict[str, Found]:
+        """The applications by name. Of two versions the release's own counts, or else the last by folder."""
+        return {
+            name: Found(self._places[paths[-1]].folder, self._app(name, paths[-1]), posixpath.dirname(paths[-1]))
+            for name, paths in self._all("app", boot).items()
+        }
 
-    def term(self, released: Collection[str]) -> bytes:
+    def term(self, boot: Boot) -> bytes:
         """The external term, compressed, of the `modules` and `apps`."""
         facts = {
             Atom("modules"): {
-                name.encode(): self._of_module(name, folder, path) for name, folder, path in self._all("beam", released)
+                name.encode(): self._of_module(name, found) for name, found in self.modules(boot).items()
             },
-            Atom("apps"): {name.encode(): _of_app(folder, app) for name, (folder, app) in self.apps(released).items()},
+            Atom("apps"): {
+                name.encode(): _of_app(found.folder, found.facts) for name, found in self.apps(boot).items()
+            },
         }
         inner = encode(facts)[1:]
         return bytes([_VERSION, _COMPRESSED]) + struct.pack(">I", len(inner)) + zlib.compress(inner)
 
-    def _all(self, kind: str, released: Collection[str]) -> Iterator[tuple[str, str, str]]:
-        places = [(place.folder in released, place, path) for path, place in self._places.items() if place.kind == kind]
-        for name, (folder, path) in {place.name: (place.folder, path) for _, place, path in sorted(places)}.items():
-            yield name, folder, path
+    def _all(self, kind: str, boot: Boot) -> dict[str, list[str]]:
+        """The paths of files of a kind by name, each after those that count less."""
+        places = [
+            (place.version == boot.version, place.folder in boot.folders, self._is_listed(place), place, path)
+            for path, place in self._places.items()
+            if place.kind == kind and place.version in ("", boot.version)
+        ]
+        found: dict[str, list[str]] = {}
+        for *_, place, path in sorted(places):
+            found.setdefault(place.name, []).append(path)
+        return found
 
-    def _of_module(self, name: str, folder: str, path: str) -> dict[Atom, Any]:
-        beam = self._beam(name, path)
+    def _is_listed(self, place: _Place) -> bool:
+        """Whether the application that a module lies in lists it."""
+        return place.name in self._listed(place.folder)
+
+    def _listed(self, folder: str) -> frozenset[str]:
+        if folder not in self._lists:
+            app = folder.partition("-")[0]
+            facts = self._facts.get(self._target(f"lib/{folder}/ebin/{app}.app"))
+            self._lists[folder] = frozenset(facts.modules) if isinstance(facts, App) else frozenset()
+        return self._lists[folder]
+
+    def _found(self, name: str, paths: list[str], boot: Boot) -> Found:
+        path = paths[-1]
+        place = self._places[path]
+        others = [self._places[other] for other in paths[:-1]]
+        # A protocol is one of the application that has it as it was compiled.
+        folder = place.folder or (others[-1].folder if others else _CONSOLIDATED)
+        rivals = [other for other in others if other.folder in boot.folders and other.folder != folder]
+        is_certain = bool(place.version) or (self._is_listed(place) and not any(map(self._is_listed, rivals)))
+        also = tuple(other.folder for other in rivals)
+        return Found(folder, self._beam(name, path), posixpath.dirname(path), also, is_certain or not rivals)
+
+    def _of_module(self, name: str, found: Found) -> dict[Atom, Any]:
+        beam = found.facts
         if isinstance(beam, str):
             return _term(error=beam.encode())
-        kept = self._kept.get(self._target(path))
+        kept = self._kept.get(self._target(f"{found.dir}/{name}.beam"))
         return _term(
-            app=folder.encode(),
+            app=found.folder.encode(),
             md5=beam.md5,
             exports=beam.exports,
             behaviours=beam.behaviours,
@@ -118,6 +189,7 @@ class Code:
             on_load=beam.on_load,
             max_op=beam.max_op,
             **({} if kept is None else {"code": kept}),
+            **({} if found.dir.startswith("lib/") else {"dir": found.dir.encode()}),
         )
 
     def _beam(self, name: str, path: str) -> Beam | str:

@@ -12,9 +12,12 @@ from relup_remote.hops.reading.values import Atom, Dynamic, Located, Map, Term, 
 from relup_remote.hops.reading.writing import written
 
 
-def read_hop(file: str, text: str) -> Hop:
-    """The hop in the text of a file. Raises `ReadError`: it is no Erlang, no map, or its versions can't be told."""
-    script = read(text)
+def read_hop(file: str, text: str, otp: int | None = None) -> Hop:
+    """The hop in the text of a file, as the major version ``otp`` of Erlang/OTP reads it, or any.
+
+    Raises `ReadError`: it is no Erlang, no map, or its versions can't be told.
+    """
+    script = read(text, otp)
     if not script.values:
         raise ReadError(1, 1, "the file holds no expression")
     last = script.values[-1]

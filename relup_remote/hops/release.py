@@ -10,7 +10,7 @@ from relup_remote.core.archive import FILE, ArchiveError, Member, Scan, scan
 from relup_remote.core.protocol import Failure
 from relup_remote.core.release import parse_pairs, version_in
 from relup_remote.hops.app_file import Released, SpecError, read_rel, read_term
-from relup_remote.hops.code import Code
+from relup_remote.hops.code import Boot, Code
 
 _LISTS = r"lib/(emqx_machine-[^/]+)/priv/reboot_lists\.eterm"
 _REBOOT_LISTS = re.compile(_LISTS).fullmatch
@@ -34,9 +34,9 @@ class Contents:
     unpacks: Scan
 
     @property
-    def folders(self) -> set[str]:
-        """The folders in lib of its own applications."""
-        return {app.folder for app in self.released}
+    def boot(self) -> Boot:
+        """What a node boots of it."""
+        return Boot(self.version, frozenset(app.folder for app in self.released))
 
     @property
     def is_fork(self) -> bool:
@@ -57,7 +57,7 @@ def read_tarball(path: str, sha256: str | None = None) -> dict[str, Any]:
         "emqx_vars": contents.vars_text,
         "files": contents.unpacks.files,
         "bytes": contents.unpacks.bytes,
-        "code": base64.b64encode(contents.code.term(contents.folders)).decode("ascii"),
+        "code": base64.b64encode(contents.code.term(contents.boot)).decode("ascii"),
     }
 
 

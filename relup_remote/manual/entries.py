@@ -55,16 +55,18 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "verify": Entry(
         LOOK,
-        "Asks the node itself. A node that was never upgraded is what it should be if it runs the release that it "
-        "boots. A process that is suspended or in old code, and a broker that does not run, are looked at again for up "
-        "to 10 s. Where only the verification of an upgrade had failed, a good look makes its row of the history a "
-        "success. With `--watch` all hosts are looked at again and again until they have been good for `--stable` in "
-        "a row, or `--timeout` is over; each change is told as it comes, and Ctrl-C ends it with what was seen "
-        "last.",
+        "Asks the node itself. The code of every module is compared with the release's: a module of the hop that "
+        "differs is a failure, one that the hop left out is a warning, or with `--strict` a failure. A node that was "
+        "never upgraded is what it should be if it runs the release that it boots. A process that is suspended or in "
+        "old code, and a broker that does not run, are looked at again for up to 10 s. Where only the verification of "
+        "an upgrade had failed, a good look makes its row of the history a success. With `--watch` all hosts are "
+        "looked at again and again until they have been good for `--stable` in a row, or `--timeout` is over; each "
+        "change is told as it comes, and Ctrl-C ends it with what was seen last.",
         statuses={1: "a node is not what it should be; with --watch, at the last look"},
         examples={
             "verify": "is every node what its marker says",
             "verify --target 5.10.5": "is every node on this version",
+            "verify --strict": "does every node run the release that it says, to the last module",
             "verify --watch --stable 30s": "wait until all have been good for half a minute",
         },
         see=("postcheck", "status"),

@@ -15,8 +15,9 @@ Request = dict[str, Any]
 class Order:
     """What a command asks of every host it goes to.
 
-    ``tarball`` is the request's own description of one, ``options`` what differs from the defaults of `OPTIONS`.
-    ``hop_values`` has, by host, what its hop was found to be when it was planned.
+    ``tarball`` is the request's own description of one, ``hops`` those of the catalogue to the target, ``options`` what
+    differs from the defaults of `OPTIONS`. ``hop_values`` has, by host, what its hop was found to be when it was planned;
+    ``paths`` from where to where all hops of the catalogue lead.
     """
 
     command: str
@@ -28,6 +29,7 @@ class Order:
     helpers: Iterable[Helper] = ()
     options: dict[str, Any] = field(default_factory=dict)
     hop_values: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    paths: Iterable[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         unknown = self.options.keys() - OPTIONS.keys()
@@ -93,6 +95,7 @@ def request(order: Order, host: HostSettings) -> Request:
         "hops": [
             {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
         ],
+        "paths": [{"from": source, "target": target} for source, target in order.paths],
         "helpers": [{"file": helper.file, "text": helper.text} for helper in order.helpers],
         "options": options,
         "deadline": limit(order.command, options),

@@ -246,7 +246,7 @@ class Rollout:
         return [self._hosts[name] for name in wave if name in self._rows and lets_others_go_on(self._rows[name])]
 
     def _order(self, command: str, options: Mapping[str, object] | None = None) -> Order:
-        order = replace(self._work.order, command=command, hops=(), helpers=())
+        order = replace(self._work.order, command=command, hops=(), paths=(), helpers=())
         return order if options is None else replace(order, options=dict(options))
 
     def _jobs(self, names: Iterable[str], order: Order, tarball: Tarball | None = None) -> list[Job]:

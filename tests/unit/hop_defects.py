@@ -128,6 +128,13 @@ DEFECTS: dict[str, Defect] = {
         "target_version",
         new=lambda beams: Edit({"lib/mnesia-1/ebin/mnesia_hook.beam": named("mnesia_hook")}),
     ),
+    "a word that the node's version of OTP reserves": Defect(
+        "malformed_hop",
+        "[maybe]",
+        {"[1]": "[maybe]"},
+        old=text("releases/1.0/BUILD_INFO", "25.2", "27.1"),
+        new=text(INFO, "25.2", "27.1"),
+    ),
     # Instructions.
     "an unknown instruction": Defect("invalid_instr", "{reload_module, demo_lib}", {LIB: "{reload_module, demo_lib}"}),
     "an update without advanced": Defect(
@@ -274,6 +281,14 @@ DEFECTS: dict[str, Defect] = {
     ),
     "an application is new": warning("app_added", new=app("fresh")),
     "an application is gone": warning("app_removed", old=app("fresh", version="1.0")),
+    "a module lies in two applications, and none lists it": warning(
+        "module_twice",
+        LIB,
+        new=both(
+            lambda beams: Edit({"lib/emqx-1/ebin/demo_lib.beam": beams.of("new", "demo_lib")}),
+            text(f"{DEMO}/demo.app", "demo_lib, ", ""),
+        ),
+    ),
     "a damaged beam that is not in the hop": warning("bad_beam", new=files(demo_same=b"FOR1")),
     # These are only told.
     "a state is kept": note("state_not_updated", "{load_module, demo_worker}", hop=LOADED),
@@ -295,6 +310,14 @@ DEFECTS: dict[str, Defect] = {
     "a module that the target has not": note("module_removed", new=files(demo_same=None)),
     "an application is used again": note(
         "used_after_restart", "{apply, extra, all, []}", hop=last("{apply, extra, all, []}")
+    ),
+    "a module lies in two applications, of which one lists it": note(
+        "module_twice", LIB, new=lambda beams: Edit({"lib/emqx-1/ebin/demo_lib.beam": beams.of("old", "demo_lib")})
+    ),
+    "the tarball was packed on macOS": note(
+        "apple_double",
+        "target_version",
+        new=lambda beams: Edit({f"{DEMO}/._{name}.beam": b"Mac OS X" for name in ("demo_lib", "demo_api", "a")}),
     ),
     "what has to be evaluated": note(
         "only_the_node_can_tell", "list_to_atom", hop=last('{load_module, list_to_atom("demo_same")}')

@@ -12,9 +12,10 @@ import pytest
 from relup_remote.core.archive import ArchiveError
 from relup_remote.core.erlang.term import decode
 from relup_remote.core.protocol import Failure
+from relup_remote.hops.beam import read_beam
 from relup_remote.hops.release import read_tarball
 
-from .beams import compiled, named
+from .beams import compiled, named, with_chunk
 from .core.archive.tarballs import entry, hardlink, symlink, tarball
 from .core.vm import SYSTEM
 from .erlang_says import erl, facts, lib_dir, plain
@@ -219,6 +220,63 @@ def test_of_two_versions_that_of_the_release_counts(tmp_path: Path, folders: lis
     mods, apps = code(read(tmp_path, {**files, **specs, **RELEASE}))
     assert (mods["twice"]["app"], mods["twice"]["exports"]) == (counts.encode(), [(f"of {counts}".encode(), 0)])
     assert apps["twice"]["dir"] == counts.encode()
+
+
+def distinct(name: str, what: str) -> bytes:
+    """A module whose code is another for each `what`."""
+    return with_chunk(named(name), b"Meta", what.encode())
+
+
+APPS = {"a": "a-1", "b": "b-10"}
+
+
+def listing(**modules: str) -> dict[str, bytes]:
+    """The .app files of applications, by the modules that they list."""
+    return {
+        f"lib/{APPS[app]}/ebin/{app}.app": f"{{application, {app}, [{{modules, [{listed}]}}]}}.".encode()
+        for app, listed in modules.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("listed", "folder"),
+    [
+        ({"a": "m", "b": ""}, "a-1"),
+        ({"a": "", "b": "m"}, "b-10"),
+        # It can't be told: the last by folder, as ever.
+        ({"a": "", "b": ""}, "b-10"),
+        ({"a": "m", "b": "m"}, "b-10"),
+    ],
+)
+def test_of_two_applications_the_one_that_lists_a_module_has_it(
+    listed: dict[str, str], folder: str, tmp_path: Path
+) -> None:
+    beams = {f"lib/{app}/ebin/m.beam": distinct("m", app) for app in APPS.values()}
+    found = modules(tmp_path, {**beams, **listing(**listed)})["m"]
+    assert (found["app"], found["md5"]) == (folder.encode(), read_beam(beams[f"lib/{folder}/ebin/m.beam"]).md5)
+
+
+def test_an_application_of_the_release_comes_before_one_that_lists_a_module(tmp_path: Path) -> None:
+    beams = {f"lib/{app}/ebin/m.beam": distinct("m", app) for app in ("a-1", "c-1")}
+    spec = {"lib/c-1/ebin/c.app": b"{application, c, [{modules, [m]}]}."}
+    assert modules(tmp_path, {**beams, **spec})["m"]["app"] == b"a-1"
+
+
+def test_a_consolidated_protocol_counts(tmp_path: Path) -> None:
+    places = ("lib/a-1/ebin", "releases/5.10.5/consolidated", "releases/5.10.4/consolidated")
+    beams = {f"{place}/Elixir.P.beam": distinct("Elixir.P", place) for place in places}
+    found = modules(tmp_path, {**beams, **listing(a="'Elixir.P'")})
+    assert list(found) == ["Elixir.P"]
+    place = "releases/5.10.5/consolidated"
+    assert found["Elixir.P"]["md5"] == read_beam(beams[f"{place}/Elixir.P.beam"]).md5
+    assert (found["Elixir.P"]["app"], found["Elixir.P"]["dir"]) == (b"a-1", place.encode())
+
+
+def test_files_of_macos_are_no_modules(tmp_path: Path) -> None:
+    files = {"lib/a-1/ebin/m.beam": named("m"), "lib/a-1/ebin/._m.beam": b"Mac OS X", "lib/a-1/ebin/._a.app": b"Mac"}
+    release = read(tmp_path, {**files, **listing(a="m"), **RELEASE})
+    found, apps = code(release)
+    assert (list(found), list(apps)) == (["m"], ["a"])
 
 
 def test_a_rel_file_that_is_none_names_no_versions(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import pkgutil
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom
 from ..files import write_whole
 from ..protocol import ERRORS, Failure
+from ..release import Beam
 from . import bundle
 from .owner import Owner
 
@@ -158,9 +159,18 @@ class Agent:
     def _call(self, function: str, args: List[Any], timeout: float = 30.0) -> Any:
         return self._link.call(self._need(_HOP), bundle.exported("", function), args, timeout)
 
-    def verify(self, tree: Optional[str], modules: List[str], timeout: float) -> Dict[str, Any]:
-        """What the VM says of modules and processes; see ``run/1`` of relup_agent_verify."""
-        request = {Atom("tree"): tree, Atom("modules"): [name.encode("utf-8") for name in modules]}
+    def verify(self, beams: Optional[Sequence[Beam]], modules: List[str], timeout: float) -> Dict[str, Any]:
+        """What the VM says of modules and processes; see ``run/1`` of relup_agent_verify.
+
+        `beams` are the modules of the release that it should run, `modules` the names of those that the hop loaded.
+        """
+        request = {
+            Atom("beams"): [
+                (beam.name.encode("utf-8", "surrogateescape"), os.fsencode(beam.path), beam.is_listed)
+                for beam in beams or ()
+            ],
+            Atom("modules"): [name.encode("utf-8") for name in modules],
+        }
         module = self._need(_HOP if _HOP in self._loaded else _LOOKS)
         found = plain(self._link.call(module, bundle.exported(*_VERIFY[:2]), [request], timeout))
         return dict(found)

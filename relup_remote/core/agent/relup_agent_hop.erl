@@ -104,6 +104,7 @@ execute({_, {callback, Callback}}, _, #{from := From, target_code := Target} = C
 execute(none, paths, #{target_code := Target, note := Note} = Ctx) ->
     Note(firm),
     [replace_path(binary_to_atom(Name, utf8), Ebin) || {Name, Ebin} <- relup_agent_target:app_dirs(Target)],
+    replace_consolidated(relup_agent_target:consolidated(Target)),
     {<<>>, Ctx};
 execute(none, marker, #{marker := Path, target := Version} = Ctx) ->
     relup_agent:write_whole(Path, Version, 8#644),
@@ -357,5 +358,12 @@ replace_path(App, Ebin) ->
         {error, bad_name} -> code:add_pathz(Ebin);
         Dir -> filename:join(Dir, "ebin") =:= Ebin orelse code:replace_path(App, Ebin)
     end.
+
+%% The protocols that Elixir has consolidated for a release come before all applications.
+replace_consolidated(New) ->
+    Old = [Dir || Dir <- code:get_path(), Dir =/= New, filename:basename(Dir) =:= "consolidated",
+                  filename:basename(filename:dirname(filename:dirname(Dir))) =:= "releases"],
+    _ = filelib:is_dir(New) andalso code:add_patha(New),
+    [code:del_path(Dir) || Dir <- Old].
 
 now_us() -> erlang:monotonic_time(microsecond).

@@ -408,7 +408,7 @@ not_verified(#{modules := Modules}, Ctx) ->
     Same = [atom_to_binary(Mod, utf8) || {Mod, #{} = Facts} <- maps:to_list(Modules), unchanged(Mod, Facts),
                                          not is_helper(Mod, target(Ctx))],
     #{suspended := Suspended, suspended_count := Many, old_code := Old, old_code_count := OldCount} =
-        relup_agent_verify:run(#{tree => undefined, modules => Same}),
+        relup_agent_verify:run(#{beams => [], modules => Same}),
     [warning(0, not_verified, "~ts suspended: ~ts. Verification fails while that is so.",
              [count(Many, "process is", "processes are"), named([name_of(Process) || Process <- Suspended])],
              #{signal => <<"suspended">>, count => Many, processes => Suspended}) || Many > 0] ++

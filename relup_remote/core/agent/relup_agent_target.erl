@@ -3,13 +3,14 @@
 %% Of the target's code there are always the facts that were read from its tarball, and, once it is deployed, the tree.
 %% Facts are #{modules => #{Name => Facts}, apps => #{Name => Facts}}; names are binaries, for no atom is made of what is
 %% not in the hop. A module's: app (the folder in lib), md5, exports [{Name, Arity}], behaviours, calls (modules),
-%% on_load, max_op (its highest opcode), or only error. An application's: dir, modules, applications, optional, included, or
-%% only error. What this module returns of a beam has these keys too, with path and code where there is a tree.
+%% on_load, max_op (its highest opcode), and dir (the folder in the tree) where that is not its application's; or only
+%% error. An application's: dir, modules, applications, optional, included, or only error. What this module returns of a
+%% beam has these keys too, with path and code where there is a tree.
 -module(relup_agent_target).
 
 -export([evaluate/1, read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
 -export([module/2, app/2, app_spec/2, dropped/2, included/2, included_in/2, start_type/2]).
--export([is_helper/2, helpers_before/2, callback_module/1, modules/1, app_dirs/1]).
+-export([is_helper/2, helpers_before/2, callback_module/1, modules/1, app_dirs/1, consolidated/1]).
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
 
 -import(relup_agent_text, [text/2, short/1, problem/4, problem/5]).
@@ -309,7 +310,11 @@ of_target(Mod, #{max_op := Op} = Facts, #{tree := undefined}) ->
         true -> {ok, Facts};
         false -> {error, bad_beam, "~p was compiled for a newer version of OTP.", [Mod]}
     end;
-of_target(Mod, #{app := Dir}, Target) -> read_beam(Mod, filename:join(ebin(Dir, Target), atom_to_list(Mod) ++ ".beam")).
+of_target(Mod, Facts, Target) -> read_beam(Mod, filename:join(beam_dir(Facts, Target), atom_to_list(Mod) ++ ".beam")).
+
+%% Protocols that Elixir has consolidated lie beside the .rel file.
+beam_dir(#{dir := Dir}, #{tree := Tree}) -> filename:join(Tree, unicode:characters_to_list(Dir));
+beam_dir(#{app := Dir}, Target) -> ebin(Dir, Target).
 
 %% The compiler's table of instructions is the loader's.
 is_known_op(Op) ->
@@ -422,6 +427,9 @@ type(_) -> permanent.
 
 %% [{Name, Ebin}] of all applications of the tree.
 app_dirs(#{facts := #{apps := Apps}} = Target) -> [{Name, ebin(Dir, Target)} || {Name, #{dir := Dir}} <- maps:to_list(Apps)].
+
+%% Where the protocols are that are consolidated for the target, if it has any.
+consolidated(#{tree := Tree, target := Version}) -> filename:join([Tree, "releases", Version, "consolidated"]).
 
 ebin(Dir, #{tree := Tree}) -> filename:join([Tree, "lib", unicode:characters_to_list(Dir), "ebin"]).
 

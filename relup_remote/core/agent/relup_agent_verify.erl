@@ -8,30 +8,42 @@
 
 -define(NAMED, 20).
 
-%% Of the modules named: those whose running code is not the tree's, and those with old code in use; all suspended
-%% processes but those that hibernate, which nothing tells from others. The request is #{tree, modules => [Name]}. Lists
-%% are cut, the counts are whole.
-run(#{tree := Tree, modules := Names}) ->
-    Index = index(Tree),
-    Differ = [Name || Name <- Names, {ok, Path} <- [maps:find(unicode:characters_to_list(Name), Index)],
-                      {ok, {Mod, Md5}} <- [beam_lib:md5(Path)], loaded_md5(Mod) =/= Md5],
-    Absent = [Name || Name <- Names, not maps:is_key(unicode:characters_to_list(Name), Index)],
+%% The request is #{beams => [{Name, Path, IsListed}], modules => [Name]}: all modules of the release that should run, and
+%% the names of those that the hop loaded. Of the latter: those whose running code is not the release's (differ), that it
+%% does not have (absent), and those with old code in use. Of the others: those whose running code is another (left), or
+%% that a boot would load and that are not loaded (unloaded). And all suspended processes but those that hibernate, which
+%% nothing tells from others. Lists are cut, the counts are whole. No atom is made of what may not be in the VM.
+run(#{beams := Beams, modules := Names}) ->
+    %% Thousands of files are read, which nobody should wait for.
+    process_flag(priority, low),
+    OfHop = maps:from_list([{Name, true} || Name <- Names]),
+    Compared = [{Name, is_current(Name, Path), Listed} || {Name, Path, Listed} <- Beams],
+    Embedded = code:get_mode() =:= embedded,
+    Differ = [Name || {Name, Is, _} <- Compared, maps:is_key(Name, OfHop), Is =/= true],
+    Left = [Name || {Name, false, _} <- Compared, not maps:is_key(Name, OfHop)],
+    Unloaded = [Name || {Name, unloaded, true} <- Compared, Embedded, not maps:is_key(Name, OfHop)],
+    Absent = maps:keys(maps:without([Name || {Name, _, _} <- Beams], OfHop)),
     WithOld = [Mod || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod)],
     Asked = relup_agent_processes:may_ask(length(WithOld)),
     Old = [atom_to_binary(Mod, utf8) || Asked, Mod <- WithOld, relup_agent_processes:old_code_users(Mod) =/= []],
     Suspended = [Pid || Pid <- processes(), relup_agent_processes:is_suspended(Pid)],
     #{differ => lists:sublist(Differ, ?NAMED), differ_count => length(Differ),
+      left => lists:sublist(Left, ?NAMED), left_count => length(Left),
+      unloaded => lists:sublist(Unloaded, ?NAMED), unloaded_count => length(Unloaded),
       absent => lists:sublist(Absent, ?NAMED), absent_count => length(Absent),
       old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Asked,
       suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended)}.
 
-%% #{"module" => path} of a tree's beams; names stay strings, for no atom is made of what may not be in the VM.
-index(undefined) -> #{};
-index(Tree) ->
-    maps:from_list([{filename:basename(File, ".beam"), File}
-                    || Ebin <- filelib:wildcard(filename:join([Tree, "lib", "*", "ebin"])),
-                       {ok, Names} <- [file:list_dir(Ebin)], Name <- Names, filename:extension(Name) =:= ".beam",
-                       File <- [filename:join(Ebin, Name)]]).
+%% Whether a module runs the code of a file: true | false | unloaded. A file that can't be read has none.
+is_current(Name, Path) ->
+    case [Md5 || Mod <- existing(Name), Md5 <- [loaded_md5(Mod)], Md5 =/= none] of
+        [] -> unloaded;
+        [Md5] ->
+            case beam_lib:md5(unicode:characters_to_list(Path)) of
+                {ok, {_, Md5}} -> true;
+                _ -> false
+            end
+    end.
 
 existing(Name) ->
     try [binary_to_existing_atom(Name, utf8)] catch error:badarg -> [] end.

@@ -15,6 +15,9 @@ PASSING = ("broker running", "old code", "suspended")
 _LOOK_AGAIN = 0.5
 """Seconds between two looks: a VM tells nobody when a process goes on."""
 
+_COMPARING = 120.0
+"""Seconds in which the VM has to compare its modules with files."""
+
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Asks the node itself, and looks at the disk. Raises `Failure` verify_failed, naming every signal that is off.
@@ -24,8 +27,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """
     target = _target(context)
     deadline = time.monotonic() + context.option("look_for")
+    left: List[Optional[str]] = []
     while True:
-        signals = _signals(context, target)
+        signals = _signals(context, target, left)
         off = {name: what for name, what in signals.items() if what is not None}
         if not off:
             amend(context, target)
@@ -43,8 +47,11 @@ def _target(context: Context) -> str:
     return str(wanted or release.marked_version(context.site.base) or context.result.running or "")
 
 
-def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
-    """Every signal with None where it is right, else with what is off. An unmarked node boots and runs its base."""
+def _signals(context: Context, target: str, left: List[Optional[str]]) -> Dict[str, Optional[str]]:
+    """Every signal with None where it is right, else with what is off. An unmarked node boots and runs its base.
+
+    `left` is empty at the first look, which puts there what it finds of the modules that the hop has not.
+    """
     base = context.site.base
     marker, tree = release.deployed(base) or (None, base)
     booted = context.site.booted_by_marker()
@@ -60,7 +67,15 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
     signals["history"] = _history(context)
     modules = _modules_of_hop(context, target)
     whose = "the base release's" if marker is None else "the tree's"
-    found = context.agent.verify(tree, modules, context.option("call_timeout"))
+    beams = release.beams_in(tree)
+    if left:
+        # All others were compared by the first look, which reads a file for each.
+        beams = [beam for beam in beams if beam.name in modules]
+    found = context.agent.verify(beams, modules, max(context.option("call_timeout"), _COMPARING))
+    if not left:
+        left.append(_left_old(context, found, whose))
+        context.result.facts["modules_checked"] = len({beam.name for beam in beams}.union(modules))
+        context.result.facts["modules_left_old"] = found["left_count"] + found["unloaded_count"]
     other = " of the hop {} other code than " + whose
     signals["module code"] = _counted(
         found, "differ", "1 module" + other.format("runs"), "{} modules" + other.format("run")
@@ -69,7 +84,7 @@ def _signals(context: Context, target: str) -> Dict[str, Optional[str]]:
         found, "old_code", "1 module has processes in old code", "{} modules have processes in old code"
     )
     signals["suspended"] = _counted(found, "suspended", "1 process is suspended", "{} processes are suspended")
-    context.result.facts["modules_checked"] = len(modules)
+    signals["all code"] = left[0]
     return signals
 
 
@@ -87,6 +102,22 @@ def _boot(context: Context, tree: str) -> Optional[str]:
         said = failure.message.rstrip(".")
         return "{}. {}".format(said, failure.hint) if failure.hint.startswith(boot.APPEND) else said
     return None
+
+
+def _left_old(context: Context, found: Dict[str, Any], whose: str) -> Optional[str]:
+    """What is not of the hop, and is not the release's: a warning, unless all of it has to be right."""
+    told = [
+        _counted(found, "left", "1 module runs other code than " + whose, "{} modules run other code than " + whose),
+        _counted(
+            found, "unloaded", "1 module of the release is not loaded", "{} modules of the release are not loaded"
+        ),
+    ]
+    message = "; ".join(text for text in told if text)
+    if message and not context.option("strict"):
+        detail = {what: found[what] for what in ("left", "left_count", "unloaded", "unloaded_count")}
+        context.result.warnings.append(Failure("code_left_old", message + ".", detail=detail, stage="verify").to_json())
+        return None
+    return message or None
 
 
 def _history(context: Context) -> Optional[str]:

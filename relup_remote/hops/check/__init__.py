@@ -43,7 +43,9 @@ def check_file(file: Path, difference: Difference, helpers: Iterable[Helper] = (
 def check_text(file: str, text: str, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
     """What is found of the hop in the text of a file, as `check`; a text that is none is one finding, malformed_hop."""
     try:
-        hop = read_hop(file, text)
+        # The node that evaluates it runs the release that the hop leads from.
+        major = difference.old.otp_major
+        hop = read_hop(file, text, int(major) if major.isdecimal() else None)
     except ReadError as error:
         return [_malformed(error)]
     return check(hop, difference, helpers)

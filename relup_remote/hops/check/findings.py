@@ -43,6 +43,14 @@ CHECK_ERRORS: dict[str, ErrorSpec] = {
         "A supervisor's module is another; one that runs keeps the children that it has.",
         "If there are other children now, restart its application.",
     ),
+    "module_twice": ErrorSpec(
+        "A module that the hop replaces lies in the folders of two applications.",
+        "See that only one application has and lists it: a node boots what its application lists.",
+    ),
+    "apple_double": ErrorSpec(
+        "A tarball was packed on macOS and has its files of extended attributes, named ._….",
+        "Pack it with COPYFILE_DISABLE=1 set. Nodes take no notice of these files.",
+    ),
     "native_code": ErrorSpec(
         "A module with functions in native code is replaced.",
         "See that its library can be loaded twice (its upgrade callback), or upgrade by a restart.",

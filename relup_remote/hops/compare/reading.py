@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from relup_remote.core.protocol import Failure
 from relup_remote.hops import app_file
 from relup_remote.hops.beam import Beam
+from relup_remote.hops.code import Found
 from relup_remote.hops.compare.boot import running
 from relup_remote.hops.compare.release import App, Module, Release
 from relup_remote.hops.release import Contents, read_contents
@@ -44,10 +45,12 @@ def _read_or_failure(path: Path) -> Release | dict[str, Any]:
 
 
 def _release(path: Path, contents: Contents) -> Release:
-    modules = contents.code.modules(contents.folders)
-    apps = contents.code.apps(contents.folders)
-    readable = {name: app for name, (_, app) in apps.items() if isinstance(app, app_file.App)}
-    started = {app.name: app.start for app in contents.released if apps.get(app.name, ("",))[0] == app.folder}
+    modules = contents.code.modules(contents.boot)
+    apps = contents.code.apps(contents.boot)
+    readable = {name: app.facts for name, app in apps.items() if isinstance(app.facts, app_file.App)}
+    started = {
+        app.name: app.start for app in contents.released if app.name in apps and apps[app.name].folder == app.folder
+    }
     runs = running(readable, started, contents.reboot_lists)
     values = _Values()
     return Release(
@@ -57,18 +60,20 @@ def _release(path: Path, contents: Contents) -> Release:
         build_info=contents.build_info,
         is_fork=contents.is_fork,
         modules={
-            name: _module(name, folder, beam, values)
-            for name, (folder, beam) in modules.items()
-            if isinstance(beam, Beam)
+            name: _module(name, found.folder, found.facts, values)
+            for name, found in modules.items()
+            if isinstance(found.facts, Beam)
         },
-        apps={name: _app(apps[name][0], app, started.get(name), runs[name]) for name, app in readable.items()},
+        apps={name: _app(apps[name].folder, app, started.get(name), runs[name]) for name, app in readable.items()},
         broken_modules=dict(_broken(modules)),
         broken_apps=dict(_broken(apps)),
+        twice={name: found for name, found in modules.items() if found.also},
+        apple_doubles=contents.code.apple_doubles,
     )
 
 
-def _broken(found: dict[str, tuple[str, Any]]) -> Iterator[tuple[str, str]]:
-    return ((name, fact) for name, (_, fact) in found.items() if isinstance(fact, str))
+def _broken(found: dict[str, Found]) -> Iterator[tuple[str, str]]:
+    return ((name, each.facts) for name, each in found.items() if isinstance(each.facts, str))
 
 
 class _Values:

@@ -1,9 +1,11 @@
 """A release as values: its modules and applications by name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from relup_remote.hops.code import Found
 
 Function = tuple[str, int]
 """The name of a function, and its arity."""
@@ -69,6 +71,8 @@ class Release:
     """The release in a tarball at ``path``.
 
     ``broken_modules`` and ``broken_apps`` are those that can't be read, each with a clause about it: ``is cut short``.
+    ``twice`` are the modules that more than one of its applications has; ``apple_doubles`` is how many files of macOS
+    lie among its code.
     """
 
     path: str
@@ -80,6 +84,8 @@ class Release:
     apps: Mapping[str, App]
     broken_modules: Mapping[str, str]
     broken_apps: Mapping[str, str]
+    twice: Mapping[str, Found] = field(default_factory=dict)
+    apple_doubles: int = 0
 
     @property
     def otp(self) -> str:

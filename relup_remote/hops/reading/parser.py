@@ -52,7 +52,10 @@ _CLOSED_BY = {"LPAR": ")", "LSQB": "]", "LBRACE": "}", "LBIN": ">>"} | dict.from
 
 _CLOSING = frozenset({"RPAR", "RSQB", "RBRACE", "RBIN", "END"})
 
-# `maybe` has been a keyword since Erlang/OTP 27. Before an operand it can be nothing else.
+RESERVED_SINCE = 27
+"""The version of Erlang/OTP since which `maybe` and `else` are keywords unless they are switched off."""
+
+# Where the version is not known, `maybe` before an operand can be nothing else.
 _BLOCK_FOLLOWS = re.compile(
     r"(?>[\x00-\x20\x80-\xa0]|%[^\n]*\n)*(?!(?:and|andalso|band|bor|bsl|bsr|bxor|div|end|of|or|orelse|rem|when|xor)\b)"
     r"(?:[\w\[{\"'$#~]|<<)"
@@ -87,10 +90,13 @@ def _kept_tables() -> str | None:
     return str(folder / "erlang.lark.tables")
 
 
-def forms(text: str) -> list[list[Node]]:
-    """The expressions of each form. Raises `ReadError`."""
+def forms(text: str, otp: int | None = None) -> list[list[Node]]:
+    """The expressions of each form. Raises `ReadError`.
+
+    With ``otp``, the major version of Erlang/OTP, only what that one reads; without, what any of them does.
+    """
     parser = _grammar().parse_interactive(start="file")
-    stream = tokens(text)
+    stream = tokens(text, otp)
     token: Token | None = None
     try:
         for token in stream:
@@ -108,18 +114,23 @@ def forms(text: str) -> list[list[Node]]:
     return found
 
 
-def tokens(text: str) -> Iterator[Token]:
-    """The tokens of a text; the value of a literal is what it stands for. Raises `ReadError`."""
+def tokens(text: str, otp: int | None = None) -> Iterator[Token]:
+    """The tokens of a text; the value of a literal is what it stands for. ``otp`` is as in `forms`.
+
+    Raises `ReadError`.
+    """
     has_blocks = False
     try:
         for token in _grammar().lex(text):
             if token.type in _LITERALS:
                 token.type, value_of = _LITERALS[token.type]
                 token.value = value_of(token)
-            elif token.type == "MAYBE" and not _BLOCK_FOLLOWS.match(text, span_of(token).end):
-                token.type, token.value = "ATOM", Atom("maybe")
-            elif token.type == "ELSE" and not has_blocks:
-                token.type, token.value = "ATOM", Atom("else")
+            elif token.type in ("MAYBE", "ELSE"):
+                block = has_blocks if token.type == "ELSE" else _BLOCK_FOLLOWS.match(text, span_of(token).end)
+                if not block and otp is not None and otp >= RESERVED_SINCE:
+                    raise _error(token, f"{token} is reserved since Erlang/OTP {RESERVED_SINCE}: it needs quotes")
+                if not block or (otp is not None and otp < RESERVED_SINCE):
+                    token.type, token.value = "ATOM", Atom(token)
             has_blocks = has_blocks or token.type == "MAYBE"
             yield token
     except LiteralError as error:

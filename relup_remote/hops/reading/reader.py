@@ -36,11 +36,11 @@ def decoded(content: bytes) -> str:
     return text
 
 
-def read(text: str) -> Script:
-    """What a text holds. Raises `ReadError`."""
+def read(text: str, otp: int | None = None) -> Script:
+    """What a text holds, to the major version ``otp`` of Erlang/OTP, or to any. Raises `ReadError`."""
     evaluation = Evaluation(len(text))
     values = []
-    for expressions in forms(text):
+    for expressions in forms(text, otp):
         found = [evaluation.value(expression) for expression in expressions]
         values.append(found[-1])
         evaluation.is_script = evaluation.is_script or len(expressions) > 1

@@ -13,7 +13,7 @@ from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.harmless import allowed, as_term
-from relup_remote.hops.code import Code
+from relup_remote.hops.code import Boot, Code
 from tests.unit.core.vm import Vm, eventually, running_vm
 
 FROM, TARGET = "1.0", "1.1"
@@ -135,7 +135,7 @@ def facts(root: Path) -> bytes:
     code = Code()
     for path in sorted(root.glob("lib/*/ebin/*")):
         code.visit(Member(str(path.relative_to(root)), FILE, 0o644, path.stat().st_size, ""), path.read_bytes)
-    return code.term(())
+    return code.term(Boot("", frozenset()))
 
 
 class Demo:

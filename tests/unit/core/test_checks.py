@@ -50,6 +50,7 @@ class Scene:
             "sidecar": {"status": "ok", "text": DIGEST},
             "release": facts,
         }
+        self.paths: list[dict[str, str]] = []
         self.hops = [{"file": "a.relup", "from": "5.10.4", "target": "5.10.5", "text": ""}]
         self.options: dict[str, Any] = {}
         self.running = "5.10.4"
@@ -57,7 +58,7 @@ class Scene:
     def context(self) -> Context:
         assert self.node is not None
         node = self.node._replace(root=str(self.base), base=str(self.base), data_dir=str(self.data))
-        request = {"run": "r", "tarball": self.tarball, "hops": self.hops, "options": self.options}
+        request = {"run": "r", "tarball": self.tarball, "hops": self.hops, "paths": self.paths, "options": self.options}
         context = Context(request, Site(str(self.base), str(self.data), None, node), lambda _: None, io.BytesIO())
         context.result.running = context.result.from_vsn = self.running
         return context
@@ -179,7 +180,18 @@ def test_no_hop_and_too_many(scene: Scene) -> None:
     scene.hops = [dict(scene.hops[0], **{"from": "5.10.3"})]
     failure = scene.refused()["no_relup_entry"]
     assert failure.detail == {"supported": ["5.10.3 -> 5.10.5"]}
-    assert "5.10.4 -> 5.10.5" in failure.message
+    assert failure.message == "The catalogue has no hop 5.10.4 -> 5.10.5; from 5.10.4 it has none."
+
+
+def test_no_hop_to_the_target_but_others(scene: Scene) -> None:
+    pairs = [("5.10.4", "5.10.6"), ("5.10.3", "5.10.5"), ("5.10.4", "5.10.4-rc"), ("5.9.0", "5.9.1")]
+    scene.paths = [{"from": source, "target": target} for source, target in pairs]
+    scene.hops = []
+    failure = scene.refused()["no_relup_entry"]
+    assert failure.detail == {"supported": ["5.10.4 -> 5.10.6", "5.10.3 -> 5.10.5", "5.10.4 -> 5.10.4-rc"]}
+    assert failure.message == (
+        "The catalogue has no hop 5.10.4 -> 5.10.5; from 5.10.4 it has hops to 5.10.6, 5.10.4-rc."
+    )
 
 
 @pytest.mark.parametrize("where", ["bytes", "release"])

@@ -194,3 +194,44 @@ def test_files_that_can_not_be_understood_count_as_missing(root: Path, name: str
 def test_what_is_no_release_lacks_all(tmp_path: Path) -> None:
     (message,) = release.missing_in(str(tmp_path))
     assert "emqx_vars" in message
+
+
+# ------------------------------------------------------------------------------------------------- its modules
+
+
+def test_all_modules_of_a_release(root: Path) -> None:
+    write(root, "lib/kernel-10.2/ebin/unlisted.beam")
+    write(root, "lib/stray-1/ebin/stray.beam")
+    write(root, "lib/kernel-10.2/ebin/._code.beam")
+    assert release.beams_in(str(root)) == [
+        (name, str(root / "lib" / folder / "ebin" / f"{name}.beam"), is_listed)
+        for name, folder, is_listed in (
+            ("code", "kernel-10.2", True),
+            ("net_kernel", "kernel-10.2", True),
+            ("odd module", "quoted-app-1.0", True),
+            ("unlisted", "kernel-10.2", False),
+        )
+    ]
+
+
+@pytest.mark.parametrize(("twin", "lister"), [("odd module", "quoted-app-1.0"), ("code", "kernel-10.2")])
+def test_of_two_with_one_name_the_listed_one_counts(root: Path, twin: str, lister: str) -> None:
+    for folder in ("kernel-10.2", "quoted-app-1.0"):
+        write(root, f"lib/{folder}/ebin/{twin}.beam")
+    found = {beam.name: beam.path for beam in release.beams_in(str(root))}
+    assert found[twin] == str(root / "lib" / lister / "ebin" / f"{twin}.beam")
+
+
+def test_a_consolidated_protocol_comes_first(root: Path) -> None:
+    write(root, "lib/kernel-10.2/ebin/Elixir.P.beam")
+    write(root, "releases/5.10.5/consolidated/Elixir.P.beam")
+    write(root, "releases/5.10.4/consolidated/Elixir.Q.beam")
+    found = {beam.name: beam.path for beam in release.beams_in(str(root)) if beam.name.startswith("Elixir")}
+    assert found == {"Elixir.P": str(root / "releases/5.10.5/consolidated/Elixir.P.beam")}
+
+
+def test_what_is_no_release_has_none(root: Path) -> None:
+    write(root, "lib/kernel-10.2/ebin/kernel.app", "garbage")
+    assert {beam.is_listed for beam in release.beams_in(str(root)) if "kernel" in beam.path} == {False}
+    write(root, "releases/5.10.5/emqx.rel", "garbage")
+    assert release.beams_in(str(root)) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from relup_remote.core.erlang.term import BitString, Export, encode
-from relup_remote.hops.reading import Script, read
+from relup_remote.hops.reading import ReadError, Script, read
 from relup_remote.hops.reading.values import (
     Atom,
     Dynamic,
@@ -123,3 +123,26 @@ def test_what_is_written_is_read_as_the_same() -> None:
 def test_atoms_are_quoted_where_they_have_to_be(name: str) -> None:
     assert plain(value(f"{atom(name)}.")) == Atom(name)
     assert (atom(name)[0] != "'") == (name in ("a", "aB_1@x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "older", "newer"),
+    [
+        ("{maybe, else}.", True, False),
+        ("[maybe].", True, False),
+        ("#{else => 1}.", True, False),
+        ("maybe ok ?= f(), 1 else _ -> 2 end.", False, True),
+        ("{'maybe', 'else'}.", True, True),
+        ("{may, elsewhere}.", True, True),
+    ],
+)
+def test_words_that_newer_versions_reserve(text: str, older: bool, newer: bool) -> None:
+    assert [can_read(text, otp) for otp in (25, 26, 27, 28, None)] == [older, older, newer, newer, True]
+
+
+def can_read(text: str, otp: int | None) -> bool:
+    try:
+        read(text, otp)
+    except ReadError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from relup_remote.hops.check.case import NAMED, Case, counted, named
 from relup_remote.hops.check.findings import Finding
 from relup_remote.hops.compare import Module, by_app
+from relup_remote.hops.compare.release import app_of
 
 RELEASE = "emqx_release"
 
@@ -73,4 +74,24 @@ def unreadable(case: Case) -> Iterator[Finding]:
             yield case.finding("warning", "bad_beam", None, f"{name} of the target {reason}.")
 
 
-RULES = (version, not_covered, removed, unreadable)
+def twice(case: Case) -> Iterator[Finding]:
+    """Modules that more than one application of the target has, where the hop replaces them."""
+    for name, found in sorted(case.new.twice.items()):
+        if name in case.course.loaded:
+            at = case.course.loaded[name].step
+            also = named([app_of(folder) for folder in found.also])
+            why = "which alone lists it" if found.is_certain else "but that can't be told from what they list"
+            message = f"{name} is in {app_of(found.folder)} and in {also}. Taken is that of the first, {why}."
+            yield case.finding("note" if found.is_certain else "warning", "module_twice", at, message)
+
+
+def apple_doubles(case: Case) -> Iterator[Finding]:
+    """Files of macOS among the code."""
+    for release in (case.old, case.new):
+        if release.apple_doubles:
+            files = counted(release.apple_doubles, "file", "files")
+            message = f"{release.path} has {files} named ._… among its code, of macOS. They are left out."
+            yield case.finding("note", "apple_double", case.place("target_version"), message)
+
+
+RULES = (version, not_covered, removed, unreadable, twice, apple_doubles)
