@@ -33,6 +33,8 @@ _MANDATORY = (b"AtU8", b"Code", b"StrT", b"ImpT", b"ExpT")
 _READ = frozenset([*_MANDATORY, b"FunT", b"LitT", b"Meta", b"Attr"])
 _GZIP = 16 + zlib.MAX_WBITS
 _MOST_ARGUMENTS = _LONGEST_ATOM = 255
+_STARTING = frozenset(b"start_child child_spec spec open start_listener start_clear start_tls spawn_listener".split())
+"""Functions that get what is to be started: of supervisors, pools and listeners. Too many of them do no harm."""
 _LOAD_NIF = (b"erlang", b"load_nif", 2)
 
 
@@ -49,7 +51,8 @@ class Beam:
     """A module. Names are UTF-8, lists sorted and without repetition.
 
     ``md5`` is what `beam_lib:md5/1` and the loader make of it, ``imports`` the functions of other modules that it calls
-    by name (and its own that it calls so), ``max_op`` the highest opcode that its compiler may have used.
+    by name (and its own that it calls so), ``max_op`` the highest opcode that its compiler may have used. ``names``
+    holds all atoms of its code, as the file has them, where it says what processes are started; else it is empty.
     """
 
     module: bytes
@@ -59,6 +62,7 @@ class Beam:
     imports: list[tuple[bytes, bytes, int]]
     on_load: bool
     max_op: int
+    names: bytes = b""
 
     @property
     def calls(self) -> list[bytes]:
@@ -92,18 +96,28 @@ def _module(chunks: dict[bytes, bytes]) -> Beam:
     atoms = _atoms(chunks[b"AtU8"])
     exports = _functions(chunks[b"ExpT"], atoms, (0,), 1)
     imports = _functions(chunks[b"ImpT"], atoms, (0, 1), 2)
-    _check_literals(chunks.get(b"LitT", b""))
+    literals = _literals(chunks.get(b"LitT", b""))
+    behaviours = _behaviours(chunks.get(b"Attr", b""))
+    starts = b"supervisor" in behaviours or not _STARTING.isdisjoint(atoms)
     return Beam(
         module=atoms[1],
         md5=_md5(chunks),
         exports=sorted({(atoms[atom], arity) for atom, arity in zip(exports[::3], exports[1::3], strict=True)}),
-        behaviours=_behaviours(chunks.get(b"Attr", b"")),
+        behaviours=behaviours,
         imports=sorted(
             {(atoms[module], atoms[atom], arity) for module, atom, arity in zip(*[iter(imports)] * 3, strict=True)}
         ),
         on_load=_ON_LOAD.search(code, 4 + header) is not None,
         max_op=max_op,
+        names=chunks[b"AtU8"] + literals if starts else b"",
     )
+
+
+def is_named(module: str, names: bytes) -> bool:
+    """Whether a module is among the `Beam.names` of another."""
+    name = module.encode()
+    # Its length stands before it: a byte, or in the compact form of OTP 28 four bits or the lower byte of eleven.
+    return bytes([len(name) & 255]) + name in names or (len(name) < 16 and bytes([len(name) << 4]) + name in names)
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
@@ -176,12 +190,16 @@ def _functions(chunk: bytes, atoms: list[bytes], names: tuple[int, ...], arity: 
     return numbers
 
 
-def _check_literals(chunk: bytes) -> None:
+def _literals(chunk: bytes) -> bytes:
     if not chunk:
-        return
+        return b""
     (size,) = struct.unpack_from(">I", chunk)
-    if size and len(_inflate(chunk[4:], zlib.MAX_WBITS, min(size, LIMIT), "its literals")) != size:
+    if not size:
+        return chunk[4:]
+    found = _inflate(chunk[4:], zlib.MAX_WBITS, min(size, LIMIT), "its literals")
+    if len(found) != size:
         raise BeamError("is damaged: its literals have another size than they say")
+    return found
 
 
 def _inflate(data: bytes, wbits: int, limit: int, what: str) -> bytes:

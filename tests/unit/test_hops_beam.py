@@ -7,12 +7,13 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relup_remote.hops.beam import BeamError, read_beam
+from relup_remote.hops.beam import Beam, BeamError, is_named, read_beam
 from tests.points import examples
 
 from .beams import chunks_of, compiled, joined, named, numbers, with_chunk
@@ -53,15 +54,20 @@ def test_all_of_otp_is_read_as_erlang_reads_it(otp: str, tmp_path: Path) -> None
     said = facts(installed, SCRIPT, paths, tmp_path)
     assert len(said) == len(paths) > 150
     for path in paths:
-        assert dataclasses.astuple(read_beam(path.read_bytes())) == tuple(map(plain, said[path])), path
+        assert fields(read_beam(path.read_bytes())) == tuple(map(plain, said[path])), path
     assert {plain(found[5]) for found in said.values()} == {True, False}
+
+
+def fields(beam: Beam) -> tuple[Any, ...]:
+    """What Erlang says of a module too."""
+    return dataclasses.astuple(beam)[:-1]
 
 
 def test_what_a_source_says_is_found(folder: Path, tmp_path: Path) -> None:
     paths = sorted(folder.glob("*.beam"))
     said = facts(SYSTEM, SCRIPT, paths, tmp_path)
     found = {path.stem: read_beam(path.read_bytes()) for path in paths}
-    assert {path.stem: dataclasses.astuple(found[path.stem]) for path in paths} == {
+    assert {path.stem: fields(found[path.stem]) for path in paths} == {
         path.stem: tuple(map(plain, said[path])) for path in paths
     }
     loaded = found["loaded"]
@@ -79,7 +85,7 @@ def test_a_stripped_and_compressed_beam_is_the_same_code(folder: Path, tmp_path:
     assert stripped.read_bytes()[:2] == b"\x1f\x8b"
     found = read_beam(stripped.read_bytes())
     assert found == dataclasses.replace(read_beam(whole.read_bytes()), behaviours=[])
-    assert dataclasses.astuple(found) == tuple(map(plain, facts(SYSTEM, SCRIPT, [stripped], tmp_path)[stripped]))
+    assert fields(found) == tuple(map(plain, facts(SYSTEM, SCRIPT, [stripped], tmp_path)[stripped]))
 
 
 CHUNKS = [b"AtU8", b"Code", b"StrT", b"ImpT", b"ExpT", b"FunT", b"LitT", b"Attr", b"Meta"]
@@ -240,3 +246,28 @@ def test_numbers_that_lie_cost_no_memory() -> None:
     command = [sys.executable, "-c", READ_IN_SMALL_MEMORY]
     done = subprocess.run(command, input=pickle.dumps(contents), capture_output=True, check=True)
     assert done.stdout.split() == [b"refused"] * len(contents)
+
+
+SUPERVISOR = """-module(demo_sup).
+-behaviour(supervisor).
+-export([init/1]).
+init([]) -> {ok, {#{}, [#{id => a, start => {demo_worker_of_a_long_name, start_link, []}}, {b, {short, f, []}}]}}.
+"""
+
+
+def test_what_a_supervisor_names(tmp_path: Path) -> None:
+    names = read_beam(compiled(SUPERVISOR, tmp_path).read_bytes()).names
+    wanted = ("demo_worker_of_a_long_name", "short", "demo_worker", "hort", "demo_sup")
+    assert [is_named(name, names) for name in wanted] == [True, True, False, False, True]
+
+
+def test_names_in_the_compact_form_of_newer_versions() -> None:
+    long = "n" * 20
+    assert is_named("short", b"\x10a\x50short\x08\x14" + long.encode())
+    assert is_named(long, b"\x08\x14" + long.encode())
+    assert not is_named("short", b"\x60ashort")
+
+
+def test_what_starts_nothing_names_nothing(tmp_path: Path) -> None:
+    beam = compiled("-module(plain).\n-export([f/0]).\nf() -> {start_link, demo_worker}.\n", tmp_path)
+    assert read_beam(beam.read_bytes()).names == b""

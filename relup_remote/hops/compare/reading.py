@@ -115,6 +115,7 @@ def _module(name: str, folder: str, beam: Beam, values: _Values) -> Module:
         on_load=beam.on_load,
         loads_nif=beam.loads_nif,
         max_op=beam.max_op,
+        names=beam.names,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from relup_remote.hops.beam import is_named
 from relup_remote.hops.code import Found
 
 Function = tuple[str, int]
@@ -27,6 +28,7 @@ class Module:
     on_load: bool
     loads_nif: bool
     max_op: int
+    names: bytes = b""
 
     @property
     def app(self) -> str:
@@ -106,6 +108,17 @@ class Release:
     def max_op(self) -> int:
         """The highest opcode that its modules have."""
         return max((module.max_op for module in self.modules.values()), default=0)
+
+    def is_started(self, module: str) -> bool:
+        """Whether anything that starts processes names a module: no supervisor has processes of another.
+
+        True where it can't be told, in a release whose modules are stripped of what they say of themselves.
+        """
+        return not self._names or any(is_named(module, names) for names in self._names)
+
+    @cached_property
+    def _names(self) -> list[bytes]:
+        return [module.names for module in self.modules.values() if module.names]
 
     def has_module(self, name: str) -> bool:
         """Whether there is such a module, readable or not."""

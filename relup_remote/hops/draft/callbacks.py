@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Release
+from relup_remote.hops.draft import knowledge
 from relup_remote.hops.draft.questions import CALLBACKS
 from relup_remote.hops.draft.text import REVIEW
 from relup_remote.hops.reading.writing import atom
@@ -88,5 +89,7 @@ def _body(callback: Callback, passed_on: bool) -> str:
     if passed_on:
         arguments = ["FromVsn", *extra]
         return f"{spec}{callback.call(arguments)} -> {CALLBACKS}:{callback.call(arguments)}.\n"
+    if callback.name in knowledge.CALLBACKS and not extra:
+        return f"{spec}{callback.call(['_FromVsn'])} -> {knowledge.CALLBACKS[callback.name]}.\n"
     ignored = ["_FromVsn", *(f"_{name}" for name in extra)]
     return f"{REVIEW}What has to be done here?\n{spec}{callback.call(ignored)} -> ok.\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Difference
-from relup_remote.hops.draft import questions
+from relup_remote.hops.draft import knowledge, questions
 from relup_remote.hops.draft.callbacks import Callback, helper
-from relup_remote.hops.draft.order import Step
+from relup_remote.hops.draft.order import Kind, Step
 from relup_remote.hops.draft.reasons import instruction, remarks, why
 from relup_remote.hops.draft.steps import Steps
 from relup_remote.hops.draft.text import REVIEW, Line, hop_text
@@ -39,11 +39,19 @@ def draft(difference: Difference, callbacks: Sequence[Callback] = ()) -> Draft:
     text = hop_text(
         (difference.old.version, difference.new.version),
         remarks(steps),
-        list(questions.of_release(steps, bool(callbacks))),
-        [line for group in steps.order for line in _lines(group, steps)],
+        [*questions.of_release(steps, bool(callbacks)), *knowledge.questions(difference)],
+        _changes(steps),
         [_callback(callback, own) for callback in callbacks],
     )
     return Draft(text, own)
+
+
+def _changes(steps: Steps) -> list[Line]:
+    lines = [line for group in steps.order for line in _lines(group, steps)]
+    known = [Line(text, reason) for text, reason in knowledge.instructions(steps.difference)]
+    # The version comes last of all, where nothing needs it before.
+    at = len(lines) - bool(lines and steps.order[-1][-1].kind is Kind.RELEASE)
+    return [*lines[:at], *known, *lines[at:]]
 
 
 def _lines(group: list[Step], steps: Steps) -> list[Line]:

@@ -44,6 +44,11 @@ def _of_module(step: Step, steps: Steps) -> Iterator[str]:
         )
         if "gen_event" in module.behaviours:
             yield f"Do all managers that have {name} as handler say modules => dynamic? Others are not found."
+    elif is_changed and changes_state(module) and not steps.has_processes(module):
+        yield (
+            f"Who starts the processes of {name}? No supervisor names it, so an update would find none: they keep "
+            "the state that they have."
+        )
     elif is_changed and has_state(module):
         yield f"Does the state of {name} change its shape? It exports no code_change, so an update is not possible."
     if module.loads_nif:

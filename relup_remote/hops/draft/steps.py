@@ -52,8 +52,15 @@ class Steps:
             return Step(Kind.RESTART, module.app)
         if module.name == RELEASE:
             return Step(Kind.RELEASE, module.app, module.name)
-        kind = Kind.UPDATE if module.name in self.difference.changed and changes_state(module) else Kind.LOAD
+        is_update = module.name in self.difference.changed and changes_state(module) and self.has_processes(module)
+        kind = Kind.UPDATE if is_update else Kind.LOAD
         return Step(kind, module.app, module.name)
+
+    def has_processes(self, module: Module) -> bool:
+        """Whether an update may find processes of a module: those of supervisors and event managers."""
+        # One's own supervisor is named by what starts its application, and handlers by whoever adds them.
+        by_others = is_supervisor(module) or "gen_event" in module.behaviours
+        return by_others or self.difference.old.is_started(module.name)
 
     @cached_property
     def must(self) -> Needs:

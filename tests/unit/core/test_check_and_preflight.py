@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.release import otp
 from relup_remote.core.erlang.term import Atom
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check import check_text
@@ -59,7 +60,7 @@ def packed(tree: Path, version: str) -> Path:
     apps = ", ".join('{{{}, "{}"}}'.format(*path.name.split("-")) for path in tree.glob("lib/*"))
     texts = {
         "emqx_vars": f'REL_VSN="{version}"\n',
-        f"{version}/BUILD_INFO": 'erlang: "25"\n',
+        f"{version}/BUILD_INFO": f'erlang: "{otp.find().version}"\n',
         f"{version}/emqx.rel": f'{{release, {{"emqx", "{version}"}}, {{erts, "1"}}, [{apps}]}}.',
     }
     for name, text in texts.items():

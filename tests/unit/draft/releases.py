@@ -1,6 +1,6 @@
 """Releases made up of facts, for drafts between them: no beam and no tarball is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -66,9 +66,14 @@ def release(
     *,
     otp: str = "25.2",
     broken: Mapping[str, str] | None = None,
+    unstarted: Collection[str] = (),
 ) -> Release:
-    """A release of these and of `emqx_release`; applications that aren't told of start something and need nothing."""
-    all_ = [*modules, module("emqx_release", version)]
+    """A release of these and of `emqx_release`; applications that aren't told of start something and need nothing.
+
+    All modules but the ``unstarted`` have processes of some supervisor.
+    """
+    started = b"".join(bytes([len(each.name)]) + each.name.encode() for each in modules if each.name not in unstarted)
+    all_ = [*modules, replace(module("emqx_release", version), names=started)]
     told = {app.name for app in apps}
     every = [*apps, *(application(name) for name in sorted({each.app for each in all_} - told))]
     return Release(

@@ -8,10 +8,10 @@ from relup_remote.hops.reading.values import Dynamic, ImproperList, Map, Term, i
 Outcome = Script | ReadError
 
 
-def outcome(content: bytes) -> Outcome:
-    """What the reader makes of a file."""
+def outcome(content: bytes, otp: int | None = None) -> Outcome:
+    """What the reader makes of a file, for the major version ``otp`` of Erlang/OTP or for any."""
     try:
-        return read(decoded(content))
+        return read(decoded(content), otp)
     except ReadError as error:
         return error
 
@@ -38,8 +38,9 @@ def agrees(ours: Outcome, script: Any, consult: Any) -> bool:
 
 
 def _is_before(ours: ReadError, line: int) -> bool:
-    """Whether ours is a semicolon, which Erlang stumbles after: it parses a form as the clause of a function."""
-    return ours.message == "syntax error before ';'" and ours.line <= line
+    """Whether ours is what Erlang stumbles after: a semicolon, since it parses a form as the clause of a function, or a
+    word that it reserves."""
+    return ours.line <= line and (ours.message == "syntax error before ';'" or "is reserved since" in ours.message)
 
 
 def is_value(term: Term, value: Any) -> bool:

@@ -9,14 +9,16 @@ from typing import Any
 from relup_remote.core.erlang.term import decode
 
 from ..core.vm import Otp
+from ..erlang_says import erl
 
 ANSWERS = Path(__file__).with_name("answers.script")
 
 
 class Erlang:
-    """One that answers until it is closed. ``folder`` is for its file."""
+    """One that answers until it is closed. ``folder`` is for its file; ``otp`` is its major version of Erlang/OTP."""
 
     def __init__(self, otp: Otp, folder: Path) -> None:
+        self.otp = int(erl(otp, 'io:format("~ts", [erlang:system_info(otp_release)])'))
         variables = {**os.environ, **otp.environment, "ERL_CRASH_DUMP_BYTES": "0", "FILE": str(folder / "file")}
         start = f'{{error, Error}} = file:script("{ANSWERS}"), io:format(standard_error, "~p~n", [Error]), halt(1).'
         self._process = subprocess.Popen(
