@@ -15,7 +15,7 @@
 %% nothing tells from others. Lists are cut, the counts are whole. No atom is made of what may not be in the VM.
 run(#{beams := Beams, modules := Names}) ->
     %% Thousands of files are read, which nobody should wait for.
-    process_flag(priority, low),
+    Beams =:= [] orelse process_flag(priority, low),
     OfHop = maps:from_list([{Name, true} || Name <- Names]),
     Compared = [{Name, is_current(Name, Path), Listed} || {Name, Path, Listed} <- Beams],
     Embedded = code:get_mode() =:= embedded,
