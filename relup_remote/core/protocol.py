@@ -25,8 +25,8 @@ Request::
 ``deadline`` are the seconds after which the core ends by itself, once a step that must not be cut is done.
 ``hop_value`` is what the host's hop was found to be when it was planned, by the facts of that result; with one the file
 is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the
-one from the running version. ``paths`` are all that the catalogue has. ``release`` holds for exactly the bytes with that
-SHA-256; its ``code``, an external term, says of all modules and applications what the agent judges a hop by.
+one from the running version. ``paths`` are all that the catalogue has. ``release`` holds for exactly the bytes with
+that SHA-256; its ``code``, an external term, says of all modules and applications what the agent judges a hop by.
 ``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
 sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
 

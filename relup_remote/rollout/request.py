@@ -16,8 +16,8 @@ class Order:
     """What a command asks of every host it goes to.
 
     ``tarball`` is the request's own description of one, ``hops`` those of the catalogue to the target, ``options`` what
-    differs from the defaults of `OPTIONS`. ``hop_values`` has, by host, what its hop was found to be when it was planned;
-    ``paths`` from where to where all hops of the catalogue lead.
+    differs from the defaults of `OPTIONS`. ``hop_values`` has, by host, what its hop was found to be when it was
+    planned; ``paths`` from where to where all hops of the catalogue lead.
     """
 
     command: str
