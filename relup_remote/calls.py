@@ -130,10 +130,10 @@ CALLS: tuple[Calls, ...] = (
         "two million questions", "it is said that it was not looked at; a hop asks again before it loads",
     ),
     Calls(
-        "beam_lib:md5 filelib:wildcard file:list_dir erlang:check_old_code",
+        "beam_lib:md5 code:get_mode erlang:check_old_code",
         "verify",
-        "compares all that the hop has loaded with the tree, and looks for processes that stand still",
-        "300 ms and 0.2 ms a module", "the disk", "call_timeout, 30 s", GOES_ON,
+        "compares all modules with the tree, once and at low priority; looks for processes that stand still",
+        "300 ms and 0.2 ms a module", "the disk", "120 s, or call_timeout where it is more", GOES_ON,
     ),
     Calls(
         "application:which_applications application:loaded_applications application_controller:get_master beam_lib:all_chunks beam_lib:build_module"
@@ -151,9 +151,10 @@ CALLS: tuple[Calls, ...] = (
         "0.01 ms", NOTHING, "call_timeout, 30 s", GOES_ON,
     ),
     Calls(
-        "application:ensure_all_started application:info application:load application:stop application:unload code:add_pathz"
-        " code:delete code:finish_loading code:lib_dir code:load_binary code:prepare_loading code:purge code:replace_path"
-        " code:soft_purge erlang:check_old_code erlang:module_loaded erlang:monotonic_time sys:replace_state",
+        "application:ensure_all_started application:info application:load application:stop application:unload code:add_patha"
+        " code:add_pathz code:del_path code:delete code:finish_loading code:get_path code:lib_dir code:load_binary"
+        " code:prepare_loading code:purge code:replace_path code:soft_purge erlang:check_old_code erlang:module_loaded"
+        " erlang:monotonic_time filelib:is_dir sys:replace_state",
         "hop",
         "the hop's instructions",
         "see bench/README.md", "what the hop itself calls, stops and starts", "step_timeout for each, hop_timeout for all",
