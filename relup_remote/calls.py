@@ -130,7 +130,7 @@ CALLS: tuple[Calls, ...] = (
         "two million questions", "it is said that it was not looked at; a hop asks again before it loads",
     ),
     Calls(
-        "beam_lib:md5 code:get_mode erlang:check_old_code",
+        "beam_lib:md5 code:get_mode erlang:check_old_code file:read_file",
         "verify",
         "compares all modules with the tree, once and at low priority; looks for processes that stand still",
         "300 ms and 0.2 ms a module", "the disk", "120 s, or call_timeout where it is more", GOES_ON,

@@ -9,6 +9,7 @@ from relup_remote.core import running_node
 from relup_remote.core.agent import Agent
 from relup_remote.core.erlang.link import CallFailed, WrapperLink, connect
 from relup_remote.core.erlang.term import Atom
+from relup_remote.core.release import beams_in
 from tests.lab.cluster import NOTHING, foreign
 
 CALLS: list[tuple[str, str, list[object]]] = [
@@ -41,6 +42,10 @@ def test_agent_comes_and_goes_by_the_wrapper_too(lab: Lab, tmp_path: Path) -> No
     agent = Agent(WrapperLink(node.peer.wrapper), str(tmp_path))
     try:
         assert agent.verify(None, [], timeout=30)["suspended_count"] == 0
+        # As many as a node of EMQX has, more than fit into an argument of a command.
+        beams = 4 * beams_in(str(lab.root("n3")))
+        found = agent.verify(beams, [], timeout=60)
+        assert (len(beams) > 3000, found["left_count"], found["unloaded_count"]) == (True, 0, 0)
     finally:
         agent.unload()
     assert foreign(lab, "n3") == NOTHING

@@ -6,7 +6,7 @@ import pkgutil
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
-from ..erlang.term import Atom
+from ..erlang.term import Atom, encode
 from ..files import write_whole
 from ..protocol import ERRORS, Failure
 from ..release import Beam
@@ -164,13 +164,16 @@ class Agent:
 
         `beams` are the modules of the release that it should run, `modules` the names of those that the hop loaded.
         """
-        request = {
-            Atom("beams"): [
-                (beam.name.encode("utf-8", "surrogateescape"), os.fsencode(beam.path), beam.is_listed)
-                for beam in beams or ()
-            ],
-            Atom("modules"): [name.encode("utf-8") for name in modules],
-        }
+        path = os.path.join(self._work, "beams.term")
+        listed = [
+            (beam.name.encode("utf-8", "surrogateescape"), os.fsencode(beam.path), beam.is_listed)
+            for beam in beams or ()
+        ]
+        if listed:
+            # They are thousands: too many for the arguments of the wrapper.
+            write_whole(path, encode(listed))
+        names = [name.encode("utf-8") for name in modules]
+        request = {Atom("beams"): os.fsencode(path) if listed else [], Atom("modules"): names}
         module = self._need(_HOP if _HOP in self._loaded else _LOOKS)
         found = plain(self._link.call(module, bundle.exported(*_VERIFY[:2]), [request], timeout))
         return dict(found)

@@ -8,12 +8,14 @@
 
 -define(NAMED, 20).
 
-%% The request is #{beams => [{Name, Path, IsListed}], modules => [Name]}: all modules of the release that should run, and
-%% the names of those that the hop loaded. Of the latter: those whose running code is not the release's (differ), that it
-%% does not have (absent), and those with old code in use. Of the others: those whose running code is another (left), or
-%% that a boot would load and that are not loaded (unloaded). And all suspended processes but those that hibernate, which
-%% nothing tells from others. Lists are cut, the counts are whole. No atom is made of what may not be in the VM.
-run(#{beams := Beams, modules := Names}) ->
+%% The request is #{beams => File, modules => [Name]}: a file with the term [{Name, Path, IsListed}], all modules of the
+%% release that should run, or [] in its place; and the names of those that the hop loaded. Of the latter: those whose
+%% running code is not the release's (differ), that it does not have (absent), and those with old code in use. Of the
+%% others: those whose running code is another (left), or that a boot would load and that are not loaded (unloaded). And
+%% all suspended processes but those that hibernate, which nothing tells from others. Lists are cut, the counts are whole.
+%% No atom is made of what may not be in the VM.
+run(#{beams := File, modules := Names}) ->
+    Beams = read(File),
     %% Thousands of files are read, which nobody should wait for.
     Beams =:= [] orelse process_flag(priority, low),
     OfHop = maps:from_list([{Name, true} || Name <- Names]),
@@ -33,6 +35,11 @@ run(#{beams := Beams, modules := Names}) ->
       absent => lists:sublist(Absent, ?NAMED), absent_count => length(Absent),
       old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Asked,
       suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended)}.
+
+read([]) -> [];
+read(File) ->
+    {ok, Packed} = file:read_file(File),
+    binary_to_term(Packed).
 
 %% Whether a module runs the code of a file: true | false | unloaded. A file that can't be read has none.
 is_current(Name, Path) ->
