@@ -7,6 +7,7 @@ whatever is to boot the node, or to read its configuration, gets those of the VM
 import os
 import re
 import signal
+from contextlib import suppress
 from typing import Dict, List, NamedTuple, Optional
 
 from . import processes
@@ -15,6 +16,7 @@ from .opening import create
 from .site import Site
 
 _SAID_BYTES = 2000
+_KILLED_WITHIN = 10.0  # seconds
 
 _OF_THE_WRAPPER = ("EMQX_BOOT_CONFIGS", "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "EMQX_DESCRIPTION")
 """What a wrapper works out and may leave in the environment of its VM: of the tree that it ran from."""
@@ -71,7 +73,9 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
         except subprocess.TimeoutExpired:
             status = None
             (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
-            process.wait()
+            # One that hangs in the kernel does not end even so.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_KILLED_WITHIN)
         except BaseException:
             # Our own time may be over.
             if whole:
