@@ -293,11 +293,15 @@ def test_a_core_that_is_killed_leaves_nothing_that_the_next_does_not_clear(lab: 
 
 
 def test_a_disk_that_fills_up_fails_the_backup_and_leaves_none(lab: Lab, relup: Tool, tmp_path: Path) -> None:
-    """The core's own view of the folder of backups has room for few files, which no look at the free space tells.
+    """The core's own view of the folder of backups has room for fewer files than there are, which no look tells.
 
     The node is down: a VM would write its tables where it sees that folder.
     """
     lab.stop_node("n2")
+    many = lab.root("n2") / "data" / "trace" / "many"
+    many.mkdir(parents=True)
+    for number in range(150):
+        (many / str(number)).touch()
     folder = tmp_path / "backups"
     folder.mkdir(mode=0o700)
     python = tmp_path / "python"
@@ -305,7 +309,7 @@ def test_a_disk_that_fills_up_fails_the_backup_and_leaves_none(lab: Lab, relup: 
 #!/bin/sh
 [ "$1" = --version ] && exec python3 --version
 exec unshare -rm sh -c '
-    mount -t tmpfs -o size=1g,nr_inodes=8,mode=700 tmpfs "{folder}"
+    mount -t tmpfs -o size=1g,nr_inodes=120,mode=700 tmpfs "{folder}"
     python3 "$@"
     status=$?
     find "{folder}" -mindepth 3 > "{tmp_path}/left"
@@ -318,6 +322,7 @@ exec unshare -rm sh -c '
     ran = Tool(inventory).run("backup", "--host", "n2")
     assert (ran.status, ran.error("n2")["err_type"], ran.row("n2")["outcome"]) == (1, "disk_full", "failed"), ran.stdout
     assert (tmp_path / "left").read_text() == ""
+    shutil.rmtree(many)
     lab.start_node("n2")
 
 
