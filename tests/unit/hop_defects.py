@@ -319,6 +319,9 @@ DEFECTS: dict[str, Defect] = {
         "target_version",
         new=lambda beams: Edit({f"{DEMO}/._{name}.beam": b"Mac OS X" for name in ("demo_lib", "demo_api", "a")}),
     ),
+    "a call that the node refuses": warning(
+        "hop_call_not_allowed", "file:delete", hop=last('{load_module, element(2, {file:delete("a"), demo_same})}')
+    ),
     "what has to be evaluated": note(
         "only_the_node_can_tell", "list_to_atom", hop=last('{load_module, list_to_atom("demo_same")}')
     ),

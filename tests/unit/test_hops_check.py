@@ -81,8 +81,11 @@ def test_nothing_is_guessed_of_what_only_a_node_can_tell(beams: Beams, tmp_path:
     assert [(each.severity, each.err_type, each.line) for each in found] == [
         ("note", "not_covered", 2),
         ("note", "only_the_node_can_tell", 3),
+        ("warning", "hop_call_not_allowed", 3),
+        ("warning", "hop_call_not_allowed", 3),
     ]
     assert unknown in found[1].message
+    assert [each.message.split()[3] for each in found[2:]] == ["erlang:list_to_atom/1.", "os:cmd/1."]
     assert found[0].message.startswith("The hop leaves out 4 modules of the target that changed (unless it loads them")
 
 

@@ -2,8 +2,13 @@
 
 from collections.abc import Iterator
 
+from relup_remote.core.harmless import harmless
 from relup_remote.hops.check.case import Case
 from relup_remote.hops.check.findings import Finding, sentence
+from relup_remote.hops.reading.called import called_in
+
+_ALLOWED = frozenset(harmless())
+_APPLIES = ("erlang", "apply")
 
 
 def versions(case: Case) -> Iterator[Finding]:
@@ -42,4 +47,17 @@ def builds(case: Case) -> Iterator[Finding]:
             yield case.finding("error", "os_arch_mismatch", at, message)
 
 
-RULES = (versions, shape, builds)
+def script(case: Case) -> Iterator[Finding]:
+    """The hop's file calls what the node that evaluates it refuses."""
+    major = case.old.otp_major
+    for module, function, arity, span in called_in(case.hop.text, int(major) if major.isdecimal() else None):
+        # What is applied is looked up by the node, which knows what it is.
+        if (module, function, arity) not in _ALLOWED and (module, function) != _APPLIES:
+            message = (
+                f"The file calls {module}:{function}/{arity}. The node that evaluates it refuses that, unless "
+                "--allow-calls names it."
+            )
+            yield case.finding("warning", "hop_call_not_allowed", span, message)
+
+
+RULES = (versions, shape, builds, script)
