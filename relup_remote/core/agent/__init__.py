@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pkgutil
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
@@ -183,8 +182,8 @@ def _source(ending: str, module: str) -> bytes:
     """The source of a module whose name ends like this."""
     if ending == _BACKUP:
         # Mnesia knows its functions by their names.
-        original = pkgutil.get_data(__name__, bundle.PREFIX + ending + ".erl") or b""
-        return original.replace((bundle.PREFIX + ending).encode("ascii"), module.encode("ascii"))
+        original = bundle.resource(bundle.PREFIX + ending + ".erl")
+        return original.replace(bundle.PREFIX + ending, module).encode("utf-8")
     if ending == _LOOKS:
         return bundle.source(_LOOKING, module, (_VERIFY,))
     return bundle.source(_ACTING, module, (_VERIFY, *_ENTRIES))

@@ -7,7 +7,6 @@ What is a function of one of them is called ``<part>__<name>`` in the whole; wha
 other only. Macros are those of their part. Text, comments and names of atoms stay what they are.
 """
 
-import pkgutil
 import re
 from typing import Dict, Iterable, List, Match, Set, Tuple
 
@@ -29,6 +28,14 @@ _HEAD = re.compile(r"^-(?:module|export)\([^.]*\)\.$", re.MULTILINE)
 _FUNCTION = re.compile(r"^([a-z]\w*)\(", re.MULTILINE)
 
 
+def resource(name: str) -> str:
+    """The text of a file that lies beside this one, be it in a folder or in an archive."""
+    # Late, for it is slow to import, and most requests need no agent.
+    import pkgutil  # noqa: PLC0415
+
+    return (pkgutil.get_data(__name__, name) or b"").decode("utf-8")
+
+
 def exported(part: str, function: str) -> str:
     """A function's name in the whole; `part` is what follows ``relup_agent_``, empty for the agent itself."""
     return "{}__{}".format(part or "agent", function)
@@ -43,7 +50,7 @@ def source(parts: Iterable[str], module: str, entries: Iterable[Tuple[str, str, 
 
 def _part(part: str) -> str:
     name = PREFIX + ("_" + part if part else "")
-    text = (pkgutil.get_data(__name__, name + ".erl") or b"").decode("utf-8")
+    text = resource(name + ".erl")
     imported: Dict[str, str] = {}
     for owner, functions in _IMPORT.findall(text):
         imported.update((each.partition("/")[0].strip(), owner) for each in functions.split(","))

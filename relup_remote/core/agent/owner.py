@@ -5,12 +5,12 @@ its connection ends, however it ends, and, where the link is the node's wrapper 
 has been heard of the core for `LEASE` seconds. What belongs to it has one of a few names: a VM never forgets a name.
 """
 
-import pkgutil
 from typing import Any, List, Sequence
 
 from ..erlang.link import DistributionLink, Link
 from ..erlang.term import Atom, Opaque
 from ..protocol import Failure
+from . import bundle
 
 NAMES = tuple("relup_remote_owner_{}".format(number) for number in range(1, 9))
 """The registered names of owners, so many cores can have something in a VM at once."""
@@ -31,7 +31,7 @@ class Owner:
     def __init__(self, link: Link, prefix: str, suffixes: Sequence[str]) -> None:
         """Raises `Failure`, too_many_cores where all names are taken."""
         self._link = link
-        source = (pkgutil.get_data(__name__, "owner.erl") or b"").decode("utf-8")
+        source = bundle.resource("owner.erl")
         direct = isinstance(link, DistributionLink)
         values = {
             "Names": [Atom(name) for name in NAMES],
