@@ -99,6 +99,9 @@ def read_small(
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            # No file can have such a name.
+            return None
         raise cannot_read(path, error)
     if len(content) > limit:
         raise untrusted("untrusted_file", path, found, "it has more than {} bytes".format(limit))
