@@ -1,6 +1,7 @@
 """What all tests share: where they write, which points they try, and that nothing they start outlives them."""
 
 import os
+import random
 import secrets
 import signal
 import subprocess
@@ -73,6 +74,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Say which tests stay together in one worker: those that share a lab, else those of a file."""
+    if config.option.points != ALL:
+        leave_out(config, items)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(shared_by(item)))
@@ -84,6 +87,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("loadgroup", default=False):
         for item in items:
             keep_group(item)
+
+
+def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the tests that are marked `share`, keep so many cases of each, which ones by the seed."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("share"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left: set[str] = set()
+    for name, found in cases.items():
+        marker = found[0].get_closest_marker("share")
+        count = marker.args[0] if marker else len(found)
+        kept = random.Random(f"{config.option.seed} {name}").sample(found, min(count, len(found)))
+        left |= {item.nodeid for item in found} - {item.nodeid for item in kept}
+    if left:
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
+        items[:] = [item for item in items if item.nodeid not in left]
 
 
 def keep_group(item: Any) -> None:

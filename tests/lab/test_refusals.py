@@ -59,6 +59,7 @@ VARIANTS: dict[str, tuple[Callable[[Path, Path], Path], str, str]] = {
 
 
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.share(3)
 @pytest.mark.parametrize("what", VARIANTS)
 def test_tarballs_that_do_not_fit(what: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
     make, err_type, stage = VARIANTS[what]
@@ -189,6 +190,7 @@ DEFECTS: dict[str, tuple[str, str, str]] = {
 
 
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.share(8)
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_hops_that_can_not_run(defect: str, relup: Tool, tarball: Path, tmp_path: Path) -> None:
     old, new, err_type = DEFECTS[defect]

@@ -297,7 +297,7 @@ def test_processes_in_old_code_are_killed_one_hop_later(lab: Lab, relup: Tool, t
 
 @used
 def test_full_disk_leaves_a_part_of_the_tree(lab: Lab, relup: Tool, tmp_path: Path) -> None:
-    """The core's own view of `relup/` has room for few files, which no look at the free space tells beforehand."""
+    """The core's own view of `relup/` has room for few files: refused before anything is unpacked."""
     relup_dir, left = lab.root(HOST) / "relup", tmp_path / "left"
     relup_dir.mkdir()
     python = tmp_path / "python"
@@ -319,7 +319,7 @@ exec unshare -rm sh -c '
     before = code_of(lab, HOST)
     # Another core after it would find its view of the folder empty whatever was left.
     row = Core(Tool(inventory), HOST).upgrade(lab.tarball(FIRST))
-    assert (row["outcome"], row["error"]["err_type"], row["error"]["stage"]) == ("failed", "disk_full", "extract")
+    assert (row["outcome"], row["error"]["err_type"], row["error"]["stage"]) == ("refused", "disk_full", "extract")
     # It is written when the core has ended, and nobody waits for that any more once its result is here.
     until("what is left is written down", left.exists)
     assert left.read_text() == ""

@@ -24,6 +24,7 @@ CASES = [
 ]
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize(("state", "cell", "on_failure"), CASES)
 def test_next_upgrade(spare: Node, state: State, cell: Cell, on_failure: str) -> None:
     spare.arm(cell, LONG_HANG if ending(cell) == TOO_LONG else HANG)
