@@ -23,7 +23,7 @@ $(VENV)/.ready-for-%: pyproject.toml scripts/setup
 demo: setup
 	$(BIN)/inv lab.demo
 
-# All that must hold, in ten minutes: of what has very many cases, some (docs/testing.md).
+# All that must hold; of what has very many cases, some (docs/testing.md).
 test: checks
 	$(PYTEST)
 
