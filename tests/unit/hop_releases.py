@@ -35,6 +35,7 @@ HELPER = Helper(
 _STATE = "init(S) -> {ok, S}.\nhandle_call(_, _, S) -> {reply, ok, S}.\nhandle_cast(_, S) -> {noreply, S}.\n"
 _CHANGE = "code_change(_, S, _) -> {ok, S}.\n"
 _SUPERVISOR = "-behaviour(supervisor).\n-export([init/1]).\n"
+_CHILD = "{worker, {demo_worker, start_link, []}, permanent, 5, worker, [demo_worker]}"
 
 
 def _server(exports: str, functions: str = "") -> str:
@@ -50,7 +51,7 @@ SOURCES: dict[str, dict[str, str]] = {
         "demo_api": "-export([get/0]).\nget() -> demo_lib:past().\n",
         "demo_same": "-export([get/0]).\nget() -> demo_lib:f().\n",
         "demo_worker": _server("code_change/3", _CHANGE),
-        "demo_sup": f"{_SUPERVISOR}init(_) -> {{ok, {{{{one_for_one, 1, 1}}, []}}}}.\n",
+        "demo_sup": f"{_SUPERVISOR}init(_) -> {{ok, {{{{one_for_one, 1, 1}}, [{_CHILD}]}}}}.\n",
         "extra": "-export([ready/0]).\nready() -> ok.\n",
         "extra_past": "-export([f/0]).\nf() -> ok.\n",
         "std": "-export([member/2]).\nmember(_, _) -> false.\n",
@@ -67,7 +68,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "other": {
         "demo_lib": "-export([coming/0]).\ncoming() -> 3.\n",
         "demo_worker": _server(""),
-        "demo_sup": f"{_SUPERVISOR}init(_) -> {{ok, {{{{one_for_all, 1, 1}}, []}}}}.\n",
+        "demo_sup": f"{_SUPERVISOR}init(_) -> {{ok, {{{{one_for_all, 1, 1}}, [{_CHILD}]}}}}.\n",
         "demo_same": "-export([get/0]).\n-on_load(start/0).\nstart() -> ok.\nget() -> demo_lib:f().\n",
         "demo_native": "-export([f/0]).\nf() -> erlang:load_nif(\"f\", 0).\n",
         "demo_server": _server("code_change/3", _CHANGE),

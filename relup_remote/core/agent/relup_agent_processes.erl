@@ -54,7 +54,7 @@ look(Apps, Ms) ->
     Asked = ask(fun top_supervisor/1, [App || App <- Apps, application_controller:get_master(App) =/= undefined], Limit),
     Tops = [Top || {_, {answer, [Top]}} <- Asked],
     Silent = [{which_children_failed, "The application ~p does not answer.", [App]} || {App, silent} <- Asked],
-    {Found, Problems} = walk([Sup || {_, Sup} <- Tops], Deadline, #{}, [], Silent),
+    {Found, Problems} = walk([Sup || {_, Sup} <- Tops], Deadline, Silent),
     {Tops, Found, Problems}.
 
 %% [{Mod, Sup}]. An application's top process need not be a supervisor.
@@ -68,21 +68,25 @@ top_supervisor(App) ->
         undefined -> []
     end.
 
-%% Level by level, all of a level at once.
-walk(Level, Deadline, Seen, Found, Problems) ->
-    case lists:usort([Sup || Sup <- Level, not is_map_key(Sup, Seen)]) of
-        [] -> {Found, Problems};
-        Sups ->
-            Known = known(),
-            Asked = ask(fun({Sup, Stamp}) -> children(Sup, Stamp) end,
-                        [{Sup, element(1, maps:get(Sup, Known, {none, [], []}))} || Sup <- Sups], max(0, Deadline - now_ms())),
-            Now = maps:from_list([{Sup, of_answer(Sup, Answer, Known)} || {{Sup, _}, Answer} <- Asked]),
-            put(?MODULE, maps:merge(Known, maps:filter(fun(_, Entry) -> element(1, Entry) =/= problem end, Now))),
-            Children = [{Sup, Child} || {Sup, {_, _, Children}} <- maps:to_list(Now), Child <- Children],
-            walk([Pid || {_, {Pid, supervisor, _}} <- Children], Deadline, maps:merge(Seen, Now),
-                 [{Sup, Pid, Listed} || {Sup, {Pid, _, Listed}} <- Children] ++ Found,
-                 [Problem || {problem, Problem} <- maps:values(Now)] ++ Problems)
-    end.
+%% All supervisors below some, each asked as soon as it is known of: one that does not answer takes no time from the others.
+walk(Sups, Deadline, Silent) ->
+    Known = known(),
+    Stamped = fun(Sup) -> {Sup, element(1, maps:get(Sup, Known, {none, [], []}))} end,
+    Next = fun({Sup, _}, Answer, Seen) ->
+               Entry = of_answer(Sup, Answer, Known),
+               New = lists:usort([Pid || {Pid, supervisor, _} <- its_children(Entry), not is_map_key(Pid, Seen)]),
+               {[Stamped(Pid) || Pid <- New], maps:merge(Seen#{Sup => Entry}, asked(New))}
+           end,
+    Tops = lists:usort(Sups),
+    Seen = ask(fun({Sup, Stamp}) -> children(Sup, Stamp) end, Next, [Stamped(Sup) || Sup <- Tops], Deadline, #{}, asked(Tops)),
+    put(?MODULE, maps:merge(Known, maps:filter(fun(_, Entry) -> element(1, Entry) =/= problem end, Seen))),
+    {[{Sup, Pid, Listed} || {Sup, Entry} <- maps:to_list(Seen), {Pid, _, Listed} <- its_children(Entry)],
+     [Problem || {problem, Problem} <- maps:values(Seen)] ++ Silent}.
+
+asked(Sups) -> maps:from_list([{Sup, {none, [], []}} || Sup <- Sups]).
+
+its_children({problem, _}) -> [];
+its_children({_, _, Children}) -> Children.
 
 known() ->
     case get(?MODULE) of undefined -> #{}; Known -> Known end.
@@ -148,23 +152,24 @@ handlers(Pid) ->
 
 %% [{Item, {answer, Value} | gone | silent}]: Fun of each item, each in a process of its own, some at a time; those that have
 %% not ended after Ms are killed. So an answer that comes too late goes nowhere.
-ask(Fun, Items, Ms) -> ask(Fun, Items, now_ms() + Ms, #{}, []).
+ask(Fun, Items, Ms) ->
+    ask(Fun, fun(Item, Answer, Known) -> {[], [{Item, Answer} | Known]} end, Items, now_ms() + Ms, #{}, []).
 
-ask(_, [], _, Asked, Known) when map_size(Asked) =:= 0 -> Known;
-ask(Fun, [Item | Items], Deadline, Asked, Known) when map_size(Asked) < ?AHEAD ->
+%% The same with a value that Next(Item, Answer, Value) makes anew of each answer, with the items that the answer adds.
+ask(_, _, [], _, Asked, Value) when map_size(Asked) =:= 0 -> Value;
+ask(Fun, Next, [Item | Items], Deadline, Asked, Value) when map_size(Asked) < ?AHEAD ->
     {Pid, Ref} = spawn_monitor(fun() -> exit(try {answer, Fun(Item)} catch _:_ -> gone end) end),
-    ask(Fun, Items, Deadline, Asked#{Ref => {Pid, Item}}, Known);
-ask(Fun, Items, Deadline, Asked, Known) ->
+    ask(Fun, Next, Items, Deadline, Asked#{Ref => {Pid, Item}}, Value);
+ask(Fun, Next, Items, Deadline, Asked, Value) ->
     receive
-        {'DOWN', Ref, process, _, {answer, _} = Answer} when is_map_key(Ref, Asked) ->
+        {'DOWN', Ref, process, _, Reason} when is_map_key(Ref, Asked) ->
             {{_, Item}, Left} = maps:take(Ref, Asked),
-            ask(Fun, Items, Deadline, Left, [{Item, Answer} | Known]);
-        {'DOWN', Ref, process, _, _} when is_map_key(Ref, Asked) ->
-            {{_, Item}, Left} = maps:take(Ref, Asked),
-            ask(Fun, Items, Deadline, Left, [{Item, gone} | Known])
+            {More, Now} = Next(Item, case Reason of {answer, _} -> Reason; _ -> gone end, Value),
+            ask(Fun, Next, More ++ Items, Deadline, Left, Now)
     after max(0, Deadline - now_ms()) ->
         [begin exit(Pid, kill), demonitor(Ref, [flush]) end || {Ref, {Pid, _}} <- maps:to_list(Asked)],
-        [{Item, silent} || Item <- Items ++ [Item || {_, Item} <- maps:values(Asked)]] ++ Known
+        lists:foldl(fun(Item, Before) -> element(2, Next(Item, silent, Before)) end, Value,
+                    Items ++ [Item || {_, Item} <- maps:values(Asked)])
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -68,11 +68,11 @@ def demo(epmd: int, tmp_path: Path) -> Iterator[Demo]:
         yield found
 
 
-def declared(demo: Demo, module: str, number: int) -> Any:
+def declared(demo: Demo, module: str, number: int, parent: Any = None) -> Any:
     """A child of a supervisor that is declared as one itself."""
     start: tuple[object, ...] = (Atom(module), Atom("start_link"), [])
     child = {Atom("id"): (Atom(module), number), Atom("start"): start, Atom("type"): Atom("supervisor")}
-    return demo.call("supervisor", "start_child", Atom("kernel_safe_sup"), child)[1]
+    return demo.call("supervisor", "start_child", parent or Atom("kernel_safe_sup"), child)[1]
 
 
 def logged(demo: Demo) -> list[str]:
@@ -117,6 +117,16 @@ def test_supervisors_that_hang_are_named_together_within_one_limit(demo: Demo) -
     # One after the other they would take forty.
     assert time.monotonic() - started < 35
     assert logged(demo) == []
+
+
+def test_a_supervisor_that_hangs_takes_no_time_from_those_below_others(demo: Demo) -> None:
+    demo.load("demo_hangs", SUPERVISORS_THAT_HANG)
+    demo.call("demo_hangs", "hang", declared(demo, "demo_hangs", 0))
+    below = declared(demo, "demo_hangs", 1)
+    for number in range(2, 6):
+        below = declared(demo, "demo_hangs", number, below)
+    problems = demo.agent.preflight(demo.request(f"{RELEASE}, {UPDATE}", timeout=2000), 60.0)["problems"]
+    assert [problem.err_type for problem in problems] == ["which_children_failed"]
 
 
 def test_supervisors_are_asked_once_in_a_hop_and_again_where_their_children_are_others(
