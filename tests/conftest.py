@@ -179,6 +179,7 @@ def points(request: pytest.FixtureRequest) -> Iterator[Points]:
     request.node.user_properties.append(as_property(made.tally))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Hand on to a worker what all have in common."""
     node.workerinput["seed"] = node.config.option.seed
