@@ -153,6 +153,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The host's SSH key is not the one in known_hosts.",
         "Find out why: a reinstalled host, or someone in between. Only then replace the key (ssh-keygen -R).",
     ),
+    "host_key_revoked": ErrorSpec(
+        "The host's SSH key is revoked.",
+        "Do not log in. Give the host a new key, or ask whoever keeps the list of revoked keys.",
+    ),
     "host_changed": ErrorSpec(
         "Another host answers than the one that was looked at before.",
         "Find out where its name leads now. If the change is meant, begin a new run.",

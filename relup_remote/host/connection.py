@@ -8,7 +8,7 @@ import logging
 import shlex
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from relup_remote.core.protocol import Failure
 from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities
-from relup_remote.host.known_hosts import Entry, Verdict
+from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Connection:
 
     The login password is the host's: jump hosts get none. A passphrase opens keys, those for jump hosts too, and leaves
     this machine never. Raises `Failure`:
-    ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``auth_failed``, ``key_unusable``,
-    ``ssh_timeout``.
+    ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``host_key_revoked``, ``auth_failed``,
+    ``key_unusable``, ``ssh_timeout``.
     """
 
     def __init__(self, settings: "HostSettings") -> None:
@@ -84,7 +84,7 @@ class Connection:
         connection = _fabric(there, self._chain[-1] if self._chain else None)
         self._chain.append(connection)
         name = known_hosts.host_name(station.address, station.port, station.key_name)
-        _set_rules(connection, known_hosts_files, name, who, self._settings.connect_timeout)
+        _set_rules(connection, _Policy(station.revoked, known_hosts_files, name, self._settings.connect_timeout), who)
         while not connection.is_connected:
             self._started = time.monotonic()
             try:
@@ -112,27 +112,55 @@ class _Prompt(socket.socket):
 
 
 class _Policy(MissingHostKeyPolicy):
-    """Judges a server's key. paramiko is told of no known keys, so that it asks this policy about every key."""
+    """Judges a server's key. paramiko is told of no known keys, so that it asks this policy about every key.
 
-    def __init__(self, files: Sequence[Path], entries: Sequence[Entry]) -> None:
+    ``revoked`` and ``files`` are the files to judge by, ``name`` is that under which the host's key is filed,
+    ``timeout`` the seconds for each part.
+    """
+
+    def __init__(self, revoked: Path | None, files: Sequence[Path], name: str, timeout: float) -> None:
+        self.timeout = timeout
+        self._revoked = revoked
         self._files = files
-        self._entries = entries
+        self._entries = known_hosts.find(files, name)
+
+    @property
+    def known_types(self) -> list[str]:
+        """The types of the keys that the host is known by."""
+        return [entry.key_type for entry in self._entries if not entry.revoked]
 
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        """Raises `Failure` unless the key is known."""
+        """Raises `Failure` unless the key is known, and not revoked."""
+        shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
+        detail: dict[str, Any] = {"host": hostname, "key_shown": shown, "files": [str(file) for file in self._files]}
+        self._check_revoked(hostname, key, shown, detail)
         verdict = known_hosts.judge(self._entries, key.asbytes())
         if verdict is Verdict.KNOWN:
             return
-        shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
-        detail: dict[str, Any] = {"host": hostname, "key_shown": shown, "files": [str(file) for file in self._files]}
         if verdict is Verdict.UNKNOWN:
             message = f"The SSH key of {hostname} is in no known_hosts file: {shown}."
             raise Failure("host_key_unknown", message, detail=detail)
         detail["keys_known"] = [
             f"{entry.key_type} {known_hosts.fingerprint(entry.blob)} ({entry.where})" for entry in self._entries
         ]
-        said = "is marked as revoked" if verdict is Verdict.REVOKED else "is not the one in known_hosts"
-        raise Failure("host_key_changed", f"The SSH key of {hostname} {said}: {shown}.", detail=detail)
+        if verdict is Verdict.REVOKED:
+            raise Failure("host_key_revoked", f"The SSH key of {hostname} is revoked: {shown}.", detail=detail)
+        message = f"The SSH key of {hostname} is not the one in known_hosts: {shown}."
+        raise Failure("host_key_changed", message, detail=detail)
+
+    def _check_revoked(self, hostname: str, key: PKey, shown: str, detail: Mapping[str, Any]) -> None:
+        if self._revoked is None:
+            return
+        detail = {**detail, "revoked_host_keys": str(self._revoked)}
+        try:
+            is_revoked = known_hosts.is_revoked(self._revoked, key.get_name(), key.asbytes(), self.timeout)
+        except OSError as error:
+            message = f"No SSH key of {hostname} is accepted: {self._revoked} can't be read ({_words(error)})."
+            hint = "Correct RevokedHostKeys in ssh_config, or the file that it names."
+            raise Failure("host_key_revoked", message, hint=hint, detail=detail) from error
+        if is_revoked:
+            message = f"The SSH key of {hostname} is revoked by {self._revoked}: {shown}."
+            raise Failure("host_key_revoked", message, detail=detail)
 
 
 def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connection:
@@ -167,19 +195,17 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
     return files, Identities(host.user, keys, settings.secrets.login, settings.name)
 
 
-def _set_rules(
-    connection: fabric.Connection, files: Sequence[Path], name: str, who: Identities, timeout: float
-) -> None:
-    """Set what a connection is made by: ``name`` is that of the host key, ``timeout`` the seconds for each part."""
-    entries = known_hosts.find(files, name)
-    connection.client.set_missing_host_key_policy(_Policy(files, entries))
+def _set_rules(connection: fabric.Connection, policy: _Policy, who: Identities) -> None:
+    """Set what a connection is made by: what judges the host's key, and who we are."""
+    timeout = policy.timeout
+    connection.client.set_missing_host_key_policy(policy)
     connection.connect_timeout = timeout
     connection.connect_kwargs = {
         "banner_timeout": timeout,
         "auth_timeout": timeout,
         "channel_timeout": timeout,
         "auth_strategy": who,
-        "transport_factory": _transport_factory([entry.key_type for entry in entries if not entry.revoked]),
+        "transport_factory": _transport_factory(policy.known_types),
     }
 
 

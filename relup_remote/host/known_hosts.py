@@ -3,6 +3,10 @@
 The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": hashed names, patterns with ``*``, ``?`` and ``!``, and
 ``@revoked``. Certificate authorities (``@cert-authority``) are not supported: their lines are passed over, so that a
 host known by nothing else is unknown.
+
+Keys that are revoked for all hosts are in the file of ssh_config's ``RevokedHostKeys``: public keys, one a line, or a
+key revocation list of ssh-keygen(1), "KEY REVOCATION LISTS". Such a list is left to `ssh-keygen`, which knows its
+format.
 """
 
 import base64
@@ -10,6 +14,8 @@ import binascii
 import hashlib
 import hmac
 import re
+import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -57,6 +63,43 @@ def judge(entries: Iterable[Entry], blob: bytes) -> Verdict:
     if blob in valid:
         return Verdict.KNOWN
     return Verdict.CHANGED if valid else Verdict.UNKNOWN
+
+
+def is_revoked(file: Path, key_type: str, blob: bytes, timeout: float) -> bool:
+    """Whether the file of ``RevokedHostKeys`` has a key. ``timeout`` is in seconds.
+
+    Raises `OSError` if that can't be found out, as where the file can't be read: OpenSSH then accepts no key at all.
+    """
+    content = file.read_bytes()
+    if content.startswith(_KRL):
+        return _is_in_list(file, key_type, blob, timeout)
+    for line in content.splitlines():
+        words = [] if line.lstrip().startswith(b"#") else line.split()
+        # Options may come before a key, as in authorized_keys.
+        if base64.b64encode(blob) in words:
+            return True
+    return False
+
+
+_KRL = b"SSHKRL\n\0"
+"""How a key revocation list begins."""
+
+
+def _is_in_list(file: Path, key_type: str, blob: bytes, timeout: float) -> bool:
+    with tempfile.NamedTemporaryFile("w", prefix="relup_remote-", suffix=".pub") as public:
+        public.write(f"{key_type} {base64.b64encode(blob).decode()}\n")
+        public.flush()
+        command = ["ssh-keygen", "-Q", "-f", str(file), public.name]
+        try:
+            ended = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=timeout
+            )
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"ssh-keygen did not answer within {timeout:g} s") from error
+    # It ends in the same way where it can't read the list.
+    if ended.returncode == 0 or ended.stdout.rstrip().endswith("REVOKED"):
+        return ended.returncode != 0
+    raise OSError(ended.stderr.strip() or f"ssh-keygen ended with {ended.returncode}")
 
 
 def fingerprint(blob: bytes) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from relup_remote.core.deadline import STARTING
 
-PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(13, 5, -1)))
-"""Where to look for a Python if the inventory names none."""
+PYTHONS = ("python3", *(f"python3.{minor}" for minor in range(13, 5, -1)), "/usr/libexec/platform-python")
+"""Where to look for a Python if the inventory names none. The last one is what Red Hat's own programs run by."""
 
 NO_PYTHON = {"event": "core", "error": {"err_type": "python_missing"}}
 """What the host says when none of them will do."""
@@ -24,12 +24,14 @@ NO_SUDO = {"event": "core", "sudo": False}
 BECAME = {"event": "core", "became": True}
 """What it says once sudo has let us in."""
 
+# It begins with a line end, for what a login shell's start-up files have said need not end with one.
 # Its arguments: the user to become or nothing, what to say without a Python, what to say where sudo will ask and where
 # it won't, how sudo is to ask, and code that says when it has let us in (all four empty where it may not ask), Python
 # code, that code's two arguments, then the names to try. As root the bootstrap itself changes the user. Whether sudo
 # asks is tried without what it may remember, which it might forget until it is run.
 SCRIPT = """
 user=$1 missing=$2 asks=$3 silent=$4 prompt=$5 became=$6 code=$7 digest=$8 size=$9; shift 9;
+echo;
 say() { [ -z "$1" ] || printf "%s\\n" "$1"; };
 for name do
   python=$(command -v "$name") || continue;

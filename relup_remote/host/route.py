@@ -34,7 +34,8 @@ class Station:
     """A server on the way: a jump host, or the host itself. ``name`` is what it was looked up by.
 
     ``agent`` is the agent's socket, None where there is none or none is wanted. ``key_name`` is the name under which
-    its host key is filed, if another. ``jumps`` and ``command`` are how it is connected to, if not simply by TCP.
+    its host key is filed, if another. ``revoked`` is the file of host keys that are accepted nowhere. ``jumps`` and
+    ``command`` are how it is connected to, if not simply by TCP.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Station:
     agent: Path | None
     known_hosts: tuple[Path, ...]
     key_name: str | None
+    revoked: Path | None
     jumps: tuple[str, ...]
     command: str | None
 
@@ -116,6 +118,7 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
 
     address, port, user = first("hostname") or name, int(first("port") or 22), first("user") or getpass.getuser()
     alias, command, jumps = first("hostkeyalias"), first("proxycommand"), first("proxyjump")
+    revoked = first("revokedhostkeys")
     tokens = {**_local_tokens(), "h": address, "k": alias or name, "n": name, "p": str(port), "r": user}
     return Station(
         name=name,
@@ -127,6 +130,7 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
         agent=_agent(found.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
         known_hosts=tuple(_path(file, tokens) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
         key_name=alias,
+        revoked=_path(revoked, tokens) if revoked else None,
         jumps=tuple(jumps.split(",")) if jumps else (),
         command=_expanded(command, tokens) if command else None,
     )

@@ -188,8 +188,11 @@ class _Core:
             event = boundary.event(line)
             if event and event["event"] == "core":
                 return self._checked(event)
-            noise.append(line[:SHOWN])
-        raise self._garbage("The host says something else than the core would.", noise[0])
+            noise.append(line[:SHOWN].strip())
+            if event:
+                # Nothing else speaks like this: the word that we wait for was lost on the way.
+                break
+        raise self._garbage("The host says something else than the core would.", next(filter(None, noise), b""))
 
     def _event(self) -> Event:
         line = self._lines.next()

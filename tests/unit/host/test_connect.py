@@ -74,7 +74,7 @@ def test_changed_host(server: Server, tmp_path: Path) -> None:
 def test_revoked_host(server: Server) -> None:
     server.known_hosts.write_text(server.known_hosts.read_text() + "@revoked * " + public_half(server))
     found = failure(server.settings())
-    assert found.err_type == "host_key_changed"
+    assert found.err_type == "host_key_revoked"
     assert "revoked" in found.message
 
 
@@ -328,6 +328,50 @@ def test_host_key_alias(server: Server, tmp_path: Path) -> None:
 
 def test_timeout_of_ssh_config_gives_way(server: Server, tmp_path: Path) -> None:
     assert connects(ALIAS, config_for(server, tmp_path, ConnectTimeout=99))
+
+
+@pytest.mark.parametrize("form", ["keys", "keys with a comment", "list", "list of fingerprints", "damaged", "missing"])
+def test_key_that_ssh_config_revokes(server: Server, tmp_path: Path, form: str) -> None:
+    """OpenSSH itself is asked as well: who it lets in, we let in."""
+    revoked, other = tmp_path / "revoked keys", sshd.make_key(tmp_path / "other", "other")
+    option = {"RevokedHostKeys": f'"{revoked}"'}
+    revoke(revoked, form, other)
+    config = config_for(server, tmp_path, **option)
+    lets_in = form not in ("damaged", "missing")
+    assert openssh_lets_in(config) is lets_in
+    assert connects(ALIAS, config) if lets_in else failure(ALIAS, config).err_type == "host_key_revoked"
+    revoke(revoked, form, public_half(server))
+    assert not openssh_lets_in(config)
+    found = failure(ALIAS, config)
+    assert found.err_type == "host_key_revoked"
+    assert str(revoked) in found.message
+    # What the inventory says of known keys does not make it valid.
+    assert failure(server.settings(address="alias"), config).err_type == "host_key_revoked"
+
+
+def revoke(file: Path, form: str, key: str) -> None:
+    """Revokes a public key, in one of the forms that OpenSSH reads."""
+    if form == "damaged":
+        file.write_bytes(b"SSHKRL\n\0\0\0\0\1")
+    elif form.startswith("list"):
+        what = f"sha256: {key}" if "fingerprints" in form else key
+        made = subprocess.run(
+            ["ssh-keygen", "-k", "-f", file, "-"], input=what, check=True, capture_output=True, text=True
+        )
+        assert made
+    elif form != "missing":
+        file.write_text(f"# gone\n{key.strip()}{' of n1' if 'comment' in form else ''}\n")
+
+
+def openssh_lets_in(config: Path) -> bool:
+    """Whether `ssh` logs in."""
+    ended = subprocess.run(
+        ["ssh", "-F", config, "-o", "BatchMode=yes", "alias", "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return ended.returncode == 0
 
 
 def test_proxy_command(server: Server, tmp_path: Path) -> None:

@@ -191,9 +191,10 @@ def test_server_that_freezes_once_connected(server: Server, core: Payload) -> No
     assert caught.value.err_type == "ssh_timeout"
 
 
-def test_what_login_shells_print_is_passed_over(server: Server, core: Payload) -> None:
+@pytest.mark.parametrize("said", ["Welcome to this host\\n", "\\033]0;n1\\007", "\\n\\n\\033[2J{"])
+def test_what_login_shells_print_is_passed_over(server: Server, core: Payload, said: str) -> None:
     session = server.host.ssh_dir / "session"
-    session.write_text(session.read_text().replace("cd ", 'echo "Welcome to this host"\ncd ', 1))
+    session.write_text(session.read_text().replace("cd ", f"printf '{said}'\ncd ", 1))
     with Host(server.settings(), core) as host:
         assert host.run({"act": "echo"}, None, nothing)["outcome"] == "ok"
 
@@ -204,6 +205,15 @@ def test_host_that_only_prints(server: Server, core: Payload) -> None:
         host.run({"act": "echo"}, None, nothing)
     assert caught.value.err_type == "core_failed"
     assert caught.value.detail["said"] == "mind the gap"
+
+
+def test_a_word_of_the_core_that_was_lost_is_not_waited_for(server: Server, core: Payload) -> None:
+    """Its signs of life would go on for as long as it waits for us."""
+    (server.host.ssh_dir / "session").write_text("""#!/bin/sh\necho '{"event": "alive"}'\nexec cat\n""")
+    with Host(server.settings(command_timeout=50), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "echo"}, None, nothing)
+    assert caught.value.err_type == "core_failed"
+    assert "alive" in caught.value.detail["said"]
 
 
 def test_interruption_leaves_nothing_behind(server: Server, core: Payload) -> None:
