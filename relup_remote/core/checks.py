@@ -38,17 +38,33 @@ def refusals(context: Context, wanted: Optional[Tuple[Tuple[str, Check], ...]] =
     return found
 
 
+# What `sha256sum` writes, without and with --tag, and a bare digest. A backslash comes before a name with escapes.
+_DIGEST_LINE = re.compile(r"\\?(?P<digest>[0-9a-f]{64})(?:[ \t]+\*?(?P<name>.*))?", re.IGNORECASE)
+_TAGGED_LINE = re.compile(r"\\?SHA(?:2-)?256 ?\((?P<name>.*)\) ?= ?(?P<digest>[0-9a-f]{64})", re.IGNORECASE)
+
+
 def digest_of_sidecar(context: Context) -> str:
-    """The digest that the sidecar names. Raises `Failure` as the plugin does."""
+    """The digest that the sidecar names for the tarball. Raises `Failure` as the plugin does.
+
+    Of several lines the one counts that has the tarball's name. A single one may have any name, as with the plugin: it
+    lies beside the tarball, which may have been renamed.
+    """
     sidecar = context.tarball["sidecar"]
     if sidecar["status"] == "missing":
         raise Failure("missing_sha256_sidecar", "There is no {}.sha256.".format(context.tarball["name"]))
     if sidecar["status"] != "ok":
         raise Failure("cannot_read_sha256_sidecar", "{}.sha256 can't be read.".format(context.tarball["name"]))
-    found = re.match(r"\s*\\?([0-9A-Fa-f]{64})(?![0-9A-Fa-f])", sidecar["text"])
-    if found is None:
+    lines = [line.strip() for line in sidecar["text"].lstrip("\ufeff").splitlines()]
+    found = [line for line in (_DIGEST_LINE.fullmatch(line) or _TAGGED_LINE.fullmatch(line) for line in lines) if line]
+    tarball = context.tarball["name"]
+    its_own = [line for line in found if os.path.basename(line.group("name") or "") == tarball]
+    digests = {line.group("digest").lower() for line in its_own or found}
+    if not digests:
         raise Failure("invalid_sha256_sidecar")
-    return found.group(1).lower()
+    if len(digests) > 1:
+        said = "several digests for" if its_own else "digests of other files, none of"
+        raise Failure("invalid_sha256_sidecar", "{0}.sha256 has {1} {0}.".format(tarball, said))
+    return digests.pop()
 
 
 def compare_digest(context: Context, actual: str) -> None:

@@ -312,8 +312,8 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "cannot_read_sha256_sidecar": ErrorSpec("The .sha256 file can't be read.", "Check its mode."),
     "invalid_sha256_sidecar": ErrorSpec(
-        "The .sha256 file does not begin with 64 hex digits.",
-        "Fetch it again; a bare digest and the format of sha256sum are understood.",
+        "The .sha256 file names no SHA-256 of the tarball.",
+        "Fetch it again. A bare digest of 64 hex digits and the formats of sha256sum are understood.",
     ),
     "sha256_mismatch": ErrorSpec(
         "The tarball's SHA-256 is not the one of its .sha256 file.",

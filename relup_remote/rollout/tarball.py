@@ -1,5 +1,6 @@
 """The operator's tarball: what the hosts are told of it before they get it."""
 
+import codecs
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 from relup_remote.core.protocol import Failure
 
-SIDECAR_BYTES = 4096
-"""A sidecar is a line; of a file that is anything else, this much is read."""
+SIDECAR_BYTES = 1 << 16
+"""A sidecar is a line, or a few where a release has several files; of any file this much is read at most."""
+
+_MARKS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ def sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_name(f"{path.name}.sha256")
     try:
         with beside.open("rb") as file:
-            text = file.read(SIDECAR_BYTES).decode("utf-8", errors="replace")
+            content = file.read(SIDECAR_BYTES)
     except FileNotFoundError:
         return {"status": "missing", "text": ""}
     except OSError:
         return {"status": "unreadable", "text": ""}
-    return {"status": "ok", "text": text}
+    # Windows PowerShell writes UTF-16.
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8-sig")
+    return {"status": "ok", "text": content.decode(encoding, errors="replace")}
 
 
 def _sha256(path: Path) -> str:

@@ -97,8 +97,10 @@ def test_a_sidecar_is_read_as_it_is_and_judged_elsewhere(tmp_path: Path) -> None
     path = tmp_path / "emqx.tar.gz"
     beside = tmp_path / "emqx.tar.gz.sha256"
     assert tarball.sidecar(path) == {"status": "missing", "text": ""}
-    beside.write_bytes(b"\xff" * 10_000)
-    assert tarball.sidecar(path) == {"status": "ok", "text": "\N{REPLACEMENT CHARACTER}" * 4096}
+    beside.write_bytes(b"\xff\xfe" + "ab  n\r\n".encode("utf-16-le"))
+    assert tarball.sidecar(path) == {"status": "ok", "text": "ab  n\r\n"}
+    beside.write_bytes(b"\xf8" * 100_000)
+    assert tarball.sidecar(path) == {"status": "ok", "text": "\N{REPLACEMENT CHARACTER}" * 65536}
     beside.unlink()
     beside.mkdir()
     assert tarball.sidecar(path) == {"status": "unreadable", "text": ""}

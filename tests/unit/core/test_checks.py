@@ -93,8 +93,15 @@ def scene(vm: Vm, tmp_path: Path) -> Scene:
         f"{DIGEST}  emqx-5.10.5.tar.gz\n",
         f"{DIGEST} *emqx-5.10.5.tar.gz\n",
         f"\\{DIGEST}  odd\\nname\n",
-        f"{DIGEST}  another-name\n{'f' * 64}  more\n",
+        f"{DIGEST}  another-name\n",
         DIGEST + "\r\n",
+        "\ufeff" + DIGEST,
+        f"{'f' * 64}  more\n{DIGEST}  emqx-5.10.5.tar.gz\n",
+        f"{'f' * 64}  more\r\n\r\n{DIGEST} *dist/emqx-5.10.5.tar.gz\r\n",
+        f"SHA256 (emqx-5.10.5.tar.gz) = {DIGEST}\n",
+        f"SHA256 (more) = {'f' * 64}\nSHA256 (emqx-5.10.5.tar.gz) = {UPPER}\n",
+        f"SHA512 (emqx-5.10.5.tar.gz) = {'f' * 128}\nSHA256 (emqx-5.10.5.tar.gz) = {DIGEST}\n",
+        f"# digests\n{DIGEST}  emqx-5.10.5.tar.gz\n",
     ],
 )
 def test_sidecars_that_are_understood(scene: Scene, text: str) -> None:
@@ -104,11 +111,25 @@ def test_sidecars_that_are_understood(scene: Scene, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", DIGEST[:63], DIGEST + "0", DIGEST + "f  name", "g" * 64, f"SHA256 (a) = {DIGEST}", f"a {DIGEST}"]
+    "text", ["", "\n", DIGEST[:63], DIGEST + "0", DIGEST + "f  name", "g" * 64, f"SHA1 (a) = {DIGEST}", f"a {DIGEST}"]
 )
 def test_sidecars_that_name_no_digest(scene: Scene, text: str) -> None:
     scene.tarball["sidecar"]["text"] = text
     assert list(scene.refused()) == ["invalid_sha256_sidecar"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{DIGEST}  another-name\n{'f' * 64}  more\n", "of other files"),
+        (f"{DIGEST}  emqx-5.10.5.tar.gz\n{'f' * 64}  emqx-5.10.5.tar.gz\n", "several"),
+    ],
+)
+def test_sidecars_that_do_not_say_which_digest(scene: Scene, text: str, said: str) -> None:
+    scene.tarball["sidecar"]["text"] = text
+    refused = scene.refused()
+    assert list(refused) == ["invalid_sha256_sidecar"]
+    assert said in refused["invalid_sha256_sidecar"].message
 
 
 @pytest.mark.parametrize(
