@@ -162,6 +162,10 @@ def _state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         for what in ("STATE", "CACHE"):
             patch.setitem(os.environ, f"XDG_{what}_HOME", str(tmp_path_factory.mktemp(what.lower())))
+        # The agent is compiled by the first test that needs it.
+        home = tmp_path_factory.mktemp("home")
+        (home / ".cache" / "relup_remote").mkdir(parents=True, mode=0o700)
+        patch.setitem(os.environ, "HOME", str(home))
         yield
 
 

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 from . import boot, release, service
 from .agent import Agent
+from .agent.kept import cache_folder
 from .deadline import Deadline
 from .erlang.link import Link
 from .erlang.term import Atom
@@ -83,7 +84,7 @@ class Context:
     def agent(self) -> Agent:
         """The agent in the VM, loaded at the first use. Raises `Failure`."""
         if self._agent is None:
-            self._agent = Agent(self.link, self.work())
+            self._agent = Agent(self.link, self.work(), cache_folder())
         return self._agent
 
     @property

@@ -2,20 +2,27 @@
 
 import hashlib
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, encode
 from ..files import write_whole
 from ..protocol import ERRORS, Failure
 from ..release import Beam
-from . import bundle
+from . import bundle, kept
 from .owner import Owner
 
 Event = Dict[str, Any]
 
 _POLL_MS = 4000
 _COMPILING = 60.0
+_OPTIONS = (
+    *("binary", "return_errors", "deterministic"),
+    # What makes fast code takes two thirds of the time, and the agent is used once. Only `receive` is made fast: a slow
+    # one takes longer with each message that waits.
+    *("no_ssa_opt", "no_copt", "no_bsm_opt", "no_type_opt", "no_bool_opt"),
+    *("no_share_opt", "no_fold", "no_module_opt", "no_postopt"),
+)
 
 COORDINATOR = "relup_remote_agent"
 """The registered name of the process that runs a hop."""
@@ -36,10 +43,11 @@ class Agent:
     The same happens when the link breaks, see `Owner`.
     """
 
-    def __init__(self, link: Link, work: str) -> None:
-        """`work` is a folder of ours that the VM can read."""
+    def __init__(self, link: Link, work: str, cache: Optional[str] = None) -> None:
+        """`work` is a folder of ours that the VM can read, `cache` one where compiled modules are kept, see `kept`."""
         self._link = link
         self._work = work
+        self._cache = cache
         self._loaded: List[str] = []
         self._owner: Optional[Owner] = None
         self._follows = False
@@ -58,22 +66,33 @@ class Agent:
             self._owner, self._loaded = None, []
         module = self.owner.entry + ending
         if ending not in self._loaded:
-            path, code = self._compile(module, _source(ending, module))
-            loaded = self._link.call("code", "load_binary", [Atom(module), path, code])
-            if loaded[0] != "module":
-                raise Failure(
-                    "internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)}
-                )
+            self._load(module, _source(ending, module))
             self._loaded.append(ending)
         return module
 
-    def _compile(self, module: str, text: bytes) -> Tuple[str, Any]:
+    def _load(self, module: str, source: bytes) -> None:
+        """Loads a module, as it is kept or else compiled anew."""
         path = os.path.join(self._work, module + ".erl")
-        write_whole(path, text)
-        compiled = self._link.call("compile", "file", [path, [Atom("binary"), Atom("return_errors")]], _COMPILING)
+        key = kept.key(source, [module, *_OPTIONS, *self.owner.versions])
+        code: Any = kept.find(self._cache, key) if self._cache else None
+        if code is not None and self._loads(module, path, code)[0] == "module":
+            return
+        code = self._compile(path, source)
+        loaded = self._loads(module, path, code)
+        if loaded[0] != "module":
+            raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
+        if self._cache:
+            kept.keep(self._cache, key, code)
+
+    def _loads(self, module: str, path: str, code: bytes) -> Any:
+        return self._link.call("code", "load_binary", [Atom(module), path, code])
+
+    def _compile(self, path: str, source: bytes) -> Any:
+        write_whole(path, source)
+        compiled = self._link.call("compile", "file", [path, [Atom(option) for option in _OPTIONS]], _COMPILING)
         if not isinstance(compiled, tuple) or compiled[0] != "ok":
             raise Failure("internal_error", "The agent does not compile in this VM.", detail={"errors": show(compiled)})
-        return path, compiled[2]
+        return compiled[2]
 
     def unload(self) -> None:
         """Removes the modules, and the processes of a hop that has ended and been followed."""

@@ -5,9 +5,9 @@
 %% <Prefix>_<number of the name><Suffix>), Node (the core's, or none), Lease (milliseconds that it waits for a sign of a
 %% core that has no connection of its own; infinity for one that has) and Limit (milliseconds for one thing to take back).
 %%
-%% It answers calls of gen_server's: number; {own, Key, M, F, A} (that is called when the core is gone); {settle, Key} (that
-%% is called now); {outlast, Name} (the modules stay until the process of that name has ended); leave. `{calling, Pid}` and
-%% `{called, Pid}` are signs of life.
+%% It answers calls of gen_server's: number (with the versions of Erlang/OTP and the emulator); {own, Key, M, F, A} (that is
+%% called when the core is gone); {settle, Key} (that is called now); {outlast, Name} (the modules stay until the process of
+%% that name has ended); leave. `{calling, Pid}` and `{called, Pid}` are signs of life.
 Claim = fun Claim([], _) -> none;
             Claim([Name | Names], N) ->
                 try register(Name, self()) of true -> N catch error:badarg -> Claim(Names, N + 1) end
@@ -34,7 +34,7 @@ Loop = fun Loop(Owned, Outlast, Calls) ->
            Wait = case Calls of [] -> Lease; _ -> infinity end,
            receive
                {'$gen_call', From, number} ->
-                   gen_server:reply(From, Number),
+                   gen_server:reply(From, {Number, [erlang:system_info(Each) || Each <- [otp_release, version]]}),
                    case Number of none -> ok; _ -> Loop(Owned, Outlast, Calls) end;
                {'$gen_call', From, {own, Key, M, F, A}} ->
                    gen_server:reply(From, ok),

@@ -8,7 +8,7 @@ has been heard of the core for `LEASE` seconds. What belongs to it has one of a 
 from typing import Any, List, Sequence
 
 from ..erlang.link import DistributionLink, Link
-from ..erlang.term import Atom, Opaque
+from ..erlang.term import Atom, Opaque, text
 from ..protocol import Failure
 from . import bundle
 
@@ -46,12 +46,14 @@ class Owner:
         bindings = [(Atom(name), value) for name, value in sorted(values.items())]
         arguments = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bindings]]
         process: Opaque = link.call("erlang", "spawn", arguments)
-        number = link.call("gen_server", "call", [process, Atom("number"), 5000])
+        number, versions = link.call("gen_server", "call", [process, Atom("number"), 5000])
         if number == "none":
             raise Failure("too_many_cores")
         self.name = Atom(NAMES[number - 1])
         self.entry = "{}_{}".format(prefix, number)
         """How the names of its modules begin."""
+        self.versions = [text(version) for version in versions]
+        """Of the VM: that of Erlang/OTP, and that of the emulator."""
         link.owner = self.name
 
     def own(self, key: str, module: str, function: str, arguments: List[Any]) -> None:

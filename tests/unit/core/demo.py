@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote.core.agent import Agent, outcome_of
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.archive import FILE, Member
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink
@@ -242,7 +243,7 @@ def running_demo(
             assert link.call("application", "start", [Atom("demo")]) == "ok"
             assert text(link.call("emqx_release", "version", [])) == FROM
             link.call("demo_calls", "value", [])
-            agent = Agent(link, str(work))
+            agent = Agent(link, str(work), cache_folder())
             yield Demo(vm, agent, link, folder, target)
             agent.unload()
         finally:

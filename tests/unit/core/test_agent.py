@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import BadRpc, DistributionError
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
@@ -62,7 +63,7 @@ def test_whole_hop(demo: Demo) -> None:
 def test_modules_go_when_the_link_breaks(demo: Demo, tmp_path: Path) -> None:
     link = DistributionLink(demo.vm.connect())
     (tmp_path / "other").mkdir()
-    other = Agent(link, str(tmp_path / "other"))
+    other = Agent(link, str(tmp_path / "other"), cache_folder())
     other.verify(None, [], 30.0)
     assert [name for name in demo.call("erlang", "loaded") if str(name).startswith("relup_")]
     link.close()
@@ -279,7 +280,7 @@ def test_vm_restarts_by_itself_once_its_core_is_gone(epmd: int, tmp_path: Path) 
         link = DistributionLink(demo.vm.connect())
         work = tmp_path / "own"
         work.mkdir()
-        agent = Agent(link, str(work))
+        agent = Agent(link, str(work), cache_folder())
         helpers = demo.helper("demo_gate", body)
         agent.start(demo.request("{apply, demo_gate, wait, []}", helpers=helpers, restart=True, core=agent.core))
         link.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core import checks
-from relup_remote.core.agent import Agent, outcome_of
+from relup_remote.core.agent import Agent, kept, outcome_of
 from relup_remote.core.erlang import term
 from relup_remote.core.files import reserve
 from relup_remote.core.journal import Journal
@@ -52,6 +52,15 @@ def disk_full() -> Iterator[None]:
     assert caught.value.err_type == "disk_full"
 
 
+def test_the_compiled_agent(disk: Path) -> None:
+    """It is not kept, which is no failure, and leaves nothing half."""
+    key = kept.key(b"source", [])
+    without_space(disk)
+    kept.keep(str(disk), key, bytes(1000))
+    assert [path.name for path in disk.iterdir()] == ["taken"]
+    assert kept.find(str(disk), key) is None
+
+
 def test_the_lock(disk: Path) -> None:
     (disk / "lock").touch(0o600)
     without_space(disk)
@@ -70,9 +79,8 @@ def test_the_lock(disk: Path) -> None:
 def test_the_agent(disk: Path, take: Callable[[Path], None]) -> None:
     take(disk)
     agent = Agent.__new__(Agent)
-    agent._work = str(disk)
     with disk_full():
-        agent._compile("relup_agent_1_looks", b"-module(relup_agent_1_looks).\n" * 1000)
+        agent._compile(str(disk / "relup_agent_1_looks.erl"), b"-module(relup_agent_1_looks).\n" * 1000)
 
 
 def test_a_row_of_the_history_is_ended_without_inodes(disk: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relup_remote.core.agent import Agent
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.harmless import allowed, as_term, harmless
@@ -22,7 +23,7 @@ class Files:
 
     def __init__(self, vm: Vm, folder: Path) -> None:
         self.link = DistributionLink(vm.connect())
-        self.agent = Agent(self.link, str(folder))
+        self.agent = Agent(self.link, str(folder), cache_folder())
         self.folder = folder
 
     def evaluate(self, script: str, calls: str = "", value: bytes | None = None) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_funs_of_the_file_go_on_as_if_the_vm_had_made_them(files: Files) -> None
     """Also after the agent is gone; and what they call then is theirs."""
     fun = files.value("Add = 3, #{f => fun(X) -> os:getpid() ++ integer_to_list(X + Add) end}.")[Atom("f")]
     files.agent.unload()
-    files.agent = Agent(files.link, str(files.folder))
+    files.agent = Agent(files.link, str(files.folder), cache_folder())
     pid = text(files.link.call("os", "getpid", []))
     assert text(files.link.call("erlang", "apply", [fun, [4]])) == f"{pid}7"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
@@ -78,7 +79,7 @@ def test_plans(demo: Demo, tmp_path: Path, points: Points) -> None:
 
     def look() -> None:
         with demo.vm.connected() as connection:
-            agent = Agent(DistributionLink(connection), str(tmp_path))
+            agent = Agent(DistributionLink(connection), str(tmp_path), cache_folder())
             demo.agent = agent
             request = demo.request("{load_module, emqx_release}, {update, demo_worker, {advanced, node()}}")
             assert agent.preflight(request, 60.0)["problems"] == []

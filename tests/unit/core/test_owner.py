@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent, owner
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.agent.owner import NAMES, Owner
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.link import DistributionLink, WrapperLink
@@ -23,12 +24,13 @@ from .vm import Vm, evaluate, eventually, running_vm
 LOOKING = """
 import sys
 from relup_remote.core.agent import Agent
+from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import Address, Connection
 from relup_remote.core.erlang.link import DistributionLink
 name, cookie, port, folder = sys.argv[1:]
 while True:
     link = DistributionLink(Connection(name, cookie, Address("127.0.0.1", int(port))))
-    agent = Agent(link, folder)
+    agent = Agent(link, folder, cache_folder())
     print("came", flush=True)
     agent.owner.own("ours", "erlang", "garbage_collect", [])
     agent.verify(None, [], 30.0)
@@ -90,7 +92,7 @@ def test_each_of_several_has_names_of_its_own_and_the_last_is_told(
     node: Vm, watcher: Connection, tmp_path: Path
 ) -> None:
     link = DistributionLink(watcher)
-    agents = [Agent(link, str(tmp_path)) for _ in NAMES]
+    agents = [Agent(link, str(tmp_path), cache_folder()) for _ in NAMES]
     assert [str(each.owner.name) for each in agents] == list(NAMES)
     with pytest.raises(Failure) as caught:
         Owner(link, "relup_agent", [])
@@ -109,7 +111,7 @@ def test_what_hangs_or_fails_keeps_nothing_else_from_going(
 ) -> None:
     monkeypatch.setattr(owner, "_LIMIT", 0.2)
     with node.connected() as connection:
-        agent = Agent(DistributionLink(connection), str(tmp_path))
+        agent = Agent(DistributionLink(connection), str(tmp_path), cache_folder())
         agent.owner.own("one", "ets", "no_such_function", [])
         agent.owner.own("two", "timer", "sleep", [Atom("infinity")])
         agent.owner.own("three", "application", "set_env", [Atom("kernel"), Atom("taken_back"), 1])
@@ -123,7 +125,7 @@ def test_what_hangs_or_fails_keeps_nothing_else_from_going(
 def test_modules_outlast_their_core_as_long_as_what_runs_in_them(node: Vm, watcher: Connection, tmp_path: Path) -> None:
     runs = evaluate(watcher, "spawn(fun() -> register(runs, self()), receive stop -> ok end end).")
     with node.connected() as connection:
-        agent = Agent(DistributionLink(connection), str(tmp_path))
+        agent = Agent(DistributionLink(connection), str(tmp_path), cache_folder())
         agent.verify(None, [], 30.0)
         agent.owner.outlast("runs")
     assert eventually(lambda: watcher.call("erlang", "nodes", [Atom("hidden")]) == [watcher.name])

@@ -1,0 +1,186 @@
+"""The compiled agent on the host: a VM compiles it once, and what may have been written by somebody else never runs."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.agent import Agent, kept
+from relup_remote.core.erlang.distribution import Connection
+from relup_remote.core.erlang.link import DistributionLink
+
+from .others import NOBODY, as_root
+from .planting import KINDS, plant
+from .vm import OTPS, Vm, evaluate, running_vm
+
+
+class Counting(DistributionLink):
+    """A link that counts what is compiled."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.compiled = 0
+
+    def call(self, module: str, function: str, args: list[Any], timeout: float = 30.0) -> Any:
+        self.compiled += (module, function) == ("compile", "file")
+        return super().call(module, function, args, timeout)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def look(vm: Vm, tmp_path: Path, cache: Path) -> Callable[[], int]:
+    """Looks at the VM as a core does; how many modules were compiled for it."""
+    return lambda: looked(vm, tmp_path, cache)
+
+
+def looked(vm: Vm, work: Path, cache: Path) -> int:
+    with vm.connected() as connection:
+        link = Counting(connection)
+        agent = Agent(link, str(work), str(cache))
+        assert agent.verify(None, [], 30.0)["suspended_count"] == 0
+        agent.unload()
+        return link.compiled
+
+
+def test_it_is_compiled_once(look: Callable[[], int], cache: Path) -> None:
+    assert [look() for _ in range(3)] == [1, 0, 0]
+    (found,) = cache.iterdir()
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+def end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_key(path: Path) -> None:
+    """Whole, as a core has kept it, but for another source."""
+    other = kept.key(b"another", [])
+    code = path.read_bytes()[32:]
+    kept.keep(str(path.parent), other, code)
+    (path.parent / f"agent-{other.hex()}.beam").rename(path)
+
+
+def no_code(path: Path) -> None:
+    """Whole, under its key, and no VM can load it."""
+    kept.keep(str(path.parent), bytes.fromhex(path.stem.removeprefix("agent-")), b"FOR1 but no beam")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": end,
+    "one bit": flip,
+    "another key's": of_another_key,
+    "no code": no_code,
+    "others may write": lambda path: path.chmod(0o622),
+    "others may read": lambda path: path.chmod(0o604),
+    "its group may write": lambda path: path.chmod(0o620),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_not_whole_or_not_ours_alone_is_compiled_anew(
+    look: Callable[[], int], cache: Path, damage: str
+) -> None:
+    assert look() == 1
+    (found,) = cache.iterdir()
+    DAMAGE[damage](found)
+    assert [look(), look()] == [1, 0]
+    assert [path.name for path in cache.iterdir()] == [found.name]
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["copy", *KINDS])
+def test_what_another_user_has_put_in_its_place_is_not_run(look: Callable[[], int], cache: Path, kind: str) -> None:
+    assert look() == 1
+    (found,) = cache.iterdir()
+    content = found.read_bytes()
+    found.unlink()
+    if kind == "copy":
+        found.write_bytes(content)
+        found.chmod(0o600)
+        os.chown(found, NOBODY, NOBODY)
+    else:
+        plant(kind, found, NOBODY)
+    # A folder is in the way of a new file: that costs time, and nothing else.
+    assert [look(), look()] == [1, int(kind == "folder")]
+    assert [path.name for path in cache.iterdir()] == [found.name]
+
+
+def test_a_link_to_what_was_kept_is_not_followed(look: Callable[[], int], cache: Path, tmp_path: Path) -> None:
+    assert look() == 1
+    (found,) = cache.iterdir()
+    found.symlink_to(found.rename(tmp_path / "elsewhere"))
+    assert [look(), look()] == [1, 0]
+    assert not found.is_symlink()
+
+
+def test_only_a_folder_of_ours_alone_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".cache" / "relup_remote"
+    assert kept.cache_folder() is None
+    folder.mkdir(parents=True, mode=0o755)
+    assert kept.cache_folder() is None
+    kept.keep(str(folder), kept.key(b"", []), b"code")
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    assert kept.cache_folder() == str(folder)
+    tmp_path.chmod(0o777)
+    assert kept.cache_folder() is None
+    tmp_path.chmod(0o700)
+    folder.rmdir()
+    folder.symlink_to("/tmp")
+    assert kept.cache_folder() is None
+
+
+def test_few_are_kept(cache: Path) -> None:
+    keys = [kept.key(b"source", [str(number)]) for number in range(kept.AT_MOST + 3)]
+    for number, each in enumerate(keys):
+        kept.keep(str(cache), each, b"code")
+        os.utime(cache / f"agent-{each.hex()}.beam", (number, number))
+    # What a core has left that died in writing is as old as any.
+    unfinished = cache / f"agent-{keys[0].hex()}.beam.1.tmp"
+    unfinished.write_bytes(b"half")
+    os.utime(unfinished, (1, 1))
+    kept.keep(str(cache), keys[-1], b"code")
+    assert [kept.find(str(cache), each) for each in keys] == [None] * 3 + [b"code"] * kept.AT_MOST
+    assert len(list(cache.iterdir())) == kept.AT_MOST
+
+
+def test_code_is_of_one_source_name_and_vm() -> None:
+    known = [kept.key(b"source", ["module", "25", "13.1"])]
+    known += [kept.key(b"sourcf", ["module", "25", "13.1"]), kept.key(b"source", ["module_2", "25", "13.1"])]
+    known += [kept.key(b"source", ["module", "26", "13.1"]), kept.key(b"source", ["module", "25", "13.2"])]
+    assert len(set(known)) == 5
+
+
+@pytest.fixture
+def other_vm(epmd: int, tmp_path: Path) -> Iterator[Vm]:
+    with running_vm(epmd, tmp_path, otp=OTPS["bare"]()) as found:
+        yield found
+
+
+def test_each_version_of_otp_has_its_own(vm: Vm, other_vm: Vm, tmp_path: Path) -> None:
+    versions = []
+    for each in (vm, other_vm):
+        with each.connected() as connection:
+            told = evaluate(connection, "[list_to_binary(erlang:system_info(V)) || V <- [otp_release, version]].")
+            agent = Agent(DistributionLink(connection), str(tmp_path))
+            assert agent.owner.versions == [version.decode() for version in told]
+            versions.append(agent.owner.versions)
+            agent.unload()
+    assert versions[0][0] != versions[1][0]
