@@ -14,7 +14,7 @@ from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.inventory import ansible_variables
 from relup_remote.manual import page as manual
-from relup_remote.rollout.endings import ROLLOUT_ERRORS
+from relup_remote.rollout.endings import OUTCOMES, ROLLOUT_ERRORS
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -39,10 +39,16 @@ Wrong use: exit status 2, and nothing was contacted. `declined` is the exception
 
 {_errors(USAGE_ERRORS)}
 
+## How a run ends
+
+`inv upgrade` and `inv rollback`. The outcome is the same word in the summary, in the document's `rollout`, in
+`inv runs` and in reports.
+
+{_outcomes()}
+
 ## Why a run ended before all was done
 
-`inv upgrade` and `inv rollback`; [rollout.md](rollout.md) tells what each leaves. A run that was refused began nothing:
-exit status 3; one that was stopped or interrupted: 1.
+[rollout.md](rollout.md) says what each leaves on the hosts.
 
 {_errors(ROLLOUT_ERRORS)}
 
@@ -277,6 +283,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
 def _errors(errors: Mapping[str, ErrorSpec]) -> str:
     lines = [(f"`{name}`", spec.meaning, spec.hint) for name, spec in errors.items()]
     return _table(("err_type", "meaning", "what to do"), lines)
+
+
+def _outcomes() -> str:
+    lines = [(f"`{name}`", outcome.meaning, str(outcome.exit_status)) for name, outcome in OUTCOMES.items()]
+    return _table(("outcome", "meaning", "exit status"), lines)
 
 
 def _default(value: object) -> str:

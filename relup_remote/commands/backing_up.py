@@ -9,7 +9,7 @@ from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.rollout.run import AT_ONCE
 from relup_remote.summary.backups import kept_table, made_table, verified_table
 from relup_remote.summary.text import moment, size
@@ -72,22 +72,26 @@ def restore(
 ) -> None:
     """Put a backup in the place of the data and settings of nodes that are stopped, one host after the other."""
     with Invocation("restore", host, inventory, json, quiet) as call:
-        rows = call.ask_all(call.order("backups"))
-        call.clear()
-        confirm(intention(rows, backup, call.run), "put these backups back?", yes=yes, quiet=quiet)
         chosen: dict[str, Any] = {"backup": backup, "restore_force": force}
+        rows = call.ask_all(call.order(options={**chosen, "dry_run": True}))
+        if not all(map(succeeded, rows)):
+            # Nobody is asked for what would be refused.
+            call.show(rows, made_table)
+            return
+        call.clear()
+        confirm(intention(rows, backup, call.run), "Restore these backups?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order(options=chosen)), made_table)
 
 
 def intention(rows: Sequence[Row], backup: str, run: str) -> str:
     """What a restore replaces on the hosts whose backups these are, in plain words."""
     lines = [
-        "restore, one host after the other up to the first that is not done:",
+        "restore, one host after the other; the first that fails ends it:",
         *(f"  {row['host']}: {_chosen(row, backup)}" for row in rows),
-        f"what is in the folders of data and settings now is put aside in them, as relup_before-{run}, and stays there",
-        "what was written since the backup is then in use no more; tables that running nodes of the cluster have as",
-        "well come from those, not from the backup",
-        "nodes have to be stopped, and are not started",
+        f"The present data and settings stay on the host, in relup_before-{run} of their folders.",
+        "The node no longer uses what was written since the backup.",
+        "Tables that running nodes of the cluster have too come from those nodes, not from the backup.",
+        "The nodes must be stopped. They are not started.",
     ]
     return "\n".join(lines)
 
@@ -96,10 +100,10 @@ def _chosen(row: Row, backup: str) -> str:
     """Which backup of a host is meant: as the host itself will choose it."""
     left = row["facts"].get("restore_left")
     if left and backup in ("", left):
-        return f"{left}, whose restore was cut off: it is gone on with"
+        return f"{left}, whose restore was cut off: it goes on"
     found = next(_meant(row, backup), None)
     if found is None:
-        return f"no backup {backup}".rstrip() if "backups" in row["facts"] else "its backups are not known"
+        return f"no backup {backup}".rstrip()
     node, made = found["node"] or "a node", moment(found["at"])
     return f"{found['name']}, of {node} as it was {made}: {found['version']}, {size(found['bytes'] or 0)}"
 

@@ -34,7 +34,7 @@ def cleanup(
             call.show(found, removals)
             return
         call.clear()
-        confirm(removals(found), "remove this?", yes=yes, quiet=quiet)
+        confirm(removals(found), "Remove this?", yes=yes, quiet=quiet)
         call.show(_removed(call, found, chosen))
 
 

@@ -8,7 +8,7 @@ from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.summary.tables import history, history_table
 
 
@@ -40,20 +40,24 @@ def logs_clear(
     """Delete the hosts' history of attempts: ours and the relup plugin's. Attempts under way are kept."""
     with Invocation("logs-clear", host, inventory, json, quiet) as call:
         rows = call.ask_all(call.order("logs"))
-        confirm(intention(rows), "delete it?", yes=yes, quiet=quiet)
+        if not all(map(succeeded, rows)):
+            # Nobody is asked for what would be done on a part of the hosts.
+            call.show(rows)
+            return
+        confirm(intention(rows), "Delete it?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order()))
 
 
 def intention(rows: Iterable[Row]) -> str:
     """What is going to be deleted on the hosts whose history was asked for."""
     lines = [f"  {row['host']}: {_counts(row)}" for row in rows]
-    return "\n".join(["the history of attempts is deleted, for good; attempts under way are kept", *lines])
+    return "\n".join(["The history of attempts is deleted for good. Attempts under way are kept.", *lines])
 
 
 def _counts(row: Row) -> str:
     counts = row["facts"].get("clearable")
     if counts is None:
-        return f"not known, {row['error']['message'] if row['error'] else row['outcome']}"
+        return "not known"
     return f"{_many(counts['journal'])} in the host's journal, {_many(counts['plugin'])} in the node's emqx_relup_log"
 
 

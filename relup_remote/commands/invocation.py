@@ -222,10 +222,8 @@ class Invocation:
 
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
-        all_well = all(map(host_rows.lets_others_go_on, rows)) and not ending.detail.get("still_locked")
-        status = {"done": 0 if all_well else 1, "refused": 3}.get(ending.outcome, 1)
         hops = ending.outcome != "refused"
-        self.show(rows, hops=hops, more={"rollout": ending.to_json()}, after=after, status=status)
+        self.show(rows, hops=hops, more={"rollout": ending.to_json()}, after=after, status=ending.exit_status)
 
     def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
         """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""

@@ -36,6 +36,7 @@ HELP: dict[str, str] = {
     "order": "which hosts come first: replicants-first (the default), cores-first, or as in the inventory",
     "max_failures": "so many hosts, or a share of all, may fail before nothing more is begun (default: 0)",
     "allow_missing": "go on without hosts that can't be reached, and although nodes of the cluster are down",
+    "allow_partial": "go on although the inventory does not have all nodes of the cluster",
     "gates": "what has to hold after each wave: a comma list of verify, cluster, connections, postcheck; or none",
     "min_connections": "share of its connections that an upgraded node must still have, in percent",
     "soak": "time to watch the cluster after each wave but the last, such as 90s or 10m (default: none)",

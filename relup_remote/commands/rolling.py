@@ -23,7 +23,7 @@ from relup_remote.rollout.ledger import Ledger, Record
 from relup_remote.rollout.plan import Gates, Member, Plan
 from relup_remote.rollout.request import hop_values, request
 from relup_remote.rollout.roll import Rollout, Work, done_before
-from relup_remote.rollout.rows import Row, lets_others_go_on, skipped
+from relup_remote.rollout.rows import Row, skipped, succeeded
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
@@ -60,15 +60,17 @@ class Rolling:
         self.call.feed.add(early.append)
         survey = self._survey()
         plan = self._plan_again(before, survey) if before else self._plan(survey)
-        refusal = _refusal(plan, survey)
+        # Whoever names hosts means those; what was meant by a run that goes on was said when it began.
+        is_whole = not (self.record or self.call.selection)
+        refusal = _refusal(plan, survey, is_whole=is_whole)
         self.call.clear()
         text = intention(plan, survey, [*self.said(survey), *_contradictions(self._again(survey))])
         if refusal:
             self.call.note(text)
             self._show([_not_begun(row, refusal) for row in survey.rows], refusal, survey)
         elif not (plan.waves or self.record):
-            # Nobody is asked, and no run begins, where nothing is left to do.
-            self.call.show(self.told(survey.rows))
+            # Nobody is asked, and no run begins, where no host is left to do.
+            self._show(survey.rows, _nothing_to_do(plan, survey), survey)
         elif self.check:
             more = {"rollout": {"plan": plan.to_json()}}
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
@@ -213,12 +215,14 @@ def _member(row: Row, host: HostSettings, role: str | None) -> Member:
     )
 
 
-def _refusal(plan: Plan, survey: Survey) -> Ending | None:
-    """Why the run can't begin."""
+def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
+    """Why the run can't begin. Where the run ``is_whole`` it is to reach all nodes of the cluster."""
     if not plan.allow_missing and (survey.missing or survey.stopped):
         lost = [f"{host}: {survey.row(host)['error']['message'].rstrip('.')}" for host in survey.missing]
         lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
         return _refused("cluster_not_whole", "; ".join(lost))
+    if is_whole and not plan.allow_partial and (others := survey.others):
+        return _refused("nodes_left_out", f"The inventory does not have {', '.join(others)}.")
     lock = next((lock for row in survey.rows if (lock := row["facts"].get("cluster_lock"))), None)
     if lock and lock["run"] != plan.run:
         why = f" ({lock['why']})" if lock["why"] else ""
@@ -227,6 +231,13 @@ def _refusal(plan: Plan, survey: Survey) -> Ending | None:
     if len(failed) > plan.max_failures:
         return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")
     return None
+
+
+def _nothing_to_do(plan: Plan, survey: Survey) -> Ending:
+    """The ending of a run that was not begun, since no host is left to do."""
+    if survey.failed:
+        return Ending("partly done", "hosts_left", f"{', '.join(survey.failed)} can't be done now.")
+    return Ending("nothing to do", reason=f"every host is on {plan.target or 'its base release'} already")
 
 
 def _refused(err_type: str, reason: str) -> Ending:
@@ -239,14 +250,21 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
 
 def _after(ending: Ending, run: str, passed: str) -> str:
     """What is said below the table of a run."""
-    held = ending.detail.get("still_locked")
-    lines = [f"the cluster is still locked on {', '.join(held)}; `inv unlock` takes your locks off"] if held else []
+    detail = ending.detail
+    lines = []
+    if nodes := detail.get("behind"):
+        lines.append(f"Other nodes of the cluster are not on the target: {', '.join(nodes)}.")
+    if hosts := detail.get("still_locked"):
+        lines.append(f"The cluster is still locked on {', '.join(hosts)}. `inv unlock` removes your locks.")
     if ending.outcome == "done":
-        return "\n".join([f"run {run}: done {passed}; `inv report {run}` tells of it", *lines])
+        return "\n".join([*lines, f"run {run}: done {passed}. `inv report {run}` shows it."])
+    if ending.outcome == "nothing to do":
+        return f"nothing to do: {ending.reason}"
     assert ending.err_type is not None
-    what = "nothing was begun" if ending.outcome == "refused" else f"run {run}: {ending.outcome}"
-    lines += [f"{what}, {ending.err_type}: {ending.reason}", f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
-    return "\n".join(lines if ending.outcome == "refused" else [*lines, f"  {ending.next}"])
+    who = f"run {run}: " if ending.next else ""
+    lines += [f"{who}{ending.outcome}, {ending.err_type}: {ending.reason}"]
+    lines += [f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
+    return "\n".join([*lines, f"  {ending.next}"] if ending.next and ending.outcome != "refused" else lines)
 
 
 def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
@@ -264,8 +282,8 @@ def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     if record.is_under_way:
         # Known before hosts are asked: they would be waited for as long as that controller has them in hand.
         raise UsageError("run_in_progress", f"another controller on this machine works on {record.run}")
-    is_done = record.end is not None and record.end["outcome"] == "done"
-    if is_done and all(map(lets_others_go_on, record.rows.values())):
+    is_done = record.end is not None and record.end["outcome"] in ("done", "partly done")
+    if is_done and all(map(succeeded, record.rows.values())):
         raise UsageError("run_is_over", f"nothing is left to do in {record.run}")
     call.take_up(record)
     return record

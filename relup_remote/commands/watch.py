@@ -6,7 +6,7 @@ from datetime import datetime
 
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, exit_status
 from relup_remote.rollout.stop import Stop
 from relup_remote.summary.text import clean, seconds
 from relup_remote.usage import UsageError
@@ -42,7 +42,16 @@ def show_looks(call: Invocation, look: Callable[[], list[Row]], asked: Patience 
     call.allow(asked.timeout)
     with Stop(deadline=call.deadline) as stop:
         seen = until_stable(look, stop.wait, tell, asked)
-    ending = f"good for {seconds(asked.stable)}" if seen.stable else "interrupted" if stop else "not stable in time"
-    tell(f"{ending}, after {seen.looks} looks in {seconds(seen.seconds)}")
+    how_often = "once" if seen.looks == 1 else f"{seen.looks} times"
+    if seen.stable:
+        ending = f"all hosts were good for {seconds(asked.stable)}"
+    elif stop:
+        ending = "interrupted"
+    else:
+        ending = f"not stable within {seconds(asked.timeout)}"
+    ending += f" (checked {how_often} in {seconds(seen.seconds)})"
+    tell(ending)
     watched = {"stable": seen.stable, "looks": seen.looks, "seconds": round(seen.seconds, 3)}
-    call.show(seen.rows, more={"watch": watched})
+    # Hosts that were good at the last look, but not for long enough, are not what was asked for.
+    status = None if seen.stable else exit_status(seen.rows) or 1
+    call.show(seen.rows, more={"watch": watched}, after="" if seen.stable else ending, status=status)

@@ -22,6 +22,7 @@ class Wishes:
     order: str = ""
     max_failures: str = ""
     allow_missing: bool = False
+    allow_partial: bool = False
     gates: str = ""
     min_connections: str = ""
     soak: str = ""
@@ -44,6 +45,8 @@ class Wishes:
             parts["max_failures"] = waves.amount("max-failures", self.max_failures).of(hosts, up=False)
         if self.allow_missing:
             parts["allow_missing"] = True
+        if self.allow_partial:
+            parts["allow_partial"] = True
         return parts
 
     def _gates(self, gates: Gates) -> Gates:

@@ -233,12 +233,14 @@ def _stage(context: Context) -> None:
 def _cleanup(context: Context) -> None:
     if context.option("dry_run"):
         _refuse_where_others_work(context)
+        # No step is told of: none is taken.
+        status, _ = cleanup.run(context)
+        context.result.outcome = "ready" if status == "ok" else status
+        return
+    with changing(context):
         _steps(context, COMMANDS["cleanup"])
-    else:
-        with changing(context):
-            _steps(context, COMMANDS["cleanup"])
     status = context.result.steps[-1].status
-    context.result.outcome = ("ready" if context.option("dry_run") else "cleaned") if status == "ok" else status
+    context.result.outcome = "cleaned" if status == "ok" else status
 
 
 def _rollback(context: Context) -> None:
@@ -294,6 +296,9 @@ def _backup_verify(context: Context) -> None:
 
 
 def _restore(context: Context) -> None:
+    if context.option("dry_run"):
+        _restore_dry(context)
+        return
     # Where the data folder is gone our own has no place yet; to make one is no change to a node.
     make_dirs(context.site.data_dir, 0o755)
     with changing(context):
@@ -301,6 +306,16 @@ def _restore(context: Context) -> None:
         _refuse_for(context, checks.refusals(context, restore.CHECKS_TO_GO_ON if goes_on else restore.CHECKS))
         _steps(context, COMMANDS["restore"])
     context.result.outcome = "restored"
+
+
+def _restore_dry(context: Context) -> None:
+    """All that a restore would refuse, but for what only reading the whole backup tells."""
+    _backups(context)
+    _refuse_where_others_work(context)
+    cluster_lock.refuse(context)
+    goes_on = restore.left_over(context) is not None
+    _refuse_for(context, checks.refusals(context, restore.CHECKS_TO_GO_ON if goes_on else restore.QUICK_CHECKS))
+    context.result.outcome = "ready"
 
 
 # ------------------------------------------------------------------------------------------------ looking

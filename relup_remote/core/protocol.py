@@ -100,7 +100,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
-    "dry_run": (False, "cleanup: only tell what would be removed"),
+    "dry_run": (False, "cleanup, restore: only tell what would be done, or what keeps it from being done"),
     "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "unlock: although the lock is of another run"),

@@ -62,7 +62,7 @@ MANUAL: Mapping[str, Entry] = {
         "an upgrade had failed, a good look makes its row of the history a success. With `--watch` all hosts are "
         "looked at again and again until they have been good for `--stable` in a row, or `--timeout` is over; each "
         "change is told as it comes, and Ctrl-C ends it with what was seen last.",
-        statuses={1: "a node is not what it should be; with --watch, at the last look"},
+        statuses={1: "a node is not what it should be; with --watch, also where hosts were not good for long enough"},
         examples={
             "verify": "is every node what its marker says",
             "verify --target 5.10.5": "is every node on this version",
@@ -75,7 +75,7 @@ MANUAL: Mapping[str, Entry] = {
         LOOK,
         "A second opinion, by testinfra: it looks at the hosts, not through what upgraded them. Checks of your own run "
         "beside these; docs/postchecks.md shows how. `--watch` is that of `verify`.",
-        statuses={1: "a check failed; with --watch, at the last look"},
+        statuses={1: "a check failed; with --watch, also where hosts were not good for long enough"},
         examples={
             "postcheck": "all checks on all hosts",
             "postcheck --watch --timeout 5m": "again and again until they hold",
@@ -99,8 +99,8 @@ MANUAL: Mapping[str, Entry] = {
         "that are loaded in one swap share a line; `--full` has a line for each.",
         required=("tarball",),
         statuses={
-            0: "every host could be upgraded",
-            3: "a host would be refused; also where all are on the target, which keeps no upgrade from going on",
+            0: "every host could be upgraded, or is on the target already",
+            3: "a host would be refused",
         },
         examples={"plan --tarball emqx-5.10.5.tar.gz": "all that an upgrade would check"},
         see=("upgrade", "paths"),
@@ -120,13 +120,12 @@ MANUAL: Mapping[str, Entry] = {
         "come before cores. One host that fails ends it, unless `--max-failures` allows for it. Ctrl-C lets the "
         "hosts in hand finish and starts nothing more; a second one leaves at once. Whatever happened, `--resume` "
         "goes on with exactly the hosts that are not done.\n\n"
-        "A host that is on the target already is `refused` with nothing left to do; that does not keep the others "
-        "from being upgraded.",
+        "The outcome of a host that is on the target already is `nothing to do`. The others are upgraded.",
         required=("tarball",),
         statuses={
-            0: "every host is on the target",
-            1: "a host failed, a gate closed, or it was interrupted",
-            3: "nothing was changed: refused, declined, or nothing left to do on any host",
+            0: "every host that was asked for is on the target, or was before",
+            1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
+            3: "nothing was changed: refused, or not confirmed",
         },
         examples={
             "upgrade --tarball emqx-5.10.5.tar.gz": "one canary, then the rest one by one",
@@ -175,9 +174,9 @@ MANUAL: Mapping[str, Entry] = {
         "Each node restarts, so its connections drop. Says what it does not bring back, and asks; then it goes in "
         "waves with gates between them, as an upgrade does.",
         statuses={
-            0: "every host runs its base release",
-            1: "a host failed, a gate closed, or it was interrupted",
-            3: "nothing was changed: refused, declined, or nothing to roll back",
+            0: "every host that was asked for runs its base release, or did before",
+            1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
+            3: "nothing was changed: refused, or not confirmed",
         },
         examples={"rollback --host n1": "one node", "rollback --purge": "all nodes, the deployed trees removed"},
         see=("upgrade", "restore"),
@@ -205,8 +204,8 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "restore": Entry(
         UNDO,
-        "The node has to be stopped, and is not started. Every file of the backup is read first. Says what it "
-        "replaces, and asks; what is there now is put aside, not removed.",
+        "The node must be stopped. It is not started. What a host would refuse is found before you are asked. Then "
+        "every file of the backup is read, and the present files are moved aside, not removed.",
         statuses={
             1: "a host failed on the way: run it again before the node is started",
             3: "nothing was changed: the node runs, the backup is damaged or of something else, or declined",

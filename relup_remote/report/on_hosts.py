@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES
 from relup_remote.report.model import UNFINISHED, Hop, Host, Instruction, Sample, Step, Turn
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, mappings, number, text
+from relup_remote.rollout.rows import OUTCOMES
 
 _BY_EXIT_STATUS = {0: "done", 1: "failed", 3: "refused"}
 
@@ -66,7 +66,7 @@ def _decisive(turns: Sequence[Passage]) -> Passage | None:
 
 
 def _has_nothing_left(row: Mapping[str, Any]) -> bool:
-    return row.get("outcome") == "unchanged" or mapping(row.get("error")).get("err_type") in NOTHING_LEFT
+    return row.get("outcome") in ("unchanged", "nothing to do")
 
 
 def _outcome(turn: Passage | None) -> str:

@@ -105,6 +105,8 @@ def _overrides(plan: Mapping[str, Any]) -> Iterator[Override]:
         yield Override("--on-failure restart", "a node whose hop fails past the point where it can be undone restarts")
     if plan["allow_missing"]:
         yield Override("--allow-missing", "begin although hosts can't be reached or nodes of the cluster are down")
+    if plan.get("allow_partial"):
+        yield Override("--allow-partial", "begin although the inventory does not have all nodes of the cluster")
     if options.get("backup_age") == 0:
         yield Override("--no-backup", "begin without a backup that is whole and young enough")
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from relup_remote.core.protocol import ERRORS, NOTHING_LEFT
+from relup_remote.core.protocol import ERRORS
 from relup_remote.report.model import Host, Trouble
 from relup_remote.report.plain import mapping, mappings, text
 
@@ -30,7 +30,7 @@ def troubles(met: Sequence[tuple[Host, Sequence[Mapping[str, Any]]]]) -> tuple[T
 
 def _said(row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for error in (mapping(row.get("error")), *mappings(row.get("problems"))):
-        if error and error.get("err_type") not in NOTHING_LEFT:
+        if error:
             yield "error", error
     yield from (("warning", warning) for warning in mappings(row.get("warnings")))
     facts = mapping(row.get("facts"))

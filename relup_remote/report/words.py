@@ -10,7 +10,7 @@ LONGEST = 10_000
 
 STATE_WORDS = {
     "done": "done",
-    "nothing_left": "nothing left to do",
+    "nothing_left": "nothing to do",
     "waiting": "not begun",
     UNFINISHED: "unfinished",
     "refused": "refused",

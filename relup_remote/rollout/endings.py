@@ -1,24 +1,45 @@
-"""How a run can end.
-
-===============  ==========================================================================
-outcome          when
-===============  ==========================================================================
-``done``         no host is left to do; hosts within ``--max-failures`` may have failed
-``stopped``      a gate closed, more hosts failed than may, or something nobody foresaw
-``interrupted``  the operator stopped it
-``refused``      it did not begin: nothing was changed anywhere
-===============  ==========================================================================
-"""
+"""How a run can end."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from relup_remote.core.protocol import ErrorSpec
+
+
+class Outcome(NamedTuple):
+    """What an outcome of a run means, and the exit status it stands for."""
+
+    exit_status: int
+    meaning: str
+
+
+OUTCOMES: dict[str, Outcome] = {
+    "done": Outcome(0, "Every host that was asked for is done."),
+    "partly done": Outcome(1, "The run went through all waves, and something remains: the summary names it."),
+    "nothing to do": Outcome(0, "Every host was where it should be already. No run was begun."),
+    "stopped": Outcome(1, "A gate stayed closed, too many hosts failed, or the ledger could not be written."),
+    "interrupted": Outcome(1, "The operator stopped the run, or its time was over."),
+    "refused": Outcome(3, "The run was not begun. Nothing was changed on any host."),
+}
+"""The outcomes of a run: the same words in tables, documents, reports and docs."""
 
 ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     "cluster_not_whole": ErrorSpec(
         "Hosts can't be reached or nodes of the cluster are down, so nothing was begun.",
         "Bring those hosts and nodes back, or go on without them by --allow-missing.",
+    ),
+    "nodes_left_out": ErrorSpec(
+        "The inventory does not have all nodes of the cluster, so the run was not begun.",
+        "Add the missing nodes to the inventory, or name the hosts that you mean with --host. "
+        "--allow-partial goes on with the hosts of the inventory.",
+    ),
+    "hosts_left": ErrorSpec(
+        "The run went through all waves, but some hosts are not done.",
+        "Remove the cause on those hosts, then resume the run.",
+    ),
+    "lock_left": ErrorSpec(
+        "The run is done, but its lock could not be removed on every host.",
+        "`inv unlock` removes your own locks.",
     ),
     "too_many_failures": ErrorSpec(
         "More hosts failed than --max-failures allows; nothing more was begun.",
@@ -58,13 +79,21 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. ``err_type`` is a key of `ROLLOUT_ERRORS`, ``reason`` one sentence, ``next`` what to run now."""
+    """How a run ended. ``outcome`` is a key of `OUTCOMES`, ``err_type`` one of `ROLLOUT_ERRORS`.
+
+    ``reason`` is one sentence, ``next`` the command to run now.
+    """
 
     outcome: str
     err_type: str | None = None
     reason: str = ""
     next: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command."""
+        return OUTCOMES[self.outcome].exit_status
 
     def to_json(self) -> dict[str, Any]:
         """The ending in the commands' document and in the event ``end``."""

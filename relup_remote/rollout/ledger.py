@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
-from relup_remote.core.protocol import OUTCOMES, Failure
+from relup_remote.core.protocol import Failure
 from relup_remote.files import append_private, open_private, private_folder, write_private
 from relup_remote.rollout import traces
 from relup_remote.rollout.feed import Event
+from relup_remote.rollout.rows import OUTCOMES
 from relup_remote.schema import COUNT, MOMENT, OBJECT, Anything, Flag, ListOf, Maybe, OneOf, Shape, Unfit, parsed
 from relup_remote.schema import Record as Fields
 from relup_remote.secrets import Shell

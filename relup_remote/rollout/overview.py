@@ -12,7 +12,6 @@ from typing import Any
 from relup_remote.files import write_private
 from relup_remote.rollout.ledger import EVENTS, Record, record, runs_folder
 from relup_remote.rollout.roll import done_before
-from relup_remote.rollout.rows import lets_others_go_on, succeeded
 
 FILE = "overview.json"
 UNREADABLE = "unreadable"
@@ -51,7 +50,7 @@ def overview(record: Record) -> Overview:
             "reason": record.trouble,
         }
     end = record.end
-    there_already = {host for host, row in record.rows.items() if not succeeded(row) and lets_others_go_on(row)}
+    there_already = {host for host, row in record.rows.items() if row["outcome"] == "nothing to do"}
     return {
         "run": record.run,
         "command": record.request["command"],

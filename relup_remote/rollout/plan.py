@@ -87,6 +87,7 @@ class Plan:
     parallel: int = 1
     max_failures: int = 0
     allow_missing: bool = False
+    allow_partial: bool = False
     gates: Gates = field(default_factory=Gates)
     options: Mapping[str, Any] = field(default_factory=dict)
 

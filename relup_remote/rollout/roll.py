@@ -26,7 +26,7 @@ from relup_remote.rollout.gates import Case, pass_gates
 from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.plan import Plan
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.rows import Row, lets_others_go_on, skipped, step, succeeded
+from relup_remote.rollout.rows import Row, skipped, step, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner, interrupted
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
@@ -74,7 +74,7 @@ class Rollout:
         self._feed = feed
         self._stop = stop
         self._rows: dict[str, Row] = {**done_before(record, again), **{row["host"]: row for row in rows}}
-        bad = [name for name, row in self._rows.items() if not lets_others_go_on(row)]
+        bad = [name for name, row in self._rows.items() if not succeeded(row)]
         self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
         self._in_hand: set[str] = set()
@@ -92,14 +92,12 @@ class Rollout:
                 for number, wave in enumerate(self._plan.waves, 1):
                     self._wave(number, wave)
                 self._clean_up()
-                ending = Ending("done")
+                ending = self._finished()
             except Stopped as stopped:
                 ending = self._ending(stopped)
             if self._stop.requested > 1:
                 raise KeyboardInterrupt
-            locked = self._unlock()
-            if locked:
-                ending = replace(ending, detail={**ending.detail, "still_locked": locked})
+            ending = _unless_locked(ending, self._unlock())
         except KeyboardInterrupt:
             self._leave()
             reason = "The operator left at once; hosts in hand go on by themselves."
@@ -120,7 +118,7 @@ class Rollout:
         why = f"{self._plan.command} to {self._plan.target}" if self._plan.target else self._plan.command
         # A node that does not answer may be what is rolled back.
         order = self._order("lock", options={"why": why, "lock_blind": self._plan.command == "rollback"})
-        names = [name for name in self._names() if name not in self._rows or lets_others_go_on(self._rows[name])]
+        names = [name for name in self._names() if name not in self._rows or succeeded(self._rows[name])]
         self._feed.tell("phase", phase="lock", hosts=names)
         rows = self._runner.at_once(self._jobs(names, order))
         self._locked = [row["host"] for row in rows if succeeded(row) or row["error"]["err_type"] in UNHEARD]
@@ -175,7 +173,8 @@ class Rollout:
     def _clean_up(self) -> None:
         """Clean up where that had to wait for the later hosts."""
         names = [name for name, row in self._rows.items() if _needs_cleanup(row)]
-        whole = all(map(lets_others_go_on, self._rows.values())) and any(map(succeeded, self._rows.values()))
+        rows = self._rows.values()
+        whole = all(map(succeeded, rows)) and not all(row["outcome"] == "nothing to do" for row in rows)
         if self._work.tarball is None or not names or not whole:
             return
         self._feed.tell("phase", phase="cleanup", hosts=names)
@@ -213,13 +212,26 @@ class Rollout:
     def _refuse(self) -> None:
         """Raises `Stopped` where nothing more may be begun."""
         if self._failures > self._plan.max_failures:
-            failed = [name for name, row in self._rows.items() if not lets_others_go_on(row)]
+            failed = [name for name, row in self._rows.items() if not succeeded(row)]
             reason = f"{', '.join(failed)} failed, {self._plan.max_failures} may"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
             raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
         if self._stop:
             raise self._stop.why()
+
+    def _finished(self) -> Ending:
+        """The ending of a run that went through all waves."""
+        left = [name for name in self._names() if not succeeded(self._rows[name])]
+        mine = {row["node"] for row in self._rows.values() if succeeded(row)}
+        behind = sorted(
+            {node for row in self._rows.values() for node in _behind(row) if node.split(" ")[0] not in mine}
+        )
+        detail = {"behind": behind} if behind else {}
+        if not left:
+            return Ending("done", detail=detail)
+        reason = f"{', '.join(left)} {'is' if len(left) == 1 else 'are'} not done."
+        return self._ending(Stopped("hosts_left", reason, "partly done", {**detail, "left": left}))
 
     def _ending(self, stopped: Stopped) -> Ending:
         outcome = "stopped" if stopped.outcome == "refused" and self._changed else stopped.outcome
@@ -228,7 +240,7 @@ class Rollout:
 
     def _keep(self, phase: str, row: Row) -> None:
         """The row of a host that is not gone back to: it is done, or it has failed."""
-        self._failures += not lets_others_go_on(row)
+        self._failures += not succeeded(row)
         self._rows[row["host"]] = row
         self._tell_end(phase, row)
 
@@ -243,7 +255,7 @@ class Rollout:
 
     def _good(self, wave: Sequence[str]) -> list[HostSettings]:
         """The hosts of a wave on which all is well."""
-        return [self._hosts[name] for name in wave if name in self._rows and lets_others_go_on(self._rows[name])]
+        return [self._hosts[name] for name in wave if name in self._rows and succeeded(self._rows[name])]
 
     def _order(self, command: str, options: Mapping[str, object] | None = None) -> Order:
         order = replace(self._work.order, command=command, hops=(), paths=(), helpers=())
@@ -268,13 +280,29 @@ def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str,
     """The rows of the hosts that an earlier controller has finished, but for those that are to be done ``again``."""
     events = record.events if record else []
     ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}
-    return {host: row for host, row in ended.items() if lets_others_go_on(row) and host not in again}
+    return {host: row for host, row in ended.items() if succeeded(row) and host not in again}
 
 
 def _passed_before(record: Record | None) -> set[int]:
     """The waves whose gates were passed."""
     events = record.events if record else []
     return {event["wave"] for event in events if event["event"] == "wave" and event["status"] == "done"}
+
+
+def _unless_locked(ending: Ending, locked: Sequence[str]) -> Ending:
+    """The ending of a run whose lock could not be given back on the hosts ``locked``."""
+    if not locked:
+        return ending
+    detail = {**ending.detail, "still_locked": list(locked)}
+    if ending.outcome != "done":
+        return replace(ending, detail=detail)
+    return Ending("partly done", "lock_left", f"{', '.join(locked)}: still locked.", "inv unlock", detail)
+
+
+def _behind(row: Row) -> list[str]:
+    """The nodes of the cluster that keep a host from being cleaned up, each with the version that it runs."""
+    cleanup = step(row, "cleanup")
+    return list(cleanup["detail"].get("waiting_for") or ()) if cleanup and cleanup["status"] == "skipped" else []
 
 
 def _said(error: OSError) -> str:

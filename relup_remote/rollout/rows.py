@@ -1,21 +1,26 @@
 """A host's row: what a command came to there. The core's result, or what stands in for it, with the host's name.
 
-=============  ====================================================================
-outcome        when
-=============  ====================================================================
-the core's     the core said how it ended
-``failed``     no connection, or a connection that broke, or something unforeseen
-``refused``    there was nothing to send: no tarball
-``skipped``    an earlier host failed, or the operator interrupted the command
-=============  ====================================================================
+=================  ====================================================================
+outcome            when
+=================  ====================================================================
+the core's         the core said how it ended
+``nothing to do``  the core refused only because the host is where it should be
+``failed``         no connection, or a connection that broke, or something unforeseen
+``refused``        there was nothing to send: no tarball
+``skipped``        an earlier host failed, or the operator interrupted the command
+=================  ====================================================================
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from relup_remote.core.protocol import NOTHING_LEFT, OUTCOMES, Failure, Result
+from relup_remote.core.protocol import NOTHING_LEFT, Failure, Result
+from relup_remote.core.protocol import OUTCOMES as OUTCOMES_OF_CORE
 
 Row = dict[str, Any]
+
+OUTCOMES = {**OUTCOMES_OF_CORE, "nothing to do": 0}
+"""How a command can end on a host, with the exit status each stands for."""
 
 CHANGING = ("upgraded", "staged", "cleaned", "rolled back", "backed up", "restored")
 """Outcomes of hosts on which something was changed."""
@@ -24,7 +29,17 @@ CHANGING = ("upgraded", "staged", "cleaned", "rolled back", "backed up", "restor
 def of_result(host: str, event: dict[str, Any], seconds: float) -> Row:
     """The row for the core's ``result`` event. ``seconds`` is the time it took as seen from here, with connecting."""
     said = {key: value for key, value in event.items() if key not in ("event", "host")}
-    return {"host": host, **said, "seconds": round(seconds, 3)}
+    return settled({"host": host, **said, "seconds": round(seconds, 3)})
+
+
+def settled(row: Row) -> Row:
+    """The row, in which a refusal of a host that is where it should be becomes ``nothing to do``, with its reason."""
+    error = row["error"]
+    if row["outcome"] != "refused" or error["err_type"] not in NOTHING_LEFT:
+        return row
+    reason = {"err_type": error["err_type"], "message": error["message"]}
+    facts = {**row["facts"], "nothing_to_do": reason}
+    return {**row, "outcome": "nothing to do", "error": None, "problems": [], "facts": facts}
 
 
 def of_failure(host: str, failure: Failure, outcome: str = "failed", seconds: float = 0.0) -> Row:
@@ -45,21 +60,15 @@ def succeeded(row: Row) -> bool:
     return row["outcome"] != "skipped" and OUTCOMES.get(row["outcome"], 1) == 0
 
 
-def lets_others_go_on(row: Row) -> bool:
-    """Whether the next host may be done: all went well here, or there was nothing left to do."""
-    return succeeded(row) or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
-
-
 def exit_status(rows: Sequence[Row]) -> int:
     """The exit status of a command: 0, 1 or 3, as the contract of the commands has it.
 
-    3 says that nothing was changed anywhere; a refusal beside hosts that were changed is a failure of the whole, unless
-    there was nothing left to do.
+    3 says that nothing was changed anywhere; a refusal beside hosts that were changed is a failure of the whole.
     """
     codes = {OUTCOMES[row["outcome"]] for row in rows}
     if 1 in codes or 3 not in codes or not any(row["outcome"] in CHANGING for row in rows):
         return 1 if 1 in codes else 3 if 3 in codes else 0
-    return 0 if all(lets_others_go_on(row) for row in rows) else 1
+    return 1
 
 
 def step(row: Row, name: str) -> dict[str, Any] | None:

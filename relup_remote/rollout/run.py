@@ -18,7 +18,7 @@ from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout import traces
 from relup_remote.rollout.request import Request
-from relup_remote.rollout.rows import Row, lets_others_go_on, of_failure, of_result, skipped
+from relup_remote.rollout.rows import Row, of_failure, of_result, skipped, succeeded
 
 AT_ONCE = 16
 """Hosts asked at the same time by a command that changes nothing."""
@@ -135,7 +135,7 @@ class Runner:
         try:
             for job in jobs:
                 rows.append(self.one(job))
-                if not lets_others_go_on(rows[-1]):
+                if not succeeded(rows[-1]):
                     break
         except KeyboardInterrupt:
             rows += [interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]

@@ -8,7 +8,7 @@ from typing import Any
 from relup_remote.core.protocol import NOTHING_LEFT, Failure
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.rows import CHANGING, Row, succeeded
+from relup_remote.rollout.rows import CHANGING, Row, settled, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 
@@ -48,12 +48,20 @@ class Survey:
         """The nodes of the cluster that are down, where that matters."""
         return [] if self.back else sorted(set(self._nodes("stopped")) - set(self._nodes("running")))
 
+    @property
+    def others(self) -> list[str]:
+        """The nodes that run in the cluster and are on none of the hosts. The node of a host may be unknown."""
+        known = {row["node"] for row in self.rows if row["node"]}
+        unknown = sum(not row["node"] for row in self.rows)
+        others = [node for node in self.nodes if node not in known]
+        return others if len(others) > unknown else []
+
     def row(self, host: str) -> Row:
         """The row of a host."""
         return next(row for row in self.rows if row["host"] == host)
 
     def _is_bad(self, row: Row) -> bool:
-        if succeeded(row) or is_done(row):
+        if succeeded(row):
             return False
         return (
             not self.back
@@ -77,7 +85,7 @@ def _recovered(row: Row) -> dict[str, Any]:
 
 def is_done(row: Row) -> bool:
     """Whether nothing is left to do there."""
-    return row["outcome"] in CHANGING or (row["outcome"] == "refused" and row["error"]["err_type"] in NOTHING_LEFT)
+    return row["outcome"] in (*CHANGING, "nothing to do")
 
 
 def confirmed(row: Row, before: Row | None) -> Row:
@@ -142,7 +150,7 @@ def _at_base(row: Row) -> Row:
     if not succeeded(row) or facts.get("state") != "idle" or facts.get("marker") is not None:
         return row
     error = Failure("nothing_to_roll_back", stage="rollback").to_json()
-    return {**row, "outcome": "refused", "error": error, "problems": [error]}
+    return settled({**row, "outcome": "refused", "error": error})
 
 
 def _credited(row: Row, job: Job) -> Row:
@@ -150,8 +158,9 @@ def _credited(row: Row, job: Job) -> Row:
     last = next(iter(row["facts"].get("history") or ()), None)
     if not is_done(row) or not last or (last["run"], last["result"]) != (job.request["run"], "success"):
         return row
-    outcome = "rolled back" if row["error"] and row["error"]["err_type"] == "nothing_to_roll_back" else "upgraded"
-    done = {"outcome": outcome, "from": last["from_vsn"], "error": None, "problems": []}
+    why = row["facts"].get("nothing_to_do") or {}
+    outcome = "rolled back" if why.get("err_type") == "nothing_to_roll_back" else "upgraded"
+    done = {"outcome": outcome, "from": last["from_vsn"]}
     return {
         **row,
         **done,

@@ -24,9 +24,9 @@ def _hosts(plan: Plan, survey: Survey) -> str:
     for member in plan.hosts:
         row = found.get(member.host)
         backup = (row["facts"].get("backup") or {}).get("name") if row else None
-        state = "done before" if row is None or is_done(row) else "ready" if succeeded(row) else _error(row["error"])
-        sent = None if member.bytes is None or state == "done before" else size(member.bytes)
-        wave = "-" if state == "done before" else waves.get(member.host, "-")
+        state = "nothing to do" if row is None or is_done(row) else "ready" if succeeded(row) else _error(row["error"])
+        sent = None if member.bytes is None or state == "nothing to do" else size(member.bytes)
+        wave = "-" if state == "nothing to do" else waves.get(member.host, "-")
         lines.append(
             [wave, member.host, member.node, member.role, member.from_vsn, member.connections, sent, backup, state]
         )
@@ -45,7 +45,7 @@ def _course(plan: Plan) -> Iterator[str]:
     failures = f"more than {many(plan.max_failures, 'host')}" if plan.max_failures else "any host"
     yield f"it stops at the first gate that stays closed for {plan.gates.timeout} s, and at the failure of {failures}"
     if plan.allow_missing:
-        yield "hosts that can't be reached are left out, and nodes that are down do not matter (--allow-missing)"
+        yield "hosts that can't be reached are left out, and nodes may be down (--allow-missing)"
 
 
 def _wave(plan: Plan, wave: Sequence[str]) -> str:
@@ -76,9 +76,7 @@ def _seen(nodes: int) -> str:
 
 
 def _beside(plan: Plan, survey: Survey) -> Iterator[str]:
-    mine = {*(member.node for member in plan.hosts), *(row["node"] for row in survey.rows)}
-    others = [node for node in survey.nodes if node not in mine]
-    if others and len(mine) > 1:
-        yield f"nodes of the cluster that are not part of it: {', '.join(others)}"
+    if survey.others:
+        yield f"nodes of the cluster that are not part of this run: {', '.join(survey.others)}"
     if survey.stopped:
         yield f"nodes of the cluster that are down: {', '.join(survey.stopped)}"

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from relup_remote.core.protocol import OUTCOMES
 from relup_remote.rollout.feed import Event
+from relup_remote.rollout.rows import OUTCOMES
 from relup_remote.summary.text import clean, seconds, size
 
 INTERVAL_MS = 2000

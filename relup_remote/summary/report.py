@@ -49,6 +49,8 @@ def _of_host(row: Row) -> Iterator[str]:
     for step in row["steps"]:
         if step["status"] == "skipped" and step["detail"].get("waiting_for"):
             yield f"{step['step']} skipped until all nodes are on the target"
+    if row["outcome"] == "nothing to do":
+        yield f"nothing to do: {row['facts']['nothing_to_do']['message']}"
     if row["outcome"] == "skipped" and row["facts"].get("reason"):
         yield f"not done, since {row['facts']['reason']}"
 

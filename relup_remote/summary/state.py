@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from relup_remote.core.protocol import OUTCOMES
+from relup_remote.rollout.rows import OUTCOMES
 
 WINDOW_MS = 5000
 """A rate is that of so many milliseconds before the last event."""

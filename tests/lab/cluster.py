@@ -61,6 +61,12 @@ class Ran:
         """The error of a host's row."""
         return dict(self.row(host)["error"])
 
+    def nothing_to_do(self, host: str | None = None) -> str:
+        """Why nothing was to do on a host, the only one unless it is named: an ``err_type``."""
+        [row] = [self.row(host)] if host else self.document["hosts"]
+        assert row["outcome"] == "nothing to do", row
+        return str(row["facts"]["nothing_to_do"]["err_type"])
+
 
 PLAIN = {"plan": ("--no-backup",), "upgrade": ("--no-backup", "--gates", "none"), "rollback": ("--gates", "none")}
 """What tests of a node do without: the rollout around it has tests of its own."""

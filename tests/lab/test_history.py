@@ -160,7 +160,7 @@ def test_a_rollback_is_an_attempt(lab: Lab, relup: Tool, tarball: Path, node: st
     assert rolled_back.status == 0, rolled_back.stdout
     assert in_vm(lab, node)[1:] == [f"{FIRST} {BASE} finished success  false ours"]
     again = relup.run("rollback", "--host", node, "--yes")
-    assert again.error()["err_type"] == "nothing_to_roll_back"
+    assert again.nothing_to_do() == "nothing_to_roll_back"
     assert told(relup.run("logs", "--host", node)) == [("journal", "success"), ("journal", "success")]
     assert len(in_vm(lab, node)) == 2
     # The rows of before the restart say nothing about the VM that runs.

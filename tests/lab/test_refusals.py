@@ -131,7 +131,10 @@ def test_patches(lab: Lab, relup: Tool, tarball: Path) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_version_that_runs_already(relup: Tool, base_tarball: Path) -> None:
-    refused(relup, "already_upgraded_to_target_vsn", "extract", base_tarball)
+    for command, yes in (("plan", []), ("upgrade", ["--yes"])):
+        ran = relup.run(command, "--host", HOST, "--tarball", str(base_tarball), *yes)
+        assert (ran.status, ran.nothing_to_do()) == (0, "already_upgraded_to_target_vsn")
+    assert_refused(Core(relup, HOST).upgrade(base_tarball, CATALOGUE), "already_upgraded_to_target_vsn", "extract")
 
 
 @pytest.mark.usefixtures("untouched")

@@ -104,8 +104,8 @@ def test_a_node_that_does_not_start_is_said_to_be_down_and_finished_by_the_next_
 
 def test_a_node_that_an_operator_has_stopped_is_not_started_by_a_rollback(lab: Lab, relup: Tool) -> None:
     lab.stop_node(HOST)
-    refused = relup.run("rollback", "--host", HOST, "--yes")
-    assert refused.error()["err_type"] == "nothing_to_roll_back"
+    ended = relup.run("rollback", "--host", HOST, "--yes")
+    assert ended.nothing_to_do() == "nothing_to_roll_back"
     assert lab.node_pid(HOST) is None
 
 

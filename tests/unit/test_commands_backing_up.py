@@ -71,23 +71,50 @@ def test_numbers_that_are_none_are_wrong_use(fleet: Fleet, wrong: dict[str, str]
 
 
 def test_a_restore_says_what_it_puts_back_and_asks(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet.answers["n1", "restore"] = result("ready", backups=KEPT["n1"])
     with pytest.raises(Exit) as caught:
-        backing_up.restore.body(None)
+        backing_up.restore.body(None, host=["n1"])
     # There is no terminal to ask on.
     assert caught.value.code == 2
-    assert {command for _, command in fleet.commands} == {"backups"}
+    assert [request["options"]["dry_run"] for _, request, _ in fleet.asked] == [True]
     said = capsys.readouterr().err
     assert "  n1: run-2, of emqx@a as it was 2026-11-18 " in said
     assert ": 5.10.4, 12 MB\n" in said
-    assert "  n2: no backup\n  n3: its backups are not known\n" in said
-    assert "nodes have to be stopped, and are not started" in said
+    assert "The nodes must be stopped. They are not started." in said
+
+
+@pytest.mark.parametrize("answer", [result("refused"), result("failed")])
+def test_nobody_is_asked_for_a_restore_that_a_host_would_refuse(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], answer: dict[str, Any]
+) -> None:
+    fleet.answers["n1", "restore"] = result("ready", backups=KEPT["n1"])
+    fleet.answers["n2", "restore"] = answer
+    with pytest.raises(Exit) as caught:
+        backing_up.restore.body(None, host=["n1,n2"], yes=True)
+    assert caught.value.code == {"refused": 3, "failed": 1}[answer["outcome"]]
+    assert {request["options"].get("dry_run") for _, request, _ in fleet.asked} == {True}
+    assert "call_failed" in capsys.readouterr().out
+
+
+def test_nobody_is_asked_to_delete_the_history_of_a_part_of_the_hosts(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.answers.update({("n1", "logs"): result("ok"), ("n2", "logs"): result("failed")})
+    with pytest.raises(Exit) as caught:
+        by_name()["logs-clear"].body(None, host=["n1,n2"], yes=True)
+    assert (caught.value.code, {command for _, command in fleet.commands}) == (1, {"logs"})
+    assert "Delete it?" not in capsys.readouterr().err
 
 
 def test_a_restore_stops_at_the_first_host_that_is_not_done(fleet: Fleet) -> None:
+    ready, done = result("ready", backups=KEPT["n1"]), fleet.answers["n1", "restore"]
+    fleet.answer = lambda host, request: (  # type: ignore[method-assign]
+        ready if request["options"].get("dry_run") else done if host == "n1" else result("refused")
+    )
     with pytest.raises(Exit) as caught:
         backing_up.restore.body(None, backup="run-1", force=True, yes=True, quiet=True)
     assert caught.value.code == 1
-    asked = [(host, request) for host, request, _ in fleet.asked if request["command"] == "restore"]
+    asked = [(host, request) for host, request, _ in fleet.asked if not request["options"].get("dry_run")]
     assert [host for host, _ in asked] == ["n1", "n2"]
     assert {(request["options"]["backup"], request["options"]["restore_force"]) for _, request in asked} == {
         ("run-1", True)
@@ -104,7 +131,7 @@ def test_the_backup_that_is_named_is_told() -> None:
 
 def test_a_restore_that_is_gone_on_with_is_told() -> None:
     rows = [row("n1", backups=[], restore_left="run-4")]
-    assert "n1: run-4, whose restore was cut off: it is gone on with" in backing_up.intention(rows, "", "run-5")
+    assert "n1: run-4, whose restore was cut off: it goes on" in backing_up.intention(rows, "", "run-5")
     assert "no backup run-9" in backing_up.intention(rows, "run-9", "run-5")
 
 

@@ -97,7 +97,10 @@ class Desk:
         """Have hosts answer otherwise: ``n1_upgrade=...``."""
         for name, answer in said.items():
             host, _, command = name.partition("_")
-            self.fleet.script[host, command] = answer if isinstance(answer, list) else [answer]
+            given = answer if isinstance(answer, list) else [answer]
+            self.fleet.script[host, command] = [
+                {**said, "node": f"emqx@{host}"} if isinstance(said, dict) else said for said in given
+            ]
 
     def connects(self, connect: Callable[[HostSettings], Session]) -> None:
         """Have hosts connected to in another way."""
@@ -189,7 +192,7 @@ def test_below_the_table_is_what_to_do_next(desk: Desk) -> None:
     done = desk.relup("upgrade", yes=True, json=False)
     run = ledger.runs()[-1].run
     told = done.out.splitlines()[-1]
-    assert re.fullmatch(rf"run {run}: done in \S+ m?s, 2 waves, 6 gates open; `inv report {run}` tells of it", told)
+    assert re.fullmatch(rf"run {run}: done in \S+ m?s, 2 waves, 6 gates open. `inv report {run}` shows it.", told)
     desk.says(n1_upgrade=failed("apply_failed"))
     stopped = desk.relup("upgrade", yes=True, json=False)
     assert stopped.status == 1
@@ -287,8 +290,54 @@ def test_a_check_of_a_cluster_of_which_a_part_is_done_is_no_refusal(desk: Desk) 
 def test_where_nothing_is_left_to_do_nobody_is_asked(desk: Desk) -> None:
     desk.says(**{f"{host}_plan": refused("already_upgraded_to_target_vsn") for host in ROLES})
     ended = desk.relup("upgrade")
-    assert (ended.status, set(ended.outcomes.values())) == (3, {"refused"})
+    assert (ended.status, set(ended.outcomes.values())) == (0, {"nothing to do"})
+    assert (ended.document["ok"], ended.rollout["outcome"]) == (True, "nothing to do")
+    assert {row["facts"]["nothing_to_do"]["err_type"] for row in ended.document["hosts"]} == {
+        "already_upgraded_to_target_vsn"
+    }
     assert ledger.runs() == []
+    assert desk.relup("upgrade", json=False).out.splitlines()[-1] == "nothing to do: every host is on 1.1 already"
+    plan = desk.relup("plan", tarball=str(desk.tarball), catalogue=str(desk.catalogue))
+    assert (plan.status, set(plan.outcomes.values())) == (0, {"nothing to do"})
+
+
+def test_where_the_only_hosts_that_are_left_are_missing_a_part_is_done(desk: Desk) -> None:
+    desk.is_upgraded("n1", "n2")
+    desk.says(n3_plan=Failure("host_unreachable"))
+    ended = desk.relup("upgrade", allow_missing=True)
+    assert (ended.status, ended.rollout["outcome"], ended.rollout["err_type"]) == (1, "partly done", "hosts_left")
+    assert ledger.runs() == []
+
+
+# A cluster of which the inventory has a part
+
+
+def lacking_n3(desk: Desk) -> None:
+    desk.inventory.write_text("hosts: {n1: {address: n1.test}, n2: {address: n2.test}}")
+
+
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_nothing_begins_where_the_inventory_lacks_a_node_of_the_cluster(desk: Desk, command: str) -> None:
+    lacking_n3(desk)
+    ended = desk.relup(command, yes=True, max_failures="2")
+    assert (ended.status, ended.rollout["outcome"], ended.rollout["err_type"]) == (3, "refused", "nodes_left_out")
+    assert ended.rollout["reason"] == "The inventory does not have emqx@n3."
+    assert desk.commands == [{"upgrade": "plan", "rollback": "status"}[command]]
+    assert desk.relup(command, yes=True, allow_partial=True).rollout["outcome"] == "done"
+
+
+def test_hosts_that_are_named_are_meant_and_the_end_says_what_is_still_on_the_old_release(desk: Desk) -> None:
+    waits = result("upgraded", (("apply", "ok"), ("cleanup", "skipped")))
+    waits["steps"][-1]["detail"] = {"waiting_for": ["emqx@n2 runs 1.0", "emqx@n3 runs 1.0"]}
+    still = result("skipped", (("cleanup", "skipped"),))
+    still["steps"][-1]["detail"] = waits["steps"][-1]["detail"]
+    desk.says(n1_upgrade=waits, n1_cleanup=still)
+    ended = desk.relup("upgrade", yes=True, host=["n1"])
+    assert (ended.status, ended.rollout["outcome"]) == (0, "done")
+    assert ended.rollout["detail"] == {"behind": ["emqx@n2 runs 1.0", "emqx@n3 runs 1.0"]}
+    text = desk.relup("upgrade", yes=True, host=["n1"], json=False)
+    assert "Other nodes of the cluster are not on the target: emqx@n2 runs 1.0, emqx@n3 runs 1.0." in text.out
+    assert "nodes of the cluster that are not part of this run: emqx@n2, emqx@n3" in text.err
 
 
 # A cluster that is not whole
@@ -329,8 +378,13 @@ def test_nor_where_another_run_has_locked_the_cluster(desk: Desk) -> None:
 def test_hosts_that_are_missing_may_be_left_out(desk: Desk) -> None:
     desk.says(n2_plan=Failure("host_unreachable"))
     ended = desk.relup("upgrade", yes=True, allow_missing=True)
-    assert (ended.status, ended.rollout["outcome"]) == (1, "done")
+    assert (ended.status, ended.rollout["outcome"]) == (1, "partly done")
     assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "failed"}
+    assert ended.rollout["detail"] == {"left": ["n2"]}
+    assert ended.rollout["next"] == f"inv upgrade --resume {ended.document['run']}"
+    text = desk.relup("upgrade", yes=True, allow_missing=True, json=False).out.splitlines()
+    assert text[-3].endswith(": partly done, hosts_left: n2 is not done.")
+    assert text[-1].strip().startswith("inv upgrade --resume ")
 
 
 def test_a_rollback_goes_to_nodes_that_are_down_but_not_without_hosts(desk: Desk) -> None:
@@ -349,7 +403,7 @@ def test_hosts_that_refuse_count_as_failed(desk: Desk, bad: int, may_fail: str, 
     desk.says(**{f"n{number}_plan": refused("no_backup", cluster=CLUSTER) for number in range(1, bad + 1)})
     ended = desk.relup("upgrade", yes=True, max_failures=may_fail)
     if begins:
-        assert (ended.status, ended.rollout["outcome"]) == (1, "done")
+        assert (ended.status, ended.rollout["outcome"]) == (1, "partly done")
         assert ended.outcomes["n1"] == "refused"
         assert ended.outcomes["n3"] == "upgraded"
     else:
@@ -440,7 +494,7 @@ def test_it_is_found_by_the_beginning_of_its_name_and_its_command(desk: Desk) ->
 def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None:
     desk.says(n3_plan=Failure("host_unreachable"))
     first = desk.relup("upgrade", yes=True, allow_missing=True)
-    assert (first.status, first.rollout["outcome"], first.outcomes["n3"]) == (1, "done", "failed")
+    assert (first.status, first.rollout["outcome"], first.outcomes["n3"]) == (1, "partly done", "failed")
     desk.says(n3_plan=result("ready", connections=7, cluster=CLUSTER))
     desk.is_upgraded("n1", "n2")
     again = desk.relup("upgrade", yes=True, resume=True)

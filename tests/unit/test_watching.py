@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
 
+from relup_remote.commands import by_name, invocation
 from relup_remote.core.protocol import Failure
 from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.watching import INTERVAL, Patience, Watched, until_stable
-from tests.unit.fake_host import result
+from tests.unit.fake_host import Fleet, result
 from tests.unit.program import PROJECT, RELUP, run
 
 
@@ -106,7 +109,7 @@ def test_ctrl_c_ends_the_command_with_its_table(command: list[str]) -> None:
     out, err = watching.communicate(timeout=300)
     assert watching.returncode == 1
     assert "n1, n2: host_unreachable at connect" in out
-    assert "interrupted, after 1 looks" in err
+    assert "interrupted (checked once in " in err
     assert "Traceback" not in err
 
 
@@ -129,3 +132,22 @@ def test_with_json_the_document_says_how_it_ended(command: list[str]) -> None:
     document: dict[str, Any] = json.loads(ended.stdout)
     assert ended.stderr == ""
     assert (document["ok"], document["watch"]["stable"], document["watch"]["looks"]) == (False, False, 2)
+
+
+def test_hosts_that_were_not_good_for_long_enough_are_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("hosts: {n1: {}}")
+    fleet = Fleet({("n1", "verify"): result("verified")})
+    monkeypatch.setattr(invocation, "_connect", fleet.connect)
+    options = {"inventory": str(inventory), "watch": True, "stable": "1h", "timeout": "0s"}
+    with pytest.raises(Exit) as caught:
+        by_name()["verify"](Context(), **options, json=True)
+    out, err = capsys.readouterr()
+    assert (caught.value.code, json.loads(out)["ok"]) == (1, False)
+    assert "not stable within 0 ms (checked once in " in err
+    with pytest.raises(Exit):
+        by_name()["verify"](Context(), **options)
+    assert "not stable within" in capsys.readouterr().out
+    by_name()["verify"](Context(), **{**options, "stable": "0s"})

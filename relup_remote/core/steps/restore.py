@@ -88,6 +88,12 @@ def _whole(context: Context) -> None:
     checked(context, chosen(context))
 
 
+def _all_there(context: Context) -> None:
+    backup = chosen(context)
+    if not backup.whole:
+        raise Failure("backup_damaged", "{} is not whole: {}.".format(backup.name, backup.why))
+
+
 def _same_node(context: Context) -> None:
     says, node = _says(context), context.request["node"].get("name")
     if None not in (node, says["node"]) and node != says["node"]:
@@ -125,10 +131,16 @@ def _movable(context: Context) -> None:
             )
 
 
-CHECKS = tuple(
-    ("restore", check) for check in (state.require_stopped, _whole, _same_node, _same_release, _room, _movable)
-)
+def _checks(is_whole: checks.Check) -> Tuple[Tuple[str, checks.Check], ...]:
+    found = (state.require_stopped, is_whole, _same_node, _same_release, _room, _movable)
+    return tuple(("restore", check) for check in found)
+
+
+CHECKS = _checks(_whole)
 """What has to be right for a restore to begin; see `checks.refusals`."""
+
+QUICK_CHECKS = _checks(_all_there)
+"""The same, without reading every file of the backup, which may take minutes."""
 
 CHECKS_TO_GO_ON = (("restore", state.require_stopped),)
 """What has to be right for one that was cut off to be gone on with: the copies are whole and in their folders."""

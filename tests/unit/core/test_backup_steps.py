@@ -227,6 +227,23 @@ def test_what_is_damaged_is_named(node: Node, kind: str) -> None:
     assert node.facts() == before
 
 
+def test_a_restore_says_what_it_would_refuse_and_changes_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert node.refused("restore", dry_run=True) == ["no_backup"]
+    node.run("backup")
+    before = node.facts()
+    ready = node.run("restore", dry_run=True).result
+    assert (ready.outcome, ready.steps, [each["name"] for each in ready.facts["backups"]]) == ("ready", [], ["run-1"])
+    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    assert node.refused("restore", dry_run=True) == ["disk_full"]
+    monkeypatch.undo()
+    (node.backups / "run-1" / "data/mnesia/emqx1@127.0.0.1/schema.DAT").unlink()
+    assert node.refused("restore", dry_run=True) == ["backup_damaged"]
+    node.deploy("5.10.5")
+    assert node.refused("restore", dry_run=True) == ["backup_damaged", "backup_version_differs"]
+    # A look makes no folder, takes nothing aside, and leaves no row.
+    assert {name: node.facts()[name] for name in before} == before
+
+
 def test_a_damaged_manifest_is_named(node: Node) -> None:
     node.run("backup")
     path = node.backups / "run-1" / manifest.FILE

@@ -149,13 +149,13 @@ def test_a_host_that_went_on_by_itself_is_what_the_next_survey_found(folder: Pat
     story.applied("n2", outcome="failed", error=failure("connection_lost"))
     story.tell("host", host="n3", phase="apply", status="start")
     story.begins("resume")
-    there = {**row("n1", "refused"), "error": failure("already_upgraded_to_target_vsn", stage="plan")}
+    there = row("n1", "nothing to do")
     story.tell("host", host="n1", phase="survey", status="end", row=there)
     story.tell("host", host="n2", phase="survey", status="end", row=there)
     report = report_of(story.record())
     assert [(host.outcome, host.state) for host in report.hosts] == [
-        ("refused", "nothing_left"),
-        ("refused", "nothing_left"),
+        ("nothing to do", "nothing_left"),
+        ("nothing to do", "nothing_left"),
         ("ready", "waiting"),
     ]
     assert [(trouble.err_type, trouble.overcome) for trouble in report.troubles] == [("connection_lost", True)]

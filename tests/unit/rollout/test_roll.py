@@ -270,7 +270,7 @@ def test_as_many_may_fail_as_is_said_and_not_one_more() -> None:
     assert stopped(run, "too_many_failures") == "n1, n3 failed, 1 may"
     assert run.outcomes == {"n1": "failed", "n2": "upgraded", "n3": "failed", "n4": "skipped"}
     enough = Run(plan(*waves, max_failures=2), bad).roll()
-    assert enough.ending.outcome == "done"
+    assert (enough.ending.outcome, enough.ending.detail) == ("partly done", {"left": ["n1", "n3"]})
     assert enough.outcomes == {"n1": "failed", "n2": "upgraded", "n3": "failed", "n4": "upgraded"}
 
 
@@ -313,7 +313,7 @@ def test_a_host_that_failed_in_the_survey_counts_and_is_left_alone() -> None:
 
 def test_a_host_that_is_left_out_does_not_count() -> None:
     run = Run(plan(["n1"], ["n2"])).roll(rows=[gone("n1")], left_out=["n1"])
-    assert run.ending.outcome == "done"
+    assert (run.ending.outcome, run.ending.next) == ("partly done", f"inv upgrade --resume {RUN}")
     assert run.outcomes == {"n1": "failed", "n2": "upgraded"}
 
 
@@ -339,7 +339,7 @@ def test_a_wave_of_which_nothing_is_left_has_no_gates() -> None:
     bad = {("n1", "upgrade"): failed("apply_failed")}
     run = Run(plan(["n1"], ["n2"], max_failures=1, gates=VERIFIED), bad).roll()
     assert [hosts for command, hosts in run.course if command == "verify"] == [["n2"]]
-    assert run.ending.outcome == "done"
+    assert run.ending.outcome == "partly done"
 
 
 @pytest.mark.parametrize(("command", "blind"), [("upgrade", False), ("rollback", True)])
@@ -442,12 +442,12 @@ def test_a_host_that_could_not_be_locked_has_been_there_before() -> None:
     there = of_result("n1", refused("already_upgraded_to_target_vsn"), 1.0)
     run = Run(plan(["n1"], ["n2"]), {("n1", "lock"): failed("cluster_locked")}).roll(rows=[there])
     stopped(run, "lock_not_taken", "refused")
-    assert run.outcomes == {"n1": "refused", "n2": "skipped"}
+    assert run.outcomes == {"n1": "nothing to do", "n2": "skipped"}
 
 
 def test_where_a_lock_could_not_be_given_back_is_said() -> None:
     run = Run(plan(["n1"], ["n2"]), {("n2", "unlock"): Failure("host_unreachable")}).roll()
-    assert run.ending == Ending("done", detail={"still_locked": ["n2"]})
+    assert run.ending == Ending("partly done", "lock_left", "n2: still locked.", "inv unlock", {"still_locked": ["n2"]})
 
 
 # What goes wrong here
@@ -600,7 +600,7 @@ def test_cleanup_that_had_to_wait_is_done_at_the_end_and_becomes_its_rows_step()
 def test_hosts_of_an_earlier_run_are_cleaned_up_once_the_last_host_is_upgraded() -> None:
     there = [of_result(host, refused("duplicate_pending_target"), 1.0) for host in ("n1", "n3")]
     run = Run(plan(["n1"], ["n2"], ["n3"])).roll(rows=there)
-    assert run.outcomes == {"n1": "refused", "n2": "upgraded", "n3": "refused"}
+    assert run.outcomes == {"n1": "nothing to do", "n2": "upgraded", "n3": "nothing to do"}
     assert cleanups(run) == ["ok", "ok", "ok"]
 
 

@@ -57,7 +57,7 @@ def going_back(answer: Answer) -> Survey:
 def test_where_there_is_nothing_to_go_back_from_nothing_is_left_to_do() -> None:
     found = going_back(result("ok", marker=None, state="idle"))
     assert (found.done, found.failed) == (["n1"], [])
-    assert found.row("n1")["error"]["err_type"] == "nothing_to_roll_back"
+    assert found.row("n1")["facts"]["nothing_to_do"]["err_type"] == "nothing_to_roll_back"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,8 @@ def test_what_an_earlier_core_of_the_run_has_done_is_the_runs() -> None:
         refused("disk_full", history=history(RUN, "success")),
         refused(there),
     )
-    assert [row["outcome"] for row in found.rows] == ["upgraded", *["refused"] * 4]
+    outcomes = [row["outcome"] for row in found.rows]
+    assert outcomes == ["upgraded", "nothing to do", "nothing to do", "refused", "nothing to do"]
     assert (found.rows[0]["from"], found.rows[0]["seconds"], found.rows[0]["error"]) == ("0.9", 2.5, None)
     assert found.done == ["n1", "n2", "n3", "n5"]
     assert found.failed == ["n4"]
