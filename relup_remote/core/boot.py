@@ -95,7 +95,7 @@ def places(text: str, tree: str, base: str) -> Places:
         try:
             right = _right(name, ours, theirs, tree, base)
         except Unclear as why:
-            unclear[name] = "it is not clear in the base's file, for {}".format(why)
+            unclear[name] = "it can't be told where it should lead: {}".format(why)
             continue
         found: Optional[str] = None
         try:

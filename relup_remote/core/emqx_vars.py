@@ -1,18 +1,28 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what `releases/emqx_vars` sets.
 
 The file is a list of assignments that the wrapper's shell reads before all else; later ones win. Only assignments are
-understood here, with the quoting and the expansions that they have in releases. What any other line sets is unknown.
+understood here, with the quoting and the expansions that they have in releases. What any other line sets is unknown. So
+is what is set within an ``if`` or another compound command: whether that is carried out is not known here.
 Source of the rules: POSIX, "Shell Command Language", 2.2 Quoting and 2.6.2 Parameter Expansion.
 """
 
 import re
-from typing import Dict, Iterable, List, Optional
-
-NAMES_ALL = re.compile(r"^\s*(\.|source|eval|exec)\s")
-"""A line after which nothing is known: it may set anything."""
+from typing import Dict, Iterable, Iterator, List, Optional
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+|readonly\s+)?([A-Za-z_]\w*)=(.*)$")
 _GUARDED = re.compile(r'^\s*\[ ("[^"]*") != ("[^"]*") \] \|\| ([A-Za-z_]\w*)=(.*)$')
+_NAME_SET = re.compile(r"([A-Za-z_]\w*)(?=[+:]?=)|(?<=\bfor )([A-Za-z_]\w*)")
+"""What looks like a variable that is set, anywhere in a line."""
+
+_UNSET = re.compile(r"^\s*unset\s")
+_COMMAND = r"(?:^|[;&|(){}]|\b(?:then|do|else|elif))\s*"
+_BEGINS = re.compile(_COMMAND + r"(?:if|case|for|while|until|select|\{|\()(?=[\s;&|()]|$)")
+_ENDS = re.compile(_COMMAND + r"(?:fi|esac|done|\}|\))(?=[\s;&|()]|$)")
+"""The words by which a compound command begins and ends, where a command may stand."""
+
+_ANYTHING = re.compile(_COMMAND + r"(?:\.|source|eval|exec)\s")
+"""Commands after which nothing is known: they may set anything."""
+
 _REFERENCE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?-)([^{}]*|\$?\{[^{}]*\}[^{}]*))?\})")
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=~^-]+")
 
@@ -36,10 +46,11 @@ class Variables:
         self._why: Dict[str, str] = {}
         self._presettable: Dict[str, bool] = {}
         self._nothing: Optional[str] = None
+        self._depth = 0
         self.own: Dict[str, bool] = {}
         self.more: List[str] = []
         is_own = False
-        for line in text.splitlines():
+        for line in _lines(text):
             is_own = is_own or line.strip() == LAST_LINES
             self._read(line, is_own)
 
@@ -62,6 +73,9 @@ class Variables:
         text = line.strip()
         if not text or text.startswith("#"):
             return
+        if self._depth:
+            self._compound(text, is_own)
+            return
         guarded, assignment = _GUARDED.match(text), _ASSIGNMENT.match(text)
         if guarded is not None:
             left, right, name, value = guarded.groups()
@@ -74,13 +88,31 @@ class Variables:
             self._set(assignment.group(1), assignment.group(2))
             if is_own:
                 self.own[assignment.group(1)] = text.startswith("export ")
-        elif NAMES_ALL.match(text):
+        elif _ANYTHING.search(text):
             self._nothing = "the line {!r} may set anything".format(text)
+        elif _BEGINS.search(text):
+            self._compound(text, is_own)
         else:
-            if is_own:
-                self.more.append(text)
-            for name in re.findall(r"([A-Za-z_]\w*)=", text):
-                self._why[name] = "the line {!r} is more than an assignment".format(text)
+            self._other(text, is_own, "the line {!r} is more than an assignment".format(text))
+
+    def _compound(self, text: str, is_own: bool) -> None:
+        """A line of a compound command, which may or may not be carried out."""
+        self._count(text)
+        if _ANYTHING.search(text):
+            self._nothing = "the line {!r} may set anything".format(text)
+        self._other(text, is_own, "the line {!r} is part of a compound command".format(text))
+
+    def _count(self, text: str) -> None:
+        # The parentheses of a function's name begin no subshell.
+        text = text.replace("()", ";")
+        self._depth = max(0, self._depth + len(_BEGINS.findall(text)) - len(_ENDS.findall(text)))
+
+    def _other(self, text: str, is_own: bool, why: str) -> None:
+        """A line that is no assignment: what it may set is unknown from here on."""
+        if is_own:
+            self.more.append(text)
+        for name in re.findall(r"\w+", text) if _UNSET.match(text) else _set_in(text):
+            self._why[name] = why
 
     def _set(self, name: str, source: str) -> None:
         self._presettable[name] = re.match(r'"?\$\{' + name + ":?-", source) is not None
@@ -89,7 +121,12 @@ class Variables:
             self._why.pop(name, None)
         except Unclear as unclear:
             self._values[name] = None
-            self._why[name] = str(unclear)
+            # More may stand behind it: "A=1; B=2".
+            self._count(source)
+            if _ANYTHING.search(source):
+                self._nothing = "the line {!r} may set anything".format(source)
+            for each in (name, *_set_in(source)):
+                self._why[each] = str(unclear)
 
     def _value(self, source: str) -> str:
         """A word as a shell makes it of `source`. Raises `Unclear`."""
@@ -148,6 +185,27 @@ class Variables:
             raise Unclear("{} is not set".format(name))
         value.append(known)
         return found.end()
+
+
+def _set_in(text: str) -> List[str]:
+    return [found.group() for found in _NAME_SET.finditer(text)]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines as a shell takes them: one that ends in a backslash, in ``&&`` or in ``||`` goes on in the next."""
+    begun = ""
+    for line in text.split("\n"):
+        whole, begun = begun + line, ""
+        if whole.lstrip().startswith("#"):
+            yield whole
+        elif whole.endswith("\\"):
+            begun = whole[:-1]
+        elif whole.rstrip().endswith(("&&", "||")):
+            begun = whole.rstrip() + " "
+        else:
+            yield whole
+    if begun:
+        yield begun
 
 
 def quoted(value: str, base: str) -> str:

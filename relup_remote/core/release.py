@@ -132,19 +132,28 @@ def marked_version(base: str) -> Optional[str]:
 
 
 def etc_of(base: str) -> str:
-    """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars. Raises `Failure` as `read_small`."""
-    content = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
-    told = parse_pairs(content.decode("utf-8", "replace"), "=").get("EMQX_ETC_DIR", "")
-    for variable in ("BASE_RUNNER_ROOT_DIR", "RUNNER_ROOT_DIR"):
-        told = told.replace("${{{}}}".format(variable), base).replace("$" + variable, base)
-    return os.path.realpath(told if told.startswith("/") else os.path.join(base, "etc"))
+    """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars; ``etc`` in the root where that sets none.
+
+    Raises `Failure` boot_unclear where that can't be told, and as `read_small`.
+    """
+    # Late, for most requests need no settings.
+    from .emqx_vars import Unclear, Variables  # noqa: PLC0415
+
+    path = os.path.join(base, "releases", "emqx_vars")
+    text = (read_small(path) or b"").decode("utf-8", "surrogateescape")
+    try:
+        told = Variables(text, {"RUNNER_ROOT_DIR": base, "BASE_RUNNER_ROOT_DIR": base}).get("EMQX_ETC_DIR")
+    except Unclear as why:
+        message = "{} does not tell where the node's settings are: {}.".format(path, why)
+        raise Failure("boot_unclear", message, detail={"unclear": {"EMQX_ETC_DIR": str(why)}})
+    return os.path.realpath(os.path.join(base, told or "etc"))
 
 
 def data_dir_of(base: str) -> str:
     """The data folder of a node that does not run: by ``node.data_dir`` of its emqx.conf.
 
     Where that says nothing it is ``data`` in the root, but only if the settings are in the root as well, as in the
-    layout of tarballs: packages have both elsewhere. Raises `Failure` data_dir_unknown, and as `read_small`.
+    layout of tarballs: packages have both elsewhere. Raises `Failure` data_dir_unknown, and as `etc_of`.
     """
     # Late, for only a node that is down needs it.
     from .settings import setting  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """emqx_vars is read as a shell reads it: bash itself is asked."""
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ TEXTS = [
     'A=one\n[ "$A" != "one" ] || A=two',
     'A=three\n[ "$A" != "one" ] || A=two',
     '## A=no\n\n  A="indented"',
+    "A=0\nB='if x'\nA=1",
+    'A=0\nB="(for it)"\nA=1',
+    "A=0\n# if it is so &&\nA=1",
+    "A=0\n# if it is so \\\nA=1",
+    "A=on\\\ne",
 ]
 
 
@@ -75,7 +81,7 @@ def test_agrees_with_bash(text: str, tmp_path: Path) -> None:
         ('A="no end', "has no end"),
         ("A='no end", "has no end"),
         ("A=x y", "more than a value"),
-        ("if true; then A=1; fi", "more than an assignment"),
+        ("if true; then A=1; fi", "part of a compound command"),
         ("A=1\n. ./more", "may set anything"),
         ("A=~/etc/*", "holds '*'"),
         ('B="$(x)"\nA="$B/etc"', "more than the value of a variable"),
@@ -86,8 +92,39 @@ def test_what_is_not_understood_is_unclear(text: str, why: str) -> None:
         Variables(text, {}).get("A")
 
 
+NOT_SIMPLE = [
+    "A=0\nif false; then\n  A=1\nfi",
+    "A=0\nif true\nthen\nA=1\nelse\nA=2\nfi\nA=$A/3",
+    "A=0\nif false; then\nif true; then\nA=1\nfi\nA=2\nfi\nREL_VSN=4",
+    "A=0\ncase x in\n  x) A=1 ;;\nesac",
+    "A=0\nfor REL_VSN in a b; do\nA=$REL_VSN\ndone",
+    "A=0\nfalse || {\nA=1\n}",
+    "A=0\nset_it() {\nA=1\n}",
+    "A=0\n(\nA=1\n)",
+    "A=0\nfalse ||\nA=1",
+    "A=0\ntrue || \\\nA=1",
+    "A=0\nB=1; A=2",
+    "A=0\nexport B=1 A=2",
+    "A=0\nB=1; if true; then\nA=1\nfi",
+    "A=0\nB=1; . /dev/null",
+    "A=0\nunset A\nREL_VSN=1",
+    "A=0\nA+=1",
+    ': "${A:=1}"',
+    ': "${A=1}"',
+]
+
+
+@pytest.mark.parametrize("text", NOT_SIMPLE)
+def test_what_more_than_assignments_may_set_is_as_bash_has_it_or_unclear(text: str, tmp_path: Path) -> None:
+    found, right = Variables(text, GIVEN), by_bash(text, tmp_path)
+    for name in ("A", "REL_VSN"):
+        with suppress(Unclear):
+            assert found.get(name) == right.get(name)
+
+
 def test_what_follows_makes_it_clear_again() -> None:
     assert Variables("if true; then A=1; fi\nA=2", {}).get("A") == "2"
+    assert Variables("if true; then\nA=1\nfi\nA=2", {}).get("A") == "2"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.protocol import Failure
-from relup_remote.core.release import data_dir_of
+from relup_remote.core.release import data_dir_of, etc_of
 from relup_remote.core.settings import setting
 
 PATH = "node.data_dir"
@@ -68,3 +68,28 @@ def test_a_data_folder_is_not_guessed_where_a_package_has_it(tmp_path: Path, con
     with pytest.raises(Failure) as caught:
         data_dir_of(base)
     assert (caught.value.err_type, caught.value.detail["path"]) == ("data_dir_unknown", str(tmp_path / "etc/emqx.conf"))
+
+
+@pytest.mark.parametrize(
+    ("line", "folder"),
+    [
+        ("export EMQX_ETC_DIR=/etc/emqx", "/etc/emqx"),
+        ('EMQX_ETC_DIR="${EMQX_ETC_DIR:-/etc/emqx}"', "/etc/emqx"),
+        ('HERE=/srv\nEMQX_ETC_DIR="$HERE/etc"', "/srv/etc"),
+        ("EMQX_ETC_DIR=conf", "BASE/conf"),
+        ("RUNNER_USER=emqx", "BASE/etc"),
+    ],
+)
+def test_the_settings_are_where_the_wrappers_shell_finds_them(line: str, folder: str, tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases" / "emqx_vars").write_text(f"{line}\n")
+    assert etc_of(str(tmp_path)) == folder.replace("BASE", str(tmp_path))
+
+
+@pytest.mark.parametrize("line", ['EMQX_ETC_DIR="$(dirname "$0")/etc"', "if true; then\nEMQX_ETC_DIR=/etc/emqx\nfi"])
+def test_where_the_settings_are_is_not_guessed(line: str, tmp_path: Path) -> None:
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases" / "emqx_vars").write_text(f"{line}\n")
+    with pytest.raises(Failure, match="does not tell where the node's settings are") as caught:
+        etc_of(str(tmp_path))
+    assert caught.value.err_type == "boot_unclear"
