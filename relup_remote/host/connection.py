@@ -20,7 +20,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 
 from relup_remote.core.protocol import Failure
 from relup_remote.host import identities, known_hosts, route
-from relup_remote.host.identities import Identities
+from relup_remote.host.identities import Identities, Keys
 from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
 
@@ -177,22 +177,26 @@ def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connec
 
 def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
-    keys = identities.usual(
-        jump.identity_files, jump.identities_only, identities.of_agent(jump.agent), settings.secrets.passphrase
-    )
+    agent = _agent_of(jump, settings)
+    keys = identities.usual(jump.identity_files, jump.identities_only, agent, settings.secrets.passphrase)
     given = [settings.known_hosts] if settings.known_hosts else []
     return [*given, *jump.known_hosts], Identities(jump.user, keys)
 
 
 def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """The same of the host itself, of which the inventory may say other things."""
-    agent = identities.of_agent(host.agent)
+    agent = _agent_of(host, settings)
     if settings.key:
         keys = identities.only(settings.key, agent, settings.secrets.passphrase)
     else:
         keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.passphrase)
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
     return files, Identities(host.user, keys, settings.secrets.login, settings.name)
+
+
+def _agent_of(station: Station, settings: "HostSettings") -> Keys:
+    # An agent that does not answer is to be told from a server that does not, which has a little longer.
+    return identities.of_agent(station.agent, 0.8 * settings.connect_timeout)
 
 
 def _set_rules(connection: fabric.Connection, policy: _Policy, who: Identities) -> None:

@@ -1,16 +1,30 @@
 """What to log in with: which private keys to offer a server, in which order, and a password if there is one."""
 
 import base64
+import io
 import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from paramiko import AuthenticationException, BadAuthenticationType, PKey, SSHException, Transport
-from paramiko.agent import AgentSSH
-from paramiko.pkey import UnknownKeyType
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from paramiko import (
+    AuthenticationException,
+    BadAuthenticationType,
+    ECDSAKey,
+    Ed25519Key,
+    PKey,
+    RSAKey,
+    SSHException,
+    Transport,
+)
+from paramiko.agent import AgentKey, AgentSSH
 
 from relup_remote.core.protocol import Failure
 from relup_remote.secrets import NotTried, Password
@@ -25,17 +39,26 @@ class ConnectAgain(Exception):
     """The server has had enough of this connection, and there is more to offer in another one."""
 
 
+@dataclass(frozen=True)
+class Keys:
+    """The keys ``found``, in the order in which to offer them; the others are ``unusable``, each with its reason."""
+
+    found: list[PKey] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+
+
 class Identities:
     """What to offer as ``user``: paramiko's ``auth_strategy``, for one connection after the other.
 
     ``keys`` are offered in order, then the ``password`` if there is one, as that for the host of that ``name``.
     """
 
-    def __init__(self, user: str, keys: Sequence[PKey], password: Password | None = None, name: str = "") -> None:
+    def __init__(self, user: str, keys: Keys, password: Password | None = None, name: str = "") -> None:
         self._user = user
         self._name = name
-        self._empty = not keys
-        self._left = deque(keys)
+        self._unusable = list(keys.unusable)
+        self._empty = not keys.found
+        self._left = deque(keys.found)
         self._password = password
         self._refused: list[str] = []
 
@@ -66,12 +89,21 @@ class Identities:
         except AuthenticationException:
             if time.monotonic() - started >= transport.auth_timeout:
                 raise Failure("ssh_timeout", "The SSH server did not answer to a key in time.") from None
-            self._refused.append(f"{key.get_name()} {key.fingerprint}")
+            self._refused.append(_shown(key))
             if not transport.is_active():
                 if self._left or self._password is not None:
                     raise ConnectAgain from None
                 raise self._failure(note="the server hung up, perhaps after too many keys") from None
             return False
+        except (OSError, SSHException) as error:
+            # An agent's key that can't sign ends the connection. The other keys are no worse for it.
+            if not isinstance(key, AgentKey):
+                raise
+            reason = "the agent did not answer in time" if isinstance(error, TimeoutError) else str(error)
+            self._unusable.append(f"{_shown(key)}: {reason}")
+            if self._left or self._password is not None:
+                raise ConnectAgain from None
+            raise self._failure() from None
         if not wanted:
             return True
         if self._password is None or not PASSWORD_WAYS & set(wanted):
@@ -119,51 +151,63 @@ class Identities:
         return transport.auth_interactive(self._user, answer)
 
     def _failure(self, **facts: object) -> Failure:
-        nothing = self._empty and self._password is None
-        message = "There is no key to offer to the SSH server." if nothing else None
-        return Failure("auth_failed", message, detail={"user": self._user, "keys_refused": self._refused, **facts})
+        message = None
+        if self._empty and self._password is None:
+            why = f" Not used: {'; '.join(self._unusable)}." if self._unusable else ""
+            message = f"There is no key to offer to the SSH server.{why}"
+        detail = {"user": self._user, "keys_refused": self._refused, "keys_not_used": self._unusable, **facts}
+        return Failure("auth_failed", message, detail=detail)
 
 
-def only(file: Path, agent: Iterable[PKey], passphrase: str | None = None) -> list[PKey]:
+def _shown(key: PKey) -> str:
+    return f"{key.get_name()} {key.fingerprint}"
+
+
+class _Unusable(Exception):
+    """A key that can't be used. Its text is the reason."""
+
+
+def only(file: Path, agent: Keys, passphrase: str | None = None) -> Keys:
     """The key in ``file``, and no other; where it can't be used as it is, the same key from the agent.
 
     Raises `Failure` (``key_unusable``).
     """
     try:
-        return [PKey.from_path(file)]
-    except OSError as error:
-        reason = error.strerror or "it can't be read"
-    except (ValueError, SSHException, UnknownKeyType):
-        reason = "it is no private key of a kind that is understood"
-    except TypeError:
-        # This is how the cryptography library says that a passphrase is needed.
-        reason = "it has a passphrase" if passphrase is None else "the passphrase that was given does not open it"
-    if usable := _held(file, agent) or _opened(file, passphrase):
-        return usable
-    message = f"The private key {file} can't be used: {reason}, and the SSH agent does not hold it."
-    raise Failure("key_unusable", message, detail={"key": str(file)})
+        return Keys(_of_file(file, agent, passphrase))
+    except _Unusable as reason:
+        message = f"The private key {file} can't be used: {reason}, and the SSH agent does not hold it."
+        raise Failure("key_unusable", message, detail={"key": str(file), "agent": agent.unusable}) from None
 
 
-def usual(
-    files: Iterable[Path], identities_only: bool, agent: Sequence[PKey], passphrase: str | None = None
-) -> list[PKey]:
+def usual(files: Iterable[Path], identities_only: bool, agent: Keys, passphrase: str | None = None) -> Keys:
     """The keys OpenSSH would offer: those of ``files``, by themselves or held by the agent, then the agent's others.
 
-    Files that can't be used are passed over. With ``identities_only`` the agent's others are left out.
+    With ``identities_only`` the agent's others are left out.
     """
-    keys = [key for file in files for key in _loaded(file) or _held(file, agent) or _opened(file, passphrase)]
-    others = [] if identities_only else agent
-    return list({key.asbytes(): key for key in (*keys, *others)}.values())
+    keys, unusable = list[PKey](), list(agent.unusable)
+    for file in files:
+        try:
+            keys += _of_file(file, agent, passphrase)
+        except _Unusable as reason:
+            # OpenSSH's usual names are looked for on every machine.
+            if file.exists():
+                unusable.append(f"{file}: {reason}")
+    others = [] if identities_only else agent.found
+    return Keys(list({(key.asbytes(), key.public_blob is None): key for key in (*keys, *others)}.values()), unusable)
 
 
-def of_agent(path: Path | None) -> list[PKey]:
-    """The keys of the SSH agent at a socket, if there is one that answers."""
+def of_agent(path: Path | None, seconds: float) -> Keys:
+    """The keys of the SSH agent at a socket. It is given so many seconds for each answer."""
     if path is None:
-        return []
+        return Keys()
     try:
-        return list(_Agent(path).get_keys())
-    except (SSHException, OSError):
-        return []
+        return Keys(list(_Agent(path, seconds).get_keys()))
+    except TimeoutError:
+        return Keys(unusable=[f"the agent at {path}: it did not answer within {seconds:g} s"])
+    except OSError as error:
+        return Keys(unusable=[f"the agent at {path}: {error.strerror}"])
+    except (SSHException, struct.error) as error:
+        return Keys(unusable=[f"the agent at {path}: {error}"])
 
 
 class _Agent(AgentSSH):
@@ -172,28 +216,75 @@ class _Agent(AgentSSH):
     # paramiko's stubs leave it out; its own agents call it.
     _connect: Callable[[socket.socket], None]
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seconds: float) -> None:
         super().__init__()
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(seconds)
         connection.connect(str(path))
         self._connect(connection)
 
 
-def _loaded(file: Path) -> list[PKey]:
+def _of_file(file: Path, agent: Keys, passphrase: str | None) -> list[PKey]:
+    """The key of a file: itself, with its certificate and then without; else the agent's. Raises `_Unusable`."""
+    opened_by = None
     try:
-        return [PKey.from_path(file)]
-    except (OSError, ValueError, TypeError, SSHException, UnknownKeyType):
-        return []
+        key = _read(file, None)
+    except _Unusable as reason:
+        if held := _held(file, agent.found):
+            return held
+        if passphrase is None or not isinstance(reason.__cause__, TypeError):
+            raise
+        try:
+            key, opened_by = _read(file, passphrase), passphrase
+        except _Unusable as error:
+            raise _Unusable("the passphrase that was given does not open it") from error
+    return [*_certified(file, opened_by), key]
 
 
-def _opened(file: Path, passphrase: str | None) -> list[PKey]:
-    """The key in a file that has a passphrase."""
-    if passphrase is None:
-        return []
+def _read(file: Path, passphrase: str | None) -> PKey:
+    """The private key in a file, in any of the formats of OpenSSH, and in PKCS#8. Raises `_Unusable`.
+
+    cryptography reads them all; paramiko makes a key of one of them.
+    """
+    password = None if passphrase is None else passphrase.encode()
     try:
-        # Its stubs say str, but bytes are what works.
-        return [PKey.from_path(file, cast("str", passphrase.encode()))]
-    except (OSError, ValueError, TypeError, SSHException, UnknownKeyType):
+        content = file.read_bytes()
+        try:
+            key: Any = serialization.load_ssh_private_key(content, password)
+        except ValueError:
+            key = serialization.load_pem_private_key(content, password)
+        kind = next(made for read, made in _KINDS if isinstance(key, read))
+        text = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        return kind.from_private_key(io.StringIO(text.decode()))
+    except OSError as error:
+        raise _Unusable(error.strerror or "it can't be read") from error
+    except TypeError as error:
+        # This is how cryptography says that a passphrase is needed.
+        raise _Unusable("it has a passphrase" if passphrase is None else "it has no passphrase") from error
+    except (ValueError, SSHException, UnsupportedAlgorithm, StopIteration) as error:
+        raise _Unusable("it is no private key of a kind that is understood") from error
+
+
+_KINDS: tuple[tuple[type, type[PKey]], ...] = (
+    (rsa.RSAPrivateKey, RSAKey),
+    (ed25519.Ed25519PrivateKey, Ed25519Key),
+    (ec.EllipticCurvePrivateKey, ECDSAKey),
+)
+
+
+def _certified(file: Path, passphrase: str | None) -> list[PKey]:
+    """The key with the certificate beside its file, if there is one that fits it.
+
+    It comes before the key alone, as with OpenSSH: a certificate that has expired keeps no key from being tried.
+    """
+    certificate = file.with_name(f"{file.name}-cert.pub")
+    try:
+        certified = _read(file, passphrase)
+        certified.load_certificate(str(certificate))
+        return [certified]
+    except (OSError, ValueError, SSHException, _Unusable):
         return []
 
 

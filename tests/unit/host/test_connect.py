@@ -1,5 +1,6 @@
 """Connecting: who the host is, who we are, and all that can keep the two apart."""
 
+import contextlib
 import os
 import re
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from lab import layout, sshd
 from relup_remote.core.protocol import Failure
+from relup_remote.host import identities
 from relup_remote.host.connection import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import NO_SECRETS, Secrets
@@ -217,6 +220,84 @@ def test_no_key_to_offer(server: Server, tmp_path: Path, monkeypatch: pytest.Mon
     assert "no key to offer" in found.message
 
 
+def test_a_key_that_needs_a_passphrase_is_named_where_there_is_no_other(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    protect(server.key)
+    found = failure(ALIAS, config_for(server, tmp_path))
+    assert found.err_type == "auth_failed"
+    assert f"{server.key}: it has a passphrase" in found.message
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa", "ed25519"])
+@pytest.mark.parametrize("form", ["OpenSSH", "PEM", "PKCS8"])
+def test_formats_of_keys(tmp_path: Path, kind: str, form: str) -> None:
+    """The public half that OpenSSH makes of a key is the one that we offer."""
+    file = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", file], check=True)
+    if form == "PKCS8" and kind == "ed25519":
+        # Older versions of ssh-keygen can't write these.
+        key = serialization.load_ssh_private_key(file.read_bytes(), None)
+        file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    elif form != "OpenSSH":
+        subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "", "-m", form, "-f", file], check=True)
+    (found,) = identities.only(file, identities.Keys()).found
+    assert found.get_base64() == file.with_name("key.pub").read_text().split()[1]
+
+
+def test_an_expired_certificate_keeps_no_key_from_being_tried(server: Server, tmp_path: Path) -> None:
+    sshd.make_key(tmp_path / "ca", "ca")
+    signed = [
+        "ssh-keygen",
+        "-q",
+        "-s",
+        str(tmp_path / "ca"),
+        "-I",
+        "id",
+        "-V",
+        "20200101:20200102",
+        f"{server.key}.pub",
+    ]
+    subprocess.run(signed, check=True)
+    assert server.key.with_name(f"{server.key.name}-cert.pub").exists()
+    assert connects(server.settings())
+
+
+def test_a_key_of_the_agent_that_can_not_sign_keeps_no_other_from_being_tried(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a key on a token that has been pulled out. It is one that the server would accept."""
+    other = tmp_path / "other"
+    with (server.host.ssh_dir / "authorized_keys").open("a") as file:
+        file.write(sshd.make_key(other, "other"))
+    with agent(tmp_path / "real", [other]) as real, refusing(tmp_path / "agent", real) as path:
+        config = config_for(
+            server, tmp_path, IdentityFile=f"{other}.pub\n  IdentityFile {server.key}", IdentityAgent=path
+        )
+        other.unlink()
+        assert connects(ALIAS, config)
+        found = failure(ALIAS, config_for(server, tmp_path, IdentityFile=f"{other}.pub", IdentityAgent=path))
+    assert found.err_type == "auth_failed"
+    (reason,) = found.detail["keys_not_used"]
+    assert "signing" in reason
+
+
+def test_an_agent_that_never_answers(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "agent"))
+        silent.listen()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert connects(server.settings(connect_timeout=2.0))
+        found = failure(server.settings(connect_timeout=2.0, key=None))
+    assert "did not answer within" in str(found.detail["keys_not_used"])
+
+
 def protect(key: Path) -> None:
     """Give a key a passphrase."""
     subprocess.run(
@@ -238,6 +319,40 @@ def agent(path: Path, keys: list[Path]) -> Iterator[Path]:
     finally:
         process.terminate()
         process.communicate()
+
+
+@contextmanager
+def refusing(path: Path, real: Path) -> Iterator[Path]:
+    """An agent that lists the keys of another and signs with none of them; its socket."""
+    sign_request, failed = 13, b"\0\0\0\1\5"
+
+    def relay(client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as behind:
+            behind.connect(str(real))
+            while head := client.recv(4):
+                asked = client.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+                if asked[0] == sign_request:
+                    client.sendall(failed)
+                    continue
+                behind.sendall(head + asked)
+                size = behind.recv(4, socket.MSG_WAITALL)
+                client.sendall(size + behind.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=relay, args=[listener.accept()[0]], daemon=True).start()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield path
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 # Getting there
