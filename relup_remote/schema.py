@@ -38,6 +38,10 @@ class Unfit(ValueError):
         self.why = why
 
 
+class NotJson(Unfit):
+    """Bytes that are no JSON at all, as a line that was cut short."""
+
+
 class Shape(Protocol):
     """A shape. ``kind`` says in words what fits it."""
 
@@ -51,18 +55,20 @@ class Shape(Protocol):
 def parsed(line: bytes) -> Any:
     """The JSON value in a line.
 
-    Raises `Unfit` for what is no JSON (RFC 8259: NaN and infinity are not), for text that is not Unicode, and for what
-    is too large, too deep or too much to be meant. A line with too many values is not even read.
+    Raises `NotJson` for what is no JSON. Raises another `Unfit` for NaN and infinity (RFC 8259 knows neither), for text
+    that is not Unicode, and for what is too large, too deep or too much to be meant. A line with too many values is
+    not even read.
     """
     if sum(map(line.count, (b",", b"[", b"{"))) > VALUES:
         raise Unfit("", f"has more than {VALUES} values")
     try:
         value = json.loads(line.decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError:
-        raise Unfit("", "is not UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        why = error.why if isinstance(error, Unfit) else "is not JSON"
-        raise Unfit("", why) from None
+        raise NotJson("", "is not UTF-8") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise error if isinstance(error, Unfit) else NotJson("", "is not JSON") from None
     _bounded(value)
     return value
 
@@ -78,7 +84,11 @@ def _bounded(value: Any) -> None:
         level = [inner for each in level for inner in _parts(each)]
         if not level:
             return
-    raise Unfit("", f"is nested more than {DEPTH} deep")
+    raise _too_deep()
+
+
+def _too_deep() -> Unfit:
+    return Unfit("", f"is nested more than {DEPTH} deep")
 
 
 def _parts(value: Any) -> Iterator[Any]:

@@ -232,6 +232,8 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     told = facts(found, tree)
     lacks = ["{} is {}: {}".format(each.name, each.instead, each.why) for each in found.settings if not each.is_own]
     found.unclear.update({each.name: "it is not as " + each.why for each in found.settings if each.is_own})
+    if wrapper.hides_environment(site):
+        found.unclear["EMQX_*"] = "what the environment of the node's VM sets can't be seen, and will not be set again"
     told["problems"] = lacks + problems(found, site.base, site.data_dir) + wrapper_problems(site.base, tree)
     return told
 
@@ -366,9 +368,7 @@ def _configuration(tree: str, site: Site, timeout: float, work: str) -> Dict[str
     why = None
     if ran.status != 0:
         said = [line.strip() for line in ran.said.splitlines() if line.strip()]
-        why = "its check_config {}{}".format(
-            "did not end" if ran.status is None else "ended with {}".format(ran.status), ": " + said[-1] if said else ""
-        )
+        why = "its check_config {}{}".format(ran.ended, ": " + said[-1] if said else "")
     return {"checked": True, "by": path, "seconds": round(time.monotonic() - started, 2), "why": why}
 
 

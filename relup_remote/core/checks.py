@@ -13,6 +13,7 @@ from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
 from .files import free_bytes, free_inodes, may_write
+from .opening import cannot_read
 from .protocol import Failure
 from .steps.restart import check_restart
 from .steps.stage import bytes_to_send
@@ -223,7 +224,7 @@ def _names(folder: str) -> List[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise Failure("no_write_permission", "{} can't be read: {}.".format(folder, error.strerror))
+        raise cannot_read(folder, error)
 
 
 def space(folder: str, needed: int, files: int = 0) -> None:

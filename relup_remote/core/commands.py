@@ -285,7 +285,11 @@ def _backup(context: Context) -> None:
 def _backups(context: Context) -> None:
     found = backups(context.site.backups)
     context.result.facts["backups"] = [each.facts() for each in reversed(found)]
-    context.result.facts["restore_left"] = restore.left_half_way(context)
+    try:
+        context.result.facts["restore_left"] = restore.left_half_way(context)
+    except Failure as failure:
+        # Of which backup can't be told.
+        history.warn(context, "{} {}".format(failure.message, failure.hint))
 
 
 def _backup_verify(context: Context) -> None:

@@ -58,8 +58,12 @@ class Lock:
             except OSError as error:
                 raise writing_failure(error, path)
             # Between the two the file may have been removed, and another made: the lock of this one is nobody's then.
-            if _locked(descriptor, fcntl.LOCK_EX) and _lies_at(descriptor, path):
-                return descriptor
+            try:
+                if _locked(descriptor, fcntl.LOCK_EX, path) and _lies_at(descriptor, path):
+                    return descriptor
+            except Failure:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
             waited = time.monotonic() - started
             if waited > _LOOK:
@@ -86,7 +90,7 @@ def holder(folder: str) -> Optional[Dict[str, Any]]:
         except OSError as error:
             raise cannot_read(path, error)
         try:
-            if _locked(descriptor, fcntl.LOCK_SH):
+            if _locked(descriptor, fcntl.LOCK_SH, path):
                 return None
             said = _said(descriptor)
         finally:
@@ -99,11 +103,14 @@ def holder(folder: str) -> Optional[Dict[str, Any]]:
         time.sleep(_PAUSE)
 
 
-def _locked(descriptor: int, how: int) -> bool:
+def _locked(descriptor: int, how: int, path: str) -> bool:
+    """Whether the lock was to be had. Raises `Failure` where the file system has none."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise writing_failure(error, path)
     return True
 
 

@@ -79,12 +79,15 @@ def started(folder: str) -> str:
     return fields[19].decode("ascii") if len(fields) > 19 and fields[0] not in (b"Z", b"X") else ""
 
 
-def environment(folder: str) -> Dict[str, str]:
-    """The environment that a process was started with; empty where that can't be seen."""
+def environment(folder: str) -> Optional[Dict[str, str]]:
+    """The environment that a process was started with; empty of one that has ended, None where it can't be seen.
+
+    A VM that may use ports below 1024 shows its environment to root alone.
+    """
     try:
         told = of_kernel(os.path.join(folder, "environ"), LONGEST_LINE) or b""
     except PermissionError:
-        return {}
+        return None
     pairs = [os.fsdecode(item).partition("=") for item in told.split(b"\0")]
     return {name: value for name, _, value in pairs}
 
@@ -170,7 +173,11 @@ def _files(folder: str, leave_out: str) -> Iterator[Tuple[str, os.stat_result]]:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        # It alone is gone: a node that runs makes and removes files all the time.
+                        continue
                     if stat.S_ISDIR(found.st_mode) and entry.path != leave_out:
                         pending.append(entry.path)
                     elif stat.S_ISREG(found.st_mode):

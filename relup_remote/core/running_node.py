@@ -305,7 +305,7 @@ def _peer(line: CommandLine, name: str, base: str, folder: str, uid: int) -> Pee
     peer.options_file = line.value("-ssl_dist_optfile")
     peer.working_dir = lambda: processes.working_dir(folder) or base
     peer.uses_epmd = line.value("-epmd_module") is None
-    peer.epmd_port = _number(processes.environment(folder).get("ERL_EPMD_PORT"), peer.epmd_port)
+    peer.epmd_port = _number((processes.environment(folder) or {}).get("ERL_EPMD_PORT"), peer.epmd_port)
     peer.port_base = _number(line.kernel("inet_dist_base_port"), peer.port_base)
     return peer
 

@@ -23,11 +23,21 @@ _OF_THE_WRAPPER = ("EMQX_BOOT_CONFIGS", "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PL
 
 
 class Ran(NamedTuple):
-    """A command that was run: its exit `status`, None where it could not be run or did not end; the end of what it
-    `said`."""
+    """A command that was run: its exit `status`, and the end of what it `said`.
+
+    The status is None where it did not end, or where it could not be run (`began` is False).
+    """
 
     status: Optional[int]
     said: str
+    began: bool = True
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words that follow its name."""
+        if not self.began:
+            return "could not be run"
+        return "did not end" if self.status is None else "ended with {}".format(self.status)
 
 
 def environment(site: Site) -> Dict[str, str]:
@@ -35,11 +45,16 @@ def environment(site: Site) -> Dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("EMQX_")}
     if site.node is None:
         return ours
-    theirs = processes.environment("/proc/{}".format(site.node.os_pid))
+    theirs = processes.environment("/proc/{}".format(site.node.os_pid)) or {}
     ours.update(
         {name: value for name, value in theirs.items() if re.match(r"EMQX_\w+\Z", name) and name not in _OF_THE_WRAPPER}
     )
     return ours
+
+
+def hides_environment(site: Site) -> bool:
+    """Whether the running VM has an environment that we can't see, so that its settings can't be taken from there."""
+    return site.node is not None and processes.environment("/proc/{}".format(site.node.os_pid)) is None
 
 
 def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: str, whole: bool = False) -> Ran:
@@ -67,7 +82,7 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
                 start_new_session=whole,
             )
         except OSError as error:
-            return Ran(None, "{}: {}".format(command[0], error.strerror))
+            return Ran(None, "{}: {}".format(command[0], error.strerror), began=False)
         try:
             status: Optional[int] = process.wait(timeout)
         except subprocess.TimeoutExpired:

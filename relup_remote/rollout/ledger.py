@@ -30,7 +30,20 @@ from relup_remote.files import append_private, open_private, private_folder, wri
 from relup_remote.rollout import traces
 from relup_remote.rollout.feed import Event
 from relup_remote.rollout.rows import OUTCOMES
-from relup_remote.schema import COUNT, MOMENT, OBJECT, Anything, Flag, ListOf, Maybe, OneOf, Shape, Unfit, parsed
+from relup_remote.schema import (
+    COUNT,
+    MOMENT,
+    OBJECT,
+    Anything,
+    Flag,
+    ListOf,
+    Maybe,
+    NotJson,
+    OneOf,
+    Shape,
+    Unfit,
+    parsed,
+)
 from relup_remote.schema import Record as Fields
 from relup_remote.secrets import Shell
 from relup_remote.usage import UsageError
@@ -318,13 +331,15 @@ def record(path: Path) -> Record | None:
 
 def _event(line: bytes, number: int) -> Event | None:
     """The event in a line, which has that number; None for what a killed controller left. Raises `Unfit`."""
+    place = f"line {number}"
     try:
-        event = json.loads(line)
-    except ValueError:
+        event = parsed(line)
+    except NotJson:
         return None
+    except Unfit as unfit:
+        raise Unfit(place, unfit.why) from None
     if not isinstance(event, dict) or "event" not in event:
         return None
-    place = f"line {number}"
     _ANY.check(event, place)
     _EVENTS.get(event["event"], OBJECT).check(event, place)
     if event["event"] == "host" and event["status"] == "end" and "row" not in event:

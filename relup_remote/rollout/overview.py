@@ -9,15 +9,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
 from relup_remote.files import write_private
 from relup_remote.rollout.ledger import EVENTS, Record, record, runs_folder
 from relup_remote.rollout.roll import done_before
+from relup_remote.schema import MOMENT, SIZE, Unfit, parsed
+from relup_remote.schema import Record as Fields
 
 FILE = "overview.json"
 UNREADABLE = "unreadable"
 """Outcome of a run that can't be read."""
 
 Overview = Mapping[str, Any]
+
+KEPT = Fields(
+    {
+        "events_size": SIZE,
+        "overview": Fields(
+            {
+                "run": TEXT,
+                "started_at": MOMENT,
+                "ended_at": MAYBE_MOMENT,
+                "outcome": TEXT,
+                **dict.fromkeys(("command", "operator", "target", "reason"), MAYBE_TEXT),
+                **dict.fromkeys(("hosts", "done"), MAYBE_COUNT),
+            }
+        ),
+    }
+)
+"""What is kept of a run that has ended. Anything else is not relied on, and is made anew."""
 
 
 def overviews(folder: Path | None = None) -> list[Overview]:
@@ -78,13 +98,10 @@ def _of(path: Path) -> Iterator[Overview]:
 def _kept(path: Path) -> Overview | None:
     """The facts that were kept, if they still hold."""
     try:
-        said = json.loads((path / FILE).read_bytes())
-        found = said["overview"]
+        said = parsed((path / FILE).read_bytes())
+        KEPT.check(said)
+        found: Overview = said["overview"]
         is_whole = said["events_size"] == (path / EVENTS).stat().st_size and found["run"] == path.name
-        return found if is_whole and isinstance(found["started_at"], int) and len(found) == FACTS else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return found if is_whole else None
+    except (OSError, Unfit):
         return None
-
-
-FACTS = 10
-"""How many facts there are of a run."""

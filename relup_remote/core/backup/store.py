@@ -27,13 +27,16 @@ AHEAD = 120
 
 
 class Backup(NamedTuple):
-    """A backup on disk: its `path`, its `name`, what it `says` of itself where that can be read, `why` it is not whole.
+    """A backup on disk: its `path`, its `name`, when it was made (`at`), what it `says` of itself where that can be
+    read, `why` it is not whole.
 
-    One that was `cut_short` is no backup yet, or no more. `at` is in milliseconds since the epoch.
+    `at` is in milliseconds since the epoch: as it says, else as its folder has it. One that was `cut_short` is no
+    backup yet, or no more.
     """
 
     path: str
     name: str
+    at: int
     says: Optional[Manifest]
     why: str = ""
     cut_short: bool = False
@@ -42,11 +45,6 @@ class Backup(NamedTuple):
     def whole(self) -> bool:
         """Whether all is there that the manifest names, by kind and size."""
         return not self.why
-
-    @property
-    def at(self) -> int:
-        """When it was made, as it says, else as its folder has it."""
-        return int(self.says["at"] if self.says else os.lstat(self.path).st_mtime * 1000)
 
     @property
     def number(self) -> int:
@@ -88,8 +86,8 @@ def backups(folder: str) -> List[Backup]:
         return []
     except OSError as error:
         raise cannot_read(folder, error)
-    found = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
-    return sorted(found, key=lambda backup: (backup.number, backup.at))
+    looked = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
+    return sorted((found for found in looked if found is not None), key=lambda backup: (backup.number, backup.at))
 
 
 def next_number(folder: str) -> int:
@@ -159,20 +157,28 @@ def _is_ours(folder: str, name: str) -> bool:
     return name.startswith(PARTIAL) or os.path.lexists(os.path.join(path, manifest.FILE))
 
 
-def _look(path: str) -> Backup:
+def _look(path: str) -> Optional[Backup]:
+    """The backup in a folder; None where it is gone: another core gives a backup its name, or removes one."""
     name = os.path.basename(path)
+    try:
+        at = int(os.lstat(path).st_mtime * 1000)
+    except FileNotFoundError:
+        return None
     if name.startswith(PARTIAL):
-        return Backup(path, name[len(PARTIAL) :], None, "it was cut short", cut_short=True)
+        return Backup(path, name[len(PARTIAL) :], at, None, "it was cut short", cut_short=True)
     try:
         says = manifest.read(path)
     except OSError as error:
-        return Backup(path, name, None, "its manifest can't be read: {}".format(error.strerror))
+        if not os.path.lexists(path):
+            return None
+        return Backup(path, name, at, None, "its manifest can't be read: {}".format(error.strerror))
     except Failure as failure:
-        return Backup(path, name, None, failure.message)
+        return Backup(path, name, at, None, failure.message)
+    at = int(says["at"])
     lacking = next((file["path"] for file in says["files"] if not _is_there(path, file)), None)
     if lacking is not None:
-        return Backup(path, name, says, "{} is missing or of another size".format(lacking))
-    return Backup(path, name, says)
+        return Backup(path, name, at, says, "{} is missing or of another size".format(lacking))
+    return Backup(path, name, at, says)
 
 
 def _is_there(folder: str, file: Dict[str, Any]) -> bool:

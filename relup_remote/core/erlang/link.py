@@ -7,8 +7,10 @@ through the node's wrapper (``bin/emqx eval``, a second or more a call).
 import base64
 import os
 import re
+import signal
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from .. import sockets
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 
 FIXED_PORT_BASE = 4370
 _EPMD_PORT = 4369
+
+_STARTING = 15.0
+"""Seconds that a wrapper may take beside the call itself."""
+
+_KILLED_WITHIN = 10.0
+_SAID = 500
+"""Characters kept of what a wrapper says that gives no value."""
 
 
 class CallFailed(Failure):
@@ -88,9 +97,10 @@ class WrapperLink(Link):
 
     kind = "wrapper"
 
-    def __init__(self, wrapper: str) -> None:
-        """`wrapper` is the path of the node's ``bin/emqx``."""
+    def __init__(self, wrapper: str, secret: str = "") -> None:
+        """`wrapper` is the path of the node's ``bin/emqx``; of what that says the `secret` is shown to nobody."""
         self._wrapper = wrapper
+        self._secret = secret
 
     def call(self, module: str, function: str, args: List[Any], timeout: float = 30.0) -> Any:
         packed = base64.b64encode(term.encode((Atom(module), Atom(function), args))).decode("ascii")
@@ -108,29 +118,46 @@ class WrapperLink(Link):
                 raise ValueError
             outcome, value = term.decode(base64.b64decode(found.group(1)))
         except (ValueError, TypeError):
-            raise Failure("node_unreachable", "The wrapper's eval gave no value.", detail={"status": status})
+            said = self._shown(printed)
+            message = "The wrapper's eval gave no value{}.".format(": " + said.splitlines()[-1] if said else "")
+            raise Failure("node_unreachable", message, detail={"status": status, "said": said})
         if outcome == "failed":
             raise CallFailed(what, value)
         return value
 
     def eval(self, expression: str, what: str, timeout: float) -> Tuple[int, bytes]:
-        """The exit status of ``bin/emqx eval``, and what it prints. Raises `Failure`, naming `what` it was for."""
+        """The exit status of ``bin/emqx eval``, and what it prints; also its errors, if it failed.
+
+        What it has started ends with it. Raises `Failure`, naming `what` it was for.
+        """
         # Late, for it is slow to import, and most nodes are spoken to directly.
         import subprocess  # noqa: PLC0415
 
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [self._wrapper, "eval", expression],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                timeout=timeout + 15,
+                start_new_session=True,
             )
-        except subprocess.TimeoutExpired:
-            raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
         except OSError as error:
             raise Failure("node_unreachable", "The wrapper can't be run: {}.".format(error))
-        return done.returncode, done.stdout
+        try:
+            printed, errors = process.communicate(timeout=timeout + _STARTING)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            # One that hangs in the kernel does not end even so.
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_KILLED_WITHIN)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
+        return process.returncode, printed if process.returncode == 0 else printed + errors
+
+    def _shown(self, printed: bytes) -> str:
+        said = printed.decode("utf-8", "replace").strip()
+        return (said.replace(self._secret, "…") if self._secret else said)[-_SAID:]
 
 
 def _joined(printed: bytes) -> bytes:
@@ -248,7 +275,7 @@ def connect(peer: Peer, timeout: float = 10.0) -> Link:
         tried.append({"reason": failure.message})
     if os.access(peer.wrapper, os.X_OK):
         _check_way_of_wrapper(peer, tried)
-        link = WrapperLink(peer.wrapper)
+        link = WrapperLink(peer.wrapper, peer.cookie)
         link.why = "; ".join(_said(step) for step in tried) or "its process listens nowhere that can be seen"
         try:
             link.call("erlang", "node", [])

@@ -147,15 +147,25 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     if outcome.get("killed_count"):
         after += " Processes ended, to be started afresh by their supervisors: {}.".format(outcome["killed_count"])
     if outcome.get("restart"):
-        restart(context)
+        _restart(context, "{}{}.".format(place, said), dict(detail, err_type=err_type))
         after = "The node was restarted and is back."
     raise Failure(err_type, "{}{}. {}".format(place, said, after), detail=detail, changed=not undone)
+
+
+def _restart(context: Context, said: str, hop: Dict[str, Any]) -> None:
+    """Restarts the node after its hop. If that fails, its `Failure` also says what the hop came to."""
+    try:
+        restart(context)
+    except Failure as failure:
+        failure.message = "{} {}".format(said, failure.message)
+        failure.detail["hop"] = hop
+        raise
 
 
 def _lost(context: Context) -> Failure:
     said = "The hop ended without an outcome." if context.vm_runs() else "The VM died during the hop."
     if context.option("on_failure") == "restart":
-        restart(context)
+        _restart(context, said, {"err_type": "hop_lost"})
         said += " The node was restarted and is back."
     return Failure("hop_lost", said, changed=True)
 

@@ -73,7 +73,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     changing = says["changing"]
     if changing:
         history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))
-    told = store.Backup(folder, name, says).facts()
+    told = store.Backup(folder, name, says["at"], says).facts()
     context.result.facts["backup"] = told
     more = {"files": len(says["files"]), "mnesia": says["mnesia"], "changing": changing}
     return "ok", dict(more, name=name, bytes=told["bytes"], removed=removed, unfinished=unfinished)

@@ -145,9 +145,8 @@ def _log(context: Context, name: str) -> str:
 
 
 def _failed(context: Context, what: str, ran: wrapper.Ran) -> Failure:
-    ended = "did not end" if ran.status is None else "ended with {}".format(ran.status)
     detail = dict(what_is_there(context), said=ran.said)
-    message = _with_remedy("{} {}.".format(what, ended), detail)
+    message = _with_remedy("{} {}.".format(what, ran.ended), detail)
     return Failure("restart_failed", message, detail=detail, changed=True)
 
 

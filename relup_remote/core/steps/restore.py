@@ -70,11 +70,8 @@ def refuse_halfway(context: Context) -> None:
 
 
 def left_half_way(context: Context) -> Optional[str]:
-    """The name of the backup whose restore was cut off half-way, or None."""
-    try:
-        left = swap.unfinished(context.site.ours)
-    except Failure:
-        return None
+    """The name of the backup whose restore was cut off half-way, or None. Raises `Failure` half_restored."""
+    left = swap.unfinished(context.site.ours)
     return None if left is None or left.is_done() else left.backup
 
 

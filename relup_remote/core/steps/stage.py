@@ -6,7 +6,7 @@ from typing import Any, Dict, Tuple
 
 from ..context import Context
 from ..files import remove_file, sync_dir, write_whole, writing_failure
-from ..opening import open_ours
+from ..opening import cannot_read, open_ours
 from ..protocol import Failure
 
 _CHUNK = 256 << 10
@@ -117,12 +117,14 @@ def _begin_flush(descriptor: int, offset: int, size: int) -> None:
 
 
 def sha256_of(path: str) -> str:
-    """The SHA-256 of a file, in hex. Raises `Failure` cannot_write_file where it can't be read."""
+    """The SHA-256 of a file, in hex. Raises `Failure` target_tarball_not_found, cannot_read_file, untrusted_file."""
     hasher = hashlib.sha256()
     try:
         with os.fdopen(open_ours(path, os.O_RDONLY), "rb", buffering=0) as file:
             for chunk in iter(lambda: file.read(_CHUNK), b""):
                 hasher.update(chunk)
+    except FileNotFoundError:
+        raise Failure("target_tarball_not_found", "{} is not there.".format(path), detail={"path": path})
     except OSError as error:
-        raise Failure("target_tarball_not_found", "{}: {}.".format(path, error.strerror), detail={"path": path})
+        raise cannot_read(path, error)
     return hasher.hexdigest()

@@ -673,6 +673,9 @@ def test_a_journal_that_can_not_be_read_is_named(node: Node) -> None:
         node.run("restore", "run-2")
     assert caught.value.err_type == "half_restored"
     assert str(ours / swap.FILE) in caught.value.message
+    told = node.run("backups", "run-3").result
+    assert [warning["message"] for warning in told.warnings] == [f"{caught.value.message} {caught.value.hint}"]
+    assert "restore_left" not in told.facts
 
 
 def test_a_restore_of_which_only_the_journal_is_left_is_done(node: Node) -> None:

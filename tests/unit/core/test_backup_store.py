@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,22 @@ def test_a_folder_that_can_not_be_looked_into_is_not_an_empty_one(
     assert (caught.value.err_type, caught.value.detail["paths"]) == ("cannot_read_file", [str(folder)])
     monkeypatch.undo()
     assert store.backups(str(folder / "absent")) == []
+
+
+def test_a_backup_that_goes_or_gets_its_name_while_all_are_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(folder, "a")
+    backup(folder, "b")
+    (folder / f"{store.PARTIAL}c").mkdir()
+    looked_at = store._is_ours
+
+    def others(path: str, name: str) -> bool:
+        """Another core ends just after we have seen what is there."""
+        found = looked_at(path, name)
+        shutil.rmtree(folder / name)
+        return found
+
+    assert set(names(folder)) == {"a", "b", "c"}
+    monkeypatch.setattr(store, "_is_ours", others)
+    assert names(folder) == []

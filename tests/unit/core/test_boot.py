@@ -166,6 +166,13 @@ def test_what_is_not_there_or_can_not_be_run_is_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_wrapper_that_can_not_be_run_is_not_said_to_hang(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Vars.BASE)
+    (machine.base / "bin" / "emqx").write_text("#!/nowhere/sh relup/current check_config\n")
+    with pytest.raises(Failure, match=r"its check_config could not be run: .*/bin/emqx: No such file or directory"):
+        machine.prove(machine.base)
+
+
 @pytest.mark.parametrize(("root", "word"), [("base", "relup/current"), ("tree", "BASE_RUNNER_ROOT_DIR")])
 def test_wrappers_that_know_nothing_of_trees(root: str, word: str, tmp_path: Path) -> None:
     machine = Machine(tmp_path, Vars.BASE)

@@ -1,7 +1,9 @@
 """That a node is stopped, or not there, is told on evidence only: a real VM, looked for in all the wrong ways."""
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -12,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from relup_remote.core.erlang.link import connect
+from relup_remote.core import processes, wrapper
+from relup_remote.core.erlang.link import Peer, connect
 from relup_remote.core.protocol import Failure
-from relup_remote.core.running_node import CommandLine
-from relup_remote.core.site import locate
+from relup_remote.core.running_node import CommandLine, RunningNode
+from relup_remote.core.site import Site, locate
 
-from .others import as_root, become_nobody, holding, mounted
+from .others import NOBODY, as_root, become_nobody, by_nobody, holding, mounted
 from .rooted import Root, make_root
 from .test_running_node import Proc
 from .vm import Vm, eventually
@@ -247,6 +250,42 @@ def test_where_processes_are_hidden_nothing_is_said_to_be_absent(stopped: Root, 
             assert said.startswith("wrong_user root Whether the node runs can't be seen"), said
         assert asked_by_nobody({"name": ABSENT}).startswith("node_not_running")
         assert failure(lambda: locate({"name": ABSENT}, str(proc))).err_type == "node_not_running"
+
+
+def test_what_goes_while_a_folder_is_looked_at_hides_nothing_else(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}").touch()
+    found = processes._files(str(tmp_path), "")
+    first = next(found)[0]
+    gone = next(path for path in tmp_path.iterdir() if str(path) != first)
+    gone.unlink()
+    assert {first, *(path for path, _ in found)} == {str(path) for path in tmp_path.iterdir()}
+
+
+@as_root
+def test_an_environment_that_can_not_be_seen_is_not_an_empty_one(tmp_path: Path) -> None:
+    def look() -> None:
+        ready, say = os.pipe()
+        child = os.fork()
+        if child == 0:
+            # As a program that has capabilities, which no other process of its user may look into.
+            ctypes.CDLL(None).prctl(4, 0)
+            os.write(say, b"x")
+            signal.pause()
+        try:
+            os.read(ready, 1)
+            folder = f"/proc/{child}"
+            assert processes.environment(folder) is None
+            root = str(tmp_path)
+            peer = Peer("a@h", "", "", list)
+            site = Site(root, root, None, RunningNode(child, NOBODY, "a@h", root, root, root, peer))
+            assert wrapper.hides_environment(site)
+            assert not wrapper.hides_environment(Site(root, root, None, None))
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    by_nobody(tmp_path, look)
 
 
 # ------------------------------------------------------------------------------------------------- tools beside a node

@@ -21,7 +21,7 @@ from relup_remote.core.erlang.link import (
 from relup_remote.core.erlang.term import Atom, Export, ImproperList, Map, Opaque
 from relup_remote.core.protocol import Failure
 
-from .vm import Vm, free_port
+from .vm import Vm, eventually, free_port
 
 EVAL = """#!/bin/sh
 [ "$1" = eval ] || exit 2
@@ -116,6 +116,23 @@ def test_a_wrapper_that_gives_no_value(tmp_path: Path, text: str) -> None:
     with pytest.raises(Failure) as caught:
         WrapperLink(script(tmp_path / "emqx", text)).call("erlang", "node", [])
     assert caught.value.err_type == "node_unreachable"
+
+
+def test_what_a_wrapper_says_that_gives_no_value_is_told_but_not_the_cookie(tmp_path: Path) -> None:
+    text = "#!/bin/sh\necho 'its cookie is hush-hush'\necho 'no node answers to hush-hush' >&2\nexit 1\n"
+    with pytest.raises(Failure, match="gave no value: no node answers to …") as caught:
+        WrapperLink(script(tmp_path / "emqx", text), "hush-hush").call("erlang", "node", [])
+    assert caught.value.detail == {"status": 1, "said": "its cookie is …\nno node answers to …"}
+
+
+def test_what_a_wrapper_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.core.erlang.link._STARTING", 0.0)
+    text = f"#!/bin/sh\nsleep 600 &\necho $! >{tmp_path}/pid\nwait\n"
+    with pytest.raises(Failure) as caught:
+        WrapperLink(script(tmp_path / "emqx", text)).call("erlang", "node", [], 2.0)
+    assert caught.value.err_type == "call_timeout"
+    status = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    assert eventually(lambda: not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 # ------------------------------------------------------------------------------------------------- which way

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from relup_remote.core.checks import patch_names
 from relup_remote.core.context import Context
 from relup_remote.core.protocol import Failure, Step
 from relup_remote.core.site import Site
 from relup_remote.core.steps import checksum, stage
+from relup_remote.core.steps.stage import sha256_of
+
+from .others import NOBODY, as_root, by_nobody
 
 CONTENT = os.urandom(9_500_001)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -219,3 +223,24 @@ def test_what_is_left_to_send_is_known_before(staging: Staging, name: str, there
     staging.run()
     assert sum(want["bytes"] for want in staging.controller.wants) == missing
     assert stage.bytes_to_send(staging.context()) == 0
+
+
+@as_root
+def test_what_may_not_be_read_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_text("x")
+    os.chown(tmp_path / "a.tar.gz", NOBODY, NOBODY)
+    (tmp_path / "a.tar.gz").chmod(0)
+    (tmp_path / "patches").mkdir(0o700)
+    tmp_path.chmod(0o755)
+
+    def look() -> None:
+        for act, err_type in (
+            (lambda: sha256_of("a.tar.gz"), "cannot_read_file"),
+            (lambda: sha256_of("b.tar.gz"), "target_tarball_not_found"),
+            (lambda: patch_names("."), "cannot_read_file"),
+        ):
+            with pytest.raises(Failure) as caught:
+                act()
+            assert caught.value.err_type == err_type
+
+    by_nobody(tmp_path, look)

@@ -285,7 +285,10 @@ def test_a_run_that_can_not_be_read_is_told_and_no_older_one_is_taken_for_it(
         ('{"event":7}', "line 2.event: should be text, and is 7"),
         ('{"event":"end","at":1}', "line 2.outcome: is missing"),
         ('{"event":"run","at":1,"plan":{}}', "line 2.plan.run: is missing"),
+        ('{"event":"note","at":1,"message":NaN}', "line 2: has NaN, which is no number"),
+        ('{"event":"note","at":1,"message":' + "[" * 100_000, "line 2: is nested more than 100 deep"),
     ],
+    ids=["no host", "no row", "a bad row", "no name", "no outcome", "a bad plan", "no number", "too deep"],
 )
 def test_an_event_that_none_of_us_wrote_makes_its_run_unreadable_and_no_other(
     folder: Path, line: str, said: str
@@ -341,9 +344,15 @@ def test_facts_that_were_kept_hold_as_long_as_nothing_was_added(folder: Path) ->
     with Ledger(made.path) as again:
         again(event("run", status="resume"))
     assert [each["outcome"] for each in overview.overviews(folder)] == ["left"]
-    for content in ("", "{}", "[]", '{"events_size": 1, "overview": {}}'):
+    size = (made.path / "events.jsonl").stat().st_size
+    right = dict(overview.overviews(folder)[0])
+    for wrong in ({"ended_at": "now"}, {"operator": ["alice"]}, {"started_at": -1}, {"hosts": None, "done": "2"}):
+        kept = json.dumps({"events_size": size, "overview": {**right, **wrong}})
+        (made.path / "overview.json").write_text(kept)
+        assert overview.overviews(folder) == [right]
+    for content in ("", "{}", "[]", "[" * 100_000, '{"events_size": 1, "overview": {}}'):
         (made.path / "overview.json").write_text(content)
-        assert [each["run"] for each in overview.overviews(folder)] == [RUN]
+        assert overview.overviews(folder) == [right]
 
 
 # What may hold a secret
