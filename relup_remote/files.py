@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from relup_remote.core.files import private_dir, write_whole
+from relup_remote.core.protocol import Failure
 
 PRIVATE, SHARED = 0o600, 0o644
 
@@ -37,3 +38,16 @@ def private_folder(path: Path) -> None:
     """Make a folder for the operator alone, and those above it. Raises OSError, `Failure` if it is not his alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     private_dir(str(path))
+
+
+def cache_folder() -> Path | None:
+    """The folder for what can be made again, None if there can be none that is the user's alone.
+
+    What lies in it is trusted as code is.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "relup_remote"
+        private_folder(folder)
+    except (OSError, RuntimeError, Failure):
+        return None
+    return folder

@@ -78,10 +78,10 @@ def _sha256(path: Path) -> str:
 
 def _release(path: Path, sha256: str) -> dict[str, Any]:
     # Commands without a tarball need no reader of archives.
-    from relup_remote.hops.release import read_tarball  # noqa: PLC0415
+    from relup_remote.hops.kept import facts_of  # noqa: PLC0415
 
     try:
-        return read_tarball(str(path), sha256)
+        return facts_of(str(path), sha256)
     except Failure as failure:
         error = {"err_type": failure.err_type, "message": failure.message, "detail": failure.detail}
         return {"error": error}

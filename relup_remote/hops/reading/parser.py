@@ -5,11 +5,9 @@ a text goes wrong. Weighed for this: `pyparsing` and `parsimonious` descend by r
 The tokens of Erlang don't depend on where they stand, so the lexer is the basic one and not the contextual one.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lark import Lark, Token
@@ -19,8 +17,7 @@ from lark.parsers.lalr_interactive_parser import InteractiveParser
 from relup_remote.core.erlang import literals
 from relup_remote.core.erlang.literals import LiteralError
 from relup_remote.core.erlang.term import Atom
-from relup_remote.core.files import private_dir
-from relup_remote.core.protocol import Failure
+from relup_remote.files import cache_folder
 from relup_remote.hops.reading.errors import ReadError
 from relup_remote.hops.reading.syntax import Node, span_of
 from relup_remote.hops.reading.tree import Builder
@@ -78,16 +75,10 @@ def _grammar() -> Lark:
 def _kept_tables() -> str | None:
     """The file in which Lark keeps the tables of the grammar, None if there can be none: to make them takes a second.
 
-    Lark makes them anew where the grammar, Lark or Python is another, or the file can't be read. What is in the file is
-    trusted as code is, so its folder is the user's own and closed to others.
+    Lark makes them anew where the grammar, Lark or Python is another, or the file can't be read.
     """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "relup_remote"
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        private_dir(str(folder))
-    except (OSError, RuntimeError, Failure):
-        return None
-    return str(folder / "erlang.lark.tables")
+    folder = cache_folder()
+    return None if folder is None else str(folder / "erlang.lark.tables")
 
 
 def forms(text: str, otp: int | None = None) -> list[list[Node]]:
