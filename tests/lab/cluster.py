@@ -16,6 +16,7 @@ from typing import Any
 from lab.cluster import Lab
 from lab.layout import PROJECT
 from lab.release.sources import USUAL, Traits
+from tests.lab import preloaded
 from tests.lab.ports import free_ports
 from tests.lab.quick import QuickLab
 
@@ -92,16 +93,8 @@ class Tool:
 
     def run(self, command: str, *options: str, json: bool = True, timeout: float = PATIENCE) -> Ran:
         """Run a command to its end."""
-        done = subprocess.run(
-            self.words(command, *options, json=json),
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            env=self._environment,
-        )
+        words = self.words(command, *options, json=json)
+        done = preloaded.run(words[words.index(preloaded.MODULE) + 1 :], self._environment, timeout)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, command: str, *options: str, json: bool = True) -> "subprocess.Popen[str]":

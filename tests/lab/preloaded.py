@@ -1,0 +1,123 @@
+"""Commands in processes of their own that have imported everything before they begin.
+
+A command takes most of a second of a processor to import what it needs. So each process of tests has a server that has
+done that once, and forks for each command. What is forked is a process like any other: its words, environment, folder,
+streams and exit status are its own, and it ends as an interpreter does.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from lab.layout import PROJECT
+
+MODULE = "relup_remote"
+LATE = ("paramiko", "fabric", "rich.live", "tabulate", "relup_remote.host.host", "relup_remote.hops.release")
+"""What commands import only when they need it."""
+
+
+def run(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> "subprocess.CompletedProcess[str]":
+    """Run ``relup WORDS`` in the project's folder, with nothing to read; ``variables`` are all of its environment.
+
+    Raises `subprocess.TimeoutExpired` after ``timeout`` seconds; then it is killed.
+    """
+    with (
+        socket.socket(socket.AF_UNIX) as server,
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as err,
+    ):
+        server.connect(_server())
+        request = json.dumps({"words": list(words), "variables": dict(variables)}).encode()
+        socket.send_fds(server, [len(request).to_bytes(4, "big")], [out.fileno(), err.fileno()])
+        server.sendall(request)
+        with server.makefile("r") as answers:
+            pid = int(answers.readline())
+            server.settimeout(timeout)
+            try:
+                status = int(answers.readline())
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(list(words), timeout) from None
+        for stream in (out, err):
+            stream.seek(0)
+        return subprocess.CompletedProcess(list(words), status, out.read(), err.read())
+
+
+@cache
+def _server() -> str:
+    """The address of this process's server, which ends with it."""
+    folder = tempfile.mkdtemp(prefix="relup-preloaded-")
+    address = f"{folder}/socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        command = [sys.executable, "-m", __name__, str(listener.fileno())]
+        process = subprocess.Popen(command, cwd=PROJECT, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+        Path(address).unlink()
+        Path(folder).rmdir()
+
+    atexit.register(end)
+    return address
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork for each command that is asked for. Returns only where a command is to be run."""
+    for found in pkgutil.iter_modules(importlib.import_module(f"{MODULE}.commands").__path__, f"{MODULE}.commands."):
+        importlib.import_module(found.name)
+    for name in (f"{MODULE}.cli", *LATE):
+        importlib.import_module(name)
+    # What is there by now is not to be copied by every collection of garbage.
+    gc.freeze()
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            return _begin(connection)
+        connection.close()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _begin(connection: socket.socket) -> None:
+    """Fork once more, tell the pid and how it ended, and end; in the fork, be the command's process and return."""
+    head, streams, _, _ = socket.recv_fds(connection, 4, 2)
+    with connection.makefile("rb") as asked:
+        request = json.loads(asked.read(int.from_bytes(head, "big")))
+    pid = os.fork()
+    if pid:
+        connection.sendall(f"{pid}\n".encode())
+        _, status = os.waitpid(pid, 0)
+        # Nobody may be waiting any more.
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        os._exit(0)
+    connection.close()
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(request["variables"])
+    sys.argv = [MODULE, *request["words"]]
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
