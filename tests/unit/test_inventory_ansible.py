@@ -103,29 +103,45 @@ def test_every_setting_can_be_a_variable(tmp_path: Path) -> None:
     assert (host.labels, host.ssh_args) == ({"a": "b"}, ("-J", "b"))
 
 
-@pytest.mark.parametrize(
-    ("variables", "where", "message"),
-    [
-        ('{ansible_host: "{{ x }}"}', "ansible_host", "is a Jinja template, which is not evaluated"),
-        ("{ansible_user: !vault x}", "ansible_user", "is encrypted by ansible-vault, which is not opened"),
-        ('{relup_labels: {a: "{% x %}"}}', "relup_labels.a", "is a Jinja template"),
-        ("{relup_rot_dir: /x}", "", "unknown variable 'relup_rot_dir'; did you mean 'relup_root_dir'?"),
-        ("{relup_root_dir: x}", "relup_root_dir", "expected absolute path on the host, found 'x'"),
-        ("{ansible_port: many}", "ansible_port", "expected whole number from 1 to 65535, found 'many'"),
-        ("{ansible_host: -oProxyCommand=x}", "ansible_host", "expected text without spaces"),
-        ("{ansible_become: true, ansible_become_method: su}", "ansible_become_method", "only sudo is known, not su"),
-        ("{ansible_ssh_common_args: bastion}", "ansible_ssh_common_args", "expected options as on the command line"),
-    ],
-)
-def test_a_host_that_can_not_be_used_is_an_error_for_who_means_it(
-    tmp_path: Path, variables: str, where: str, message: str
-) -> None:
+UNUSABLE = [
+    ('{ansible_host: "{{ x }}"}', "ansible_host", "is a Jinja template, which is not evaluated"),
+    ("{ansible_user: !vault x}", "ansible_user", "is encrypted by ansible-vault, which is not opened"),
+    ('{relup_labels: {a: "{% x %}"}}', "relup_labels.a", "is a Jinja template"),
+    ("{relup_rot_dir: /x}", "", "unknown variable 'relup_rot_dir'; did you mean 'relup_root_dir'?"),
+    ("{relup_root_dir: x}", "relup_root_dir", "expected absolute path on the host, found 'x'"),
+    ("{ansible_port: many}", "ansible_port", "expected whole number from 1 to 65535, found 'many'"),
+    ("{ansible_host: -oProxyCommand=x}", "ansible_host", "expected text without spaces"),
+    ("{ansible_become: true, ansible_become_method: su}", "ansible_become_method", "only sudo is known, not su"),
+    ("{ansible_ssh_common_args: bastion}", "ansible_ssh_common_args", "expected options as on the command line"),
+]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
+    """An inventory with a host that can be used, and each that can't: bad0, bad1, …"""
+    hosts = "".join(f"    bad{number}: {variables}\n" for number, (variables, _, _) in enumerate(UNUSABLE))
+    path = tmp_path_factory.mktemp("mixed")
+    return load(written(path, "hosts.yml", f"all:\n  hosts:\n{hosts}    good: {{}}\n"))
+
+
+@pytest.mark.parametrize("number", range(len(UNUSABLE)))
+def test_a_host_that_can_not_be_used_is_an_error_for_who_means_it(mixed: Inventory, number: int) -> None:
+    _, where, message = UNUSABLE[number]
+    assert names(mixed, "good") == ["good"]
+    for selectors in ([f"bad{number}"], ["good", f"*{number}"]):
+        with pytest.raises(InventoryError) as caught:
+            mixed.select(selectors)
+        assert caught.value.where == (f"hosts.bad{number}." + where).rstrip(".")
+        assert message in caught.value.message
+
+
+def test_one_host_that_can_not_be_used_is_an_error_for_who_means_all(tmp_path: Path) -> None:
+    variables, where, message = UNUSABLE[0]
     inventory = load(written(tmp_path, "hosts.yml", f"all:\n  hosts:\n    bad: {variables}\n    good: {{}}\n"))
-    assert names(inventory, "good") == ["good"]
-    for selectors in ([], ["bad"], ["all"], ["*"]):
+    for selectors in ([], ["all"], ["*"]):
         with pytest.raises(InventoryError) as caught:
             inventory.select(selectors)
-        assert caught.value.where == ("hosts.bad." + where).rstrip(".")
+        assert caught.value.where == f"hosts.bad.{where}"
         assert message in caught.value.message
 
 

@@ -130,8 +130,10 @@ def running_vm(
         "ERL_EPMD_PORT": str(epmd),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
+    # A scheduler without work is not to spin: others run on the same processors.
+    quiet = ["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
     interface = ["-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
-    with running([*command, *interface, *options], environment) as process:
+    with running([*command, *quiet, *interface, *options], environment) as process:
         vm = Vm(name, cookie, process, epmd)
         assert eventually(lambda: (ready or _lets_in)(vm)), "the VM did not come up"
         yield vm
