@@ -524,6 +524,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "backup_failed": ErrorSpec(
         "The tables in the VM could not be saved.", "Read the detail: it is Mnesia's own reason. Look at the node."
     ),
+    "backup_incomplete": ErrorSpec(
+        "The folders of the node lack what a backup has to have: its settings, or the tables of a node that is down.",
+        "Name the data folder by data_dir in the inventory. Where tables lie elsewhere, start the node for the backup.",
+    ),
     "cannot_read_file": ErrorSpec(
         "A file that belongs to the node can't be read by the node's user.", "Check owner and mode of the files named."
     ),

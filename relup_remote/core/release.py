@@ -9,11 +9,19 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .opening import cannot_read, read_small
 from .protocol import Failure
+from .trust import check_reachable, user_name, wrong_user
 
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,127}")
 """What may stand as a version in a path: no separators, no leading dot."""
 
 MARKER = os.path.join("relup", "current")
+
+CONF = "emqx.conf"
+"""The file without which no wrapper starts a node."""
+
+BEFORE = "relup_before-"
+RESTORED = "relup_restored-"
+"""How the folders begin in which a restore puts what was there, and what is going to be there (see backup/swap.py)."""
 
 
 class TreeFacts(NamedTuple):
@@ -153,23 +161,58 @@ def data_dir_of(base: str) -> str:
     """The data folder of a node that does not run: by ``node.data_dir`` of its emqx.conf.
 
     Where that says nothing it is ``data`` in the root, but only if the settings are in the root as well, as in the
-    layout of tarballs: packages have both elsewhere. Raises `Failure` data_dir_unknown, and as `etc_of`.
+    layout of tarballs: packages have both elsewhere. Raises `Failure` data_dir_unknown, wrong_user, and as
+    `etc_of`.
     """
     # Late, for only a node that is down needs it.
     from .settings import setting  # noqa: PLC0415
 
-    conf = os.path.join(etc_of(base), "emqx.conf")
-    content = read_small(conf, links=True)
+    etc = etc_of(base)
+    conf = _configuration(etc)
     try:
+        content = _read_by_user(conf)
         told = None if content is None else setting(content.decode("utf-8"), "node.data_dir")
     except ValueError as error:
         raise Failure("data_dir_unknown", "{}: {}.".format(conf, error), detail={"path": conf})
     if told is not None:
         return os.path.join(base, told)
-    if os.path.dirname(conf) == os.path.join(os.path.realpath(base), "etc"):
+    if etc == os.path.realpath(os.path.join(base, "etc")):
         return os.path.join(base, "data")
     message = "{} does not say where the data folder is, and {} has its settings elsewhere.".format(conf, base)
     raise Failure("data_dir_unknown", message, detail={"path": conf})
+
+
+def _configuration(etc: str) -> str:
+    """Where a node's emqx.conf is. A restore moves it aside first, and it still says what it says there."""
+    conf = os.path.join(etc, CONF)
+    check_reachable(conf)
+    if not os.path.lexists(conf):
+        for name in _entries(etc):
+            aside = os.path.join(etc, BEFORE + name[len(RESTORED) :])
+            if name.startswith(RESTORED) and os.path.isdir(aside):
+                return os.path.join(aside, CONF)
+    return conf
+
+
+def _entries(folder: str) -> List[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise cannot_read(folder, error)
+
+
+def _read_by_user(path: str) -> Optional[bytes]:
+    """As `read_small`. Raises `Failure` wrong_user where only another user may read the file."""
+    check_reachable(path)
+    try:
+        return read_small(path, links=True)
+    except Failure:
+        if os.access(path, os.R_OK):
+            raise
+        message = "{} can't be read by {}: it belongs to {{}}.".format(path, user_name(os.geteuid()))
+        raise wrong_user(os.stat(path).st_uid, message, {"path": path})
 
 
 def missing_in(root: str) -> List[str]:

@@ -13,6 +13,10 @@ _WORD = re.compile(
 )
 
 
+_INCLUDE = " include"
+"""Stands for another file that a file names: no key ends in this."""
+
+
 def setting(text: str, path: str) -> Optional[str]:
     """The value of the setting at a dotted path, the last where it is given more than once; None where it is not given.
 
@@ -20,10 +24,12 @@ def setting(text: str, path: str) -> Optional[str]:
     """
     found: Optional[str] = None
     hidden = False
-    for key, value in _settings(text):
+    # Some editors begin a file with a byte order mark.
+    for key, value in _settings(text.lstrip("\ufeff")):
+        within = key[: -len(_INCLUDE)] if key.endswith(_INCLUDE) else key + "."
         if key == path:
             found, hidden = value, value is None
-        elif key.startswith("include") or (value is None and path.startswith(key + ".")):
+        elif value is None and path.startswith(within):
             found, hidden = None, True
     if hidden:
         raise ValueError("{} is no plain text, or is given by what the file refers to".format(path))
@@ -68,7 +74,7 @@ def _words(text: str) -> Iterator[Tuple[str, str]]:
 
 
 def _dotted(key: List[str]) -> str:
-    return "".join(key)
+    return _INCLUDE if len(key) > 1 and key[0] == "include" else "".join(key)
 
 
 def _unquoted(kind: str, word: str) -> str:

@@ -11,27 +11,29 @@ Our own folder in the data folder stays: the history goes on, and so do the lock
 """
 
 import os
-from typing import Iterator, NamedTuple, Optional, Tuple
+import stat
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from .. import journal, release
 from ..context import Context
 from ..protocol import Failure
+from ..release import BEFORE, RESTORED
 from ..site import OURS
-from .copying import Found, found_in
+from .copying import Found, found_in, unreadable
 from .state import Mnesia, mnesia_of
-from .swap import BEFORE, RESTORED, Place
+from .swap import Place
 
 
 class Sources(NamedTuple):
     """What is to be backed up: the folders `data` and `etc`, and the `mnesia` whose tables the VM writes, or None.
 
-    `backups` is where backups lie.
+    `elsewhere` are folders of ours that may lie in there.
     """
 
     data: str
     etc: str
     mnesia: Optional[Mnesia]
-    backups: str
+    elsewhere: Tuple[str, ...]
 
     def found(self) -> Iterator[Found]:
         """All there is to be copied. Raises `Failure` cannot_read_file."""
@@ -47,8 +49,10 @@ class Sources(NamedTuple):
         path = os.path.join(folder, name)
         if folder == os.path.join(self.data, OURS):
             return name != journal.FILE
-        elsewhere = (self.backups, self.mnesia.folder if self.mnesia else "")
-        return name.startswith((BEFORE, RESTORED)) or path in elsewhere
+        return name.startswith((BEFORE, RESTORED)) or path in (
+            *self.elsewhere,
+            self.mnesia.folder if self.mnesia else "",
+        )
 
 
 def sources(context: Context) -> Sources:
@@ -58,13 +62,57 @@ def sources(context: Context) -> Sources:
     if saved is not None and not saved.folder.startswith(data + "/"):
         message = "Mnesia's folder, {}, is not in the data folder, {}.".format(saved.folder, data)
         raise Failure("backup_failed", message, detail={"mnesia": saved.folder, "data": data})
-    return Sources(data, etc_of(context.site.base), saved, os.path.realpath(context.site.backups))
+    ours = tuple(os.path.realpath(path) for path in (context.site.backups, context.site.staging))
+    return Sources(data, etc_of(context.site.base), saved, ours)
+
+
+def lacking(wanted: Sources, is_down: bool) -> Optional[str]:
+    """What is not where a backup would take it from, as a sentence; None where all is there.
+
+    Of a node that is down the tables have to be in the data folder itself. If they are not, the folder may be another
+    one than the node's, for its settings may be in an environment that can't be seen; or a link leads to them.
+    """
+    conf = os.path.join(wanted.etc, release.CONF)
+    if not os.path.exists(conf):
+        return "{} is not there.".format(conf)
+    if not is_down:
+        return None
+    folder = os.path.join(wanted.data, "mnesia")
+    tables = [folder, *(os.path.join(folder, name) for name in _names(folder))]
+    if len(tables) == 1:
+        return "There are no tables of Mnesia in {}.".format(folder)
+    away = next((path for path in tables if os.path.realpath(path) != path), None)
+    return None if away is None else "{} leads to {}, which is not copied.".format(away, os.path.realpath(away))
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable([folder], error)
+
+
+def leads_out(wanted: Sources, found: Found) -> bool:
+    """Whether what was found is a link to something that no backup has."""
+    if not stat.S_ISLNK(found.stat.st_mode) or not os.path.exists(found.source):
+        return False
+    return not (os.path.realpath(found.source) + "/").startswith((wanted.data + "/", wanted.etc + "/"))
 
 
 def restored(context: Context) -> Tuple[Place, Place]:
     """The folders of the node that are restored: its settings and its data."""
-    run = context.request["run"]
-    return Place("etc", etc_of(context.site.base), run), Place("data", data_of(context), run)
+    run, backups = context.request["run"], os.path.realpath(context.site.backups)
+    folders = (("etc", etc_of(context.site.base)), ("data", data_of(context)))
+    etc, data = (Place(name, path, run, _on_the_way(path, backups)) for name, path in folders)
+    return etc, data
+
+
+def _on_the_way(folder: str, path: str) -> Tuple[str, ...]:
+    """The name in a folder by which the way to `path` goes; none where it does not lie in there."""
+    inner = path[len(folder) + 1 :] if path.startswith(folder + "/") else ""
+    return (inner.partition("/")[0],) if inner else ()
 
 
 def data_of(context: Context) -> str:
@@ -87,8 +135,5 @@ def node_of(context: Context) -> Optional[str]:
     told = context.result.node or context.request["node"].get("name")
     if told:
         return str(told)
-    try:
-        names = os.listdir(os.path.join(context.site.data_dir, "mnesia"))
-    except OSError:
-        return None
+    names = _names(os.path.join(context.site.data_dir, "mnesia"))
     return names[0] if len(names) == 1 and "@" in names[0] else None

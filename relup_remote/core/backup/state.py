@@ -14,6 +14,9 @@ its VM boots, or goes down                     mnesia_not_running               
 its VM runs and does not answer                node_unreachable                       node_running
 no VM runs, but somebody is starting it        node_starting                          node_starting
 it is stopped: nothing runs from the root      all as files, Mnesia's too             put back
+it is stopped, and its tables are not in the   backup_incomplete                      put back
+data folder
+there is no emqx.conf where its settings are   backup_incomplete                      put back
 a restore was cut off in it                    half_restored                          finished first
 none is seen to run, but something uses its    data_in_use                            data_in_use
 data

@@ -9,15 +9,17 @@ wrapper starts a node without its ``emqx.conf``:
 3. the copies of the data take its place,
 4. the copies of the settings take theirs, ``emqx.conf`` last.
 
-A start that had read ``emqx.conf`` before shows in its processes. They are looked for before each move; if there is
-one, all moves are taken back, and nothing was restored.
+A start that had read ``emqx.conf`` before shows in its processes. They are looked for before each move. If there is
+one, or a move fails, all moves are taken back, and nothing was restored.
 
 The journal is the file `FILE` in our folder. It is there before the first move and until after the last::
 
     {"format": 1, "backup": "<name>", "run": "<run>", "release": "5.10.4", "bytes": 123, "files": 17,
-     "places": [{"name": "etc", "path": "/opt/emqx/etc", "names": ["certs", "emqx.conf"]}, {"name": "data", …}]}
+     "places": [{"name": "etc", "path": "/opt/emqx/etc", "names": ["certs", "emqx.conf"], "stays": []},
+                {"name": "data", …}]}
 
-`names` are those of the copies. Where each thing is follows from the disk alone:
+`names` are those of the copies. `stays` are names that are not touched, for backups lie there. Where each thing is
+follows from the disk alone:
 
 =============  ==============  ===============================================================================
 in its place   among copies    a name
@@ -31,34 +33,35 @@ yes            no, not named   the old one, of which the backup has none, is in 
 So moves that were cut off can be gone on with, or taken back, from wherever they stopped.
 """
 
+import errno
 import json
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+import stat
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import journal as history
 from ..files import private_dir, remove_file, remove_tree, sync_dir, write_whole, writing_failure
 from ..opening import open_ours
 from ..protocol import Failure
+from ..release import BEFORE, CONF, RESTORED
 from ..site import OURS
 
 FILE = "restoring"
 FORMAT = 1
 
-BEFORE = "relup_before-"
-RESTORED = "relup_restored-"
-
-CONF = "emqx.conf"
-"""The file without which no wrapper starts a node."""
-
 _MAX_BYTES = 16 << 20
 
 
 class Place(NamedTuple):
-    """A folder that is restored: its `name` in the backup, where it is, and the run that restores it."""
+    """A folder that is restored: its `name` in the backup, where it is, and the run that restores it.
+
+    What is called as one of `stays` is not touched.
+    """
 
     name: str
     path: str
     run: str
+    stays: Tuple[str, ...] = ()
 
     @property
     def fresh(self) -> str:
@@ -77,7 +80,8 @@ class Place(NamedTuple):
 
     def present(self) -> List[str]:
         """The names of what is there and has to make room, `CONF` first."""
-        names = [name for name in _names(self.path) if name != OURS and not name.startswith((BEFORE, RESTORED))]
+        keep = (OURS, *self.stays)
+        names = [name for name in _names(self.path) if name not in keep and not name.startswith((BEFORE, RESTORED))]
         return sorted(names, key=lambda name: (name != CONF, name))
 
     def copies(self) -> List[str]:
@@ -100,7 +104,9 @@ class Swap:
         self._file = os.path.join(ours, FILE)
         self._ours = ours
         self._named = {place["name"]: set(place["names"]) for place in said["places"]}
-        self.places = [Place(place["name"], place["path"], said["run"]) for place in said["places"]]
+        self.places = [
+            Place(place["name"], place["path"], said["run"], tuple(place.get("stays", ()))) for place in said["places"]
+        ]
 
     @property
     def backup(self) -> str:
@@ -193,7 +199,10 @@ def begin(ours: str, said: Dict[str, Any], places: List[Place]) -> Swap:
 
     Raises `Failure` as `write_whole`.
     """
-    told = [{"name": place.name, "path": place.path, "names": sorted(place.copies())} for place in places]
+    told = [
+        {"name": place.name, "path": place.path, "names": sorted(place.copies()), "stays": list(place.stays)}
+        for place in places
+    ]
     whole = dict(said, format=FORMAT, places=told)
     write_whole(os.path.join(ours, FILE), json.dumps(whole, sort_keys=True).encode("utf-8"))
     return Swap(ours, whole)
@@ -221,7 +230,25 @@ def unfinished(ours: str) -> Optional[Swap]:
 
 
 def _move(place: Place, name: str, source: str, target: str) -> None:
+    path, moved = os.path.join(source, name), os.path.join(target, name)
     try:
-        os.rename(os.path.join(source, name), os.path.join(target, name))
+        try:
+            os.rename(path, moved)
+        except PermissionError:
+            _move_closed(path, moved)
     except OSError as error:
-        raise writing_failure(error, place.path)
+        raise writing_failure(error, os.path.join(place.path, name))
+
+
+def _move_closed(path: str, moved: str) -> None:
+    """Moves a folder of ours that its own mode keeps from being moved: ``..`` in it changes. Raises `OSError`."""
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISDIR(mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    os.chmod(path, stat.S_IMODE(mode) | stat.S_IWUSR)
+    try:
+        os.rename(path, moved)
+    except OSError:
+        os.chmod(path, stat.S_IMODE(mode))
+        raise
+    os.chmod(moved, stat.S_IMODE(mode))

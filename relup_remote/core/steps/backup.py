@@ -9,9 +9,9 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from .. import checks, history, release
-from ..backup import manifest, mnesia, state, store
+from ..backup import manifest, mnesia, movable, state, store
 from ..backup.copying import Progress, Told, copy, told_of, unreadable
-from ..backup.places import Sources, boots, node_of, sources
+from ..backup.places import Sources, boots, lacking, leads_out, node_of, restored, sources
 from ..context import Context
 from ..files import private_dir, remove_tree, rename, sync_all
 from ..lock import Lock
@@ -40,7 +40,13 @@ def _known(context: Context) -> None:
         state.mnesia_of(context.link)
 
 
-CHECKS = (("backup", _known), ("backup", _writable), ("backup", _space), ("backup", _readable))
+def _complete(context: Context) -> None:
+    why = lacking(sources(context), context.site.node is None)
+    if why is not None:
+        raise Failure("backup_incomplete", why)
+
+
+CHECKS = tuple(("backup", check) for check in (_known, _writable, _complete, _space, _readable))
 """What has to be right for a backup to begin; see `checks.refusals`."""
 
 
@@ -90,13 +96,21 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
     wanted = sources(context)
     progress = Progress(context.emit, "backup", wanted.bytes())
     saved, files = _copy_tables(context, wanted, folder, progress)
-    changing = []
+    changing, outside = [], []
     for found in wanted.found():
+        if leads_out(wanted, found):
+            outside.append("{} to {}".format(found.path, os.path.realpath(found.source)))
         copied = copy(found, os.path.join(folder, found.path), progress)
         if copied is not None:
             files.append(copied[0])
             changing += [] if copied[1] else [found.path]
     progress.tell()
+    if outside:
+        history.warn(context, "Links lead to what is not in the backup: {}.".format(", ".join(outside[:20])))
+    for place in restored(context):
+        why = movable.fixed(place)
+        if why is not None:
+            history.warn(context, "A restore of this node would be refused as things are now. " + why)
     return {
         "number": store.next_number(site.backups),
         "name": name,

@@ -6,19 +6,21 @@ those that only look refuses, and the next restore goes on with it by itself.
 """
 
 import os
+import stat
 from typing import Any, Dict, Iterator, Optional, Tuple
 
 from .. import checks, history
-from ..backup import manifest, mnesia, places, state, store, swap
+from ..backup import manifest, mnesia, movable, places, state, store, swap
 from ..backup.checking import damaged
 from ..backup.copying import Progress, Told, finish, put_back
 from ..backup.manifest import Manifest
 from ..backup.store import Backup
 from ..backup.swap import Place, Swap
 from ..context import Context
-from ..files import make_dirs, private_dir, remove_tree, sync_all
+from ..files import make_dirs, private_dir, remove_tree, sync_all, writing_failure
 from ..lock import held, holder
 from ..protocol import Failure
+from ..release import RESTORED
 
 
 def chosen(context: Context) -> Backup:
@@ -92,7 +94,7 @@ def _all_there(context: Context) -> None:
 
 
 def _same_node(context: Context) -> None:
-    says, node = _says(context), context.request["node"].get("name")
+    says, node = _says(context), places.node_of(context)
     if None not in (node, says["node"]) and node != says["node"]:
         message = "The backup is of {}, not of {}.".format(says["node"], node)
         hint = "Name a backup of this node. Mnesia starts under no other name than the tables were saved under."
@@ -120,12 +122,10 @@ def _room(context: Context) -> None:
 
 def _movable(context: Context) -> None:
     for place in places.restored(context):
-        fixed = [name for name in place.present() if os.path.ismount(os.path.join(place.path, name))]
-        if fixed:
-            path = os.path.join(place.path, fixed[0])
-            raise Failure(
-                "cannot_write_file", "{} is a mount point and can't be moved aside.".format(path), detail={"path": path}
-            )
+        why = movable.fixed(place)
+        if why is not None:
+            hint = "Unmount it, give it to the node's user, or move it away. Then run the restore again."
+            raise Failure("cannot_write_file", why, hint=hint, detail={"path": place.path})
 
 
 def _checks(is_whole: checks.Check) -> Tuple[Tuple[str, checks.Check], ...]:
@@ -179,51 +179,45 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         _copy_all(context, both, backup.path, says)
         # Copying may have taken minutes.
         state.require_stopped(context)
+        begun = {
+            "backup": backup.name,
+            "run": context.request["run"],
+            "release": says["release"],
+            "bytes": says["bytes"],
+            "files": len(says["files"]),
+        }
+        made = swap.begin(context.site.make_ours(), begun, list(both))
     except BaseException:
         # They would take the space that the next try needs.
         for place in both:
             remove_tree(place.fresh)
         raise
-    begun = {
-        "backup": backup.name,
-        "run": context.request["run"],
-        "release": says["release"],
-        "bytes": says["bytes"],
-        "files": len(says["files"]),
-    }
-    made = swap.begin(context.site.make_ours(), begun, list(both))
     _do(context, made)
     return "ok", _told(context, made, goes_on=False)
 
 
-class _Disturbed(Exception):
-    """The node is not stopped any more, or it can't be known whether it is."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 def _do(context: Context, made: Swap) -> None:
-    """Makes all moves, or, where the node does not stay stopped meanwhile, none. Raises `Failure` node_started."""
+    """Makes all moves. Makes none where one fails, or where the node does not stay stopped meanwhile.
 
-    def look() -> None:
-        try:
-            state.require_stopped(context)
-        except Failure as failure:
-            raise _Disturbed(failure)
-
+    Raises `Failure` node_started, and those of a move.
+    """
     context.changed = True
     try:
-        made.forward(look)
-    except _Disturbed as disturbed:
-        made.back()
-        made.end()
+        made.forward(lambda: state.require_stopped(context))
+    except (Failure, OSError) as met:
+        failure = met if isinstance(met, Failure) else writing_failure(met, str(met.filename or ""))
+        if failure.err_type in ("node_running", "node_starting"):
+            failure = Failure("node_started", "Somebody started the node. " + failure.message, detail=failure.detail)
+        try:
+            made.back()
+            made.end()
+        except (Failure, OSError):
+            failure.message += " What was moved could not be moved back: the node is half restored."
+            failure.hint = "Remove the cause and run the restore again: it goes on by itself."
+            failure.changed = True
+            raise failure
         context.changed = False
-        found = disturbed.failure
-        if found.err_type in ("node_running", "node_starting"):
-            raise Failure("node_started", "Somebody started the node. " + found.message, detail=found.detail)
-        raise found
+        raise failure
     made.end()
     _record(context, made)
 
@@ -264,8 +258,10 @@ def _copy(place: Place, backup: str, says: Manifest, progress: Progress) -> None
     """Copies what is the place's into a fresh folder in it."""
     make_dirs(place.path, 0o755)
     for name in os.listdir(place.path):
-        if name.startswith(swap.RESTORED):
+        if name.startswith(RESTORED):
             remove_tree(os.path.join(place.path, name))
+    if not place.present():
+        _as_it_was(place, says)
     private_dir(place.fresh)
     told = list(_in_place(place, says))
     for each, inner in told:
@@ -276,11 +272,18 @@ def _copy(place: Place, backup: str, says: Manifest, progress: Progress) -> None
             finish(each, os.path.join(place.fresh, inner))
 
 
+def _as_it_was(place: Place, says: Manifest) -> None:
+    """Gives a folder that was gone the mode that it had."""
+    mode = next((told["mode"] for told in says["files"] if told["path"] == place.name and "mode" in told), None)
+    if mode is not None and os.stat(place.path).st_uid == os.geteuid():
+        os.chmod(place.path, mode | stat.S_IRWXU)
+
+
 def _in_place(place: Place, says: Manifest) -> Iterator[Tuple[Told, str]]:
     """What the backup has of a place, with its path in there."""
     for told in says["files"]:
         name, _, inner = told["path"].partition("/")
-        if name == place.name and inner:
+        if name == place.name and inner and inner.partition("/")[0] not in place.stays:
             yield told, inner
 
 

@@ -16,6 +16,7 @@ from lab.errors import LabError
 from relup_remote import inventory
 from relup_remote.core.backup import store, swap
 from relup_remote.core.protocol import Failure
+from relup_remote.core.release import RESTORED
 from relup_remote.rollout.identity import run_id
 from relup_remote.rollout.request import Order, request
 from tests.lab.cluster import FIRST
@@ -269,7 +270,7 @@ def _restore_is_whole(data: Data, ran: Ran) -> None:
 
 def _tidy(data: Data) -> None:
     for folder in (data.machine.root / "data", data.machine.root / "etc"):
-        left = [path.name for path in folder.glob(f"{swap.RESTORED}*")]
+        left = [path.name for path in folder.glob(f"{RESTORED}*")]
         if left:
             raise NotWhole(f"left behind: {left}")
 

@@ -22,6 +22,10 @@ PATH = "node.data_dir"
         ('node {\n data_dir = "a"\n}\nnode.data_dir = b', "b"),
         ('log { file { path = "x=1{" } }\nnode {\n process_limit = 1\n data_dir: "/d"}', "/d"),
         ("include \"a.conf\"\nnode.data_dir = d", "d"),
+        ('node {\n include "a.conf"\n data_dir = d\n}', "d"),
+        ('other { include "a.conf" }\nnode.include = 1', None),
+        ("{ node { data_dir = d } }", "d"),
+        ("\ufeffnode.data_dir = d", "d"),
         ("other { node.data_dir = z }\n", None),
         ("x = [{data_dir = 1}]\nnode {\n cookie = \"}\"\n}\n", None),
         ("# node.data_dir = d\n// node.data_dir = e\n", None),
@@ -37,6 +41,7 @@ def test_a_setting(text: str, value: str | None) -> None:
     [
         *("node.data_dir = ${DATA}", "node = ${base} { name = n }", 'include "a.conf"', "node.data_dir = [a]"),
         *('node.data_dir = d\ninclude "a.conf"', "node.data_dir = d\nnode.data_dir = ${?DATA}"),
+        *('node { include required(file("/a.conf")) }', 'node.data_dir = d\ninclude file("/etc/a.b.conf")'),
     ],
 )
 def test_what_can_not_be_told_from_the_file_alone(text: str) -> None:

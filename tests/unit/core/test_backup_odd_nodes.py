@@ -1,0 +1,368 @@
+"""Backing up and restoring nodes whose folders are not as a tarball leaves them."""
+
+import io
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core import commands
+from relup_remote.core.backup import movable, store, swap
+from relup_remote.core.context import Context
+from relup_remote.core.protocol import Failure
+from relup_remote.core.release import data_dir_of
+from relup_remote.core.site import locate
+
+from .backups import NODE, Node
+from .others import NOBODY, as_root, become_nobody, mounted
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path / "emqx")
+    yield made
+    for path in tmp_path.rglob("certs"):
+        path.chmod(0o700)
+
+
+class Cut(BaseException):
+    """The end of a core that is killed."""
+
+
+def failing(patch: pytest.MonkeyPatch, move: int, error: BaseException) -> list[str]:
+    """Has the move of that number fail, or be the last thing that is done; the names that were to be moved."""
+    original, names = swap._move, list[str]()
+
+    def moving(place: swap.Place, name: str, source: str, target: str) -> None:
+        names.append(name)
+        if len(names) == move:
+            raise error
+        original(place, name, source, target)
+
+    patch.setattr(swap, "_move", moving)
+    return names
+
+
+def journal(node: Node) -> Path:
+    return node.data / "relup_remote" / swap.FILE
+
+
+# ------------------------------------------------------------------------------- where only emqx.conf tells of the data
+
+
+def elsewhere(node: Node, folder: Path, *, is_package: bool) -> None:
+    """Let the node have its data in a folder that only its emqx.conf names, and, as in a package, its settings outside
+    of the root."""
+    if is_package:
+        shutil.move(node.etc, folder / "etc")
+        node.etc = folder / "etc"
+        emqx_vars = node.root / "releases" / "emqx_vars"
+        emqx_vars.write_text(f'REL_VSN="5.10.4"\nEMQX_ETC_DIR="{node.etc}"\n')
+    shutil.move(node.data, folder / "var")
+    node.data = folder / "var"
+    (node.etc / "emqx.conf").write_text(f'node {{ name = "{NODE}", data_dir = "{node.data}" }}\n')
+    wrapper = node.root / "bin" / "emqx"
+    wrapper.parent.mkdir()
+    wrapper.touch()
+
+
+def asked(node: Node, command: str, run: str) -> Context:
+    """Carry out a command as a host does, which is told of the root and nothing more."""
+    told = {"root_dir": str(node.root), "name": NODE}
+    request = {"command": command, "operator": "alice@desk", "run": run, "node": told, "options": {}}
+    context = Context(request, locate(told), node.events.append, io.BytesIO())
+    try:
+        commands.run(context)
+    finally:
+        context.close()
+    return context
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and "relup_" not in str(path.relative_to(folder)))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("is_package", [False, True])
+def test_a_restore_finds_its_way_whatever_it_has_moved(node: Node, tmp_path: Path, *, is_package: bool) -> None:
+    elsewhere(node, tmp_path, is_package=is_package)
+    asked(node, "backup", "run-1")
+    wanted = contents(node.data), contents(node.etc)
+    (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
+    assert asked(node, "restore", "run-2").result.outcome == "restored"
+    assert (contents(node.data), contents(node.etc)) == wanted
+
+
+@pytest.mark.parametrize("is_package", [False, True])
+def test_a_restore_that_was_cut_off_is_known_and_gone_on_with(node: Node, tmp_path: Path, *, is_package: bool) -> None:
+    elsewhere(node, tmp_path, is_package=is_package)
+    asked(node, "backup", "run-1")
+    wanted = contents(node.data), contents(node.etc)
+    with pytest.MonkeyPatch.context() as patch:
+        names = failing(patch, 0, Cut())
+        asked(node, "restore", "run-2")
+    for move in range(2, len(names) + 1):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+            failing(patch, move, Cut())
+            asked(node, "restore", f"run-3-{move}")
+        assert data_dir_of(str(node.root)) == str(node.data)
+        with pytest.raises(Failure) as caught:
+            asked(node, "backup", "run-4")
+        assert caught.value.err_type == "half_restored"
+        assert asked(node, "restore", f"run-5-{move}").result.steps[-1].detail["went_on"] is True
+        assert (contents(node.data), contents(node.etc)) == wanted
+
+
+# ------------------------------------------------------------------------------------------------- what can't be moved
+
+
+def test_a_move_that_fails_has_all_taken_back(node: Node) -> None:
+    node.run("backup")
+    with pytest.MonkeyPatch.context() as patch:
+        names = failing(patch, 0, Cut())
+        node.run("restore", "run-2")
+    (node.data / "new").write_text("since")
+    before = node.facts()
+    for move, error in enumerate([OSError(5, "I/O"), Failure("no_write_permission")] * (len(names) // 2), start=1):
+        context = node.context("restore", f"run-3-{move}")
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Failure) as caught:
+            failing(patch, move, error)
+            commands.run(context)
+        context.close()
+        assert caught.value.err_type in ("cannot_write_file", "no_write_permission")
+        assert not context.changed
+        assert node.facts() == before
+        assert not journal(node).exists()
+    assert node.run("restore", "run-4").result.outcome == "restored"
+
+
+def test_where_nothing_can_be_taken_back_either_it_says_so(node: Node) -> None:
+    node.run("backup")
+    wanted = node.facts()
+    context = node.context("restore", "run-2")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Failure) as caught:
+        failing(patch, 4, Failure("no_write_permission"))
+        patch.setattr(swap.Swap, "back", lambda _self: (_ for _ in ()).throw(Failure("no_write_permission")))
+        commands.run(context)
+    context.close()
+    assert "half restored" in caught.value.message
+    assert context.changed
+    assert caught.value.changed
+    assert node.refused("backup") == []
+    assert node.run("restore", "run-3").result.steps[-1].detail["went_on"] is True
+    assert node.facts() == wanted
+
+
+def test_a_journal_that_can_not_be_written_leaves_no_copies(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.run("backup")
+    before = node.facts()
+
+    def full(*_arguments: Any) -> None:
+        raise Failure("disk_full")
+
+    monkeypatch.setattr(swap, "write_whole", full)
+    with pytest.raises(Failure, match="disk_full"):
+        node.run("restore", "run-2")
+    assert node.facts() == before
+    assert not list(node.root.glob("*/relup_*-*"))
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Node]:
+    """A node of the user `NOBODY`, where he can get to it, with a backup."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Node(Path(folder) / "emqx")
+        made.run("backup")
+        for path in [made.root, *made.root.rglob("*")]:
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        yield made
+
+
+def by_nobody(act: Callable[[], object]) -> str:
+    """What comes of it when that user does something: its failure, or nothing."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = b"it did not end"
+        try:
+            become_nobody()
+            act()
+            said = b""
+        except Failure as failure:
+            said = str(failure).encode()
+        finally:
+            os.write(write, said)
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with os.fdopen(read) as file:
+        return file.read()
+
+
+@as_root
+def test_a_folder_that_its_own_mode_keeps_in_its_place_is_moved(nobodys: Node) -> None:
+    # Loads what a restore needs, which that user may not read.
+    nobodys.context("restore").journal.rows()
+    wanted = nobodys.facts()
+    assert stat.S_IMODE((nobodys.etc / "certs").stat().st_mode) == 0o500
+    (nobodys.data / "new").touch()
+    assert by_nobody(lambda: nobodys.run("restore", "run-2")) == ""
+    assert nobodys.facts() == wanted
+    assert stat.S_IMODE((nobodys.etc / "relup_before-run-2" / "certs").stat().st_mode) == 0o500
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["a folder", "in a sticky folder"])
+def test_what_belongs_to_another_user_is_refused_before_anything_is_moved(nobodys: Node, kind: str) -> None:
+    path = nobodys.etc / "certs"
+    if kind == "in a sticky folder":
+        path = nobodys.data / "configs"
+        nobodys.data.chmod(0o1777)
+        os.chown(nobodys.data, 0, 0)
+    os.chown(path, 0, 0)
+    path.chmod(0o755)
+    before = nobodys.facts()
+    said = by_nobody(lambda: nobodys.run("restore", "run-2"))
+    assert said.startswith(f"cannot_write_file: {path} belongs to another user")
+    assert nobodys.facts() == before
+    assert by_nobody(lambda: nobodys.run("backup", "run-3")) == ""
+
+
+@as_root
+def test_a_mount_point_at_any_depth_is_refused_and_told_by_the_backup(node: Node) -> None:
+    disk = node.data / "mnesia" / "other disk"
+    with mounted(disk, "-t", "tmpfs", "none"):
+        assert node.refused("restore") == ["no_backup", "cannot_write_file"]
+        context = node.run("backup")
+        assert node.refused("restore") == ["cannot_write_file"]
+    (warning,) = context.result.warnings
+    assert f"{disk} is a mount point" in warning["message"]
+
+
+def test_mount_points_that_are_in_nobodys_way(node: Node, tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    data = swap.Place("data", str(node.data), "run-1", ("keep",))
+    for inner in ("", "/relup_remote", "/relup_before-run-0/x", "/keep/n1", "x"):
+        table.write_text(f"36 35 98:0 / {node.data}{inner} rw - ext4 /dev/sda rw\n")
+        assert movable.fixed(data, str(table)) is None
+    table.write_text(f"36 35 98:0 / {node.data}/mnesia/a\\040b rw - ext4 /dev/sda rw\n")
+    assert movable.fixed(data, str(table)) == f"{node.data}/mnesia/a b is a mount point and can't be moved aside."
+
+
+# ------------------------------------------------------------------------------------------------- what a backup lacks
+
+
+def no_settings(node: Node, _outside: Path) -> str:
+    node.etc.rename(node.root / "old")
+    return "emqx.conf is not there"
+
+
+def no_configuration(node: Node, _outside: Path) -> str:
+    (node.etc / "emqx.conf").unlink()
+    return "emqx.conf is not there"
+
+
+def no_tables(node: Node, _outside: Path) -> str:
+    shutil.rmtree(node.data / "mnesia" / NODE)
+    return "There are no tables"
+
+
+def no_mnesia(node: Node, _outside: Path) -> str:
+    shutil.rmtree(node.data / "mnesia")
+    return "There are no tables"
+
+
+def linked_mnesia(node: Node, outside: Path) -> str:
+    shutil.move(node.data / "mnesia", outside)
+    (node.data / "mnesia").symlink_to(outside)
+    return "which is not copied"
+
+
+def linked_tables(node: Node, outside: Path) -> str:
+    shutil.move(node.data / "mnesia" / NODE, outside)
+    (node.data / "mnesia" / NODE).symlink_to(outside)
+    return "which is not copied"
+
+
+@pytest.mark.parametrize("lacks", [no_settings, no_configuration, no_tables, no_mnesia, linked_mnesia, linked_tables])
+def test_a_backup_without_settings_or_tables_is_none(
+    node: Node, tmp_path: Path, lacks: Callable[[Node, Path], str]
+) -> None:
+    said = lacks(node, tmp_path / "outside")
+    with pytest.raises(Failure, match=said) as caught:
+        node.run("backup")
+    assert caught.value.err_type == "backup_incomplete"
+    assert store.backups(str(node.backups)) == []
+
+
+def test_links_that_lead_to_what_is_not_copied_are_told(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (node.data / "durable").symlink_to(tmp_path / "outside")
+    (node.etc / "inner").symlink_to(node.data / "configs")
+    (warning,) = node.run("backup").result.warnings
+    assert warning["message"] == f"Links lead to what is not in the backup: data/durable to {tmp_path / 'outside'}."
+
+
+# ------------------------------------------------------------------------------------------------- folders of our own
+
+
+def test_backups_within_the_data_stay_where_they_are(node: Node) -> None:
+    def run(command: str, number: int) -> Context:
+        context = node.context(command, f"run-{number}")
+        context.site.backups = str(node.data / "keep" / "n1")
+        context.site.staging = str(node.data / "tarballs" / "relup_remote")
+        try:
+            commands.run(context)
+        finally:
+            context.close()
+        return context
+
+    staged = node.data / "tarballs" / "relup_remote" / "emqx.tar.gz"
+    staged.parent.mkdir(parents=True)
+    staged.touch()
+    run("backup", 1)
+    assert not list(node.data.glob("keep/n1/run-1/data/tarballs/relup_remote"))
+    (node.data / "new").touch()
+    assert run("restore", 2).result.outcome == "restored"
+    assert not (node.data / "new").exists()
+    assert [backup["name"] for backup in run("backups", 3).result.facts["backups"]] == ["run-1"]
+    assert not list(node.data.glob("relup_before-*/keep"))
+
+
+def test_folders_that_were_gone_have_the_modes_that_they_had(node: Node) -> None:
+    node.etc.chmod(0o755)
+    node.data.chmod(0o750)
+    node.run("backup")
+    (node.etc / "certs").chmod(0o700)
+    shutil.rmtree(node.etc)
+    shutil.rmtree(node.data)
+    before = os.umask(0o077)
+    try:
+        node.run("restore", "run-2")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (node.etc, node.data)] == [0o755, 0o750]
+
+
+@as_root
+def test_settings_that_only_their_owner_may_read_are_read_by_him(nobodys: Node) -> None:
+    conf = nobodys.etc / "emqx.conf"
+    conf.chmod(0o600)
+    os.chown(conf, 2, 2)
+    said = by_nobody(lambda: data_dir_of(str(nobodys.root)))
+    assert said == f"wrong_user: {conf} can't be read by nobody: it belongs to bin."
+
+
+def test_links_to_settings_of_a_tarball(node: Node, tmp_path: Path) -> None:
+    shutil.move(node.etc, tmp_path / "etc")
+    node.etc.symlink_to(tmp_path / "etc")
+    assert data_dir_of(str(node.root)) == str(node.data)
+    node.run("backup")
+    node.run("restore", "run-2")
+    assert node.etc.is_symlink()
