@@ -126,15 +126,19 @@ def remove_unfinished(folder: str) -> List[str]:
     return removed
 
 
-def keep_newest(folder: str, node: Optional[str], count: int, made: str) -> List[str]:
+def keep_newest(folder: str, node: Optional[str], count: int, made: str, base: Optional[str] = None) -> List[str]:
     """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left.
 
-    The one just `made` counts as the newest. Where `count` is 0 all are kept.
+    The one just `made` counts as the newest. Where `count` is 0 all are kept. The newest of the release `base` is kept
+    beside them: a rollback goes back to that release, and needs the data of it.
     """
+    needed = None if base is None else newest(backups(folder), node, base)
     whole = [backup for backup in backups(folder) if backup.whole and (backup.says or {})["node"] == node]
     whole.sort(key=lambda backup: backup.name == made)
     removed = []
     for backup in whole[:-count] if count else []:
+        if needed is not None and backup.name == needed.name:
+            continue
         partial = os.path.join(folder, PARTIAL + backup.name)
         rename(backup.path, partial)
         remove_tree(partial)

@@ -75,7 +75,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
             # It would take the space that the next one needs.
             remove_tree(partial)
             raise
-        removed = store.keep_newest(site.backups, says["node"], context.option("keep"), name)
+        # As long as a marker leads away from it there is a way back to the base.
+        base = None if says["marker"] is None else release.read_tree(site.base).version
+        removed = store.keep_newest(site.backups, says["node"], context.option("keep"), name, base)
     changing = says["changing"]
     if changing:
         history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))

@@ -113,6 +113,17 @@ def test_only_the_newest_are_kept(node: Node) -> None:
     assert {path.name for path in node.backups.iterdir()} == {"lock", "run-3", "run-4"}
 
 
+def test_the_backup_from_before_an_upgrade_is_kept_while_there_is_a_way_back(node: Node) -> None:
+    node.run("backup", "before")
+    node.deploy("5.10.5")
+    for number in range(4):
+        node.run("backup", f"run-{number}", keep=2)
+    assert {path.name for path in node.backups.iterdir()} == {"lock", "before", "run-2", "run-3"}
+    (node.root / "relup" / "current").unlink()
+    node.run("backup", "after", keep=2)
+    assert {path.name for path in node.backups.iterdir()} == {"lock", "run-3", "after"}
+
+
 def growing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> None:
     """Lets a file grow each time that it is copied, so many times."""
     original = copying._copy_file

@@ -188,6 +188,14 @@ def test_the_one_just_made_stays_though_others_were_made_while_the_clock_was_ahe
     assert sorted(names(folder)) == ["run-90000", "run0"]
 
 
+def test_the_newest_of_the_release_that_a_rollback_goes_back_to_is_kept(folder: Path) -> None:
+    for number, release in enumerate(["5.10.4", "5.10.4", "5.10.5", "5.10.5", "5.10.5"]):
+        backup(folder, f"run-{number}", age=9 - number, release=release)
+    assert store.keep_newest(str(folder), NODE, 2, "run-4", "5.10.4") == ["run-0", "run-2"]
+    assert store.keep_newest(str(folder), NODE, 2, "run-4", "5.10.4") == []
+    assert store.keep_newest(str(folder), NODE, 2, "run-4") == ["run-1"]
+
+
 # ------------------------------------------------------------------------------------------------- what is asked for
 
 
