@@ -4,7 +4,7 @@ import base64
 import os
 from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
-from . import boot, release, service
+from . import boot, release, service, wrapper
 from .agent import Agent
 from .agent.kept import cache_folder
 from .deadline import Deadline
@@ -53,6 +53,7 @@ class Context:
         self._agent: Optional[Agent] = None
         self._unit: List[Optional[str]] = []
         self._value: Optional[Dict[str, Any]] = None
+        self._environment: Optional[Dict[str, str]] = None
 
     def option(self, name: str) -> Any:
         """An option of the request, or its default."""
@@ -93,6 +94,14 @@ class Context:
         if not self._unit:
             self._unit.append(service.unit_for(self.option("restart_by"), self.site))
         return self._unit[0]
+
+    @property
+    def environment(self) -> Dict[str, str]:
+        """What the node's wrapper is run with (see `wrapper.environment`), as it was at the first use: a VM that ends
+        takes its own along."""
+        if self._environment is None:
+            self._environment = wrapper.environment(self.site)
+        return self._environment
 
     @property
     def tarball(self) -> Dict[str, Any]:

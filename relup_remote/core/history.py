@@ -6,7 +6,7 @@ with them: when a row begins, when it ends, and, if the VM could not be asked ju
 
 from typing import Any, Callable, Dict, List, Optional
 
-from . import processes
+from . import processes, wrapper
 from .context import Context
 from .erlang.term import Atom, Opaque
 from .opening import of_kernel
@@ -25,6 +25,8 @@ def begin(context: Context, options: Dict[str, Any]) -> None:
         request["run"], request["operator"], result.from_vsn, result.target, options, vm
     )
     context.note(command=request["command"])
+    if context.site.node is not None:
+        context.note(environment=wrapper.of_a_node(context.environment))
     if answers:
         mirror(context)
 
@@ -133,6 +135,12 @@ def last_change(context: Context) -> Optional[Dict[str, Any]]:
     """The last attempt that changed the VM which runs now; None where there is none, or the VM has started since."""
     changing = _changing(context)
     return changing[-1] if changing and is_of_this_vm(context, changing[-1]) else None
+
+
+def environment(context: Context) -> List[str]:
+    """The names of settings that the node had in its environment when an attempt last found it running."""
+    noted = [row["extra"]["environment"] for row in attempts(context) if "environment" in row["extra"]]
+    return list(noted[-1]) if noted else []
 
 
 def _changing(context: Context) -> List[Dict[str, Any]]:

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from contextlib import suppress
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, NamedTuple, Optional
 
 from . import processes
 from .files import writing_failure
@@ -20,6 +20,10 @@ _KILLED_WITHIN = 10.0  # seconds
 
 _OF_THE_WRAPPER = ("EMQX_BOOT_CONFIGS", "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "EMQX_DESCRIPTION")
 """What a wrapper works out and may leave in the environment of its VM: of the tree that it ran from."""
+
+
+_OF_A_NODE = re.compile(r"EMQX_(NODE|CLUSTER|RPC)_\w+\Z")
+"""Settings without which a node would be another one: its name, its cookie, its data, its cluster."""
 
 
 class Ran(NamedTuple):
@@ -55,6 +59,11 @@ def environment(site: Site) -> Dict[str, str]:
 def hides_environment(site: Site) -> bool:
     """Whether the running VM has an environment that we can't see, so that its settings can't be taken from there."""
     return site.node is not None and processes.environment("/proc/{}".format(site.node.os_pid)) is None
+
+
+def of_a_node(env: Iterable[str]) -> List[str]:
+    """Those names in an environment without which a node would be another one."""
+    return sorted(filter(_OF_A_NODE.match, env))
 
 
 def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: str, whole: bool = False) -> Ran:

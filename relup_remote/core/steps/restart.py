@@ -10,6 +10,9 @@ what fails                       the node    what was to change  the failure
 the stop                         runs on     as it was           restart_failed; nothing was changed
 the change itself                is down     as it was           its own
 the start                        is down     changed             restart_failed, or node_not_back
+nothing, but the node was down,  is down     changed             restart_failed: it is not started, for it would be
+and it had settings in its                                       another node without them
+environment
 the service's restart            runs on     changed back        restart_failed
 the service's restart            is down     changed             restart_failed, or node_not_back
 ===============================  ==========  ==================  =================================================
@@ -20,7 +23,7 @@ import signal
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from .. import release, service, wrapper
+from .. import history, release, service, wrapper
 from ..context import Context
 from ..protocol import Failure
 from ..running_node import RunningNode, is_same
@@ -59,15 +62,18 @@ def restart(context: Context, change: Change = NO_CHANGE) -> str:
     old = context.site.node if context.vm_runs() else None
     by = context.result.facts["restarted_by"] = context.service or "wrapper"
     # Of the VM, as long as it is there.
-    env = wrapper.environment(context.site)
+    env = context.environment
     # Connected until the VM ends: an agent that sees its core go would restart the VM itself.
     if context.service is not None:
         _restart_service(context, old, change)
     else:
         if old is not None:
             context.result.facts["stopped_by"] = _stop(context, old, env)
+        lost = [name for name in history.environment(context) if name not in env]
         context.leave_vm()
         change.do()
+        if lost:
+            raise _not_without(context, lost)
         _start(context, env)
     context.leave_vm()
     tree = context.site.booted_by_marker()
@@ -115,6 +121,13 @@ def _start(context: Context, env: Dict[str, str]) -> None:
     ran = _wrapper(context, "start", env, context.option("boot_timeout") + _SLACK)
     if ran.status != 0:
         raise _failed(context, "The wrapper's start", ran)
+
+
+def _not_without(context: Context, names: List[str]) -> Failure:
+    """The `Failure` of a node that is down and had settings in its environment: without them it would be another."""
+    detail = dict(what_is_there(context), environment=names)
+    message = "The node had settings in its environment that are not known any more: {}.".format(", ".join(names))
+    return Failure("restart_failed", _with_remedy(message, detail), detail=detail, changed=True)
 
 
 def _wrapper(context: Context, command: str, env: Dict[str, str], seconds: float) -> wrapper.Ran:
