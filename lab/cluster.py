@@ -296,6 +296,7 @@ class Lab:
                     f"{first} sees that {seen} of {self.layout.nodes} nodes have joined the cluster.",
                     f"See the logs in {', '.join(str(host.log) for host in self.layout.members)}.",
                 )
+            time.sleep(node.POLL_INTERVAL)
 
 
 def _lives_in(pid: int, host: Host) -> bool:

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
+from tests.lab import preloaded
 from tests.lab.cluster import Tool, put_back, running_lab
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands() -> Iterator[None]:
+    """What commands are forked from ends with the tests."""
+    yield
+    preloaded.end()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ done that once, and forks for each command. What is forked is a process like any
 streams and exit status are its own, and it ends as an interpreter does.
 """
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -13,6 +12,7 @@ import json
 import os
 import pkgutil
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +20,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 from lab.layout import PROJECT
 
@@ -58,7 +57,7 @@ def run(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> "
 
 @cache
 def _server() -> str:
-    """The address of this process's server, which ends with it."""
+    """The address of this process's server, which `end` ends."""
     folder = tempfile.mkdtemp(prefix="relup-preloaded-")
     address = f"{folder}/socket"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -66,15 +65,19 @@ def _server() -> str:
         listener.listen(64)
         command = [sys.executable, "-m", __name__, str(listener.fileno())]
         process = subprocess.Popen(command, cwd=PROJECT, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL)
-
-    def end() -> None:
-        process.kill()
-        process.wait()
-        Path(address).unlink()
-        Path(folder).rmdir()
-
-    atexit.register(end)
+    _ending.callback(shutil.rmtree, folder)
+    _ending.callback(process.wait)
+    _ending.callback(process.kill)
     return address
+
+
+_ending = contextlib.ExitStack()
+
+
+def end() -> None:
+    """End the server, if there is one."""
+    _server.cache_clear()
+    _ending.close()
 
 
 def serve(listener: socket.socket) -> None:

@@ -29,8 +29,17 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
             lab = QuickLab(tmp_path_factory.mktemp("machine"), nodes=1, ports=free_ports())
             stack.callback(lab.down)
             lab.up()
+            keep_agent(lab)
             found.append(Machine(lab, core))
         yield found
+
+
+def keep_agent(lab: Lab) -> None:
+    """Look at the node as operators do before they upgrade it: all runs then find the compiled agent on the host."""
+    tool = Tool(lab.inventory_path)
+    assert tool.run("verify").status == 0
+    assert tool.run("plan", "--tarball", str(lab.tarball(FIRST))).status == 0
+    assert list((lab.host("n1").home / ".cache" / "relup_remote").glob("agent-*"))
 
 
 @pytest.fixture(scope="package")

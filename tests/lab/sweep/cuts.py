@@ -134,10 +134,12 @@ class Upgrade:
 
 
 def _soon(condition: Callable[[], bool]) -> None:
-    """As `until`, without a pause between two looks: some of this lasts a few milliseconds."""
+    """As `until`, with hardly a pause between two looks: some of this lasts a few milliseconds."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "the upgrade did not come to that moment"
+        # The upgrade needs the processor.
+        time.sleep(0.001)
 
 
 def results(journal: Path) -> list[tuple[str, str | None]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from relup_remote.hops.catalogue import load
 from relup_remote.hops.hop_file import read_hop
 from relup_remote.hops.reading import ReadError
+from tests.points import examples
 
 from .inputs import bounded, damaged, fuzz, garbled, made_of
 
@@ -93,7 +94,7 @@ def test_catalogues(tmp_path: Path, content: bytes) -> None:
     "part", ["[", "A = B, ", '"', "'", '"a" ', '"""\n', "~s", "$", "\\", "%", "1", "#{a => ", "fun ", "\n"]
 )
 def test_a_large_file(part: str) -> None:
-    text = part * (200_000 // len(part))
+    text = part * (examples(200_000) // len(part))
     with bounded():
         try:
             read_hop("a.relup", text)
