@@ -42,7 +42,6 @@ OF_A_RELEASE = ("REL_VSN", "ERTS_VSN", "REL_NAME", "RUNNER_LIB_DIR", "SCHEMA_MOD
 """What a tree says of itself, whatever the base says of its own."""
 
 APPEND = "Append what it lacks: "
-CONFIGURATION = "emqx.conf"
 VARS = os.path.join("releases", "emqx_vars")
 
 
@@ -206,13 +205,13 @@ def problems(found: Places, base: str, data_dir: str) -> List[str]:
     wrong = []
     etc = found.values.get(ETC)
     if etc is not None:
-        conf = os.path.join(base, etc, CONFIGURATION)
+        conf = os.path.join(base, etc, release.CONF)
         try:
             os.stat(conf)
         except PermissionError:
             wrong.append("{} can't be seen by this user".format(conf))
         except OSError:
-            wrong.append("{} is not found in {}".format(CONFIGURATION, etc))
+            wrong.append("{} is not found in {}".format(release.CONF, etc))
     log = found.values.get(LOG)
     if log is not None and not may_write(os.path.join(base, log)):
         wrong.append("no log can be written in {}".format(log))

@@ -31,9 +31,10 @@ from .erlang.link import CallFailed, Link
 from .erlang.term import Atom, text
 from .files import remove_file, sync_dir, write_whole
 from .lock import held, holder, moment
-from .opening import cannot_read, open_folder, open_ours
+from .opening import open_folder, read_small
 from .protocol import Failure
 from .site import OURS
+from .trust import us
 
 FILE = "cluster_lock"
 
@@ -42,7 +43,6 @@ _OWN = "It is your own: take the run up by --resume, or take your locks off by i
 LockFacts = Dict[str, Any]
 """A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
 
-_MAX_BYTES = 1 << 20
 _MAX_WHY = 1000
 """Letters of the reason that are kept."""
 
@@ -51,15 +51,8 @@ _CALL_MS = 10_000
 
 def read(folder: str) -> Optional[LockFacts]:
     """The lock in a folder of ours, or None. Raises `Failure` untrusted_file, cannot_read_file."""
-    path = os.path.join(folder, FILE)
-    try:
-        descriptor = open_ours(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise cannot_read(path, error)
-    with os.fdopen(descriptor, "rb") as file:
-        return understood(file.read(_MAX_BYTES))
+    content = read_small(os.path.join(folder, FILE), owners=us())
+    return None if content is None else understood(content)
 
 
 def understood(content: bytes) -> LockFacts:

@@ -5,6 +5,8 @@ nothing. So only what is listed here may be called meanwhile: it depends on its 
 want to know; it changes nothing, waits for nothing, and makes no atoms. What a hop is to *do* are its instructions and
 callbacks, which may call anything; only to say which they are does a file need these.
 
+``erlang:system_info/1`` is not: asked for ``procs`` or ``info`` it stops the VM until it has written all processes out.
+
 Functions that take a function are listed as well: one of the file's own is evaluated like the rest of the file, and one
 that is named (``fun M:F/A``) has to be listed itself.
 """
@@ -15,8 +17,7 @@ Call = Tuple[str, str, int]
 
 HARMLESS: Dict[str, str] = {
     "erlang": """
-        node/0 system_time/0 system_time/1 monotonic_time/0 monotonic_time/1 system_info/1 function_exported/3
-        module_loaded/1
+        node/0 system_time/0 system_time/1 monotonic_time/0 monotonic_time/1 function_exported/3 module_loaded/1
         abs/1 adler32/1 atom_to_binary/1 atom_to_binary/2 atom_to_list/1 binary_part/2 binary_part/3
         binary_to_existing_atom/1 binary_to_existing_atom/2 binary_to_float/1 binary_to_integer/1 binary_to_integer/2
         binary_to_list/1 binary_to_list/3 bit_size/1 bitstring_to_list/1 byte_size/1 ceil/1 crc32/1 delete_element/2

@@ -107,7 +107,8 @@ def _fitting(root_dir: Optional[str], name: Optional[str], proc: str, data_dir: 
     if processes.hidden(proc):
         message = "Whether the node runs can't be seen: /proc hides the processes of other users (hidepid)."
         hint = (
-            "Let the SSH user become root by sudo, or mount /proc with the gid of a group that the node's user is in."
+            "Mount /proc with the gid of a group that the node's user is in. For a node that runs it is enough that the"
+            " SSH user may become root by sudo."
         )
         raise Failure("wrong_user", message, detail={"owner": "root"}, hint=hint)
     return []

@@ -8,7 +8,7 @@ from tabulate import tabulate
 from relup_remote.core.protocol import STEPS
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.rows import Row, step
-from relup_remote.summary.text import clean, counted, moment, seconds
+from relup_remote.summary.text import clean, many, moment, seconds
 
 QUICK = 1.0
 """Seconds within which a step that went well is nothing to tell of where there is little room."""
@@ -124,7 +124,7 @@ def _status_line(row: Row) -> list[object]:
         facts.get("marker"),
         facts.get("otp"),
         facts.get("connections"),
-        counted(len(nodes), "node", "nodes") if nodes else None,
+        many(len(nodes), "node") if nodes else None,
         locked_by(row),
         facts.get("link"),
     ]

@@ -38,11 +38,6 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """A number of things: ``1 node``, ``3 nodes``."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def moment(milliseconds: int | None) -> str:
     """A moment in UTC from milliseconds since the epoch; empty for None."""
     if milliseconds is None:

@@ -10,7 +10,7 @@
 
 %% The request is #{beams => File, modules => [Name]}: a file with the term [{Name, Path, IsListed}], all modules of the
 %% release that should run, or [] in its place; and the names of those that the hop loaded. Of the latter: those whose
-%% running code is not the release's (differ), that it does not have (absent), and those with old code in use. Of the
+%% running code is not the release's (differ), and those with old code in use, or that they are too many to be asked. Of the
 %% others: those whose running code is another (left), or that a boot would load and that are not loaded (unloaded). And
 %% all suspended processes but those that hibernate, which nothing tells from others. Lists are cut, the counts are whole.
 %% No atom is made of what may not be in the VM.
@@ -24,7 +24,6 @@ run(#{beams := File, modules := Names}) ->
     Differ = [Name || {Name, Is, _} <- Compared, maps:is_key(Name, OfHop), Is =/= true],
     Left = [Name || {Name, false, _} <- Compared, not maps:is_key(Name, OfHop)],
     Unloaded = [Name || {Name, unloaded, true} <- Compared, Embedded, not maps:is_key(Name, OfHop)],
-    Absent = maps:keys(maps:without([Name || {Name, _, _} <- Beams], OfHop)),
     WithOld = [Mod || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod)],
     Asked = relup_agent_processes:may_ask(length(WithOld)),
     Old = [atom_to_binary(Mod, utf8) || Asked, Mod <- WithOld, relup_agent_processes:old_code_users(Mod) =/= []],
@@ -32,7 +31,6 @@ run(#{beams := File, modules := Names}) ->
     #{differ => lists:sublist(Differ, ?NAMED), differ_count => length(Differ),
       left => lists:sublist(Left, ?NAMED), left_count => length(Left),
       unloaded => lists:sublist(Unloaded, ?NAMED), unloaded_count => length(Unloaded),
-      absent => lists:sublist(Absent, ?NAMED), absent_count => length(Absent),
       old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Asked,
       suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended)}.
 

@@ -83,6 +83,9 @@ def _signals(context: Context, target: str, left: List[Optional[str]]) -> Dict[s
     signals["old code"] = _counted(
         found, "old_code", "1 module has processes in old code", "{} modules have processes in old code"
     )
+    if not found["old_code_checked"]:
+        message = "There are too many processes to be asked whether they run old code of the hop's modules."
+        _warn(context, Failure("old_code_in_use", message, stage="verify"))
     signals["suspended"] = _counted(found, "suspended", "1 process is suspended", "{} processes are suspended")
     signals["all code"] = left[0]
     return signals
@@ -104,6 +107,12 @@ def _boot(context: Context, tree: str) -> Optional[str]:
     return None
 
 
+def _warn(context: Context, failure: Failure) -> None:
+    warning = failure.to_json()
+    if warning not in context.result.warnings:
+        context.result.warnings.append(warning)
+
+
 def _left_old(context: Context, found: Dict[str, Any], whose: str) -> Optional[str]:
     """What is not of the hop, and is not the release's: a warning, unless all of it has to be right."""
     told = [
@@ -115,7 +124,7 @@ def _left_old(context: Context, found: Dict[str, Any], whose: str) -> Optional[s
     message = "; ".join(text for text in told if text)
     if message and not context.option("strict"):
         detail = {what: found[what] for what in ("left", "left_count", "unloaded", "unloaded_count")}
-        context.result.warnings.append(Failure("code_left_old", message + ".", detail=detail, stage="verify").to_json())
+        _warn(context, Failure("code_left_old", message + ".", detail=detail, stage="verify"))
         return None
     return message or None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from relup_remote.core.erlang.term import Atom
 
-from .demo import APP, Demo, recompile, running_demo
+from .demo import APP, Demo, recompile, running_demo, sources
 from .vm import eventually
 
 UPDATE = "{{update, {}, {{advanced, []}}}}"
@@ -85,6 +85,23 @@ def test_no_supervisor_gives_up_because_of_its_children(epmd: int, tmp_path: Pat
         updated = [(Atom("demo_worker"), [pid.encode() for pid in outcome["kept"]])]
         plan = demo.agent.preflight(demo.request(UPDATE.format("demo_worker"), updated=updated), 30.0)
         assert plan["instructions"][0]["processes"] == 2
+
+
+def test_supervisor_that_takes_long_starts_all_that_it_has_ended(epmd: int, tmp_path: Path) -> None:
+    """A child that takes longer to start than a supervisor has to answer keeps the requests for others waiting."""
+
+    def prepare(tree: Path) -> None:
+        worker = sources(2, OVER_100_FAILS)["demo_worker"]
+        slow = worker.replace("init(Id) -> ", "init(Id) -> Id > 100 andalso timer:sleep(1500), ")
+        recompile(tree, "demo_worker", slow)
+
+    with running_demo(epmd, tmp_path, OVER_100_FAILS, prepare=prepare) as demo:
+        demo.load("demo_supervisors", SUPERVISORS)
+        static = started(demo, "demo_supervisors", Atom("static"), 1)
+        outcome = demo.run(UPDATE.format("demo_worker"), timeout=500)
+        assert (outcome["result"], outcome["killed_count"]) == ("code_change_failed", 3)
+        # It answers once it has done all that it was asked for.
+        assert states(demo, static) == [(2, 101), (2, 102), (2, 103)]
 
 
 def test_vm_outlives_a_permanent_application_that_does_not_start(epmd: int, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_funs_of_the_file_go_on_as_if_the_vm_had_made_them(files: Files) -> None
         ("init ! {stop, stop}.", ["erlang:!/2"]),
         ('list_to_atom("no_such_atom_yet").', ["erlang:list_to_atom/1"]),
         ("halt().", ["erlang:halt/0"]),
+        ("byte_size(erlang:system_info(procs)).", ["erlang:system_info/1"]),
         ("put(a, 1).", ["erlang:put/2"]),
     ],
 )  # fmt: skip

@@ -187,7 +187,8 @@ def boot(python: Path, home: Path, request: dict[str, Any], core: Payload) -> li
         assert process.stdout is not None
         process.stdin.write(script)
         process.stdin.flush()
-        greeting = json.loads(process.stdout.readline())
+        # A line of its own ends what a login shell has said before.
+        greeting = json.loads(next(line for line in process.stdout if line.strip()))
         if not greeting["have"]:
             process.stdin.write(b"null\n" + core.content)
         process.stdin.write(encode(request))

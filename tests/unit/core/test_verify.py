@@ -7,6 +7,7 @@ import pytest
 
 from lab.release.wrapper import Vars, emqx_vars, folders
 from relup_remote.core import history
+from relup_remote.core.agent import Agent
 from relup_remote.core.context import Context
 from relup_remote.core.erlang.term import Atom
 from relup_remote.core.protocol import Failure
@@ -113,3 +114,12 @@ def test_an_upgrade_that_failed_otherwise_is_not_amended(node: Node) -> None:
     assert node.row("upgrade")["result"] == "apply_failed"
     context.close()
     upgrade.close()
+
+
+def test_old_code_that_was_not_looked_at_is_said(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a node with very many processes."""
+    asked = Agent.verify
+    monkeypatch.setattr(Agent, "verify", lambda *words: dict(asked(*words), old_code_checked=False))
+    context = asking(node)
+    assert verify.run(context)[0] == "ok"
+    assert [warning["err_type"] for warning in context.result.warnings].count("old_code_in_use") == 1
