@@ -29,7 +29,9 @@ LOOKS: Mapping[str, Shape] = {
         }
     ),
     "configuration": Record({"status": Maybe(Number()), "said": TEXT}),
-    "attempt": Maybe(Record({"run": TEXT, "target_vsn": MAYBE_TEXT, "status": TEXT, "result": MAYBE_TEXT})),
+    "attempt": Maybe(
+        Record({"run": TEXT, "target_vsn": MAYBE_TEXT, "status": TEXT, "result": MAYBE_TEXT, "stage": MAYBE_TEXT})
+    ),
     "leftovers": TEXTS,
 }
 """What the looks of `on_host` say."""

@@ -23,6 +23,8 @@ from typing import Any, Dict, List, Optional
 
 CONFIGURATION_SECONDS = 90
 KILLED_WITHIN = 10
+NOT_ENDED = 124
+"""As timeout(1) has it."""
 
 
 def vms() -> Dict[str, Any]:
@@ -99,7 +101,8 @@ def leftovers(root: str, data_dir: str, staging_dir: str) -> List[str]:
 def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
     """How the wrapper gets on with the node's configuration, with the settings in the environment of the VM ``pid``.
 
-    ``status`` is its exit status: None where it has no command that reads it, or did not end. It ``said`` a line.
+    ``status`` is its exit status, `NOT_ENDED` where it had to be ended, None where it has no command that reads it. It
+    ``said`` a line.
     """
     if "check_config" not in Path(wrapper).read_text(errors="replace"):
         return {"status": None, "said": "the wrapper has no check_config"}
@@ -118,7 +121,7 @@ def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
         # One that hangs in the kernel does not end even so.
         with suppress(subprocess.TimeoutExpired):
             process.wait(KILLED_WITHIN)
-        return {"status": None, "said": "it did not end within {} s".format(CONFIGURATION_SECONDS)}
+        return {"status": NOT_ENDED, "said": "it did not end within {} s".format(CONFIGURATION_SECONDS)}
     return {"status": process.returncode, "said": (said.strip().splitlines() or [""])[-1]}
 
 

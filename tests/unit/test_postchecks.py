@@ -351,6 +351,17 @@ def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:
     assert [Path(path).name for path in found] == ["x", ".relup_remote-1.1", "emqx.tar.gz.part"]
 
 
+def test_a_wrapper_that_does_not_end_is_not_taken_for_one_that_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_host, "CONFIGURATION_SECONDS", 1)
+    script = tmp_path / "emqx"
+    for text, status in (("check_config; sleep 600", 124), ("check_config; exit 0", 0), ("other", None)):
+        script.write_text(f"#!/bin/sh\n: {text}\n")
+        script.chmod(0o755)
+        assert on_host.configuration(str(script), "")["status"] == status
+
+
 @pytest.mark.parametrize(
     ("look", "said", "why"),
     [
