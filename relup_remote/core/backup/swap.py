@@ -115,7 +115,18 @@ class Swap:
 
     def is_done(self) -> bool:
         """Whether all copies are in their place. The settings' come last, so then all moves are done."""
-        return any(self._named.values()) and not any(place.copies() for place in self.places)
+        if not any(self._named.values()) or any(place.copies() for place in self.places):
+            return False
+        etc = self.places[0]
+        return CONF not in self._named[etc.name] or os.path.lexists(os.path.join(etc.path, CONF))
+
+    def is_broken(self) -> bool:
+        """Whether it can't be gone on with: somebody has removed copies that had not taken their place yet."""
+        return not self.is_done() and any(
+            name not in place.copies() and not os.path.lexists(os.path.join(place.path, name))
+            for place in self.places
+            for name in self._named[place.name]
+        )
 
     def forward(self, look: Callable[[], None]) -> None:
         """Makes the moves that are left; `look` is called before each, and raises where it must not be made."""
@@ -135,6 +146,7 @@ class Swap:
         etc, data = self.places
         for place in (data, etc):
             here = set(place.present())
+            private_dir(place.fresh)
             for name in sorted(self._named[place.name] & here - set(place.copies())):
                 _move(place, name, place.path, place.fresh)
             put_aside = sorted(_names(place.aside), key=lambda name: (name == CONF, name))

@@ -24,8 +24,9 @@ from ..release import RESTORED
 
 
 def chosen(context: Context) -> Backup:
-    """The backup that is asked for, by name, or the newest of the node, damaged or not. Raises `Failure` no_backup."""
-    folder, name = context.site.backups, context.option("backup")
+    """The backup that is asked for by name, else that of a restore which has to begin again, else the newest of the
+    node, damaged or not. Raises `Failure` no_backup."""
+    folder, name = context.site.backups, context.option("backup") or _again(context)
     kept = store.backups(folder)
     named = next((backup for backup in kept if backup.name == name), None)
     found = named if name else store.latest(kept, places.node_of(context))
@@ -80,7 +81,17 @@ def left_half_way(context: Context) -> Optional[str]:
 def left_over(context: Context) -> Optional[Swap]:
     """The swap that the restore asked for is to go on with; None where it is to begin with another backup."""
     left, asked = swap.unfinished(context.site.ours), context.option("backup")
-    return left if left is not None and not left.is_done() and asked in ("", left.backup) else None
+    if left is None or left.is_done() or left.is_broken():
+        return None
+    return left if asked in ("", left.backup) else None
+
+
+def _again(context: Context) -> str:
+    """The backup of a restore that was cut off, and whose copies were removed since; empty if there is none."""
+    if context.request["command"] != "restore":
+        return ""
+    left = swap.unfinished(context.site.ours)
+    return left.backup if left is not None and left.is_broken() else ""
 
 
 def _whole(context: Context) -> None:
@@ -166,14 +177,20 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """
     wanted = left_over(context)
     left = swap.unfinished(context.site.ours)
+    if wanted is None:
+        backup, says = chosen(context), _says(context)
     if left is not None and left.is_done():
         # Only its journal was left. What is there now may be what the node has written since.
+        left.end()
+    elif left is not None and left.is_broken():
+        # It begins again, from what was there before.
+        context.changed = True
+        left.back()
         left.end()
     elif left is not None:
         _do(context, left)
     if wanted is not None:
         return "ok", _told(context, wanted, goes_on=True)
-    backup, says = chosen(context), _says(context)
     both = places.restored(context)
     try:
         _copy_all(context, both, backup.path, says)

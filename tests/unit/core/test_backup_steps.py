@@ -506,7 +506,7 @@ def changed(node: Node, path: str) -> dict[str, str]:
 HALFWAY_REFUSED = ("plan", "stage", "upgrade", "verify", "cleanup", "rollback", "backup", "lock", "logs-clear")
 
 
-def half_restored(node: Node, moves: int = 3) -> None:
+def half_restored(node: Node, moves: int = 3, **options: str) -> None:
     """Cuts a restore off after so many moves."""
     with pytest.MonkeyPatch.context() as patch:
         done: list[str] = []
@@ -520,7 +520,7 @@ def half_restored(node: Node, moves: int = 3) -> None:
         original = swap._move
         patch.setattr(swap, "_move", move)
         with pytest.raises(Cut):
-            node.run("restore", "run-2")
+            node.run("restore", "run-2", **options)
 
 
 def test_a_node_that_is_half_restored_is_said_to_be(node: Node) -> None:
@@ -668,6 +668,26 @@ def test_another_backup_may_be_asked_for_after_a_cut(node: Node) -> None:
     half_restored(node)
     node.run("restore", "run-3", backup="run-1")
     assert node.facts() == wanted
+
+
+@pytest.mark.parametrize("moves", [1, 5, 10])
+def test_a_restore_whose_copies_were_removed_after_a_cut_begins_again(node: Node, moves: int) -> None:
+    before = node.facts()
+    node.run("backup")
+    (node.data / "new").write_text("since")
+    node.run("backup", "run-1b")
+    (node.data / "newer").write_text("since")
+    half_restored(node, moves, backup="run-1")
+    for path in (*node.data.glob("relup_restored-*"), *node.etc.glob("relup_restored-*")):
+        shutil.rmtree(path)
+    with pytest.raises(Failure) as caught:
+        node.run("backup", "run-3")
+    assert caught.value.err_type == "half_restored"
+    detail = node.run("restore", "run-4").result.steps[-1].detail
+    assert (detail["went_on"], detail["name"]) == (False, "run-1")
+    assert node.facts() == before
+    put_aside = [path.name for folder in detail["aside"] for path in Path(folder).iterdir()]
+    assert {"new", "newer", "emqx.conf"} <= set(put_aside)
 
 
 def test_a_journal_that_can_not_be_read_is_named(node: Node) -> None:
