@@ -175,7 +175,7 @@ def test_what_is_going_to_be_cleared_is_counted_for_each_host() -> None:
         rows.skipped("n4", "interrupted"),
     ]
     assert clearing(asked).splitlines() == [
-        "the history of attempts is deleted, for good; attempts under way are kept",
+        "The history of attempts is deleted for good. Attempts under way are kept.",
         "  n1: 3 in the host's journal, 12 in the node's emqx_relup_log",
         "  n2: 0 in the host's journal, an unknown number in the node's emqx_relup_log",
         "  n3: not known, No SSH connection to the host could be made.",
