@@ -55,10 +55,15 @@ def run(context: Context) -> None:
 
 def _tell_of_host(context: Context) -> None:
     """What is known whether the node answers or not."""
-    site = context.site
-    context.result.facts.update(
-        marker=release.marked_version(site.base), cluster_lock=cluster_lock.read(site.ours), service=context.service
-    )
+    site, facts = context.site, context.result.facts
+    facts.update(marker=release.marked_version(site.base), cluster_lock=cluster_lock.read(site.ours), service=None)
+    try:
+        facts["service"] = context.service
+    except Failure as failure:
+        if failure.err_type != "service_unknown":
+            raise
+        # What has to restart the node refuses by itself.
+        context.result.warnings.append(failure.to_json())
 
 
 def _tell_of_node(context: Context) -> None:

@@ -503,6 +503,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The node is run by a service that the node's user may not restart.",
         "Allow it in sudoers, or set `restart` to wrapper in the inventory.",
     ),
+    "service_unknown": ErrorSpec(
+        "Whether a service runs the node can't be told: systemctl does not answer.",
+        "Look at systemctl status on the host, or set `restart` to wrapper or to service:<unit> in the inventory.",
+    ),
     "cluster_locked": ErrorSpec(
         "Another run has locked the cluster.",
         "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "

@@ -40,7 +40,8 @@ def unit_of(cgroup: str) -> Optional[str]:
 def unit_for(restart_by: str, site: Site, proc: str = "/proc") -> Optional[str]:
     """The unit by which the site's node is restarted, or None where that is done by its wrapper.
 
-    `restart_by` is ``auto``, ``wrapper`` or ``service:<unit>``. Raises `Failure` bad_request for anything else.
+    `restart_by` is ``auto``, ``wrapper`` or ``service:<unit>``. Raises `Failure` bad_request for anything else, and
+    service_unknown where systemctl does not answer.
     """
     if restart_by == "wrapper":
         return None
@@ -76,8 +77,12 @@ def _properties(unit: str) -> Dict[str, str]:
             stderr=subprocess.DEVNULL,
             timeout=_SYSTEMCTL_SECONDS,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
+        # There is no systemctl, so no service.
         return {}
+    except subprocess.TimeoutExpired:
+        message = "systemctl did not say within {:g} s whether {} runs the node.".format(_SYSTEMCTL_SECONDS, unit)
+        raise Failure("service_unknown", message, detail={"unit": unit})
     pairs = (line.partition("=") for line in done.stdout.decode("utf-8", "replace").splitlines())
     return {name: value for name, _, value in pairs}
 

@@ -169,6 +169,18 @@ def test_where_there_is_no_systemctl_there_is_no_service(machine: Machine, monke
     assert machine.found(runs=False) is None
 
 
+def test_a_systemctl_that_does_not_answer_is_not_taken_for_no_service(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relup_remote.core.service._SYSTEMCTL_SECONDS", 0.5)
+    machine.group("0::/system.slice/emqx.service")
+    machine.stand_in("systemctl", "exec sleep 600")
+    with pytest.raises(Failure, match=r"did not say within 0\.5 s whether emqx\.service runs the node") as caught:
+        machine.found()
+    assert caught.value.err_type == "service_unknown"
+    assert machine.found("wrapper") is None
+
+
 def test_the_inventory_may_say_by_what(machine: Machine) -> None:
     machine.group("0::/system.slice/emqx.service")
     machine.unit(PID, "/usr/bin/emqx")
