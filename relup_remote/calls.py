@@ -64,12 +64,6 @@ CALLS: tuple[Calls, ...] = (
         "1 ms, and a write to disk", "a disk that is slow", EACH, "the row is written by the next command",
     ),
     Calls(
-        "erlang:process_info erlang:send",
-        "core",
-        "how far the keeper of a backup's checkpoint is, see backup.md",
-        STEADY, NOTHING, EACH, "the keeper takes the checkpoint back",
-    ),
-    Calls(
         "erl_scan:string erl_parse:parse_exprs erlang:spawn gen_server:call erl_eval:exprs",
         "core",
         "the owner of what we begin in the VM (relup_remote_owner_1 … 8): it comes first, and goes last",
@@ -189,7 +183,7 @@ CALLS: tuple[Calls, ...] = (
         "1 ms, and a write to disk", "the disk; the application controller", "5 s for the controller", "see failures.md",
     ),
     Calls(
-        "mnesia:select mnesia:async_dirty mnesia:system_info mnesia_lib:semantics mnesia:table_info mnesia_backup:open_write mnesia_backup:write mnesia_backup:commit_write mnesia_backup:abort_write",
+        "mnesia:activate_checkpoint mnesia:backup_checkpoint mnesia:deactivate_checkpoint mnesia_tm:get_info mnesia:select mnesia:async_dirty mnesia:system_info mnesia_lib:semantics mnesia:table_info mnesia_backup:open_write mnesia_backup:write mnesia_backup:commit_write mnesia_backup:abort_write",
         "backup",
         "writes a backup of the tables",
         "as long as the tables take", "the disk", "see backup.md", "see backup.md",

@@ -106,9 +106,36 @@ class Agent:
             # The VM is gone or out of reach: the owner does it, or there is nothing left to do it to.
             pass
 
-    def backup_module(self) -> Atom:
-        """The module by which Mnesia is to write a backup, see relup_agent_backup.erl. Raises `Failure`."""
-        return Atom(self._need(_BACKUP))
+    def tables(self) -> List[Tuple[Any, Any, Any, Any]]:
+        """The tables that the VM has a copy of, as ``tables/0`` of relup_agent_backup has them. Raises `Failure`."""
+        found = self._link.call(self._need(_BACKUP), "tables", [])
+        return list(found)
+
+    def save(self, name: str, tables: Sequence[str], to: Any) -> None:
+        """Has the VM begin to write `tables` from a checkpoint of that `name`; `to` is as in relup_agent_backup.
+
+        The checkpoint is taken back when we are gone. Raises `Failure`.
+        """
+        module = self._need(_BACKUP)
+        self.owner.own("backup", module, "leave", [])
+        self.owner.outlast(module)
+        self._link.call(module, "start", [name, [Atom(table) for table in tables], to])
+
+    def saving(self) -> Tuple[str, Any, Optional[bool]]:
+        """How far that is: ``activating``, ``writing``, ``releasing`` or ``done``; then also what it came to, and if
+        the checkpoint is gone. ``gone`` where nothing is written any more."""
+        found = self._link.call(self._need(_BACKUP), "step", [])
+        if isinstance(found, tuple):
+            return "done", found[1], found[2] == "true"
+        return str(found), None, None
+
+    def stop_saving(self) -> None:
+        """Has the checkpoint taken back; `saving` tells of it."""
+        self._link.call(self._need(_BACKUP), "stop", [])
+
+    def leave_saving(self) -> None:
+        """Has the VM end what is left of it, also later where that takes long."""
+        self.owner.settle("backup")
 
     @property
     def core(self) -> Atom:

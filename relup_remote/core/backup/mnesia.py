@@ -15,7 +15,7 @@ anything else                           --            the backup is refused: it 
 ======================================  ============  =================================================================
 
 Tables of external storage are in no checkpoint, for then code of others would run within Mnesia's transaction manager.
-The checkpoint has an owner in the VM (see agent/keeper.py), a name of letters, digits and `_` alone, and no step of it
+The checkpoint has an owner in the VM (see agent/owner.py), a name of letters, digits and `_` alone, and no step of it
 is waited for without end:
 
 ==========  ==================================================  =======================================================
@@ -23,7 +23,7 @@ step        its limit                                           when that is ove
 ==========  ==================================================  =======================================================
 activating  `ACTIVATING` seconds                                the checkpoint is taken back; backup_failed
 writing     `STILL` seconds in which the file does not grow     the same
-releasing   `RELEASING` seconds                                 backup_failed; the keeper goes on trying
+releasing   `RELEASING` seconds                                 backup_failed; the VM goes on trying
 ==========  ==================================================  =======================================================
 
 **In.** What Mnesia finds in its folder as FALLBACK.BUP when it starts, it starts from: it puts all else in that folder
@@ -36,11 +36,12 @@ node's name, with the cookie, ports and name service of a cluster that runs.
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Optional, Tuple
+from contextlib import suppress
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
-from ..agent.keeper import Keeper
+from ..agent import Agent
 from ..context import Context
-from ..erlang.link import Link, show
+from ..erlang.link import show
 from ..erlang.term import Atom
 from ..protocol import Failure
 
@@ -61,19 +62,16 @@ def save(context: Context, path: str, written: Callable[[int], None]) -> Dict[st
 
     Returns of each table its storage and how it was saved, see above. Raises `Failure` backup_failed.
     """
-    module = context.agent.backup_module()
-    tables = _tables(context.link, module)
+    tables = _tables(context.agent.tables())
     plain = [name for name, (_, _, external) in tables.items() if not external]
     read = [Atom(name) for name, (_, saved, _) in tables.items() if saved == ROWS]
-    keeper = Keeper(
-        context.link,
-        context.agent.core,
-        checkpoint_name(context.request["run"]),
-        [Atom(name) for name in plain],
-        (path, read),
-        module,
-    )
-    _follow(keeper, path, written)
+    try:
+        context.agent.save(checkpoint_name(context.request["run"]), plain, (path, read))
+        _follow(context.agent, path, written)
+    finally:
+        with suppress(Failure):
+            # Where the VM is gone, or out of reach, it sees us go.
+            context.agent.leave_saving()
     os.chmod(path, 0o600)
     return {name: {"storage": storage, "saved": saved} for name, (storage, saved, _) in sorted(tables.items())}
 
@@ -83,10 +81,10 @@ def checkpoint_name(run: str) -> str:
     return "relup_" + re.sub("[^A-Za-z0-9_]", "_", run)
 
 
-def _tables(link: Link, module: Atom) -> Dict[str, Tuple[str, str, bool]]:
+def _tables(told: Iterable[Tuple[Any, Any, Any, Any]]) -> Dict[str, Tuple[str, str, bool]]:
     """Of each table its storage, how it is to be saved, and whether the storage is external."""
     found = {}
-    for name, storage, semantics, external in link.call(module, "tables", []):
+    for name, storage, semantics, external in told:
         if semantics == "ram_copies":
             saved = DEFINITION
         elif semantics in ("disc_copies", "disc_only_copies"):
@@ -98,33 +96,26 @@ def _tables(link: Link, module: Atom) -> Dict[str, Tuple[str, str, bool]]:
     return found
 
 
-def _follow(keeper: Keeper, path: str, written: Callable[[int], None]) -> None:
-    """Waits for the keeper to be done, however that ends, but no step longer than its limit."""
+def _follow(agent: Agent, path: str, written: Callable[[int], None]) -> None:
+    """Waits for the VM to be done, however that ends, but no step longer than its limit."""
     over: Optional[Failure] = None
-    try:
-        step, size, since = "activating", 0, time.monotonic()
-        while True:
-            now, result, gone = keeper.ask()
-            if now in ("done", "gone"):
-                break
-            grown = _size(path)
-            if now != step or grown != size:
-                step, size, since = now, grown, time.monotonic()
-                written(size)
-            limit = {"activating": ACTIVATING, "writing": STILL}.get(step, RELEASING)
-            if time.monotonic() - since > limit:
-                if over is not None or step == "releasing":
-                    raise over or _failed("Mnesia does not take the checkpoint back", "releasing")
-                over = _failed("Mnesia has not come on for {:g} s".format(limit), step)
-                keeper.stop()
-                step, since = "releasing", time.monotonic()
-            time.sleep(_LOOK)
-    finally:
-        try:
-            keeper.leave()
-        except Failure:
-            # The VM is gone, or out of reach: then it sees us go.
-            pass
+    step, size, since = "activating", 0, time.monotonic()
+    while True:
+        now, result, gone = agent.saving()
+        if now in ("done", "gone"):
+            break
+        grown = _size(path)
+        if now != step or grown != size:
+            step, size, since = now, grown, time.monotonic()
+            written(size)
+        limit = {"activating": ACTIVATING, "writing": STILL}.get(step, RELEASING)
+        if time.monotonic() - since > limit:
+            if over is not None or step == "releasing":
+                raise over or _failed("Mnesia does not take the checkpoint back", "releasing")
+            over = _failed("Mnesia has not come on for {:g} s".format(limit), step)
+            agent.stop_saving()
+            step, since = "releasing", time.monotonic()
+        time.sleep(_LOOK)
     if over is not None:
         raise over
     if now == "gone" or not (isinstance(result, tuple) and result[0] == "written"):
