@@ -161,16 +161,28 @@ failed(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
     {Type, Message} = failure(Reason, Stage, Piece),
     Entries = relup_agent_hop:entries(Piece, failed, Message, (now_us() - Since) / 1.0e6),
     Failed = answer_all(running, noted({done, Entries}, State#{ledger := Ledger})),
-    {_, Undoer} = spawn_monitor(fun() -> exit({taken_back, relup_agent_undo:take_back(Ledger, Ms)}) end),
-    {Back, Next} = until_down(Undoer, Failed),
-    #{undone := Undone} = Left = case Back of
-                                     {taken_back, Known} -> Known;
-                                     Why -> #{undone => false, left => [short(Why)]}
-                                 end,
+    {#{undone := Undone} = Left, Next} = taken_back(Failed, Ms),
     InChanges = lists:member(Stage, [preparing, code_changes]),
     Restart = InChanges andalso not Undone andalso maps:get(restart, Req),
     settle(maps:merge(summary(Next), Left#{result => Type, message => Message, stage => Stage, n => first_of(Piece),
                                            restart => Restart}), Next).
+
+%% What became of what the hop had done. Should the process die that takes it back, another one sees to it that nothing is
+%% left suspended; should that die as well, all are told to go on.
+taken_back(#{ledger := Ledger} = State, Ms) ->
+    case aside(fun() -> relup_agent_undo:take_back(Ledger, Ms) end, State) of
+        {{ended, Left}, Next} -> {Left, Next};
+        {Why, Next} ->
+            case aside(fun() -> relup_agent_undo:release(Ledger, Ms) end, Next) of
+                {{ended, #{left := Silent} = Left}, Last} -> {Left#{left := [short(Why) | Silent]}, Last};
+                {_, Last} -> {(relup_agent_undo:go_on(Ledger))#{left => [short(Why)]}, Last}
+            end
+    end.
+
+%% {{ended, what it returns} | why it died, State}: it runs in a process of its own, and questions are taken meanwhile.
+aside(Does, State) ->
+    {_, Ref} = spawn_monitor(fun() -> exit({ended, Does()}) end),
+    until_down(Ref, State).
 
 failure({failed, Type, Message}, _, _) -> {Type, Message};
 failure(Reason, Stage, Piece) ->

@@ -1,7 +1,7 @@
 %% Payload, shipped to hosts: takes back what a hop that failed has done, from what it had noted.
 -module(relup_agent_undo).
 
--export([ledger/1, noted/2, take_back/2, unload/1, finish/1]).
+-export([ledger/1, noted/2, take_back/2, release/2, go_on/1, unload/1, finish/1]).
 
 -import(relup_agent_text, [short/1]).
 
@@ -38,7 +38,7 @@ noted({done, Entries}, #{report := Report} = Ledger) -> Ledger#{report := lists:
 %% all is as it was before; what could not be brought back; processes that were ended, for their state may be either or could
 %% not be changed, and supervisors that go on with the state that they had, in words; and the modules as they are updated.
 take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing} = Ledger, Ms) ->
-    #{above := Above, helpers := Helpers} = Ledger,
+    #{helpers := Helpers} = Ledger,
     await_hands(Changing),
     Back = case {Firm, Changing} of
                {false, _} -> [Current | Undo];
@@ -47,16 +47,26 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
            end,
     await_on_loads(Ms),
     Left = bring_back(Back),
+    #{left := Silent} = Released = release(Ledger, Ms),
+    [unload(Mod) || Mod <- Helpers],
+    Released#{undone => not Firm andalso Left =:= [] andalso Silent =:= [],
+              left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++ Silent}.
+
+%% The part of it that concerns processes: those whose state is no good are ended, all others go on. Nothing is undone by it.
+release(#{above := Above} = Ledger, Ms) ->
     {Lost, Others} = lost(Ledger),
     Silent = relup_agent_crowd:resume(Above ++ Others, Ms),
     {Killed, Kept} = relup_agent_replace:run(Lost, Above, Ms),
     StillSilent = relup_agent_crowd:resume(Kept, Ms),
-    [unload(Mod) || Mod <- Helpers],
     #{killed => [short(Pid) || Pid <- lists:sublist(Killed, ?NAMED)], killed_count => length(Killed),
-      kept => [short(Pid) || Pid <- lists:sublist(Kept, ?NAMED)], updated => updated(Kept, Ledger),
-      undone => not Firm andalso Left =:= [] andalso Silent ++ StillSilent =:= [],
-      left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++
-          [short({suspended, Pid}) || Pid <- lists:sublist(Silent ++ StillSilent, ?NAMED)]}.
+      kept => [short(Pid) || Pid <- lists:sublist(Kept, ?NAMED)], updated => updated(Kept, Ledger), undone => false,
+      left => [short({suspended, Pid}) || Pid <- lists:sublist(Silent ++ StillSilent, ?NAMED)]}.
+
+%% Tells all that may be suspended to go on, and waits for nobody, so that nothing of it can fail.
+go_on(#{above := Above, suspended := Suspended, failed := Failed}) ->
+    Nobody = spawn(fun() -> ok end),
+    [Pid ! {system, {Nobody, make_ref()}, resume} || Pid <- Above ++ Suspended ++ Failed],
+    #{undone => false}.
 
 %% {processes whose state is not what their code takes it for, the other ones that may be suspended}. Once all change, each
 %% goes on as soon as it has: who stands still then has not.

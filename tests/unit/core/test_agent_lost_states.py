@@ -1,8 +1,11 @@
 """An update in a real VM whose later processes can't change their state: what becomes of them and their supervisors."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+from relup_remote.core.agent import outcome_of
+from relup_remote.core.erlang import term
 from relup_remote.core.erlang.term import Atom
 
 from .demo import APP, Demo, recompile, running_demo, sources
@@ -132,3 +135,43 @@ def test_supervisor_that_can_not_change_goes_on_as_it_is(epmd: int, tmp_path: Pa
         assert (outcome["killed"], len(outcome["kept"])) == ([], 1)
         assert demo.suspended() == 0
         assert [demo.call("supervisor", "which_children", each) for each in supervisors] == before
+
+
+def test_nothing_stays_suspended_where_what_takes_back_dies(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path, "receive go_on -> error(broken) end") as demo:
+        children = demo.children()
+        demo.agent.start(demo.request(UPDATE.format("demo_worker")))
+
+        def changing() -> list[Any]:
+            return [
+                pid
+                for pid in children
+                if demo.call("erlang", "process_info", pid, Atom("current_function"))[1][1] == "code_change"
+            ]
+
+        assert eventually(lambda: len(changing()) == 1)
+        # The old code is where it was, but whoever reads it waits.
+        (old,) = (tmp_path / "old").glob("lib/demo-1/ebin/demo_worker.beam")
+        old.unlink()
+        os.mkfifo(old)
+        demo.call("erlang", "send", changing()[0], Atom("go_on"))
+        writer: list[int] = []
+
+        def has_reader() -> bool:
+            try:
+                writer.append(os.open(old, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:
+                return False
+            return True
+
+        assert eventually(has_reader)
+        coordinator = demo.call("erlang", "whereis", Atom("relup_remote_agent"))
+        ((_, undoer),) = demo.call("erlang", "process_info", coordinator, Atom("monitors"))[1]
+        demo.call("erlang", "exit", undoer, Atom("kill"))
+        os.close(writer[0])
+        assert eventually(demo.outcome.exists)
+        outcome = outcome_of(term.decode(demo.outcome.read_bytes()))
+        assert (outcome["result"], outcome["undone"], outcome["left"]) == ("code_change_failed", False, ["killed"])
+        assert demo.suspended() == 0
+        assert demo.children() == children
+        assert [identity for _, identity in demo.states()] == [*range(1, 21)]
