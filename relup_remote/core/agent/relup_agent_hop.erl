@@ -90,8 +90,10 @@ failure_of(_, _) -> failed_to_load.
 execute({loads, Loads}, _, Ctx) -> load([Mod || {_, {load_module, Mod}} <- Loads], Ctx);
 execute({_, {update, Mod, {advanced, Extra}}}, _, Ctx) -> update(Mod, Extra, Ctx);
 execute({_, {restart_application, App}}, _, Ctx) -> restart_application(App, Ctx);
-execute({_, {apply, Mod, Fun, Args}}, _, #{note := Note} = Ctx) ->
+execute({_, {apply, Mod, Fun, Args}}, _, #{note := Note, target_code := Target} = Ctx) ->
     Note(firm),
+    %% What is called may read files of its application (code:priv_dir/1): those that belong to the code loaded so far.
+    switch_paths(Target),
     case apply(Mod, Fun, Args) of
         ok -> {<<"ok">>, Ctx};
         Other -> throw({apply_failed, "~p:~p/~b returned ~0tP, not ok.", [Mod, Fun, length(Args), Other, 12]})
@@ -103,8 +105,7 @@ execute({_, {callback, Callback}}, _, #{from := From, target_code := Target} = C
     {text("~0tP", [apply(Mod, Fun, [From | Args]), 12]), Ctx};
 execute(none, paths, #{target_code := Target, note := Note} = Ctx) ->
     Note(firm),
-    [replace_path(binary_to_atom(Name, utf8), Ebin) || {Name, Ebin} <- relup_agent_target:app_dirs(Target)],
-    replace_consolidated(relup_agent_target:consolidated(Target)),
+    switch_paths(Target),
     {<<>>, Ctx};
 execute(none, marker, #{marker := Path, target := Version} = Ctx) ->
     relup_agent:write_whole(Path, Version, 8#644),
@@ -352,7 +353,12 @@ become(App, Type, Ms) ->
 
 %% ---------------------------------------------------------------------- code paths
 
-%% The node's applications are looked up in the target's tree from here on, changed or not.
+%% The node's applications are looked up in the target's tree from here on, changed or not. Like OTP, which does it at the
+%% point of no return: before the first apply, or else after the code changes.
+switch_paths(Target) ->
+    [replace_path(binary_to_atom(Name, utf8), Ebin) || {Name, Ebin} <- relup_agent_target:app_dirs(Target)],
+    replace_consolidated(relup_agent_target:consolidated(Target)).
+
 replace_path(App, Ebin) ->
     case code:lib_dir(App) of
         {error, bad_name} -> code:add_pathz(Ebin);

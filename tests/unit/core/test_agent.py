@@ -9,7 +9,7 @@ from relup_remote.core.agent import Agent
 from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import BadRpc, DistributionError
 from relup_remote.core.erlang.link import DistributionLink
-from relup_remote.core.erlang.term import Atom
+from relup_remote.core.erlang.term import Atom, text
 
 from .demo import SUPERVISOR, TARGET, Demo, recompile, running_demo
 from .vm import eventually
@@ -206,6 +206,20 @@ def test_application_that_ends_meanwhile_is_told(demo: Demo) -> None:
     helpers = demo.helper("demo_helper", "stop() -> application:stop(demo).")
     outcome = demo.run(f"{LOADS}, {{apply, demo_helper, stop, []}}", helpers=helpers)
     assert (outcome["result"], outcome["stopped"]) == ("success", ["demo"])
+
+
+def test_what_is_called_by_the_hop_finds_the_files_of_the_target(demo: Demo) -> None:
+    """As emqx_bpapi:announce does, which reads a file of its application."""
+    helpers = demo.helper("demo_helper", "seen() -> application:set_env(kernel, seen, code:lib_dir(demo)), ok.")
+    failed = demo.run("{load_module, demo_worker}, {load_module, demo_app_that_is_not_there}", helpers=helpers)
+    assert failed["result"] != "success"
+    before = text(demo.call("code", "lib_dir", Atom("demo")))
+    assert before.endswith("/old/lib/demo-1")
+    demo.outcome.unlink()
+    outcome = demo.run(f"{LOADS}, {{apply, demo_helper, seen, []}}", helpers=helpers)
+    assert outcome["result"] == "success"
+    seen = demo.call("application", "get_env", Atom("kernel"), Atom("seen"))[1]
+    assert text(seen) == str(demo.target / "lib" / "demo-2")
 
 
 def test_what_is_called_by_the_hop_may_kill_it(demo: Demo) -> None:
