@@ -94,11 +94,8 @@ def _run_step(context: Context, name: str) -> Tuple[str, Dict[str, Any]]:
     if name not in WHOLE:
         return _STEPS[name](context)
     # It has limits of its own; what it came to is told before its time counts.
-    context.deadline.hold()
-    try:
+    with context.deadline.holding():
         return _STEPS[name](context)
-    finally:
-        context.deadline.release()
 
 
 def _done(context: Context, step: Step) -> None:

@@ -53,13 +53,14 @@ class Deadline:
         if self.is_over and not self._whole:
             raise TimeIsUp
 
-    def hold(self) -> None:
-        """From now on nothing is cut; `check` after `release` says whether the time was over meanwhile."""
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """A block that is not cut; `check` after it says whether the time was over meanwhile."""
         self._whole += 1
-
-    def release(self) -> None:
-        """The end of what `hold` began."""
-        self._whole -= 1
+        try:
+            yield
+        finally:
+            self._whole -= 1
 
     @contextmanager
     def hearing(self) -> Iterator[None]:

@@ -72,16 +72,20 @@ def finish_rows(context: Context, wait: bool) -> None:
     Must be called with the node's lock held.
     """
     pending = [row for row in context.journal.rows() if row["status"] == "in-progress"]
-    told = None
-    if pending and hop_under_way(context):
-        if not wait:
-            return
-        # Where the disk is full the VM knows it, and nobody else does.
-        told = _wait_for_hop(context, pending[-1]["run"])
-    for row in pending:
-        _finish(context, row, _ending(context, row, told if row is pending[-1] else None))
-    if pending:
-        remove_file(context.site.outcome)
+    waits = bool(pending) and hop_under_way(context)
+    if waits and not wait:
+        return
+    told = _wait_for_hop(context, pending[-1]["run"]) if waits else None
+    # What it came to is in its row, and a node that has to restart is up again, before the time of the request counts.
+    with context.deadline.holding():
+        if waits:
+            _end_hop(context, told)
+        for row in pending:
+            # Where the disk is full the VM knows the outcome, and nobody else does.
+            _finish(context, row, _ending(context, row, told if row is pending[-1] else None))
+        if pending:
+            remove_file(context.site.outcome)
+    context.deadline.check()
     _remove_litter(context)
     mirror(context)
 
@@ -107,7 +111,11 @@ def _wait_for_hop(context: Context, run: str) -> Optional[Dict[str, Any]]:
     """Waits for the hop under way; returns its outcome, None where none is known."""
     message = "A hop begun by run {} is under way; waiting for it.".format(run)
     context.emit({"event": "note", "message": message})
-    told = follow(context)
+    return follow(context)
+
+
+def _end_hop(context: Context, told: Optional[Dict[str, Any]]) -> None:
+    """Lets go of a hop that has ended, and restarts the VM where that is its outcome."""
     outcome = told or {}
     if not outcome.get("restart"):
         context.agent.release()
@@ -118,7 +126,6 @@ def _wait_for_hop(context: Context, run: str) -> Optional[Dict[str, Any]]:
         # other's way.
         context.leave_vm()
         context.site = await_node(context.request["node"], context.option("boot_timeout"), context.option("settle"))
-    return told
 
 
 def _agent_waits(context: Context) -> bool:

@@ -71,11 +71,10 @@ except TimeIsUp:
 
 def test_what_must_not_be_cut_is_finished_first() -> None:
     code = """
-deadline.hold()
-while not deadline.is_over:
-    time.sleep(0.01)
-print("finished")
-deadline.release()
+with deadline.holding():
+    while not deadline.is_over:
+        time.sleep(0.01)
+    print("finished")
 try:
     deadline.check()
 except TimeIsUp:

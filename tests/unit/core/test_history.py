@@ -10,6 +10,7 @@ import pytest
 
 from relup_remote.core import history, recovery
 from relup_remote.core.context import Context
+from relup_remote.core.deadline import TimeIsUp
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink, Peer
 from relup_remote.core.erlang.term import Atom
@@ -360,6 +361,28 @@ def test_where_the_vm_is_stands_in_the_details(up: Node, down: Node) -> None:
     down.left_by_dead_core(changed=True)
     down.recover()
     assert down.row()["details"] == f"No node runs; the next boot is of {down.base}."
+
+
+def test_a_restart_that_a_hop_asked_for_is_not_cut_when_the_time_is_over(
+    down: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down.left_by_dead_core(changed=True)
+    down.outcome("apply_failed", restart=Atom("true"))
+    context, done = down.context(), []
+
+    def restart(_context: Context) -> None:
+        # The alarm rings in the middle of it.
+        context.deadline._ring(0, None)
+        done.append("restarted")
+
+    monkeypatch.setattr(recovery, "hop_under_way", lambda _context: True)
+    monkeypatch.setattr(recovery, "follow", lambda _context: {"restart": True})
+    monkeypatch.setattr(recovery, "restart", restart)
+    with pytest.raises(TimeIsUp):
+        recovery.finish_rows(context, wait=True)
+    context.close()
+    assert done == ["restarted"]
+    assert down.row()["result"] == "apply_failed"
 
 
 # ------------------------------------------------------------------------------------------------ what can't be written
