@@ -7,6 +7,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from .emqx_vars import Unclear, Variables
 from .opening import cannot_read, read_small
 from .protocol import Failure
 from .trust import check_reachable, user_name, wrong_user
@@ -139,19 +140,22 @@ def marked_version(base: str) -> Optional[str]:
     return None if found is None else found[0]
 
 
+def variables_of(base: str) -> Variables:
+    """What the emqx_vars of a base sets. Raises `Failure` as `read_small`."""
+    content = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
+    given = {"RUNNER_ROOT_DIR": base, "BASE_RUNNER_ROOT_DIR": base}
+    return Variables(content.decode("utf-8", "surrogateescape"), given)
+
+
 def etc_of(base: str) -> str:
     """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars; ``etc`` in the root where that sets none.
 
     Raises `Failure` boot_unclear where that can't be told, and as `read_small`.
     """
-    # Late, for most requests need no settings.
-    from .emqx_vars import Unclear, Variables  # noqa: PLC0415
-
-    path = os.path.join(base, "releases", "emqx_vars")
-    text = (read_small(path) or b"").decode("utf-8", "surrogateescape")
     try:
-        told = Variables(text, {"RUNNER_ROOT_DIR": base, "BASE_RUNNER_ROOT_DIR": base}).get("EMQX_ETC_DIR")
+        told = variables_of(base).get("EMQX_ETC_DIR")
     except Unclear as why:
+        path = os.path.join(base, "releases", "emqx_vars")
         message = "{} does not tell where the node's settings are: {}.".format(path, why)
         raise Failure("boot_unclear", message, detail={"unclear": {"EMQX_ETC_DIR": str(why)}})
     return os.path.realpath(os.path.join(base, told or "etc"))

@@ -31,10 +31,11 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from . import processes, sockets
+from .emqx_vars import Unclear
 from .erlang.link import Peer
 from .opening import read_small
 from .protocol import Failure
-from .release import parse_pairs
+from .release import variables_of
 from .trust import check_reachable, us, user_name
 
 _LONGEST_COOKIE = 4096
@@ -176,10 +177,9 @@ def _may_run(base: str, data_dir: Optional[str]) -> Set[int]:
         except OSError:
             continue
     try:
-        emqx_vars = read_small(os.path.join(base, "releases", "emqx_vars")) or b""
-    except Failure:
+        named = variables_of(base).get("RUNNER_USER")
+    except (Failure, Unclear):
         return uids
-    named = parse_pairs(emqx_vars.decode("utf-8", "replace"), "=").get("RUNNER_USER")
     try:
         return uids | {pwd.getpwnam(named).pw_uid} if named else uids
     except (KeyError, ValueError):

@@ -40,10 +40,10 @@ class Sources(NamedTuple):
         for name, folder in (("data", self.data), ("etc", self.etc)):
             yield from found_in(folder, name, self._is_left_out)
 
-    def bytes(self) -> int:
-        """About how many bytes that comes to, tables included."""
-        files = sum(found.stat.st_size for found in self.found() if found.is_file)
-        return files + (self.mnesia.bytes if self.mnesia else 0)
+    def size(self) -> Tuple[int, int]:
+        """About how many bytes that comes to, tables included, and how many files and folders."""
+        sizes = [found.stat.st_size if found.is_file else 0 for found in self.found()]
+        return sum(sizes) + (self.mnesia.bytes if self.mnesia else 0), len(sizes)
 
     def _is_left_out(self, folder: str, name: str) -> bool:
         path = os.path.join(folder, name)
@@ -63,7 +63,7 @@ def sources(context: Context) -> Sources:
         message = "Mnesia's folder, {}, is not in the data folder, {}.".format(saved.folder, data)
         raise Failure("backup_failed", message, detail={"mnesia": saved.folder, "data": data})
     ours = tuple(os.path.realpath(path) for path in (context.site.backups, context.site.staging))
-    return Sources(data, etc_of(context.site.base), saved, ours)
+    return Sources(data, release.etc_of(context.site.base), saved, ours)
 
 
 def lacking(wanted: Sources, is_down: bool) -> Optional[str]:
@@ -104,7 +104,7 @@ def leads_out(wanted: Sources, found: Found) -> bool:
 def restored(context: Context) -> Tuple[Place, Place]:
     """The folders of the node that are restored: its settings and its data."""
     run, backups = context.request["run"], os.path.realpath(context.site.backups)
-    folders = (("etc", etc_of(context.site.base)), ("data", data_of(context)))
+    folders = (("etc", release.etc_of(context.site.base)), ("data", data_of(context)))
     etc, data = (Place(name, path, run, _on_the_way(path, backups)) for name, path in folders)
     return etc, data
 
@@ -118,11 +118,6 @@ def _on_the_way(folder: str, path: str) -> Tuple[str, ...]:
 def data_of(context: Context) -> str:
     """The data folder, wherever a link of that name leads."""
     return os.path.realpath(context.site.data_dir)
-
-
-def etc_of(base: str) -> str:
-    """The folder with a node's settings, by EMQX_ETC_DIR of its emqx_vars."""
-    return release.etc_of(base)
 
 
 def boots(base: str) -> str:

@@ -30,7 +30,8 @@ yes            no, but named   the copy has taken its place
 yes            no, not named   the old one, of which the backup has none, is in its place, or somebody made it
 =============  ==============  ===============================================================================
 
-So moves that were cut off can be gone on with, or taken back, from wherever they stopped.
+So moves that were cut off can be gone on with, or taken back, from wherever they stopped. Before the first one the node
+is what it was, and may be started: then nothing of the swap counts any more.
 """
 
 import errno
@@ -128,6 +129,10 @@ class Swap:
             for name in self._named[place.name]
         )
 
+    def is_halfway(self) -> bool:
+        """Whether some moves are made and some are not. With none made the node is as it was, and may be started."""
+        return not self.is_done() and any(self._has_moved(place) for place in self.places)
+
     def forward(self, look: Callable[[], None]) -> None:
         """Makes the moves that are left; `look` is called before each, and raises where it must not be made."""
         etc, data = self.places
@@ -172,6 +177,9 @@ class Swap:
     def put_aside(self) -> List[str]:
         """The folders that hold what was there before."""
         return [place.aside for place in reversed(self.places) if os.path.isdir(place.aside)]
+
+    def _has_moved(self, place: Place) -> bool:
+        return bool(_names(place.aside) or _names(place.between) or self._named[place.name] - set(place.copies()))
 
     def _old(self, place: Place) -> List[str]:
         moved = self._named[place.name] - set(place.copies())

@@ -23,7 +23,7 @@ def _writable(context: Context) -> None:
 
 
 def _space(context: Context) -> None:
-    checks.space(context.site.backups, sources(context).bytes())
+    checks.space(context.site.backups, *sources(context).size())
 
 
 def _readable(context: Context) -> None:
@@ -96,7 +96,7 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
     except Failure as failure:
         history.warn(context, "The history is copied as it is. " + failure.message)
     wanted = sources(context)
-    progress = Progress(context.emit, "backup", wanted.bytes())
+    progress = Progress(context.emit, "backup", wanted.size()[0])
     saved, files = _copy_tables(context, wanted, folder, progress)
     changing, outside = [], []
     for found in wanted.found():

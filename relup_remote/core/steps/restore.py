@@ -64,7 +64,7 @@ def checked(context: Context, backup: Backup) -> Manifest:
 def refuse_halfway(context: Context) -> None:
     """Raises `Failure` half_restored where a restore was cut off, upgrade_in_progress while one is under way."""
     left = swap.unfinished(context.site.ours)
-    if left is not None and not left.is_done():
+    if left is not None and left.is_halfway():
         by = holder(context.site.ours)
         if by is not None:
             raise held(by)
@@ -75,13 +75,13 @@ def refuse_halfway(context: Context) -> None:
 def left_half_way(context: Context) -> Optional[str]:
     """The name of the backup whose restore was cut off half-way, or None. Raises `Failure` half_restored."""
     left = swap.unfinished(context.site.ours)
-    return None if left is None or left.is_done() else left.backup
+    return left.backup if left is not None and left.is_halfway() else None
 
 
 def left_over(context: Context) -> Optional[Swap]:
     """The swap that the restore asked for is to go on with; None where it is to begin with another backup."""
     left, asked = swap.unfinished(context.site.ours), context.option("backup")
-    if left is None or left.is_done() or left.is_broken():
+    if left is None or not left.is_halfway() or left.is_broken():
         return None
     return left if asked in ("", left.backup) else None
 
@@ -125,9 +125,9 @@ def _same_release(context: Context) -> None:
 
 
 def _room(context: Context) -> None:
-    size = _says(context)["bytes"]
+    says = _says(context)
     for place in places.restored(context):
-        checks.space(place.path, size)
+        checks.space(place.path, says["bytes"], len(says["files"]))
         checks.writable(place.path)
 
 
@@ -179,8 +179,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     left = swap.unfinished(context.site.ours)
     if wanted is None:
         backup, says = chosen(context), _says(context)
-    if left is not None and left.is_done():
-        # Only its journal was left. What is there now may be what the node has written since.
+    if left is not None and not left.is_halfway():
+        # All is done, or nothing: what is there now may be what the node has written since.
         left.end()
     elif left is not None and left.is_broken():
         # It begins again, from what was there before.

@@ -235,7 +235,7 @@ def _backup_is_whole(data: Data, ran: Ran) -> None:
 def _restore_is_whole(data: Data, ran: Ran) -> None:
     """After a restore that was cut off, or that came upon somebody starting the node."""
     halfway = swap.unfinished(str(data.machine.ours))
-    if halfway is not None and not halfway.is_done():
+    if halfway is not None and halfway.is_halfway():
         if data.ask("verify").result["error"]["err_type"] != "half_restored":  # type: ignore[index]
             raise NotWhole("nothing says that the node is half restored")
         with suppress(LabError):

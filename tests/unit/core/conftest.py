@@ -1,11 +1,13 @@
 """What the tests of the payload share: real VMs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from relup_remote.core.erlang.distribution import Connection
 
+from .backups import Node
 from .vm import OTPS, Otp, Vm, running_epmd, running_vm
 
 
@@ -48,3 +50,13 @@ def each_connection(each_vm: Vm) -> Iterator[Connection]:
     """A connection to it."""
     with each_vm.connected() as found:
         yield found
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """The root of a node that is down, with data and settings."""
+    made = Node(tmp_path)
+    yield made
+    # Else a folder that nothing may be written to is left.
+    for path in tmp_path.rglob("certs"):
+        path.chmod(0o700)

@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,6 @@ from tests.points import Points
 
 from .backups import NODE, Node
 from .others import NOBODY, as_root
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    # Else a folder that nothing may be written to is left.
-    for path in tmp_path.rglob("certs"):
-        path.chmod(0o700)
 
 
 def saved(node: Node, name: str = "run-1") -> dict[str, dict[str, Any]]:
@@ -534,6 +525,25 @@ def test_a_node_that_is_half_restored_is_said_to_be(node: Node) -> None:
     assert "inv restore" in context.result.facts["state_text"]
     node.run("restore", "run-3")
     assert node.facts() == before
+
+
+def test_a_restore_that_is_cut_off_before_its_first_move_leaves_the_node_as_it_was(node: Node) -> None:
+    node.run("backup")
+    half_restored(node, moves=0)
+    assert swap.unfinished(str(node.data / "relup_remote")) is not None
+    # Somebody starts it, it writes, and stops.
+    (node.data / "configs" / "cluster.hocon").write_text("retained = 2")
+    since = node.facts()
+    assert node.run("backup", "run-3").result.outcome == "backed up"
+    with pytest.raises(Failure) as caught:
+        node.run("verify", "run-4")
+    assert caught.value.err_type != "half_restored"
+    # The next one is not the one that was cut off.
+    context = node.run("restore", "run-5")
+    assert context.result.steps[-1].detail["went_on"] is False
+    assert node.facts() == since
+    assert not list(node.root.glob("*/relup_restored-*"))
+    assert swap.unfinished(context.site.ours) is None
 
 
 @pytest.mark.parametrize("command", HALFWAY_REFUSED)

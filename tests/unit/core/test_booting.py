@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,14 +38,6 @@ def test_which_command_lines_start_a_node(tmp_path: Path, kind: str) -> None:
     (tmp_path / "4711" / "cwd").symlink_to(base if kind == "from its folder" else "/")
     line = [word.format(base=base) for word in words]
     assert booting.boots(line, str(tmp_path / "4711"), str(base), str(base / "bin" / "emqx")) is starts
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    made = Node(tmp_path)
-    yield made
-    for path in tmp_path.rglob("certs"):
-        path.chmod(0o700)
 
 
 def test_a_node_that_is_being_started_is_seen(node: Node) -> None:

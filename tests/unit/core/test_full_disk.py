@@ -15,11 +15,15 @@ from relup_remote.core.journal import Journal
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 
+from .backups import Node
 from .demo import running_demo
 from .others import as_root, mounted
 from .vm import eventually
 
 pytestmark = as_root
+LITTLE = checks._SPARE_FILES + 8
+"""Inodes: enough for the spare ones, too few for all that a node has."""
+
 OWNER = {"command": "status", "operator": "alice@desk", "run": "run-1"}
 
 
@@ -105,6 +109,22 @@ def test_inodes_are_counted_before_they_are_needed(disk: Path) -> None:
     with pytest.raises(Failure) as caught:
         checks.space(str(disk), 0, 3000)
     assert (caught.value.err_type, caught.value.detail["needed_files"]) == ("disk_full", 3100)
+
+
+def test_the_files_of_a_backup_are_counted_before_it_begins(node: Node) -> None:
+    with mounted(node.backups, "-t", "tmpfs", "-o", f"nr_inodes={LITTLE},mode=700", "tmpfs"):
+        assert node.refused("backup") == ["disk_full"]
+
+
+def test_the_files_of_a_restore_are_counted_before_it_begins(node: Node) -> None:
+    node.run("backup")
+    kept = node.data.rename(node.root / "kept")
+    with mounted(node.data, "-t", "tmpfs", "-o", f"nr_inodes={LITTLE},mode=700", "tmpfs"):
+        assert node.refused("restore") == ["disk_full"]
+        assert [path.name for path in node.data.iterdir()] in ([], ["relup_remote"])
+    node.data.rmdir()
+    kept.rename(node.data)
+    assert node.run("restore").result.outcome == "restored"
 
 
 def test_how_a_hop_ended_is_written_down_all_the_same(epmd: int, tmp_path: Path, disk: Path) -> None:
