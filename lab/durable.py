@@ -1,9 +1,11 @@
 """What of MQTT clients is on a node's disk: a session that lasts, and retained messages, looked at as clients do."""
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
@@ -39,9 +41,17 @@ class Device:
         assert connected.wait(TIMEOUT), f"{name} is not connected within {TIMEOUT:g} s"
 
     def close(self) -> None:
-        """Leave; a session that lasts stays."""
+        """Leave; a session that lasts stays. Waits until the broker has seen it: else it sends us what is to wait."""
+        ours = self._mqtt.socket()
+        # Of a copy the broker's end is seen to close, which is the last that it does for a client.
+        copy = None if ours is None else socket.socket(fileno=os.dup(ours.fileno()))
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
+        if copy is not None:
+            with copy, suppress(ConnectionError):
+                copy.settimeout(TIMEOUT)
+                while copy.recv(4096):
+                    pass
 
     def subscribe(self, topics: str) -> None:
         """Subscribe with QoS 1, and await the answer."""

@@ -1,11 +1,11 @@
-"""An operator's months with nodes whose targets name other folders than theirs.
+"""An operator's months on each way of installing a node: upgrade, restart, second hop, restart, rollback, restart.
 
-Upgrade, restart, second hop, restart, rollback, restart. Restarts are those of the node's own wrapper; what the node
-had on disk is there after each.
+Restarts are those of the node's own wrapper, typed in another folder. Sessions that last and retained messages are
+there after each step.
 """
 
 import contextlib
-import re
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,11 +15,29 @@ import pytest
 
 from lab import variants
 from lab.cluster import Lab
+from lab.durable import Estate
+from lab.release.sources import USUAL, Traits
 from lab.release.wrapper import Vars, folders
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
 from tests.lab.ports import free_ports
+from tests.lab.terminal import written
 
 HOST = "n1"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A way of installing a node.
+
+    ``packaged``, ``tls``, ``traits``: as of a `Lab`. ``base``: what an operator has done to the root. ``target``: the
+    tarball to upgrade to, made of the usual one at a new path.
+    """
+
+    packaged: bool = False
+    tls: bool = False
+    traits: Traits = USUAL
+    base: Callable[[Lab], None] = lambda _lab: None
+    target: Callable[[Path, Path], Path] = lambda usual, _new: usual
 
 
 def names_absolute_folders(lab: Lab) -> None:
@@ -34,45 +52,32 @@ def of_a_package(usual: Path, new: Path) -> Path:
     return variants.with_folders(usual, new, {**folders(Vars.PACKAGE), "RUNNER_USER": ""})
 
 
-@dataclass(frozen=True)
-class Installation:
-    """A way of installing a node. ``base``: what an operator has done to the root."""
-
-    packaged: bool = False
-    base: Callable[[Lab], None] = lambda _lab: None
+def of_newer_builds(usual: Path, new: Path) -> Path:
+    """The release as newer builds have it, with the base's folders."""
+    return variants.with_folders(usual, new, folders(Vars.BASE))
 
 
-# All other labs are installed from a tarball, with relative folders.
 INSTALLATIONS = {
-    "tarball, absolute": Installation(base=names_absolute_folders),
-    "package": Installation(packaged=True),
+    "tarball, relative": Installation(),
+    "tarball, relative, TLS": Installation(tls=True, target=of_newer_builds),
+    "tarball, absolute": Installation(base=names_absolute_folders, target=of_a_package),
+    "package": Installation(packaged=True, target=of_a_package),
+    "package, TLS": Installation(packaged=True, tls=True),
+    "Elixir": Installation(traits=Traits(elixir=True)),
 }
-
-
-class State:
-    """What the node has on disk: rows of a table, which stand for whatever outlives a restart."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._written: list[str] = []
-        self._eval("{atomic, ok} = mnesia:create_table(kept, [{disc_copies, [node()]}]), ok")
-
-    def write(self, key: str) -> None:
-        self._written.append(key)
-        self._eval(f"ok = mnesia:sync_dirty(fun() -> mnesia:write({{kept, '{key}', here}}) end), mnesia:dump_log(), ok")
-
-    def check(self) -> None:
-        found = self._eval("ok = mnesia:wait_for_tables([kept], 20000), lists:sort(mnesia:dirty_all_keys(kept))")
-        assert re.findall(r"\w+", found) == sorted(self._written)
-
-    def _eval(self, expression: str) -> str:
-        return self._lab.eval(HOST, expression)
 
 
 @contextlib.contextmanager
 def installed(installation: Installation, folder: Path) -> Iterator[Lab]:
     """One node, installed that way."""
-    lab = Lab(folder, nodes=1, ports=free_ports(), packaged=installation.packaged)
+    lab = Lab(
+        folder,
+        nodes=1,
+        ports=free_ports(),
+        packaged=installation.packaged,
+        tls=installation.tls,
+        traits=installation.traits,
+    )
     try:
         lab.up()
         installation.base(lab)
@@ -81,71 +86,114 @@ def installed(installation: Installation, folder: Path) -> Iterator[Lab]:
         lab.down()
 
 
-def by_wrapper(lab: Lab, command: str) -> None:
-    """One of the node's own commands, typed in some folder."""
-    ran = subprocess.run(
-        [lab.host(HOST).wrapper, command],
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin", "HOME": str(lab.host(HOST).home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stderr
+class Node:
+    """The node, as its operator at a shell sees it. Commands are typed in a folder that is not the node's."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._wrapper = str(lab.host(HOST).wrapper)
+        self._environment = {"PATH": "/usr/bin:/bin", "HOME": str(lab.host(HOST).home), "TERM": "dumb"}
+
+    def command(self, *words: str) -> str:
+        """What a command of the wrapper's prints."""
+        ran = subprocess.run(
+            [self._wrapper, *words],
+            cwd="/",
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def restart(self) -> None:
+        self.command("stop")
+        self.command("start")
+
+    def runs(self, version: str, root: Path) -> None:
+        """It runs that version; it was booted from `root`."""
+        assert self.command("eval", "emqx_release:version()") == f'"{version}"\n'
+        assert self.command("root_dir") == f"{root}\n"
+        assert f" {version} is started" in self.command("ctl", "status")
+
+    def console(self, version: str) -> None:
+        """A shell can be attached to it."""
+        operator, terminal = os.openpty()
+        shell = subprocess.Popen(
+            [self._wrapper, "remote_console"],
+            cwd="/",
+            env=self._environment,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        try:
+            # Its echo has other characters.
+            os.write(operator, b'{here, emqx_release:version(), "a" ++ "ttached"}.\n')
+            seen = b""
+            for data in written(operator):
+                seen += data
+                if b'"attached"' in seen:
+                    break
+            assert f'{{here,"{version}","attached"}}'.encode() in seen, seen.decode(errors="replace")
+        finally:
+            shell.kill()
+            shell.wait()
+            os.close(operator)
 
 
-def restarts(lab: Lab, version: str, root: Path) -> None:
-    by_wrapper(lab, "stop")
-    by_wrapper(lab, "start")
-    said = lab.eval(HOST, "{emqx_release:version(), code:root_dir()}")
-    # A long line is broken.
-    assert "".join(said.split()) == f'{{"{version}","{root}"}}'
-
-
+@pytest.mark.share(2)
 @pytest.mark.parametrize("name", INSTALLATIONS)
 def test_upgrades_restarts_and_the_way_back(name: str, tmp_path: Path) -> None:
     with installed(INSTALLATIONS[name], tmp_path / "lab") as lab:
-        goes_through(lab, tmp_path)
+        goes_through(lab, INSTALLATIONS[name], tmp_path)
 
 
-def goes_through(lab: Lab, folder: Path) -> None:
+def goes_through(lab: Lab, installation: Installation, folder: Path) -> None:
     """Upgrade, restart, upgrade, restart, roll back, restart; ``folder``: where its tarballs are written."""
-    relup = Tool(lab.inventory_path)
-    root = lab.root(HOST)
-    state = State(lab)
-    state.write("before")
+    relup, node, root, port = Tool(lab.inventory_path), Node(lab), lab.root(HOST), lab.mqtt_port(HOST)
+    estate = Estate("kept")
+    estate.leave(port)
     before = {path: path.read_bytes() for path in (lab.host(HOST).etc / "emqx.conf", root / "releases" / "emqx_vars")}
 
     def upgrade(version: str) -> None:
-        target = of_a_package(lab.tarball(version), folder / f"{version}.tar.gz")
+        target = installation.target(lab.tarball(version), folder / f"{version}.tar.gz")
         ran = relup.run("upgrade", "--tarball", str(target), "--yes")
         assert ran.status == 0, ran.stdout
         boot = ran.row()["facts"]["boot"]
         assert boot["configuration"]["checked"]
         assert boot["paths"]["EMQX_ETC_DIR"] == str(lab.host(HOST).etc)
-        assert lab.eval(HOST, "emqx_release:version()") == f'"{version}"'
+        # Nothing was asked by the wrapper for want of a way in.
+        assert {each["err_type"] for each in ran.row()["warnings"]} <= {"no_process", "code_left_old"}
         good(version)
 
     def good(version: str) -> None:
-        state.check()
+        estate.check(port, rejoin=True)
         for command in ("verify", "postcheck"):
             ran = relup.run(command, "--target", version)
             assert ran.status == 0, ran.stdout
 
     upgrade(FIRST)
-    state.write("first")
-    restarts(lab, FIRST, root / "relup" / FIRST)
+    estate.add(port)
+    node.restart()
+    node.runs(FIRST, root / "relup" / FIRST)
+    node.console(FIRST)
     good(FIRST)
     upgrade(SECOND)
-    state.write("second")
-    restarts(lab, SECOND, root / "relup" / SECOND)
+    estate.add(port)
+    node.restart()
+    node.runs(SECOND, root / "relup" / SECOND)
     good(SECOND)
     ran = relup.run("rollback", "--yes")
     assert ran.status == 0, ran.stdout
-    state.check()
-    restarts(lab, BASE, root)
-    state.check()
+    estate.check(port, rejoin=True)
+    node.restart()
+    node.runs(BASE, root)
+    node.console(BASE)
+    estate.check(port)
     assert relup.run("verify", "--target", BASE).status == 0
     assert {path: path.read_bytes() for path in before} == before
     # Whatever was booted, the node's files are where they always were.
