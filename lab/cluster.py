@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,14 @@ JOINED = (
     " erpc:call(Node, mnesia, system_info, [use_dir])])"
 )
 """How many running nodes have joined: a node connects before its schema is on disc, and takes no tables until it is."""
+READY = (
+    "emqx:is_running() andalso maps:is_key(node(), emqx_cluster:joined_at())"
+    " andalso [emqx_session | [emqx_passing || application:get_env(mria, external_tables, true)]]"
+    " -- mnesia:system_info(local_tables) =:= []"
+    " andalso mnesia:wait_for_tables(mnesia:system_info(local_tables), 1000) =:= ok"
+    " andalso nodes() -- emqx:running_nodes() =:= []"
+)
+"""Whether a node has joined, has all tables, and shares them with all nodes that it sees: it takes clients before."""
 STATUS = "{emqx_release:version(), emqx_stats:getstat('live_connections.count')}"
 
 
@@ -197,9 +206,15 @@ class Lab:
     # One host
 
     def start_node(self, name: str) -> bool:
-        """Start a host's node and await it; returns whether it was down. Raises `LabError` (``node_failed``)."""
+        """Start a host's node and await it, with its tables and its cluster; returns whether it was down.
+
+        Raises `LabError` (``node_failed``, ``cluster_incomplete``).
+        """
         host = self.host(name)
-        return self._did(node.start(host), f"{name}: node {host.node} started, MQTT on port {host.mqtt_port}")
+        started = self._did(node.start(host), f"{name}: node {host.node} started, MQTT on port {host.mqtt_port}")
+        if started:
+            self._await_ready(name)
+        return started
 
     def stop_node(self, name: str) -> bool:
         """Stop a host's node by SIGTERM and await its end; returns whether it ran."""
@@ -286,17 +301,34 @@ class Lab:
                 certificates.make(host.etc, host.root)
             node.configure(host, config_files.emqx_conf(host, hosts, cookie, self.layout))
 
+    def _await_ready(self, name: str) -> None:
+        if not self._awaited(name, READY, "true"):
+            raise LabError(
+                "cluster_incomplete",
+                f"{name} has not joined its cluster, or not all of its tables.",
+                f"See the logs in {self.host(name).log}.",
+            )
+
     def _await_cluster(self) -> None:
         first = self.hosts[0]
+        if not self._awaited(first, JOINED, str(self.layout.nodes)):
+            raise LabError(
+                "cluster_incomplete",
+                f"{first} does not see that all {self.layout.nodes} nodes have joined the cluster.",
+                f"See the logs in {', '.join(str(host.log) for host in self.layout.members)}.",
+            )
+
+    def _awaited(self, name: str, expression: str, wanted: str) -> bool:
+        """Whether an expression in a host's node comes to what is wanted, within `CLUSTER_TIMEOUT` seconds."""
         deadline = time.monotonic() + CLUSTER_TIMEOUT
-        while (seen := self.eval(first, JOINED)) != str(self.layout.nodes):
-            if time.monotonic() > deadline:
-                raise LabError(
-                    "cluster_incomplete",
-                    f"{first} sees that {seen} of {self.layout.nodes} nodes have joined the cluster.",
-                    f"See the logs in {', '.join(str(host.log) for host in self.layout.members)}.",
-                )
-            time.sleep(node.POLL_INTERVAL)
+        found = None
+        while found != wanted and time.monotonic() < deadline:
+            # What it asks for may not be there yet.
+            with suppress(LabError):
+                found = self.eval(name, expression)
+            if found != wanted:
+                time.sleep(node.POLL_INTERVAL)
+        return found == wanted
 
 
 def _lives_in(pid: int, host: Host) -> bool:

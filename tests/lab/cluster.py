@@ -202,6 +202,15 @@ def put_back(lab: Lab, host: str) -> None:
     lab.start_node(host)
 
 
+def upgrade(lab: Lab, relup: Tool, tarball: Path, host: str) -> int:
+    """Upgrade a host's node; its process, which goes on."""
+    ran = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--host", host)
+    assert ran.status == 0, ran.stdout
+    pid = lab.node_pid(host)
+    assert pid is not None
+    return pid
+
+
 def gated(folder: Path, gate: Path, source: str = BASE, target: str = FIRST) -> Path:
     """A catalogue whose hop waits at its first instruction until the file `gate` is there."""
     original = PROJECT / "priv" / "relup" / f"{source}-to-{target}.relup"

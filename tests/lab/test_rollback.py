@@ -10,25 +10,20 @@ from lab.cluster import Lab
 from lab.layout import LOOPBACK
 from relup_remote.core.emqx_vars import LAST_LINES
 from relup_remote.core.steps.extract import STAMP
-from tests.lab.cluster import BASE, FIRST, Tool
+from tests.lab.cluster import BASE, FIRST, Tool, upgrade
 from tests.lab.core import Core
 
 HOST = "n1"
 
 
+# The host is put back after each test.
+pytestmark = pytest.mark.usefixtures("spare")
+
+
 @pytest.fixture
-def upgraded(lab: Lab, relup: Tool, tarball: Path) -> int:
+def upgraded(lab: Lab, relup: Tool, tarball: Path, spare: str) -> int:
     """The process of the host's node, which runs the first target hot."""
-    ran = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--host", HOST)
-    assert ran.status == 0, ran.stdout
-    pid = lab.node_pid(HOST)
-    assert pid is not None
-    return pid
-
-
-@pytest.fixture(autouse=True)
-def whole(lab: Lab, spare: str) -> None:
-    """The host is put back afterwards."""
+    return upgrade(lab, relup, tarball, spare)
 
 
 class Conf:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, Tool, gated, put_back
+from tests.lab.cluster import BASE, FIRST, Tool, gated, put_back, upgrade
 
 HOST = "n1"
 UNIT = "emqx.service"
@@ -70,17 +70,8 @@ def relup(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Tool:
     return Tool(path)
 
 
-def upgraded(lab: Lab, relup: Tool, tarball: Path) -> int:
-    """The process of the node, once it runs the first target hot."""
-    ran = relup.run("upgrade", "--tarball", str(tarball), "--yes", "--host", HOST)
-    assert ran.status == 0, ran.stdout
-    pid = lab.node_pid(HOST)
-    assert pid is not None
-    return pid
-
-
 def test_a_rollback_restarts_the_service(lab: Lab, relup: Tool, service: Service, tarball: Path) -> None:
-    pid = upgraded(lab, relup, tarball)
+    pid = upgrade(lab, relup, tarball, HOST)
     assert relup.run("status", "--host", HOST).row()["facts"]["service"] == UNIT
     assert service.calls() == []
     ran = relup.run("rollback", "--host", HOST, "--yes")
@@ -92,7 +83,7 @@ def test_a_rollback_restarts_the_service(lab: Lab, relup: Tool, service: Service
 
 
 def test_a_node_that_is_down_is_started_by_the_service(lab: Lab, relup: Tool, service: Service, tarball: Path) -> None:
-    upgraded(lab, relup, tarball)
+    upgrade(lab, relup, tarball, HOST)
     lab.stop_node(HOST)
     ran = relup.run("rollback", "--host", HOST, "--yes")
     assert ran.status == 0, ran.stdout
@@ -103,7 +94,7 @@ def test_a_node_that_is_down_is_started_by_the_service(lab: Lab, relup: Tool, se
 def test_a_service_that_restarts_something_else_is_found_out(
     lab: Lab, relup: Tool, service: Service, tarball: Path
 ) -> None:
-    pid = upgraded(lab, relup, tarball)
+    pid = upgrade(lab, relup, tarball, HOST)
     service.restarts("exit 0")
     ran = relup.run("rollback", "--host", HOST, "--yes")
     assert (ran.status, ran.error()["err_type"]) == (1, "restart_failed")
@@ -136,7 +127,7 @@ def test_after_a_failed_hop_too(lab: Lab, relup: Tool, service: Service, tarball
 
 def test_a_wrapper_is_what_restarts_a_node_that_no_service_runs(lab: Lab, service: Service, tarball: Path) -> None:
     tool = Tool(lab.inventory_path)
-    upgraded(lab, tool, tarball)
+    upgrade(lab, tool, tarball, HOST)
     assert tool.run("status", "--host", HOST).row()["facts"]["service"] is None
     ran = tool.run("rollback", "--host", HOST, "--yes")
     assert ran.row()["steps"][0]["detail"]["restarted_by"] == "wrapper"
