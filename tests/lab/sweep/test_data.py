@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pytest
 
@@ -23,7 +24,17 @@ from tests.points import Points
 # Both machines are busy with it.
 pytestmark = pytest.mark.xdist_group("power loss")
 
-Outcome = tuple[Point, str, str]
+MISSED = 0.1
+"""Of the points, how many may have a moment that does not come."""
+
+
+class Outcome(NamedTuple):
+    """What became of a point: a word, and why; whether its moment came."""
+
+    point: Point
+    verdict: str
+    why: str
+    came: bool
 
 
 def test_nothing_is_lost_whenever_it_is_cut_off(
@@ -47,10 +58,11 @@ def test_nothing_is_lost_whenever_it_is_cut_off(
                     point = next(taken, None)
                 if point is None:
                     return found
-                found.append((point, *tried(place, point, runs)))
+                found.append(tried(place, point, runs))
 
         outcomes = [outcome for found in pool.map(work, places) for outcome in found]
-    counts = Counter(verdict for _, verdict, _ in outcomes)
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    missed = [str(outcome.point) for outcome in outcomes if not outcome.came]
     points.tally.good += counts["whole"]
     longest = max(place.longest for place in places)
     with capsys.disabled():
@@ -59,9 +71,12 @@ def test_nothing_is_lost_whenever_it_is_cut_off(
             f"{len(outcomes)} points, {counts['whole']} whole, {counts['rows lost']} rows lost,"
             f" {counts['backups lost']} backups lost, {counts['frozen']} nodes frozen"
         )
-    bad = [f"{verdict}, {point}: {why}" for point, verdict, why in outcomes if verdict != "whole"]
+        print(f"moments that did not come: {len(missed)}", *missed, sep="\n  ")
+    bad = [f"{outcome.verdict}, {outcome.point}: {outcome.why}" for outcome in outcomes if outcome.verdict != "whole"]
     assert bad == [], "\n".join([f"seed {points.seed}", *bad])
     assert len(outcomes) == points.tally.done
+    # How often a command looks while it waits differs, so the last moments of one may not come.
+    assert len(missed) <= len(outcomes) * MISSED, missed
 
 
 class Runs:
@@ -83,17 +98,20 @@ class Runs:
             return self._known[task]
 
 
-def tried(place: Data, point: Point, runs: Runs) -> tuple[str, str]:
-    """What becomes of a point, in a word, and why."""
+def tried(place: Data, point: Point, runs: Runs) -> Outcome:
+    """What becomes of a point."""
+    came = False
     try:
         moment = point.moment(runs.of(place, point.task))
-        point.task.after(place, run(place, point.task, moment))
+        ran = run(place, point.task, moment)
+        came = any((event.phase, event.index) == (moment.phase, moment.index) for event in ran.events)
+        point.task.after(place, ran)
     except RowsLost as lost:
-        return "rows lost", str(lost)
+        return Outcome(point, "rows lost", str(lost), came)
     except BackupsLost as lost:
-        return "backups lost", str(lost)
+        return Outcome(point, "backups lost", str(lost), came)
     except Frozen as frozen:
-        return "frozen", str(frozen)
+        return Outcome(point, "frozen", str(frozen), came)
     except (AssertionError, LabError) as error:
-        return "not whole", f"{type(error).__name__}: {error}"
-    return "whole", ""
+        return Outcome(point, "not whole", f"{type(error).__name__}: {error}", came)
+    return Outcome(point, "whole", "", came)
