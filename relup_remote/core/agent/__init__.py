@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, encode
