@@ -161,15 +161,15 @@ failed(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
     {Type, Message} = failure(Reason, Stage, Piece),
     Entries = relup_agent_hop:entries(Piece, failed, Message, (now_us() - Since) / 1.0e6),
     Failed = answer_all(running, noted({done, Entries}, State#{ledger := Ledger})),
-    {#{undone := Undone} = Left, Next} = taken_back(Failed, Ms),
+    {#{undone := Undone} = Left, Next} = taken_back(Ledger, Failed, Ms),
     InChanges = lists:member(Stage, [preparing, code_changes]),
     Restart = InChanges andalso not Undone andalso maps:get(restart, Req),
     settle(maps:merge(summary(Next), Left#{result => Type, message => Message, stage => Stage, n => first_of(Piece),
                                            restart => Restart}), Next).
 
-%% What became of what the hop had done. Should the process die that takes it back, another one sees to it that nothing is
-%% left suspended; should that die as well, all are told to go on.
-taken_back(#{ledger := Ledger} = State, Ms) ->
+%% What became of what the hop had done, by the Ledger of the moment when it failed. Should the process die that takes it
+%% back, another one sees to it that nothing is left suspended; should that die as well, all are told to go on.
+taken_back(Ledger, State, Ms) ->
     case aside(fun() -> relup_agent_undo:take_back(Ledger, Ms) end, State) of
         {{ended, Left}, Next} -> {Left, Next};
         {Why, Next} ->
