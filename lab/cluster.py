@@ -44,13 +44,16 @@ JOINED = (
 )
 """How many running nodes have joined: a node connects before its schema is on disc, and takes no tables until it is."""
 READY = (
-    "emqx:is_running() andalso maps:is_key(node(), emqx_cluster:joined_at())"
+    "emqx:is_running() andalso (emqx:cluster_nodes(stopped) =/= []"
+    " orelse maps:is_key(node(), emqx_cluster:joined_at())"
     " andalso [emqx_session | [emqx_passing || application:get_env(mria, external_tables, true)]]"
     " -- mnesia:system_info(local_tables) =:= []"
     " andalso mnesia:wait_for_tables(mnesia:system_info(local_tables), 1000) =:= ok"
-    " andalso nodes() -- emqx:running_nodes() =:= []"
+    " andalso nodes() -- emqx:running_nodes() =:= [])"
 )
-"""Whether a node has joined, has all tables, and shares them with all nodes that it sees: it takes clients before."""
+"""Whether a node has joined, has all tables, and shares them with all nodes that it sees: it takes clients before.
+
+While others of the cluster are down it may have to wait for them to load a table."""
 STATUS = "{emqx_release:version(), emqx_stats:getstat('live_connections.count')}"
 
 

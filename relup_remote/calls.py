@@ -183,7 +183,7 @@ CALLS: tuple[Calls, ...] = (
         "1 ms, and a write to disk", "the disk; the application controller", "5 s for the controller", "see failures.md",
     ),
     Calls(
-        "mnesia:activate_checkpoint mnesia:backup_checkpoint mnesia:deactivate_checkpoint mnesia_tm:get_info mnesia:select mnesia:async_dirty mnesia:system_info mnesia_lib:semantics mnesia:table_info mnesia_backup:open_write mnesia_backup:write mnesia_backup:commit_write mnesia_backup:abort_write",
+        "mnesia:wait_for_tables mnesia:activate_checkpoint mnesia:backup_checkpoint mnesia:deactivate_checkpoint mnesia_tm:get_info mnesia:select mnesia:async_dirty mnesia:system_info mnesia_lib:semantics mnesia:table_info mnesia_backup:open_write mnesia_backup:write mnesia_backup:commit_write mnesia_backup:abort_write",
         "backup",
         "writes a backup of the tables",
         "as long as the tables take", "the disk", "see backup.md", "see backup.md",

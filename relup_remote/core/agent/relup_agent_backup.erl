@@ -80,11 +80,17 @@ begin_writing(Name, Tables, To) ->
     {Worker, Ref} = spawn_monitor(fun() -> exit(write_all(Self, Name, Tables, To)) end),
     until_done(Name, Worker, Ref).
 
-write_all(Self, Name, Tables, To) ->
-    case mnesia:activate_checkpoint([{name, Name}, {min, Tables}]) of
-        {ok, _, _} ->
-            Self ! {writing, self()},
-            {written, mnesia:backup_checkpoint(Name, To, ?MODULE)};
+write_all(Self, Name, Tables, {_, External} = To) ->
+    %% A node that has just started loads its tables yet.
+    case mnesia:wait_for_tables(Tables ++ External, infinity) of
+        ok ->
+            case mnesia:activate_checkpoint([{name, Name}, {min, Tables}]) of
+                {ok, _, _} ->
+                    Self ! {writing, self()},
+                    {written, mnesia:backup_checkpoint(Name, To, ?MODULE)};
+                Other ->
+                    {not_activated, Other}
+            end;
         Other ->
             {not_activated, Other}
     end.

@@ -21,7 +21,7 @@ is waited for without end:
 ==========  ==================================================  =======================================================
 step        its limit                                           when that is over
 ==========  ==================================================  =======================================================
-activating  `ACTIVATING` seconds                                the checkpoint is taken back; backup_failed
+activating  `ACTIVATING` seconds, with the loading of tables    the checkpoint is taken back; backup_failed
 writing     `STILL` seconds in which the file does not grow     the same
 releasing   `RELEASING` seconds                                 backup_failed; the VM goes on trying
 ==========  ==================================================  =======================================================
