@@ -110,12 +110,13 @@ CALLS: tuple[Calls, ...] = (
         "10 s for a plan, step_timeout in a hop, for all of it", "`which_children_failed` names the process",
     ),
     Calls(
-        "application_master:get_child gen_server:call gen:call",
+        "application_master:get_child gen_server:call gen:call sys:get_status",
         "processes",
         "the top process of an application, the children of a supervisor of stdlib's (never of what is only declared one),"
-        " the handlers of an event manager; 64 at a time, once in a hop, and again where links have changed",
+        " the handlers of an event manager; 64 at a time, once in a hop, and again where links have changed; whether"
+        " a supervisor that hibernates is suspended, unless it has more than 10,000 children",
         "75 ms for a supervisor of 100,000 children; 500 ms with all that is made of it", "a supervisor that is busy",
-        "10 s for a plan, step_timeout in a hop, for all of them together (event managers: 0.5 s)",
+        "10 s for a plan, step_timeout in a hop, for all of them together (event managers: 0.5 s; after a hop 2 s)",
         "`which_children_failed` names them; whoever asked is gone, so a late answer goes nowhere",
     ),
     Calls(

@@ -72,6 +72,7 @@ SOURCES: dict[str, dict[str, str]] = {
         "demo_same": "-export([get/0]).\n-on_load(start/0).\nstart() -> ok.\nget() -> demo_lib:f().\n",
         "demo_native": "-export([f/0]).\nf() -> erlang:load_nif(\"f\", 0).\n",
         "demo_server": _server("code_change/3", _CHANGE),
+        "demo_more": "-export([f/0]).\nf() -> ok.\n",
         "std": "-export([member/2]).\nmember(_, _) -> true.\n",
     },
     "more": {

@@ -101,16 +101,14 @@ def test_nor_is_one_that_no_list_names(beams: Beams, tmp_path: Path) -> None:
 
 def test_the_modules_of_a_new_library_are_loaded_by_nobody_else(beams: Beams, tmp_path: Path) -> None:
     target = machine("1.1", "library")
-    spec = b"{application, library, [{modules, [demo_native, demo_server]}]}."
+    spec = b"{application, library, [{modules, [demo_more, demo_server]}]}."
     files = {
         "lib/library-1/ebin/library.app": spec,
-        "lib/library-1/ebin/demo_native.beam": beams.of("other", "demo_native"),
+        "lib/library-1/ebin/demo_more.beam": beams.of("other", "demo_more"),
         "lib/library-1/ebin/demo_server.beam": beams.of("other", "demo_server"),
     }
     with_library = Edit({**target.files, **files}, target.texts)
-    hop = HOP.replace(
-        "[\n      {load_module, demo_lib}", "[\n      {load_module, demo_native}, {load_module, demo_lib}"
-    )
+    hop = HOP.replace("[\n      {load_module, demo_lib}", "[\n      {load_module, demo_more}, {load_module, demo_lib}")
     (found,) = checked(beams, tmp_path, machine("1.0"), with_library, hop)
     assert (found.severity, found.err_type) == ("warning", "app_added")
     assert found.message == "library is new, and the hop does not load 1 of its 2 modules: demo_server."

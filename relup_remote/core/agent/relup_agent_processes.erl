@@ -1,7 +1,8 @@
 %% Payload, shipped to hosts: the VM's processes: which a module has, which stand still, which run old code.
 -module(relup_agent_processes).
 
--export([supervised/2, tree/2, pids/2, linked/1, old_code_users/1, may_ask/1, is_suspended/1, is_supervisor/1]).
+-export([supervised/2, tree/2, pids/2, linked/1, old_code_users/1, may_ask/1, is_suspended/1]).
+-export([suspended/0, is_supervisor/1]).
 -export([kinds/1, callback_module/1, leader/1, within/2]).
 
 -import(relup_agent_text, [text/2, process/1]).
@@ -10,6 +11,10 @@
 -define(MODULES_TIMEOUT, 500).
 %% A look is given so long at least, for it is the time of all that are asked together.
 -define(AT_LEAST, 5000).
+%% For all supervisors that hibernate to say that they go on.
+-define(ANSWER_OF_ALL, 2000).
+%% Supervisors of up to so many processes are asked for their state.
+-define(STATE_ASKED_FOR, 10000).
 %% So many are asked at a time.
 -define(AHEAD, 64).
 %% Up to so many questions whether a process runs old code: each takes some microseconds of its time.
@@ -102,8 +107,9 @@ of_answer(_, gone, _) -> {none, [], []}.
 %% they are the same.
 children(Sup, Stamp) ->
     Linked = linked(Sup),
-    Standing = is_suspended(Sup),
-    case {is_supervisor(Sup), {length(Linked), erlang:phash2(Linked, 1 bsl 32)}} of
+    Is = is_supervisor(Sup),
+    Standing = Is andalso stands(Sup),
+    case {Is, {length(Linked), erlang:phash2(Linked, 1 bsl 32)}} of
         {true, _} when Standing -> suspended;
         {_, Stamp} -> unchanged;
         {true, Now} ->
@@ -207,12 +213,38 @@ leader(Pid) ->
         undefined -> none
     end.
 
+%% All suspended processes. Of those that hibernate only supervisors are asked, which do so by themselves since OTP 27: there
+%% are few of them, and one of them that is suspended has others wait. The rest can't be told from any that hibernates.
+suspended() ->
+    Seen = [{Pid, Where} || Pid <- processes(), {current_function, Where} <- [process_info(Pid, current_function)]],
+    Asked = ask(fun stands/1, [Pid || {Pid, {erlang, hibernate, _}} <- Seen, noted_as_supervisor(Pid)], ?ANSWER_OF_ALL),
+    [Pid || {Pid, {sys, Loop, _}} <- Seen, is_suspend_loop(Loop)] ++ [Sup || {Sup, {answer, true}} <- Asked].
+
+%% By one key of its dictionary, which older OTPs can't give alone; the whole of it would be copied.
+noted_as_supervisor(Pid) ->
+    try process_info(Pid, {dictionary, '$initial_call'}) of
+        {_, {supervisor, _, _}} -> true;
+        _ -> false
+    catch error:badarg -> false
+    end.
+
+%% Whether a supervisor is suspended; one that hibernates is asked. It answers with its state, so one of very many is not.
+%% Any other question would have it spin until it is resumed: it hibernates in vain while a message waits for it.
+stands(Sup) ->
+    case process_info(Sup, current_function) of
+        {current_function, {erlang, hibernate, _}} ->
+            length(linked(Sup)) =< ?STATE_ASKED_FOR andalso suspended =:= lists:nth(2, element(4, sys:get_status(Sup, infinity)));
+        _ -> is_suspended(Sup)
+    end.
+
 %% One that hibernates while it is suspended looks like any other that hibernates.
 is_suspended(Pid) ->
     case process_info(Pid, current_function) of
-        {current_function, {sys, Loop, _}} -> Loop =:= suspend_loop orelse Loop =:= suspend_loop_hib;
+        {current_function, {sys, Loop, _}} -> is_suspend_loop(Loop);
         _ -> false
     end.
+
+is_suspend_loop(Loop) -> Loop =:= suspend_loop orelse Loop =:= suspend_loop_hib.
 
 %% Whether all processes may be asked for so many modules.
 may_ask(Modules) -> Modules * erlang:system_info(process_count) =< ?OLD_CODE_CHECKS.

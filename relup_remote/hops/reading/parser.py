@@ -52,6 +52,11 @@ _CLOSING = frozenset({"RPAR", "RSQB", "RBRACE", "RBIN", "END"})
 RESERVED_SINCE = 27
 """The version of Erlang/OTP since which `maybe` and `else` are keywords unless they are switched off."""
 
+STRICTER_SINCE = 27
+"""Since this version strings need white space between them, and ``\\^`` a character that has a control character."""
+
+_CONTROL = re.compile(r"\\(?:\^(?P<of>[^?-_a-z])|.)", re.DOTALL)
+
 # Where the version is not known, `maybe` before an operand can be nothing else.
 _BLOCK_FOLLOWS = re.compile(
     r"(?>[\x00-\x20\x80-\xa0]|%[^\n]*\n)*(?!(?:and|andalso|band|bor|bsl|bsr|bxor|div|end|of|or|orelse|rem|when|xor)\b)"
@@ -110,10 +115,12 @@ def tokens(text: str, otp: int | None = None) -> Iterator[Token]:
 
     Raises `ReadError`.
     """
-    has_blocks = False
+    has_blocks, is_strict, string_end = False, otp is not None and otp >= STRICTER_SINCE, -1
     try:
         for token in _grammar().lex(text):
             if token.type in _LITERALS:
+                if is_strict:
+                    string_end = _check_strictly(token, string_end)
                 token.type, value_of = _LITERALS[token.type]
                 token.value = value_of(token)
             elif token.type in ("MAYBE", "ELSE"):
@@ -122,6 +129,8 @@ def tokens(text: str, otp: int | None = None) -> Iterator[Token]:
                     raise _error(token, f"{token} is reserved since Erlang/OTP {RESERVED_SINCE}: it needs quotes")
                 if not block or (otp is not None and otp < RESERVED_SINCE):
                     token.type, token.value = "ATOM", Atom(token)
+            elif is_strict and token.startswith("~"):
+                raise _error(token, "a ~ without a string")
             has_blocks = has_blocks or token.type == "MAYBE"
             yield token
     except LiteralError as error:
@@ -133,6 +142,21 @@ def tokens(text: str, otp: int | None = None) -> Iterator[Token]:
         raise ReadError(
             error.line, error.column, _UNREADABLE.get(error.char, f"the character {error.char!r}")
         ) from None
+
+
+def _check_strictly(token: Token, string_end: int) -> int:
+    """Refuse what a literal may not be any more; ``string_end`` is where the last string ended. Returns where one ends.
+
+    Raises `ReadError`, `LiteralError`.
+    """
+    is_string = token.type in ("STRING", "TRIPLE")
+    if is_string and span_of(token).start == string_end:
+        raise _error(token, f"strings need white space between them since Erlang/OTP {STRICTER_SINCE}")
+    if token.type in ("STRING", "QUOTED", "CHAR", "SIGIL"):
+        for found in _CONTROL.finditer(token):
+            if found["of"]:
+                raise LiteralError(f"\\^{found['of']} stands for no character", found.start())
+    return span_of(token).end if is_string else -1
 
 
 def _error(token: Token, message: str) -> ReadError:

@@ -131,7 +131,7 @@ def test_a_compressed_term_takes_no_more_memory_than_it_claims(size: int) -> Non
         (7, "7"),
         pytest.param([1 << 20_000], "<list>", id="huge integer in a list"),
         pytest.param(1 << 20_000, "<int>", id="huge integer"),
-        pytest.param(nested(5000, lambda inner: [inner]), "<list>", id="deep"),
+        pytest.param(nested(200_000, lambda inner: [inner]), "<list>", id="deep"),
     ],
 )
 def test_text(value: Any, shown: str) -> None:

@@ -1,5 +1,6 @@
 """The reader reads what Erlang reads, and refuses what it refuses, at the same line."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,21 @@ def test_files_are_read_as_erlang_reads_them(erlangs: list[Erlang]) -> None:
     assert len(set(CORPUS)) >= 500
     found = [disagreement(text.encode(), erlangs) for text in CORPUS]
     assert "\n".join(filter(None, found)) == ""
+
+
+STRICT = [
+    '"a""b".', '"a" "b".', '"a"\n"b".', '"a"%c\n"b".', '"a"b.', "'a'\"x\".", '"\\^"".', '"\\^\\".', '"\\^\\\\^a".',
+    '$\\^a.', '$\\^".', "'\\^a'.", "'\\^('.", '"\n\\^{".', "{a\n~\n}\n\"x",
+    '"\\\\^(".', '{"a", "b"}.', '["a""b", $\\^1].',
+]  # fmt: skip
+"""What some versions read and others do not."""
+
+
+@pytest.mark.parametrize("text", STRICT)
+def test_each_version_is_followed(erlangs: list[Erlang], text: str) -> None:
+    for erlang in erlangs:
+        said = outcome(text.encode(), erlang.otp), erlang.says(text.encode())
+        assert agrees(said[0], *said[1]), (erlang.otp, said)
 
 
 def test_the_corpus_has_all_sorts_of_files() -> None:
