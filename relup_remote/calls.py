@@ -51,6 +51,12 @@ CALLS: tuple[Calls, ...] = (
         "1 ms", "a node of the cluster that does not answer", EACH, GOES_ON,
     ),
     Calls(
+        "file:read_file_info",
+        "core",
+        "whether the VM may write where the marker goes, or a backup's tables: a service may be kept from it",
+        STEADY, "the disk", EACH, GOES_ON,
+    ),
+    Calls(
         "rpc:call",
         "core",
         "versions of the other nodes, and the locks on their hosts",

@@ -4,6 +4,7 @@ Between the command that starts a node and the VM that runs it lie seconds, in w
 run. Their command lines tell::
 
     bash <root>/bin/emqx start           the wrapper, by hand or by a service
+    sh <root>/releases/<v>/elixir --boot <root>/releases/<v>/start …       where it is built with Elixir
     <root>/erts-<v>/bin/erlexec … -boot <root>/releases/<v>/start …
     beam.smp … -boot <root>/releases/<v>/start …
 
@@ -16,7 +17,7 @@ from typing import List
 from . import processes
 
 _STARTING = ("start", "restart", "foreground", "console", "daemon", "console_clean", "daemon_attach")
-"""The words after the wrapper's name by which it starts a node."""
+"""The words after the wrapper's name, or that of a link to it, by which it starts a node."""
 
 
 def starting(base: str, wrapper: str, proc: str = "/proc") -> List[int]:
@@ -37,9 +38,9 @@ def starting(base: str, wrapper: str, proc: str = "/proc") -> List[int]:
 def boots(words: List[str], folder: str, base: str, wrapper: str) -> bool:
     """Whether a command line is one that starts a node of that root; `folder` is its process's in /proc."""
     for word, after in zip(words, words[1:]):
-        if word == "-boot" and after.startswith((base + "/releases/", base + "/relup/")):
+        if word in ("-boot", "--boot") and after.startswith((base + "/releases/", base + "/relup/")):
             return True
-        if after in _STARTING and os.path.basename(word) == "emqx" and _leads_to(word, folder, base, wrapper):
+        if after in _STARTING and _leads_to(word, folder, base, wrapper):
             return True
     return False
 
@@ -50,4 +51,5 @@ def _leads_to(word: str, folder: str, base: str, wrapper: str) -> bool:
     except OSError:
         at = base
     path = os.path.realpath(os.path.join(at, word))
-    return path == os.path.realpath(wrapper) or path.startswith(os.path.realpath(base) + "/")
+    ours = (os.path.realpath(base) + "/", os.path.realpath(wrapper))
+    return os.path.basename(path) == "emqx" and path.startswith(ours)

@@ -130,7 +130,10 @@ def _not_there_yet(context: Context) -> None:
 
 
 def _permission(context: Context) -> None:
-    writable(os.path.join(context.site.base, "relup"))
+    folder = os.path.join(context.site.base, "relup")
+    writable(folder)
+    # The marker is written by the VM, when the hop is done.
+    writable_by_vm(context, folder)
 
 
 def _compatible(context: Context) -> None:
@@ -242,6 +245,14 @@ def space(folder: str, needed: int, files: int = 0) -> None:
             "{} has room for {} MB, {} MB are needed.".format(folder, free >> 20, (needed + _SPARE_BYTES) >> 20),
             detail=detail,
         )
+
+
+def writable_by_vm(context: Context, folder: str) -> None:
+    """Raises `Failure` no_write_permission where we may write in a folder, and the VM may not."""
+    if not context.view.may_write(folder):
+        message = "{} may be written by us, and not by the VM.".format(folder)
+        hint = "If a service runs the node, allow it there: ReadWritePaths= in its unit (see ProtectSystem=)."
+        raise Failure("no_write_permission", message, hint=hint, detail={"path": folder, "by": "vm"})
 
 
 def writable(folder: str) -> None:

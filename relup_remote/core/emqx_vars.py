@@ -14,14 +14,16 @@ _GUARDED = re.compile(r'^\s*\[ ("[^"]*") != ("[^"]*") \] \|\| ([A-Za-z_]\w*)=(.*
 _NAME_SET = re.compile(r"([A-Za-z_]\w*)(?=[+:]?=)|(?<=\bfor )([A-Za-z_]\w*)")
 """What looks like a variable that is set, anywhere in a line."""
 
-_UNSET = re.compile(r"^\s*unset\s")
+_UNSET = re.compile(r"^\s*(?:unset|read|mapfile|readarray|getopts|printf\s+-v)\s")
+"""Commands that change whatever variables they name."""
+
 _COMMAND = r"(?:^|[;&|(){}]|\b(?:then|do|else|elif))\s*"
 _BEGINS = re.compile(_COMMAND + r"(?:if|case|for|while|until|select|\{|\()(?=[\s;&|()]|$)")
 _ENDS = re.compile(_COMMAND + r"(?:fi|esac|done|\}|\))(?=[\s;&|()]|$)")
 """The words by which a compound command begins and ends, where a command may stand."""
 
-_ANYTHING = re.compile(_COMMAND + r"(?:\.|source|eval|exec)\s")
-"""Commands after which nothing is known: they may set anything."""
+_ANYTHING = re.compile(_COMMAND + r"(?:(?:\.|source|eval|exec)\s|(?:exit|return)\b)|<<")
+"""Commands after which nothing is known: they may set anything, or end the file, or take its next lines as text."""
 
 _REFERENCE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?-)([^{}]*|\$?\{[^{}]*\}[^{}]*))?\})")
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,=~^-]+")
@@ -49,6 +51,8 @@ class Variables:
         self._depth = 0
         self.own: Dict[str, bool] = {}
         self.more: List[str] = []
+        if "\r" in text:
+            self._nothing = "its lines end with a carriage return, which a shell takes as part of the value"
         is_own = False
         for line in _lines(text):
             is_own = is_own or line.strip() == LAST_LINES
@@ -130,6 +134,8 @@ class Variables:
 
     def _value(self, source: str) -> str:
         """A word as a shell makes it of `source`. Raises `Unclear`."""
+        if source.startswith("~"):
+            raise Unclear("{!r} begins with a user's home".format(source))
         value: List[str] = []
         at = 0
         while at < len(source):

@@ -210,6 +210,17 @@ class NodeView:
         """Whether the broker runs; a node that can't tell is taken at its word."""
         return bool(self.link.attempt("emqx", "is_running", [], Atom("true")) == "true")
 
+    def may_write(self, path: str) -> bool:
+        """Whether the VM may write into a folder that is there, or into the nearest above it.
+
+        It may see the file system otherwise than we do, as a service does that systemd lets read only.
+        """
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
+        # By no process of the VM: the disk may hang.
+        found = self.link.call("file", "read_file_info", [path, [Atom("raw")]])
+        return bool(found[0] == "ok" and found[1][3] in ("write", "read_write"))
+
     def nodes(self) -> Optional[List[str]]:
         """The running nodes of the cluster, this one included."""
         found = self.link.attempt("emqx", "running_nodes", [])

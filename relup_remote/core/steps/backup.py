@@ -20,6 +20,9 @@ from ..protocol import Failure
 
 def _writable(context: Context) -> None:
     checks.writable(context.site.backups)
+    if context.site.node is not None and state.mnesia_of(context.link) is not None:
+        # The tables are written by the VM.
+        checks.writable_by_vm(context, context.site.backups)
 
 
 def _space(context: Context) -> None:

@@ -20,6 +20,9 @@ LINES = {
     "of a deployed tree": (["bash", "{base}/relup/5.10.5/bin/emqx", "start"], True),
     "the program that becomes the VM": (["{base}/erts-13/bin/erlexec", "-boot", "{base}/releases/5.10.4/start"], True),
     "the VM of a deployed tree": (["emqx", "--", "-boot", "{base}/relup/5/releases/5/start"], True),
+    "by a link of another name": (["sh", "{base}/../mqtt", "start"], True),
+    "by Elixir": (["sh", "{base}/releases/5/elixir", "--boot", "{base}/releases/5/start"], True),
+    "another file of the root": (["tail", "{base}/log/emqx.log", "start"], False),
     "what asks a node": (["bash", "{base}/bin/emqx", "ctl", "status"], False),
     "what stops it": (["bash", "{base}/bin/emqx", "stop"], False),
     "a program of the release": (["beam.smp", "-boot", "no_dot_erlang", "-extra", "{base}/bin/nodetool"], False),
@@ -34,6 +37,7 @@ def test_which_command_lines_start_a_node(tmp_path: Path, kind: str) -> None:
     base = tmp_path / "emqx"
     words, starts = LINES[kind]
     (base / "bin").mkdir(parents=True)
+    (tmp_path / "mqtt").symlink_to(base / "bin" / "emqx")
     (tmp_path / "4711").mkdir()
     (tmp_path / "4711" / "cwd").symlink_to(base if kind == "from its folder" else "/")
     line = [word.format(base=base) for word in words]

@@ -13,7 +13,8 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import find
 from relup_remote.core.site import Site
 
-from .vm import Vm
+from .others import as_root
+from .vm import Otp, Vm, running_vm
 
 DIGEST = "0123456789abcdef" * 4
 UPPER = DIGEST.upper()
@@ -235,6 +236,24 @@ def test_what_is_staged_already_needs_no_room(scene: Scene) -> None:
 def test_a_place_where_nothing_can_be_written(scene: Scene) -> None:
     (scene.base / "relup").touch()
     assert scene.refused()["no_write_permission"].detail == {"path": str(scene.base / "relup")}
+
+
+@as_root
+def test_a_place_that_the_vm_is_kept_from_writing(epmd: int, tmp_path: Path) -> None:
+    base, home = tmp_path / "base", tmp_path / "home"
+    base.mkdir()
+    home.mkdir()
+    # As systemd does with ProtectSystem.
+    erl = tmp_path / "erl"
+    own = f"mount --bind {base} {base} && mount -o remount,bind,ro {base} && exec erl"
+    erl.write_text(f'#!/bin/sh\nexec unshare --mount sh -c \'{own} "$@"\' erl "$@"\n')
+    erl.chmod(0o755)
+    with running_vm(epmd, home, otp=Otp(str(erl))) as vm:
+        failure = Scene(vm, base).refused()["no_write_permission"]
+        assert failure.message == f"{base / 'relup'} may be written by us, and not by the VM."
+        assert failure.stage == "extract"
+    with running_vm(epmd, home) as vm:
+        assert Scene(vm, tmp_path / "other").refused() == {}
 
 
 def test_a_tarball_that_could_not_be_read_is_said_once_with_its_reason(scene: Scene) -> None:

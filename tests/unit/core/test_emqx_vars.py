@@ -83,7 +83,10 @@ def test_agrees_with_bash(text: str, tmp_path: Path) -> None:
         ("A=x y", "more than a value"),
         ("if true; then A=1; fi", "part of a compound command"),
         ("A=1\n. ./more", "may set anything"),
-        ("A=~/etc/*", "holds '*'"),
+        ("A=/etc/*", "holds '*'"),
+        ("A=~/etc", "a user's home"),
+        ("A=/etc\r\n", "carriage return"),
+        ("A=1\nexit 0", "may set anything"),
         ('B="$(x)"\nA="$B/etc"', "more than the value of a variable"),
     ],
 )
@@ -93,6 +96,10 @@ def test_what_is_not_understood_is_unclear(text: str, why: str) -> None:
 
 
 NOT_SIMPLE = [
+    "A=0\nread -r A <<<1",
+    "A=0\nprintf -v A 1",
+    "A=0\ncat >/dev/null <<E\nA=1\nE",
+    "A=0\nreturn\nA=1",
     "A=0\nif false; then\n  A=1\nfi",
     "A=0\nif true\nthen\nA=1\nelse\nA=2\nfi\nA=$A/3",
     "A=0\nif false; then\nif true; then\nA=1\nfi\nA=2\nfi\nREL_VSN=4",
