@@ -1,5 +1,6 @@
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): what each command does, from its steps."""
 
+import os
 import time
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -277,6 +278,9 @@ def _telling_lock(context: Context, act: Callable[[Context], bool]) -> bool:
 
 
 def _backup(context: Context) -> None:
+    if not os.path.isdir(context.site.data_dir):
+        # There is no place for a lock either.
+        raise Failure("backup_incomplete", "{} is not there.".format(context.site.data_dir), stage="backup")
     with _locked(context):
         recovery.refuse_during_hop(context)
         _refuse_for(context, checks.refusals(context, backup.CHECKS))

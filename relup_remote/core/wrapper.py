@@ -7,6 +7,7 @@ whatever is to boot the node, or to read its configuration, gets those of the VM
 import os
 import re
 import signal
+import time
 from contextlib import suppress
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
@@ -17,6 +18,12 @@ from .site import Site
 
 _SAID_BYTES = 2000
 _KILLED_WITHIN = 10.0  # seconds
+
+_LOOK = 0.1
+"""Seconds between two looks at how much a wrapper has written."""
+
+_MOST_SAID = 64 << 20
+"""Bytes: one that writes more would fill the disk in the time that it has."""
 
 _OF_THE_WRAPPER = ("EMQX_BOOT_CONFIGS", "EMQX_ETC_DIR", "EMQX_LOG_DIR", "EMQX_PLUGINS_DIR", "EMQX_DESCRIPTION")
 """What a wrapper works out and may leave in the environment of its VM: of the tree that it ran from."""
@@ -69,8 +76,9 @@ def of_a_node(env: Iterable[str]) -> List[str]:
 def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: str, whole: bool = False) -> Ran:
     """Runs a command to its end, for at most `timeout` seconds; what it writes goes to the new file `log`.
 
-    It does not inherit our pipes: a node that it starts would keep the SSH session open. With `whole`, whatever it has
-    started is ended with it when its time is over. Raises `Failure` where the log can't be written.
+    One that writes without end is ended as well. It does not inherit our pipes: a node that it starts would keep the
+    SSH session open. With `whole`, whatever it has started is ended with it when its time is over. Raises `Failure`
+    where the log can't be written.
     """
     # Late, for it is slow to import, and most requests run nothing.
     import subprocess  # noqa: PLC0415
@@ -92,20 +100,27 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
             )
         except OSError as error:
             return Ran(None, "{}: {}".format(command[0], error.strerror), began=False)
+        deadline, why = time.monotonic() + timeout, ""
+        status = process.poll()
         try:
-            status: Optional[int] = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            status = None
-            (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
-            # One that hangs in the kernel does not end even so.
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_KILLED_WITHIN)
+            while status is None and not why:
+                with suppress(subprocess.TimeoutExpired):
+                    status = process.wait(max(0.0, min(_LOOK, deadline - time.monotonic())))
+                if os.fstat(output.fileno()).st_size > _MOST_SAID:
+                    why = "It wrote more than {} MB.\n".format(_MOST_SAID >> 20)
+                elif time.monotonic() >= deadline:
+                    why = "It did not end within {:g} s.\n".format(timeout)
         except BaseException:
             # Our own time may be over.
             if whole:
                 os.killpg(process.pid, signal.SIGKILL)
             raise
+        if status is None:
+            (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+            # One that hangs in the kernel does not end even so.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_KILLED_WITHIN)
         output.seek(0, os.SEEK_END)
         output.seek(max(0, output.tell() - _SAID_BYTES))
         said = output.read().decode("utf-8", "replace")
-    return Ran(status, said if status is not None else "{}It did not end within {:g} s.\n".format(said, timeout))
+    return Ran(status, said if status is not None else said + why)

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
@@ -22,6 +23,7 @@ from .term import Atom
 
 if TYPE_CHECKING:
     import ssl
+    import subprocess
 
 FIXED_PORT_BASE = 4370
 _EPMD_PORT = 4369
@@ -30,6 +32,10 @@ _STARTING = 15.0
 """Seconds that a wrapper may take beside the call itself."""
 
 _KILLED_WITHIN = 10.0
+
+_MOST_PRINTED = 256 << 20
+"""Bytes: more than any value that is asked for has."""
+
 _SAID = 500
 """Characters kept of what a wrapper says that gives no value."""
 
@@ -112,12 +118,11 @@ class WrapperLink(Link):
         ).format(packed, self.owner or "self()")
         what = "{}:{}/{}".format(module, function, len(args))
         status, printed = self.eval(expression, what, timeout)
-        found = re.search(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(printed))
         try:
-            if status != 0 or found is None:
+            if status != 0:
                 raise ValueError
-            outcome, value = term.decode(base64.b64decode(found.group(1)))
-        except (ValueError, TypeError):
+            outcome, value = _value_in(printed)
+        except ValueError:
             said = self._shown(printed)
             message = "The wrapper's eval gave no value{}.".format(": " + said.splitlines()[-1] if said else "")
             raise Failure("node_unreachable", message, detail={"status": status, "said": said})
@@ -144,12 +149,15 @@ class WrapperLink(Link):
         except OSError as error:
             raise Failure("node_unreachable", "The wrapper can't be run: {}.".format(error))
         try:
-            printed, errors = process.communicate(timeout=timeout + _STARTING)
+            printed, errors = _printed_by(process, timeout + _STARTING)
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             # One that hangs in the kernel does not end even so.
             with suppress(subprocess.TimeoutExpired):
                 process.communicate(timeout=_KILLED_WITHIN)
+            if isinstance(error, _TooMuch):
+                message = "The wrapper's eval printed more than {} MB.".format(_MOST_PRINTED >> 20)
+                raise Failure("node_unreachable", message)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise Failure("call_timeout", "{} did not return within {:g} s.".format(what, timeout))
@@ -158,6 +166,54 @@ class WrapperLink(Link):
     def _shown(self, printed: bytes) -> str:
         said = printed.decode("utf-8", "replace").strip()
         return (said.replace(self._secret, "…") if self._secret else said)[-_SAID:]
+
+
+class _TooMuch(Exception):
+    """A wrapper prints and prints."""
+
+
+def _printed_by(process: "subprocess.Popen[bytes]", timeout: float) -> Tuple[bytes, bytes]:
+    """What a process writes to its output and its errors until it ends.
+
+    Raises `subprocess.TimeoutExpired`, and `_TooMuch`: what it writes is kept in memory.
+    """
+    import selectors  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415
+
+    deadline, size = time.monotonic() + timeout, 0
+    found: List[List[bytes]] = [[], []]
+    with selectors.DefaultSelector() as waiting:
+        for pipe, kept in zip((process.stdout, process.stderr), found):
+            assert pipe is not None
+            waiting.register(pipe, selectors.EVENT_READ, kept)
+        while waiting.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, timeout)
+            for key, _ in waiting.select(left):
+                chunk = os.read(key.fd, 1 << 16)
+                key.data.append(chunk)
+                size += len(chunk)
+                if not chunk:
+                    waiting.unregister(key.fileobj)
+                elif size > _MOST_PRINTED:
+                    raise _TooMuch
+    process.wait(max(0.0, deadline - time.monotonic()))
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    return b"".join(found[0]), b"".join(found[1])
+
+
+def _value_in(printed: bytes) -> Tuple[Any, Any]:
+    """The outcome and the value that eval has printed, after whatever the wrapper had to say. Raises ValueError."""
+    for each in reversed(re.findall(rb'<<"([A-Za-z0-9+/=\s]*)">>', _joined(printed))):
+        try:
+            outcome, value = term.decode(base64.b64decode(each))
+        except (ValueError, TypeError):
+            continue
+        return outcome, value
+    raise ValueError
 
 
 def _joined(printed: bytes) -> bytes:

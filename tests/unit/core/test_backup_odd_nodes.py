@@ -278,6 +278,11 @@ def no_mnesia(node: Node, _outside: Path) -> str:
     return "There are no tables"
 
 
+def no_data(node: Node, _outside: Path) -> str:
+    shutil.rmtree(node.data)
+    return "data is not there"
+
+
 def linked_mnesia(node: Node, outside: Path) -> str:
     shutil.move(node.data / "mnesia", outside)
     (node.data / "mnesia").symlink_to(outside)
@@ -290,7 +295,9 @@ def linked_tables(node: Node, outside: Path) -> str:
     return "which is not copied"
 
 
-@pytest.mark.parametrize("lacks", [no_settings, no_configuration, no_tables, no_mnesia, linked_mnesia, linked_tables])
+@pytest.mark.parametrize(
+    "lacks", [no_settings, no_configuration, no_data, no_tables, no_mnesia, linked_mnesia, linked_tables]
+)
 def test_a_backup_without_settings_or_tables_is_none(
     node: Node, tmp_path: Path, lacks: Callable[[Node, Path], str]
 ) -> None:

@@ -125,6 +125,18 @@ def test_what_a_wrapper_says_that_gives_no_value_is_told_but_not_the_cookie(tmp_
     assert caught.value.detail == {"status": 1, "said": "its cookie is …\nno node answers to …"}
 
 
+def test_a_wrapper_may_say_what_it_likes_before_the_value(tmp_path: Path, wrapper: str) -> None:
+    text = f"""#!/bin/sh\necho 'WARNING <<"g2EB">> <<"not base64">>'\nexec {wrapper} "$@"\n"""
+    assert WrapperLink(script(tmp_path / "noisy", text)).call("lists", "reverse", [[1, 2]]) == [2, 1]
+
+
+def test_a_wrapper_that_prints_without_end_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.core.erlang.link._MOST_PRINTED", 4 << 20)
+    with pytest.raises(Failure, match=r"printed more than 4 MB") as caught:
+        WrapperLink(script(tmp_path / "emqx", "#!/bin/sh\nyes\n")).call("erlang", "node", [])
+    assert caught.value.err_type == "node_unreachable"
+
+
 def test_what_a_wrapper_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relup_remote.core.erlang.link._STARTING", 0.0)
     text = f"#!/bin/sh\nsleep 600 &\necho $! >{tmp_path}/pid\nwait\n"

@@ -1,11 +1,12 @@
 """A node that is down is started by its wrapper only where nothing of what it was started with is lost."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from relup_remote.core import commands, history
+from relup_remote.core import commands, history, wrapper
 from relup_remote.core.context import Context
 from relup_remote.core.erlang.link import Peer
 from relup_remote.core.protocol import Failure
@@ -78,3 +79,15 @@ def test_one_that_had_none_is_started(node: Node, tmp_path: Path) -> None:
     # This wrapper can't.
     assert failure.message.startswith("The wrapper's start ended with 1")
     assert (tmp_path / "asked").read_text().splitlines()[-1] == "start name="
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_wrapper_that_writes_without_end_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool
+) -> None:
+    monkeypatch.setattr(wrapper, "_MOST_SAID", 1 << 20)
+    monkeypatch.setattr(wrapper, "_LOOK", 0.01)
+    log = tmp_path / "log"
+    ran = wrapper.run(["yes"], {"PATH": os.environ["PATH"]}, str(tmp_path), 3600, str(log), whole)
+    assert (ran.status, ran.began) == (None, True)
+    assert ran.said.endswith("It wrote more than 1 MB.\n")
