@@ -386,8 +386,10 @@ def _imitate(base: str, scratch: str) -> None:
     """
     bin_dir = os.path.join(base, "bin")
     try:
-        os.mkdir(scratch, 0o755)
-        os.mkdir(os.path.join(scratch, "bin"), 0o755)
+        for folder in (scratch, os.path.join(scratch, "bin")):
+            os.mkdir(folder)
+            # Whatever our umask: the wrapper may become another user.
+            os.chmod(folder, 0o755)  # noqa: S103
         for name in os.listdir(base):
             if name not in ("bin", "relup"):
                 os.symlink(os.path.join(base, name), os.path.join(scratch, name))

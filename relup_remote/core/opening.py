@@ -120,8 +120,17 @@ def open_ours(path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def create(path: str, mode: int = 0o600) -> int:
-    """A descriptor, for reading and writing, of the new file `path`. Raises `OSError`, also where anything is there."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    """A descriptor, for reading and writing, of the new file `path`, which has that mode whatever our umask.
+
+    Raises `OSError`, also where anything is there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def open_folder(path: str) -> int:

@@ -228,7 +228,11 @@ def test_what_an_operator_has_set_at_the_end_of_the_base_s_file_is_taken_over(tm
 def test_the_mode_of_the_file_is_that_of_a_release(tmp_path: Path) -> None:
     machine = Machine(tmp_path, Vars.RELATIVE)
     machine.deploy(Vars.RELATIVE)
-    boot.repair(str(machine.tree), str(machine.base))
+    before = os.umask(0o077)
+    try:
+        boot.repair(str(machine.tree), str(machine.base))
+    finally:
+        os.umask(before)
     assert stat.S_IMODE((machine.tree / "releases" / "emqx_vars").stat().st_mode) == 0o644
 
 
