@@ -27,3 +27,15 @@ def test_every_error_command_and_setting_is_there() -> None:
         assert f"## {name}\n" in PAGES["commands.md"]()
     for name in SETTINGS:
         assert f"| `{name}` |" in PAGES["inventory.md"]()
+
+
+def test_the_trial_on_a_real_node_has_all_that_its_commands_ask_for() -> None:
+    text = (DOCS / "real-emqx.md").read_text()
+    typed = [line.split() for line in text.splitlines() if line.startswith("       inv ")]
+    commands = [words[1] for words in typed]
+    assert set(commands) <= set(by_name())
+    assert commands.index("backup") < commands.index("plan") < commands.index("upgrade")
+    (hop,) = [words[words.index("-o") + 1] for words in typed if words[1] == "hop.draft"]
+    with_tarball = [words for words in typed if "--tarball" in words]
+    assert len(with_tarball) == 2
+    assert all(words[words.index("--catalogue") + 1] == str(Path(hop).parent) for words in with_tarball)
