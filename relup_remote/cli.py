@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
-from relup_remote import version
+from relup_remote import program, version
 from relup_remote.commands import namespace
 from relup_remote.commands.options import HELP, REPEATABLE, meaning
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
@@ -25,12 +25,12 @@ from relup_remote.summary import json as documents
 from relup_remote.usage import UsageError
 
 MEANINGLESS = {
-    "dry": "--check shows what upgrade, cleanup and backup would do",
+    "dry": "`upgrade`, `rollback` and `cleanup` have --check",
     "warn-only": "",
     "pty": "",
     "echo": "",
     "hide": "",
-    "command-timeout": "the commands have time limits of their own, see --help COMMAND",
+    "command-timeout": "the commands have time limits of their own, see `--help COMMAND`",
     "prompt-for-sudo-password": "--ask-sudo-password asks for it",
     "no-dedupe": "",
     "config": "",
@@ -123,8 +123,7 @@ class UsageProgram(Program):
 
     @property
     def _program(self) -> str:
-        # Invoke calls itself inv[oke].
-        return self.binary.partition("[")[0]
+        return program.name()
 
     def _check_core_options(self) -> None:
         """Refuse the options of Invoke's that would be taken and do nothing. Raises `UsageError`."""
@@ -219,8 +218,8 @@ def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
         yield
     except UsageError as error:
         if "--json" in words or "--events" in words:
-            print(documents.text(documents.usage_document(_command_in(words), error)))
-        raise Exit(f"{error.message} ({error.hint})", code=2) from None
+            print(program.typed(documents.text(documents.usage_document(_command_in(words), error))))
+        raise Exit(program.typed(f"{error.message} ({error.hint})"), code=2) from None
     except ParseError as error:
         # Invoke shows an option that lacks its value by the representation of an object.
         raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None
@@ -249,10 +248,9 @@ def print_in_any_encoding() -> None:
 def main() -> None:
     """Run `relup` with the arguments of this process."""
     print_in_any_encoding()
-    program = UsageProgram(
+    UsageProgram(
         name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=version.installed()
-    )
-    program.run()
+    ).run()
 
 
 if __name__ == "__main__":

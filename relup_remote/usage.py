@@ -3,46 +3,49 @@
 from relup_remote.core.protocol import ErrorSpec
 
 USAGE_ERRORS: dict[str, ErrorSpec] = {
-    "bad_option": ErrorSpec("An option is unknown, missing or has a value it can't have.", "See --help COMMAND."),
+    "bad_option": ErrorSpec(
+        "An option is unknown, missing or has a value it can't have.", "`inv --help COMMAND` lists the options."
+    ),
     "no_inventory": ErrorSpec(
         "No inventory was named and none is in the usual places.",
-        "Name one by --inventory or RELUP_INVENTORY; inventory/example.yml shows the format.",
+        "Name one with --inventory or RELUP_INVENTORY. inventory/example.yml shows the format.",
     ),
     "bad_inventory": ErrorSpec(
-        "The inventory can't be read or says something it can't.", "docs/inventory.md describes every setting."
+        "The inventory can't be read, or a setting in it is wrong.", "docs/inventory.md describes every setting."
     ),
     "unknown_host": ErrorSpec(
-        "No host or group of the inventory fits the selection.",
-        "A host, a group, a glob over both, or a comma list of these is understood.",
+        "No host or group of the inventory matches the selection.",
+        "Name a host, a group, a glob over both, or a comma list of these.",
     ),
     "ambiguous_host": ErrorSpec(
         "A word of the selection is both a host and a group.", "Rename one, or name the hosts one by one."
     ),
     "ansible_missing": ErrorSpec(
-        "The inventory is Ansible's, and `ansible-inventory` is not there to read it.",
+        "The inventory is Ansible's, and `ansible-inventory`, which reads it, is not installed.",
         "Install it: pip install 'relup_remote[ansible]', or ansible-core in any way that puts it on the PATH.",
     ),
-    "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one by --catalogue or RELUP_CATALOGUE."),
+    "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one with --catalogue or RELUP_CATALOGUE."),
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
     ),
-    "unknown_run": ErrorSpec("No run, or more than one, goes by that name.", "inv runs lists the runs there are."),
+    "unknown_run": ErrorSpec("No run, or more than one, has a name that begins so.", "`inv runs` lists the runs."),
     "run_unreadable": ErrorSpec(
         "The ledger of the run is damaged, or of another version.",
-        "Restore its folder from a copy, or move it away. An older run is only taken up if you name it.",
+        "Restore its folder from a copy, or move it away. An older run is only resumed if you name it.",
     ),
     "run_in_progress": ErrorSpec(
-        "Another controller works on the run.", "Wait for it to end, or end that controller; then take the run up."
+        "Another controller works on the run.", "Wait until it ends, or end that controller. Then resume the run."
     ),
     "run_differs": ErrorSpec(
         "The run began with another tarball, other hops or other hosts.",
-        "Put back what it began with, or begin a new run.",
+        "Put back what it began with, or start a new run.",
     ),
-    "run_is_over": ErrorSpec("Nothing is left to do in the run.", "inv report shows what was done."),
+    "run_is_over": ErrorSpec("Nothing is left to do in the run.", "`inv report` shows what was done."),
     "ledger_unusable": ErrorSpec(
-        "The ledger of the run can't be written.", "Check the controller's state directory: its owner, mode and room."
+        "The ledger of the run can't be written.",
+        "Check owner, mode and free space of the state directory of this machine.",
     ),
-    "declined": ErrorSpec("The operator said no.", "Nothing was done."),
+    "declined": ErrorSpec("The operator did not confirm.", "Nothing was done."),
 }
 """What can be wrong before any host is contacted, in the same shape as the hosts' own errors."""
 

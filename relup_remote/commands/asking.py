@@ -2,6 +2,7 @@
 
 import sys
 
+from relup_remote.program import typed
 from relup_remote.summary.text import clean
 from relup_remote.usage import Declined, UsageError
 
@@ -13,7 +14,7 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     nobody to ask, `Declined` on any answer but yes.
     """
     if not (yes and quiet):
-        print(clean(plan), file=sys.stderr)
+        print(clean(typed(plan)), file=sys.stderr)
     if yes:
         return
     # Python has no stdin at all where the caller closed it.

@@ -22,6 +22,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
+from relup_remote.program import typed
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
 from relup_remote.rollout.endings import Ending
@@ -223,7 +224,8 @@ class Invocation:
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
         hops = ending.outcome != "refused"
-        self.show(rows, hops=hops, more={"rollout": ending.to_json()}, after=after, status=ending.exit_status)
+        rollout = {**ending.to_json(), "next": typed(ending.next)}
+        self.show(rows, hops=hops, more={"rollout": rollout}, after=after, status=ending.exit_status)
 
     def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
         """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""
@@ -236,7 +238,7 @@ class Invocation:
         """Print on stdout."""
         self.clear()
         try:
-            print(text, flush=True)
+            print(typed(text), flush=True)
         except BrokenPipeError:
             # Whoever read has seen enough; the flush at exit must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -249,16 +251,18 @@ class Invocation:
     def warn(self, text: str) -> None:
         """Tell people something that they have to know, on stderr."""
         self.clear()
-        print(clean(text), file=sys.stderr)
+        print(clean(typed(text)), file=sys.stderr)
 
     def _print_event(self, event: Event) -> None:
-        print(documents.line(event), flush=True)
+        told = {**event, "next": typed(event["next"])} if event.get("next") else event
+        print(typed(documents.line(told)), flush=True)
 
     def _document(self, document: Mapping[str, Any]) -> str:
         return documents.line(document) if self._events else documents.text(document)
 
     def _complain(self, error: UsageError) -> None:
-        print(f"{self.command}: {error.message} ({error.hint})", file=sys.stderr)
+        error.hint = error.hint.replace("COMMAND", self.command)
+        print(typed(f"{self.command}: {error.message} ({error.hint})"), file=sys.stderr)
         if self._json or self._events:
             self.say(self._document(documents.usage_document(self.command, error)))
 

@@ -23,7 +23,7 @@ DEFAULTS: Mapping[str, str] = {
 
 DEFAULT = "1h"
 
-MEANING = "time for all of the command, such as 30m; then nothing more is begun, and what is in hand ends"
+MEANING = "time limit of the whole command, such as 30m; after it no more hosts are started"
 
 SPARE = 600
 """Seconds for what comes before and after what an operator wants to wait for."""

@@ -55,7 +55,7 @@ def _refuse_while_under_way(call: Invocation) -> None:
     locks = [row["facts"].get("cluster_lock") or {} for row in call.ask_all(call.order("status"))]
     held = sorted(living & {lock.get("run") for lock in locks})
     if held:
-        raise UsageError("run_in_progress", f"the cluster is locked by {', '.join(held)}, which is under way")
+        raise UsageError("run_in_progress", f"the cluster is locked by {', '.join(held)}, which is still running")
 
 
 def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:
@@ -65,7 +65,8 @@ def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:
     unlock_again = call.order("unlock")
     jobs = [Job(host, request(unlock_again, host)) for host in call.hosts if host.name in taken]
     back = {row["host"]: row for row in call.runner.at_once(jobs)}
-    message = f"Not locked, for not all could be: {', '.join(row['host'] for row in rows if not succeeded(row))}."
+    others = ", ".join(row["host"] for row in rows if not succeeded(row))
+    message = f"Not locked, because other hosts could not be locked: {others}."
     return [_as_before(row, back[row["host"]], message) if row["outcome"] == "locked" else row for row in rows]
 
 

@@ -9,6 +9,7 @@ from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import Failure
 from relup_remote.files import write_private
+from relup_remote.program import typed
 from relup_remote.report import FORMATS, SUFFIXES, render
 from relup_remote.report.json import document
 from relup_remote.report.reading import report_of
@@ -32,10 +33,10 @@ def report(
         call.goes_to_no_host()
         wanted = options.choice("format", format or ("json" if json else "html"), tuple(FORMATS))
         if json and wanted in ("md", "junit") and not o:
-            raise UsageError("bad_option", f"--json leaves no place for {wanted} on stdout: name a file by -o")
+            raise UsageError("bad_option", f"--json uses stdout: name a file for {wanted} with -o")
         made = report_of(ledger.open_run(run))
         file = Path(o).expanduser() if o else Path(f"relup-{made.run}.{SUFFIXES[wanted]}") if wanted == "html" else None
-        text = render(made, wanted)
+        text = typed(render(made, wanted))
         if file:
             _write(file, text)
         # With --json the document is all that may be on stdout.

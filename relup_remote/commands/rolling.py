@@ -16,7 +16,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 from relup_remote.rollout import ledger, overview, waves
-from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
+from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending, allowed_failures
 from relup_remote.rollout.feed import Event, now
 from relup_remote.rollout.identity import operator
 from relup_remote.rollout.ledger import Ledger, Record
@@ -76,9 +76,7 @@ class Rolling:
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
             is_left = any(row["host"] not in survey.done for row in survey.rows)
-            question = (
-                f"{plan.command} these hosts?" if is_left else "no host is left to do; pass the gates that are left?"
-            )
+            question = f"{plan.command.capitalize()} these hosts?" if is_left else _REST[plan.command]
             confirm(text, question, yes=self.yes, quiet=self.quiet)
             self._run(plan, survey, early)
 
@@ -188,15 +186,18 @@ def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[st
     return {host.name: dataclasses.replace(host, node=host.node or nodes.get(host.name)) for host in hosts}
 
 
+_REST = {
+    "upgrade": "All hosts are upgraded. Check the remaining gates?",
+    "rollback": "All hosts are rolled back. Check the remaining gates?",
+}
+"""What is asked where a run has no host left, but gates that were not passed."""
+
+
 def _contradictions(again: Sequence[str]) -> list[str]:
     if not again:
         return []
-    told = (
-        "the ledger calls them done, the hosts do not"
-        if len(again) > 1
-        else "the ledger calls it done, the host does not"
-    )
-    return [f"{', '.join(again)}: {told}; done again, and the gates of the wave are passed again"]
+    told = "the ledger says that this host is done, the host says that it is not"
+    return [f"{host}: {told}; it is done again, and the gates of its wave are checked again" for host in again]
 
 
 def _member(row: Row, host: HostSettings, role: str | None) -> Member:
@@ -229,7 +230,7 @@ def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
         return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster by {lock['run']}{why}")
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
-        return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done, {plan.max_failures} may fail")
+        return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done; {allowed_failures(plan.max_failures)}")
     return None
 
 
@@ -245,7 +246,9 @@ def _refused(err_type: str, reason: str) -> Ending:
 
 
 def _not_begun(row: Row, refusal: Ending) -> Row:
-    return skipped(row["host"], f"nothing was begun: {refusal.reason}") if row["outcome"] in ("ready", "ok") else row
+    return (
+        skipped(row["host"], f"the run was not started: {refusal.reason}") if row["outcome"] in ("ready", "ok") else row
+    )
 
 
 def _after(ending: Ending, run: str, passed: str) -> str:
@@ -275,9 +278,7 @@ def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     """
     late = {"host": call.selection, "waves": wishes.waves, "order": wishes.order}
     if asked := [f"--{name}" for name, value in late.items() if value]:
-        raise UsageError(
-            "bad_option", f"{', '.join(asked)}: a run that is taken up again keeps its hosts and its waves"
-        )
+        raise UsageError("bad_option", f"{', '.join(asked)}: a resumed run keeps its hosts and its waves")
     record = ledger.open_run(options.value_or(resume, ledger.LAST), command=call.command)
     if record.is_under_way:
         # Known before hosts are asked: they would be waited for as long as that controller has them in hand.

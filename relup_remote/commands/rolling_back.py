@@ -63,9 +63,9 @@ def rollback(
 
 def _said(survey: Survey, purge: bool) -> Iterator[str]:
     """What a rollback does and does not do, in plain words."""
-    yield "this is the boot path only: the marker is removed and the node is restarted into its base release"
-    yield "every connection of a node drops as it restarts"
-    yield "nothing else is brought back: state of running processes, and data that callbacks of the hop changed"
+    yield "Each node is restarted into its base release; its marker is removed."
+    yield "All connections of a node drop when it restarts."
+    yield "Nothing else is undone: data that callbacks of the hop changed stays changed."
     hosts: dict[str, list[str]] = {}
     for row in survey.rows:
         if row["facts"] and not is_done(row):
@@ -73,8 +73,10 @@ def _said(survey: Survey, purge: bool) -> Iterator[str]:
             hosts.setdefault(backup["name"] if backup else "", []).append(row["host"])
     for backup, names in hosts.items():
         if backup:
-            yield f"data of before would be brought back by `inv restore --host {','.join(names)} --backup {backup}`"
+            restore = f"`inv restore --host {','.join(names)} --backup {backup}`"
+            yield f"The data from before the upgrade can be restored: {restore}"
         else:
-            yield f"data of before can't be brought back on {', '.join(names)}: no whole backup of its base release"
+            why = "no whole backup of the base release"
+            yield f"The data from before the upgrade can't be restored on {', '.join(names)}: {why}."
     if purge:
-        yield "the deployed tree is removed too (--purge)"
+        yield "The deployed tree is removed too (--purge)."

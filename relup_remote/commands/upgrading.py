@@ -24,8 +24,8 @@ BACKUP_AGE = 24 * 3600
 """Seconds that the newest backup may be old, unless the operator says otherwise."""
 
 AFTER_FAILURE = {
-    "stop": "the node is left up, as far as the hop got",
-    "restart": "the node restarts into the release it boots now",
+    "stop": "the node goes on running, as far as the hop got",
+    "restart": "the node restarts into the release that it boots now",
 }
 
 
@@ -108,7 +108,7 @@ def upgrade(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Upgrade nodes while they run: in waves, a canary first, with gates between them, up to the first surprise."""
+    """Upgrade nodes while they run: a canary first, then in waves, with gates after each; stop at the first problem."""
     with Invocation("upgrade", host, inventory, json, quiet, events) as call:
         wishes.check()
         record = taken_up(call, resume, wishes) if resume else None
@@ -175,17 +175,17 @@ def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list
     """What an upgrade is going to do, in plain words."""
     lines = [
         f"tarball: {release.path.name}, {size(release.bytes)}, SHA-256 {release.sha256}",
-        f"hops to it: {', '.join(f'{hop.from_vsn} -> {hop.target} ({hop.file})' for hop in hops) or 'none'}",
-        f"if a hop fails where it can no longer be undone: {AFTER_FAILURE[chosen['on_failure']]}",
+        f"hops: {', '.join(f'{hop.from_vsn} -> {hop.target} ({hop.file})' for hop in hops) or 'none'}",
+        f"if a hop fails and can't be undone: {AFTER_FAILURE[chosen['on_failure']]}",
     ]
     if not chosen["backup_age"]:
-        lines.append("no backup is asked for (--no-backup)")
+        lines.append("no backup is required (--no-backup)")
     if chosen.get("force"):
-        lines.append("patches folders that are not empty do not keep it from going on (--force)")
+        lines.append("patches in a node's data folder do not stop it (--force)")
     if chosen.get("kill_lingering"):
-        lines.append("processes that run old code of a module which a hop replaces are killed (--kill-lingering)")
+        lines.append("processes that run old code of a replaced module are killed (--kill-lingering)")
     if chosen.get("no_boot_check"):
-        lines.append("that the release can read the node's configuration is not checked (--no-boot-check)")
+        lines.append("it is not checked whether the release can read the node's configuration (--no-boot-check)")
     if chosen.get("allow_calls"):
         lines.append(f"the hop's file may also call {chosen['allow_calls']} (--allow-calls)")
     return lines
@@ -212,7 +212,7 @@ def _refuse_differences(before: Plan, named: dict[str, Any]) -> None:
     """Raises `UsageError` (``run_differs``) where a run would go on with something else than it began with."""
     found = differences(before, named["tarball"]["sha256"], named["hops"], named["helpers"])
     if found:
-        raise UsageError("run_differs", f"{before.run} began otherwise: {'; '.join(found)}")
+        raise UsageError("run_differs", f"{before.run} began with other files: {'; '.join(found)}")
 
 
 def _catalogue(call: Invocation, given: str) -> Catalogue:

@@ -18,7 +18,7 @@ def patience(watch: bool, stable: str, timeout: str) -> Patience | None:
     if not watch:
         for name, value in (("stable", stable), ("timeout", timeout)):
             if value:
-                raise UsageError("bad_option", f"--{name} says how long to watch: --watch is missing")
+                raise UsageError("bad_option", f"--{name} needs --watch")
         return None
     return Patience(
         options.duration("stable", stable, int(Patience.stable)),

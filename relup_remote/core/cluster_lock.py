@@ -38,7 +38,10 @@ from .trust import us
 
 FILE = "cluster_lock"
 
-_OWN = "It is your own: take the run up by --resume, or take your locks off by inv unlock."
+_OWN = (
+    "The lock is your own. Resume its run (`inv upgrade --resume` or `inv rollback --resume`), or remove it: "
+    "`inv unlock`."
+)
 
 LockFacts = Dict[str, Any]
 """A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
@@ -114,12 +117,12 @@ def release(context: Context) -> bool:
         return False
     whose = context.option("unlock_by")
     if whose not in ("run", "operator"):
-        raise Failure("bad_request", "A lock can't be taken off by {!r}.".format(whose))
+        raise Failure("bad_request", "A lock can't be removed by {!r}.".format(whose))
     if found[whose] != context.request[whose]:
         if not context.option("lock_force"):
             raise locked(found, context.result.node)
         whom = found["operator"] or "someone unknown"
-        message = "The lock of {} (run {}) is taken off.".format(whom, found["run"] or "unknown")
+        message = "The lock of {} (run {}) is removed.".format(whom, found["run"] or "unknown")
         context.emit({"event": "note", "message": message})
     return remove(folder, found["run"])
 
@@ -187,7 +190,7 @@ def on_host_of(node: str, link: Link) -> Optional[LockFacts]:
         return None
     if isinstance(data_dir, (list, bytes)) and isinstance(answer, tuple) and answer[0] == "ok":
         return understood(answer[1])
-    raise Failure("call_failed", "The cluster lock on {} can't be looked at.".format(node), detail={"node": node})
+    raise Failure("call_failed", "The cluster lock on {} can't be read.".format(node), detail={"node": node})
 
 
 def _ask(link: Link, node: str, module: str, function: str, *args: Any) -> Any:

@@ -419,7 +419,7 @@ def _state(context: Context, by: Any) -> Tuple[str, str]:
     except Failure as failure:
         return "half-restored", "{} {}".format(failure.message, failure.hint)
     if context.site.node is None:
-        return "stopped", "stopped; the next boot is of {}".format(facts["boot_root"])
+        return "stopped", "stopped; the next start boots {}".format(facts["boot_root"])
     if recovery.hop_under_way(context):
         return "in-progress", "a hop is under way in the VM"
     if history.half_done(context):
@@ -434,13 +434,13 @@ def _state_of_boot(context: Context) -> Tuple[str, str]:
     facts, running = context.result.facts, context.result.running
     lost = release.lost_tree(context.site.base)
     if lost is not None:
-        return "unbootable", "the marker names {}, whose tree {} is not there: a restart fails".format(*lost)
+        return "unbootable", "the marker names {}, but its tree {} is missing: a restart would fail".format(*lost)
     boots = _version_of(facts["boot_root"])
     if running_node.is_same(facts["running_root"], facts["boot_root"]):
         if running in (None, boots):
             return "idle", "idle; booted into {}".format(facts["marker"]) if facts["marker"] else "idle"
     elif facts["marker"] is not None and running in (None, boots):
-        return "hot-upgraded", "hot-upgraded to {}; pending on restart".format(facts["marker"])
+        return "hot-upgraded", "running {}; the next restart boots it from its own tree".format(facts["marker"])
     what = "the marker names {}".format(facts["marker"]) if facts["marker"] else "there is no marker"
     text = "runs {} from {}, but {}: the next restart boots {} from {}"
     return "restart-differs", text.format(running or "", facts["running_root"], what, boots or "", facts["boot_root"])

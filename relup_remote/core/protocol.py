@@ -143,27 +143,27 @@ ERRORS: Dict[str, ErrorSpec] = {
     # connect
     "host_unreachable": ErrorSpec(
         "No SSH connection to the host could be made.",
-        "Check the address and port in the inventory, and that the SSH server is up.",
+        "Check the address and port in the inventory, and that the SSH server runs.",
     ),
     "host_key_unknown": ErrorSpec(
         "The host's SSH key is in no known_hosts file.",
-        "Compare the fingerprint with the host's own, then add it with ssh-keyscan or a first ssh login.",
+        "Compare the fingerprint with the host's own. Then add the key with ssh-keyscan, or log in once with ssh.",
     ),
     "host_key_changed": ErrorSpec(
         "The host's SSH key is not the one in known_hosts.",
-        "Find out why: a reinstalled host, or someone in between. Only then replace the key (ssh-keygen -R).",
+        "Find out why: the host was reinstalled, or somebody is in between. Only then replace the key (ssh-keygen -R).",
     ),
     "host_key_revoked": ErrorSpec(
         "The host's SSH key is revoked.",
         "Do not log in. Give the host a new key, or ask whoever keeps the list of revoked keys.",
     ),
     "host_changed": ErrorSpec(
-        "Another host answers than the one that was looked at before.",
-        "Find out where its name leads now. If the change is meant, begin a new run.",
+        "This is not the host that was looked at before.",
+        "Find out where its name leads now. If the change is meant, start a new run.",
     ),
     "auth_failed": ErrorSpec(
-        "The SSH server accepted nothing that was offered.",
-        "Check user and key in the inventory; try the same with ssh -v. Passwords are used with --ask-password.",
+        "The SSH server accepted none of the keys and passwords that were offered.",
+        "Check user and key in the inventory, and try `ssh -v`. A password is used with --ask-password.",
     ),
     "key_unusable": ErrorSpec(
         "The private key of the inventory can't be used.",
@@ -171,79 +171,80 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "ssh_timeout": ErrorSpec(
         "The host did not answer in time.",
-        "Look at the host's load and network; connect_timeout and command_timeout can be raised.",
+        "Check the host's load and network. connect_timeout and command_timeout of the inventory give it more time.",
     ),
     "connection_lost": ErrorSpec(
         "The SSH connection broke before the core's result came back.",
-        "A hop that has begun goes on in the VM: see inv status, then run the same command again.",
+        "A hop that has begun goes on in the VM. See `inv status`, then run the same command again.",
     ),
     "python_missing": ErrorSpec(
         "The host has no python3 of version 3.6 or newer.",
-        "Install python3, or name one by `python` in the inventory.",
+        "Install python3, or name one with `python` in the inventory.",
     ),
     "become_failed": ErrorSpec(
-        "The core could not be run as the user that owns the node.",
-        "Let the SSH user run python3 as that user by sudo (--ask-sudo-password if it asks), or log in as that user.",
+        "The core could not be started as the user that owns the node.",
+        "Allow the SSH user to run python3 as that user with sudo (--ask-sudo-password if sudo asks), or log "
+        "in as that user.",
     ),
     "wrong_user": ErrorSpec(
-        "The node belongs to another user than the one the core runs as.",
-        "Set `become` in the inventory to the node's user, or leave it at auto.",
+        "The node belongs to another user than the one that the core runs as.",
+        "Set `become` in the inventory to the node's user, or to auto.",
     ),
     "core_failed": ErrorSpec(
         "The core ended without a result.",
-        "Read the detail; then inv status, and run the same command again.",
+        "Read the detail. See `inv status`, then run the same command again.",
     ),
     "protocol_mismatch": ErrorSpec(
         "Core and controller speak different versions of the protocol.",
         "Use one version of relup_remote for both.",
     ),
     "deadline_exceeded": ErrorSpec(
-        "The host was not done in time; what must not be cut was finished first.",
-        "See inv status for where the node stands; then run the command again, with more time by --deadline.",
+        "The host was not done in time. What must not be cut off was finished first.",
+        "See `inv status`. Then run the command again; --deadline gives it more time.",
     ),
     "malformed_answer": ErrorSpec(
-        "The host said something that a core does not say; nothing of it was used.",
-        "Run inv status on the host. If it stays so, look at the host before you go on: another program answers there.",
+        "The host sent something that a core never sends. None of it was used.",
+        "Run `inv status` for this host. If it says the same, look at the host first: another program answers there.",
     ),
     "bad_request": ErrorSpec(
         "The core did not understand the request.",
-        "This is a defect of relup_remote: report it with the detail.",
+        "This is a defect of relup_remote. Report it with the detail.",
     ),
     "internal_error": ErrorSpec(
-        "Something happened that relup_remote did not foresee.",
-        "This is a defect: report it with the detail. See inv status for where the node stands.",
+        "Something happened that relup_remote did not expect.",
+        "This is a defect of relup_remote. Report it with the detail. `inv status` shows the state of the node.",
     ),
     # finding and asking the node
     "node_not_running": ErrorSpec(
         "No running node was found on the host.",
-        "Start it, or check root_dir and node in the inventory.",
+        "Start the node, or check root_dir and node in the inventory.",
     ),
     "ambiguous_node": ErrorSpec(
         "More than one running node fits.",
-        "Name one by root_dir or node in the inventory.",
+        "Name one with root_dir or node in the inventory.",
     ),
     "node_name_differs": ErrorSpec(
-        "The node that runs from the root has another name than the one in the inventory.",
-        "Correct node in the inventory. Where several nodes run from one root, name this one's data_dir as well.",
+        "The node of this root has another name than the one in the inventory.",
+        "Correct node in the inventory. If several nodes run from one root, set data_dir for this one as well.",
     ),
     "data_dir_differs": ErrorSpec(
         "The running node has another data folder than the one in the inventory.",
-        "Correct data_dir in the inventory, or leave it out: a running node tells where its data is.",
+        "Correct data_dir in the inventory, or leave it out: a running node says where its data is.",
     ),
     "data_dir_unknown": ErrorSpec(
-        "Where the data folder of the stopped node is can't be told.",
-        "Name it by data_dir in the inventory, or start the node.",
+        "The data folder of the stopped node is not known.",
+        "Set data_dir in the inventory, or start the node.",
     ),
     "data_in_use": ErrorSpec(
-        "No node is seen to run from the root, but a process uses what belongs to it.",
-        "Look at the process named. If it is the node, correct root_dir and node in the inventory; else end it.",
+        "No node seems to run from this root, but a process uses files of it.",
+        "Look at the process named. If it is the node, correct root_dir and node in the inventory. If not, end it.",
     ),
     "node_in_container": ErrorSpec(
-        "The node runs in a container: its files are not those of the host.",
-        "Upgrade a container by its image. This tool works on nodes that run on the host itself.",
+        "The node runs in a container: its files are not the host's files.",
+        "Upgrade a container with a new image. relup_remote works on nodes that run on the host itself.",
     ),
     "slow_link": ErrorSpec(
-        "The node could not be reached directly, so each call goes through its wrapper and takes a second or more.",
+        "The node could not be reached directly. Each call goes through its wrapper and takes a second or more.",
         "Remove the reason that the detail gives.",
     ),
     "root_dir_not_found": ErrorSpec(
@@ -251,32 +252,32 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Check root_dir in the inventory.",
     ),
     "node_unreachable": ErrorSpec(
-        "The VM runs but could be reached neither over the distribution protocol nor through its wrapper.",
+        "The VM runs, but neither the distribution protocol nor its wrapper could reach it.",
         "Check that the node answers `bin/emqx ping` on the host.",
     ),
     "call_timeout": ErrorSpec(
         "The VM did not answer a call in time.",
-        "Look at the node's load; call_timeout can be raised.",
+        "Check the node's load. `inv upgrade --call-timeout 120` gives each call more time.",
     ),
     "call_failed": ErrorSpec(
         "A call to the VM ended in an error.",
-        "Read the detail: it is the VM's own.",
+        "Read the detail: it is the VM's own error.",
     ),
     "node_not_ready": ErrorSpec(
-        "The VM answers, but the broker in it is not running.",
-        "Wait until the node has booted, or look at its log.",
+        "The VM answers, but the broker in it does not run.",
+        "Wait until the node has booted, or read its log.",
     ),
     "too_many_cores": ErrorSpec(
-        "As many commands as may look at one VM at a time do so already.",
-        "Wait for the others to end, then run the command again.",
+        "Too many commands look at this VM at the same time.",
+        "Wait until the others end, then run the command again.",
     ),
     "upgrade_in_progress": ErrorSpec(
         "Another upgrade works on this node.",
-        "Wait for it to end (inv status), or find out who runs it.",
+        "Wait until it ends (see `inv status`), or find out who runs it.",
     ),
     "untrusted_process": ErrorSpec(
         "A process of another user claims to be the node, or listens in its place.",
-        "Find out who runs it, and end it. If it is the node, name its data folder by data_dir in the inventory.",
+        "Find out who runs it, and end it. If it is the node, set data_dir in the inventory.",
     ),
     # stage and checksum
     "target_tarball_not_found": ErrorSpec("The tarball is not there.", "Check the path."),
@@ -289,21 +290,22 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Do not use this file; fetch the release from its source.",
     ),
     "disk_full": ErrorSpec(
-        "There is not enough space on the host.", "Free some space; the detail says how much and where."
+        "There is not enough space on the host.",
+        "Free some space. The detail says how much, and where.",
     ),
     "cannot_write_file": ErrorSpec("A file could not be written.", "Check owner and mode of the folder named."),
     "cannot_create_dir": ErrorSpec("A folder could not be created.", "Check owner and mode of the parent folder."),
     "no_write_permission": ErrorSpec(
-        "The node's user may not write where the release is to go.",
+        "The node's user may not write to the folder of the release.",
         "Give the node's user write permission on the folder named.",
     ),
     "untrusted_dir": ErrorSpec(
-        "A folder of ours belongs to someone else, or others may write in it.",
+        "A folder of relup_remote belongs to another user, or others may write in it.",
         "Find out who made it, and remove it.",
     ),
     "untrusted_file": ErrorSpec(
-        "A file of ours or of the node belongs to someone else, is no plain file, is far too large, or others may "
-        "write to it.",
+        "A file of relup_remote or of the node belongs to another user, is no plain file, is far too large, "
+        "or others may write to it.",
         "Find out who made it, and remove it.",
     ),
     "missing_sha256_sidecar": ErrorSpec(
@@ -321,8 +323,8 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     # patches
     "patches_dir_not_empty": ErrorSpec(
-        "The data folder holds patches (patches/*.beam), which the hop would replace or which would replace the hop.",
-        "Remove the patches that the target contains, or go on with --force.",
+        "The data folder has patches (patches/*.beam): the hop would replace them, or they would replace the hop.",
+        "Remove the patches that the target contains. `inv upgrade --force` goes on with them.",
     ),
     # extract
     "cannot_read_emqx_vars": ErrorSpec(
@@ -335,16 +337,19 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The release has no readable BUILD_INFO.", "Check that the tarball is an EMQX release."
     ),
     "duplicate_pending_target": ErrorSpec(
-        "This target is deployed already and waits for the node's restart.",
-        "Nothing is left to do; the next restart boots it.",
+        "This target is deployed already. The next restart boots it.",
+        "Nothing is to do.",
     ),
-    "already_upgraded_to_target_vsn": ErrorSpec("The node runs this version already.", "Nothing is left to do."),
+    "already_upgraded_to_target_vsn": ErrorSpec(
+        "The node runs this version already.",
+        "Nothing is to do.",
+    ),
     "otp_major_vsn_mismatch": ErrorSpec(
         "The target was built for another major version of Erlang/OTP.",
-        "This can't be done hot: upgrade by a restart.",
+        "This upgrade can't be done hot. Upgrade with a restart.",
     ),
     "otp_compatible_mismatch": ErrorSpec(
-        "One of the two releases is built on EMQX's fork of OTP, the other is not.",
+        "One of the two releases is built on EMQX's fork of OTP, the other one is not.",
         "Use a tarball of the same edition and build.",
     ),
     "os_arch_mismatch": ErrorSpec(
@@ -352,32 +357,33 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Use the tarball made for this host.",
     ),
     "would_not_boot": ErrorSpec(
-        "A release would not boot: its wrapper does not find, or can't read, the node's configuration.",
-        "The detail has each path, and what the wrapper says. Correct that first: the node could not be restarted.",
+        "A release would not boot: its wrapper does not find or can't read the node's configuration.",
+        "The detail has each path, and what the wrapper says. Correct that first: a restart of the node would fail.",
     ),
     "boot_unclear": ErrorSpec(
-        "releases/emqx_vars does more than set values, so where a wrapper looks for the node's files can't be told.",
+        "releases/emqx_vars does more than set values, so it is not known where a wrapper looks for the node's files.",
         "Set EMQX_ETC_DIR to the folder of emqx.conf, as a plain value, in the last line of the file named.",
     ),
     "boot_not_proven": ErrorSpec(
-        "The release's wrapper did not read the node's configuration, so that it can is not proven.",
-        "Have it read by hand before the next restart, if the wrapper has a command for that.",
+        "The release's wrapper did not read the node's configuration, so it is not known whether it can.",
+        "If the wrapper has a command for that, run it by hand before the next restart.",
     ),
     "no_relup_entry": ErrorSpec(
         "The catalogue has no hop from the running version to the target.",
-        "inv paths lists the hops there are.",
+        "`inv paths` lists the hops of the catalogue.",
     ),
     "malformed_hop": ErrorSpec(
         "The hop file can't be evaluated, or is not a hop.",
         "Correct it; priv/relup/README.md describes the format.",
     ),
     "hop_call_not_allowed": ErrorSpec(
-        "The hop's file calls something while it is evaluated that is not known to be harmless.",
-        "Put it into an instruction or a callback, which may call anything; or name it with --allow-calls.",
+        "The hop's file calls a function that is not known to be harmless while it is evaluated.",
+        "Move the call into an instruction or a callback, which may call anything. `inv upgrade "
+        "--allow-calls os:getenv/1` allows it.",
     ),
     "hop_too_costly": ErrorSpec(
-        "The hop's file takes too long, or too much memory, to be evaluated in a VM at work.",
-        "Write the hop's instructions out; files that compute that much are no hops.",
+        "The hop's file takes too long, or too much memory, to evaluate in a busy VM.",
+        "Write the hop's instructions out instead of computing them.",
     ),
     "hop_changed": ErrorSpec(
         "The value of the hop is not the one that was planned.",
@@ -388,8 +394,8 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     # apply
     "preflight_failed": ErrorSpec(
-        "The VM can't run this hop as it stands.",
-        "Each problem is listed with the instruction it belongs to.",
+        "The VM can't run this hop.",
+        "Each problem is listed with its instruction.",
     ),
     "invalid_instr": ErrorSpec("The hop has an instruction that is unknown or ill-formed.", "Correct the hop."),
     "module_not_found": ErrorSpec(
@@ -402,12 +408,12 @@ ERRORS: Dict[str, ErrorSpec] = {
     "helper_not_compiled": ErrorSpec("A helper module of the catalogue does not compile.", "Correct the helper."),
     "helper_name_taken": ErrorSpec(
         "A helper of the catalogue has the name of a module that the node runs already.",
-        "Rename the helper; loading and removing it would take the node's own module away.",
+        "Rename the helper: loading and removing it would remove the node's own module.",
     ),
     "app_not_found": ErrorSpec("The target has no such application.", "Correct the hop."),
     "app_not_restartable": ErrorSpec("kernel, stdlib and compiler can't be restarted in a hop.", "Correct the hop."),
     "app_dependency_missing": ErrorSpec(
-        "An application of the hop needs another one that is absent.",
+        "An application of the hop needs another one that is not there.",
         "Add it to the hop, or correct the target.",
     ),
     "app_dependency_not_started": ErrorSpec(
@@ -429,8 +435,8 @@ ERRORS: Dict[str, ErrorSpec] = {
         "A module of the hop lies in a sticky directory.", "Such a module can't be replaced hot."
     ),
     "old_code_in_use": ErrorSpec(
-        "Processes still run the old code of a module that the hop replaces; the load would kill them.",
-        "The detail names them. Let them end, or go on with --kill-lingering.",
+        "Processes still run the old code of a module that the hop replaces. Loading the module would kill them.",
+        "The detail names them. Wait until they end. `inv upgrade --kill-lingering` kills them.",
     ),
     "app_stopped": ErrorSpec(
         "An application that ran when the hop began does not run after it.",
@@ -438,28 +444,34 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "no_process": ErrorSpec("No process uses a module that the hop updates.", "A load_module would do the same."),
     "not_covered": ErrorSpec(
-        "Modules of the target differ from the running ones, and the hop leaves them alone.",
-        "The node would report a version that is not all it runs: add them to the hop.",
+        "Modules of the target differ from the running ones, and the hop leaves them out.",
+        "Add them to the hop. Without them the node reports a version that it does not run in full.",
     ),
     "not_verified": ErrorSpec(
-        "The node has already what a verification fails for after the hop.",
-        "Resume the processes named, or let them end, before the upgrade.",
+        "The node has something already that makes a verification fail after the hop.",
+        "Resume the processes named, or wait until they end, before the upgrade.",
     ),
     "code_left_old": ErrorSpec(
-        "Modules of the running release are not the code that the node runs: the hop left them out.",
-        "The next restart brings them; a hop with all modules would have. With --strict this is a failure.",
+        "Modules of the node are older than those of its release: the hop left them out.",
+        "The next restart brings the new ones. `inv verify --strict` fails for this.",
     ),
     "not_undoable": ErrorSpec(
-        "The running code of a module can't be read back from any disk.",
-        "If the hop fails it can't be undone; find out where that code came from.",
+        "The running code of a module is on no disk, so it can't be put back.",
+        "If the hop fails, it can't be undone. Find out where that code came from.",
     ),
     "suspended_supervisor": ErrorSpec("A supervisor is suspended.", "Resume it, or find out who suspended it."),
-    "which_children_failed": ErrorSpec("A supervisor does not answer.", "Look at the node: it is not healthy."),
+    "which_children_failed": ErrorSpec(
+        "A supervisor does not answer.",
+        "Look at the node: it is not healthy.",
+    ),
     "code_change_failed": ErrorSpec(
         "A process could not change its state to the new version.",
         "Remove the cause, which is the process's own error, and run the upgrade again.",
     ),
-    "suspend_failed": ErrorSpec("A process could not be suspended in time.", "Look at what it does; try again."),
+    "suspend_failed": ErrorSpec(
+        "A process could not be suspended in time.",
+        "Look at what it does, and try again.",
+    ),
     "failed_to_load": ErrorSpec("The VM refused to load a module.", AGAIN),
     "failed_to_stop_app": ErrorSpec("An application could not be stopped.", AGAIN),
     "failed_to_start_app": ErrorSpec("An application could not be started.", AGAIN),
@@ -472,35 +484,48 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The module with the post-upgrade callbacks is not loaded.", "Correct the hop or the target."
     ),
     "marker_failed": ErrorSpec(
-        "The hop is done but the marker could not be written: the next restart would boot the old release.",
+        "The hop is done, but the marker could not be written. The next restart would boot the old release.",
         AGAIN,
     ),
     "hop_timeout": ErrorSpec(
-        "The hop did not end in time; it goes on in the VM.",
-        "See inv status; the time allowed is hop_timeout.",
+        "The hop did not end in time. It goes on in the VM.",
+        "See `inv status`. `inv upgrade --hop-timeout 1800` waits longer.",
     ),
     "interrupted": ErrorSpec(
-        "The core ended before the hop began; the node was not changed.", "Run the same command again."
+        "The core ended before the hop began. The node was not changed.",
+        "Run the same command again.",
     ),
     "hop_lost": ErrorSpec(
-        "The hop ended without an outcome: the VM or the agent in it died.",
-        "See inv status; the next boot is of one whole release.",
+        "The hop ended without an outcome: the VM, or the agent in it, died.",
+        "See `inv status`. The next boot is of one whole release.",
     ),
     # verify, cleanup, rollback, history
     "verify_failed": ErrorSpec(
         "The node is not what it should be after the upgrade.",
-        "Look at each signal that is off; inv status says where the node stands.",
+        "Look at each check that failed. `inv status` shows the state of the node.",
     ),
-    "nothing_to_roll_back": ErrorSpec("There is no marker: the node boots its base release.", "Nothing is left to do."),
-    "restart_failed": ErrorSpec("The node could not be restarted.", "Look at the node's log."),
-    "node_not_back": ErrorSpec("The restarted node did not come back in time, or went away again.", "Look at its log."),
-    "journal_unusable": ErrorSpec("The history on the host can't be read or written.", "Check the file named."),
+    "nothing_to_roll_back": ErrorSpec(
+        "There is no marker: the node boots its base release.",
+        "Nothing is to do.",
+    ),
+    "restart_failed": ErrorSpec(
+        "The node could not be restarted.",
+        "Read the node's log.",
+    ),
+    "node_not_back": ErrorSpec(
+        "The restarted node did not come back in time, or went away again.",
+        "Read the node's log.",
+    ),
+    "journal_unusable": ErrorSpec(
+        "The history on the host can't be read or written.",
+        "Check the file named.",
+    ),
     "nodes_behind": ErrorSpec(
-        "Not all nodes of the cluster are where this one is: what is staged may be needed yet.",
-        "The detail names them. Upgrade what is behind first; --anyway removes the files all the same.",
+        "Not all nodes of the cluster are on the same release as this one, so the staged files may still be needed.",
+        "The detail names them. Upgrade those first. `inv cleanup --anyway` removes the files all the same.",
     ),
     "service_not_permitted": ErrorSpec(
-        "The node is run by a service that the node's user may not restart.",
+        "A service runs the node, and the node's user may not restart that service.",
         "Allow it in sudoers, or set `restart` to wrapper in the inventory.",
     ),
     "service_unknown": ErrorSpec(
@@ -509,67 +534,72 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "cluster_locked": ErrorSpec(
         "Another run has locked the cluster.",
-        "Ask who holds it. A run that was broken off goes on with --resume; a lock left behind goes by "
-        "`inv unlock --force`.",
+        "Ask the operator who holds the lock. A run that was broken off is resumed with `inv upgrade "
+        "--resume` or `inv rollback --resume`. `inv unlock --force` removes a lock that was left behind.",
     ),
     # post-checks
     "checks_not_run": ErrorSpec(
-        "Some post-checks did not run, so what they look at is not known.",
-        "Run inv postcheck on the host, and see what kept them from running.",
+        "Some post-checks did not run, so their result is not known.",
+        "Run `inv postcheck` for this host, and see what kept them from running.",
     ),
     # backup and restore
     "no_backup": ErrorSpec(
-        "The host has no whole backup of the node.", "Make one with inv backup, or go on without by --no-backup."
+        "The host has no whole backup of the node.",
+        "`inv backup` makes one. `inv upgrade --no-backup` goes on without one.",
     ),
     "backup_too_old": ErrorSpec(
-        "The newest whole backup of the node is older than asked for.",
-        "Make one with inv backup, or allow an older one by --backup-age.",
+        "The newest whole backup of the node is too old.",
+        "`inv backup` makes a new one. `inv upgrade --backup-age 48h` allows an older one.",
     ),
     "backup_failed": ErrorSpec(
-        "The tables in the VM could not be saved.", "Read the detail: it is Mnesia's own reason. Look at the node."
+        "The tables in the VM could not be saved.",
+        "Read the detail: it is Mnesia's own reason. Then look at the node.",
     ),
     "backup_incomplete": ErrorSpec(
         "The folders of the node lack what a backup has to have: its settings, or the tables of a node that is down.",
         "Name the data folder by data_dir in the inventory. Where tables lie elsewhere, start the node for the backup.",
     ),
     "cannot_read_file": ErrorSpec(
-        "A file that belongs to the node can't be read by the node's user.", "Check owner and mode of the files named."
+        "A file that belongs to the node can't be read by the node's user.",
+        "Check owner and mode of the files named.",
     ),
     "node_running": ErrorSpec(
-        "The node runs; a backup can only be put back while it is stopped.", "Stop it, and run the restore again."
+        "The node runs. A backup can only be restored while it is stopped.",
+        "Stop the node, then run the restore again.",
     ),
     "node_starting": ErrorSpec(
-        "Somebody is starting the node; what is done to a stopped node can't be done now.",
-        "Wait until it is up, or stop it. A service that starts it again and again is stopped by systemctl stop.",
+        "Somebody is starting the node. It must be stopped for this command.",
+        "Wait until the node is up, or stop it. If a service starts it again and again, stop the service "
+        "with systemctl.",
     ),
     "node_started": ErrorSpec(
-        "The node was started while a restore moved its files: all of them were moved back, and nothing is restored.",
-        "Stop the node, and keep it stopped; then run the restore again.",
+        "The node was started while a restore moved its files. All of them were moved back; nothing is restored.",
+        "Stop the node and keep it stopped. Then run the restore again.",
     ),
     "half_restored": ErrorSpec(
-        "A restore was cut off while it moved files: the node has part of the old ones and part of the backup's.",
-        "Stop the node if it runs, and run inv restore: it goes on where the other one stopped. Do not start the node"
-        " before that.",
+        "A restore was cut off while it moved files: the node has a part of the old files and a part of the backup's.",
+        "Stop the node if it runs, and run `inv restore`: it goes on where the other one stopped. Do not "
+        "start the node before that.",
     ),
     "mnesia_not_running": ErrorSpec(
-        "The node's VM runs, but its Mnesia does not, or not yet: its tables can't be saved, nor copied as files.",
-        "Look at the node's log. Wait until it is up, or stop the node and back it up then.",
+        "The node's VM runs, but its Mnesia does not, or not yet. Its tables can't be saved, nor copied as files.",
+        "Read the node's log. Wait until Mnesia is up, or stop the node and back it up then.",
     ),
     "backup_dated_ahead": ErrorSpec(
         "The newest whole backup is dated in the future, so its age is not known.",
-        "Set the host's clock right, and make one with inv backup, or go on without by --no-backup.",
+        "Correct the host's clock, and make a backup with `inv backup`. `inv upgrade --no-backup` goes on without one.",
     ),
     "backup_of_another_node": ErrorSpec(
         "The backup is of another node or another root.",
-        "Name a backup of this one. One of another root, or data folder, can be put back with --force.",
+        "Name a backup of this node. `inv restore --force` restores one of another root or data folder.",
     ),
     "backup_version_differs": ErrorSpec(
-        "The backup is of another release than the root boots.",
-        "Remove what leads to the other release first (relup/current), or put it back all the same with --force.",
+        "The backup is of another release than the one that the root boots.",
+        "Remove what leads to the other release first (relup/current). `inv restore --force` restores it all the same.",
     ),
     "backup_damaged": ErrorSpec(
         "A backup is not what was written when it was made.",
-        "The detail names each file. Use another backup: inv backup.list shows those there are.",
+        "The detail names each file. Use another backup: `inv backup.list` shows all.",
     ),
 }
 """Every ``err_type`` there is. The plugin's own words are used where it has one."""

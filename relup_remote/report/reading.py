@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from relup_remote.core.protocol import OPTIONS
+from relup_remote.program import typed
 from relup_remote.report import on_hosts
 from relup_remote.report.model import LEFT, UNDER_WAY, Digest, Override, Report, Sample
 from relup_remote.report.on_waves import resumptions, sittings, waves
@@ -50,7 +51,7 @@ def report_of(record: Record) -> Report:
         err_type=text(end.get("err_type")),
         reason=text(end.get("reason")),
         hint=_hint(end),
-        next=text(end.get("next")),
+        next=typed(text(end.get("next"))),
         interruptions=sum(event["event"] == "interrupt" for event in events),
         resumptions=resumptions(events),
         sittings=worked,

@@ -25,11 +25,11 @@ OUTCOMES: dict[str, Outcome] = {
 
 ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     "cluster_not_whole": ErrorSpec(
-        "Hosts can't be reached or nodes of the cluster are down, so nothing was begun.",
-        "Bring those hosts and nodes back, or go on without them by --allow-missing.",
+        "Hosts can't be reached or nodes of the cluster are down, so the run was not started.",
+        "Bring those hosts and nodes back, or go on without them with --allow-missing.",
     ),
     "nodes_left_out": ErrorSpec(
-        "The inventory does not have all nodes of the cluster, so the run was not begun.",
+        "The inventory does not have all nodes of the cluster, so the run was not started.",
         "Add the missing nodes to the inventory, or name the hosts that you mean with --host. "
         "--allow-partial goes on with the hosts of the inventory.",
     ),
@@ -42,36 +42,37 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "`inv unlock` removes your own locks.",
     ),
     "too_many_failures": ErrorSpec(
-        "More hosts failed than --max-failures allows; nothing more was begun.",
-        "Look at the hosts that failed; then take the run up again by --resume.",
+        "More hosts failed than --max-failures allows. No more hosts were started.",
+        "Look at the hosts that failed. Then resume the run.",
     ),
     "gate_closed": ErrorSpec(
-        "A gate between two waves did not open in time; nothing more was begun.",
-        "Remove the cause, then take the run up again by --resume: the gates are passed anew.",
+        "A gate did not open in time. No more hosts were started.",
+        "Remove the cause, then resume the run: the gates are checked again.",
     ),
     "hosts_not_ready": ErrorSpec(
-        "More hosts can't be done than --max-failures allows, so nothing was begun.",
-        "Remove what the hosts' errors name, then begin again.",
+        "More hosts can't be done than --max-failures allows, so the run was not started.",
+        "Remove the causes that the hosts' errors name. Then start again.",
     ),
     "lock_not_taken": ErrorSpec(
-        "The lock of the cluster could not be taken on every host, so nothing was begun.",
-        "Wait for that run, or take it up by --resume if it is yours; `inv unlock` takes off a lock of your own.",
+        "The cluster could not be locked on every host, so the run was not started.",
+        "Wait until the other run ends. If it is your own and was broken off, resume it: `inv upgrade --resume` or "
+        "`inv rollback --resume`. `inv unlock` removes a lock of your own.",
     ),
     "interrupted_by_operator": ErrorSpec(
-        "The operator interrupted the run; the hosts in hand were finished, unless it was left at once.",
-        "Take it up again by --resume.",
+        "The operator interrupted the run. Hosts that had started were finished, unless it was left at once.",
+        "Resume the run.",
     ),
     "out_of_time": ErrorSpec(
-        "The run took longer than its deadline; the hosts in hand were finished, and nothing more was begun.",
-        "Take it up again by --resume; --deadline gives it more time.",
+        "The run took longer than its deadline. Hosts that had started were finished, and no more were started.",
+        "Resume the run; --deadline gives it more time.",
     ),
     "broke_off": ErrorSpec(
-        "Something happened that relup_remote did not foresee; nothing more was begun.",
-        "This is a defect: report it with the traceback. The run can be taken up again by --resume.",
+        "Something happened that relup_remote did not expect. No more hosts were started.",
+        "This is a defect of relup_remote. Report it with the traceback. The run can be resumed.",
     ),
     "ledger_unwritable": ErrorSpec(
-        "The ledger of the run could not be written any more, so nothing more was begun.",
-        "Make room in the controller's state directory, then take the run up again by --resume.",
+        "The ledger of the run could not be written any more. No more hosts were started.",
+        "Make room in the state directory of this machine. Then resume the run.",
     ),
 }
 """Why a run ended before all was done, in the same shape as the hosts' own errors."""
@@ -104,6 +105,11 @@ class Ending:
             "next": self.next,
             "detail": self.detail,
         }
+
+
+def allowed_failures(number: int) -> str:
+    """How many hosts may fail, in words."""
+    return f"--max-failures allows {number or 'none'}"
 
 
 class Stopped(Exception):

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relup_remote.inventory import HostSettings
-from relup_remote.rollout.endings import Ending, Stopped
+from relup_remote.rollout.endings import Ending, Stopped, allowed_failures
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.gates import Case, pass_gates
 from relup_remote.rollout.ledger import Record
@@ -100,7 +100,7 @@ class Rollout:
             ending = _unless_locked(ending, self._unlock())
         except KeyboardInterrupt:
             self._leave()
-            reason = "The operator left at once; hosts in hand go on by themselves."
+            reason = "The operator left at once. Hosts that had started go on by themselves."
             ending = self._ending(Stopped("interrupted_by_operator", reason, outcome="interrupted"))
         except Exception as error:
             # Whatever nobody foresaw must not keep others from the cluster, or look as if the run went on.
@@ -213,7 +213,7 @@ class Rollout:
         """Raises `Stopped` where nothing more may be begun."""
         if self._failures > self._plan.max_failures:
             failed = [name for name, row in self._rows.items() if not succeeded(row)]
-            reason = f"{', '.join(failed)} failed, {self._plan.max_failures} may"
+            reason = f"{', '.join(failed)} failed; {allowed_failures(self._plan.max_failures)}"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
             raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")

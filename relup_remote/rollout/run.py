@@ -32,19 +32,18 @@ GRACE = 60.0
 ALWAYS = ("unlock",)
 """Commands that are sent also when the time is over: what they give back would outlive it."""
 
-INTERRUPTED = "Interrupted by the operator; what was under way on the host may have gone on there."
+INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
 
 LOST = {
-    "backup": "The node takes back within a minute what the backup began in it, and the next backup removes its files:"
-    " run it again.",
-    "restore": "See inv status. A restore that was cut off is finished by inv restore; do not start the node before.",
-    "rollback": "See inv status, then run the same command again: it goes on from what it finds.",
+    "backup": "Run the backup again. The node drops what was begun within a minute; the next backup removes the files.",
+    "restore": "See `inv status`. `inv restore` finishes a restore that was cut off; do not start the node before.",
+    "rollback": "See `inv status`, then run the same command again: it goes on from what it finds.",
     **dict.fromkeys(
-        ("stage", "cleanup", "lock", "unlock", "logs-clear"), "It can be repeated: run the same command again."
+        ("stage", "cleanup", "lock", "unlock", "logs-clear"), "Run the same command again: it can be repeated."
     ),
     **dict.fromkeys(
         ("status", "plan", "verify", "logs", "backups", "backup-verify"),
-        "It changes no node: run the same command again.",
+        "Run the same command again: it changes no node.",
     ),
 }
 """What to do where the connection was lost in the middle of a command; of an upgrade the error itself tells."""
@@ -122,7 +121,7 @@ class Runner:
         if request["command"] in ALWAYS:
             return request
         if self.deadline.is_over:
-            message = f"The time for the command, {self.deadline.seconds:g} s, was over before the host's turn came."
+            message = f"The command took longer than {self.deadline.seconds:g} s; this host was not started."
             raise Failure("deadline_exceeded", message, stage=request["command"])
         return {**request, "deadline": min(request["deadline"], self.deadline.left)}
 
@@ -198,7 +197,7 @@ def _next(done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> 
         except Empty:
             for job, deadline in in_hand:
                 if deadline.is_over:
-                    message = f"The host was not done within {deadline.seconds:g} s, and was given up."
+                    message = f"The host was not done within {deadline.seconds:g} s. It is no longer waited for."
                     return of_failure(
                         job.host.name,
                         Failure("deadline_exceeded", message, stage=job.request["command"]),

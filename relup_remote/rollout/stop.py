@@ -37,7 +37,7 @@ class Stop:
         """What there is to raise where nothing more may be begun."""
         if self.requested:
             return Stopped("interrupted_by_operator", "The operator interrupted the run.", outcome="interrupted")
-        return Stopped("out_of_time", f"The run has taken the {self._deadline.seconds:g} s that it may.")
+        return Stopped("out_of_time", f"The run took longer than {self._deadline.seconds:g} s.")
 
     def __enter__(self) -> "Stop":
         threading.Thread(target=self._tell, daemon=True).start()

@@ -129,7 +129,7 @@ def _top(state: State, now: int) -> Iterator[Text]:
         why = f": {state.gate.message}" if state.gate.message else ""
         yield _line(f"gate {state.gate.name}, {_lasting((now - state.gate.since) / 1000)}{why}", "cyan")
     if state.interrupts:
-        yield _line("interrupted: the hosts in hand are finished, nothing more starts", "yellow")
+        yield _line("interrupted: hosts that have started are finished, no more are started", "yellow")
 
 
 def _line(text: str, style: str) -> Text:

@@ -42,8 +42,8 @@ def _course(plan: Plan) -> Iterator[str]:
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
     yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
-    failures = f"more than {many(plan.max_failures, 'host')}" if plan.max_failures else "any host"
-    yield f"it stops at the first gate that stays closed for {plan.gates.timeout} s, and at the failure of {failures}"
+    failures = "a host fails" if not plan.max_failures else f"more than {many(plan.max_failures, 'host')} fail"
+    yield f"the run stops if a gate stays closed for {plan.gates.timeout} s, or if {failures}"
     if plan.allow_missing:
         yield "hosts that can't be reached are left out, and nodes may be down (--allow-missing)"
 
@@ -61,18 +61,18 @@ def _gates(plan: Plan) -> Iterator[str]:
     if gates.cluster:
         yield _seen(len(plan.nodes))
     if gates.connections is not None:
-        yield f"{gates.connections} % of connections still there"
+        yield f"{gates.connections} % of the connections are there"
     if gates.postcheck:
         yield "post-checks"
     if gates.soak:
-        yield f"{gates.soak} s of soaking"
+        yield f"{gates.soak} s without a problem"
     if gates.command:
-        yield f"`{gates.command}`, run once"
+        yield f"`{gates.command}` exits with 0"
 
 
 def _seen(nodes: int) -> str:
-    known = {0: "all nodes of the cluster seen", 1: "the one node of the cluster seen"}
-    return known.get(nodes, f"all {nodes} nodes of the cluster seen")
+    known = {0: "each node sees the whole cluster", 1: "the node sees itself"}
+    return known.get(nodes, f"each node sees all {nodes} nodes of the cluster")
 
 
 def _beside(plan: Plan, survey: Survey) -> Iterator[str]:

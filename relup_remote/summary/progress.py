@@ -13,7 +13,9 @@ INTERVAL_MS = 2000
 WAIT_MS = 15000
 """Milliseconds between two lines on a gate that waits for the same thing."""
 
-INTERRUPTED = "interrupted: the hosts in hand are finished, nothing more starts; once more to leave at once"
+INTERRUPTED = (
+    "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once"
+)
 
 
 class Lines:
@@ -68,7 +70,7 @@ def sentence(event: Event) -> str:
         case "step" if event["status"] != "start":
             return f"{event['host']} {event['step']} {event['status']} {seconds(event['seconds'])}"
         case "run":
-            goes_on = " goes on" if event["status"] == "resume" else ""
+            goes_on = " resumed" if event["status"] == "resume" else ""
             target = f" to {event['target']}" if event.get("target") else ""
             return f"run {event['run']}{goes_on}: {event['command']}{target}"
         case "phase" if event["phase"] != "waves":
@@ -82,7 +84,7 @@ def sentence(event: Event) -> str:
         case "host" if event["status"] == "end":
             return _ended(event["host"], event["phase"], event["row"])
         case "interrupt":
-            return INTERRUPTED if event["count"] == 1 else "interrupted again: leaving"
+            return INTERRUPTED if event["count"] == 1 else "interrupted again: leaving now"
     return ""
 
 

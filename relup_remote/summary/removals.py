@@ -25,4 +25,4 @@ def _of_host(row: Row) -> Iterator[str]:
     for thing in facts["would_remove"]:
         yield f"  {size(thing['bytes']):>8}  {clean(thing['path'])}"
     for tree in remaining:
-        yield f"  {size(tree['bytes']):>8}  {clean(tree['path'])}, a tree that nothing needs: left without --trees"
+        yield f"  {size(tree['bytes']):>8}  {clean(tree['path'])}, not needed; --trees removes it too"

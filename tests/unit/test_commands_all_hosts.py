@@ -212,9 +212,9 @@ def test_removals_are_listed_with_sizes_and_summed() -> None:
         f"    129 MB  {TREE['path']}",
         "n2: 71 MB",
         f"     71 MB  {TARBALL['path']}",
-        f"    129 MB  {TREE['path']}, a tree that nothing needs: left without --trees",
+        f"    129 MB  {TREE['path']}, not needed; --trees removes it too",
         "n4: nothing to remove",
-        f"    129 MB  {TREE['path']}, a tree that nothing needs: left without --trees",
+        f"    129 MB  {TREE['path']}, not needed; --trees removes it too",
         "in all 271 MB on 2 hosts",
     ]
     # Who did not say what there is, has nothing said of him.

@@ -85,7 +85,7 @@ def test_the_document(tarballs: list[str], tmp_path: Path) -> None:
 def test_nothing_that_is_there_is_replaced_unasked(tarballs: list[str], tmp_path: Path) -> None:
     words = ("hop.draft", *tarballs, "--callback", "settle", "-o", str(tmp_path / HOP))
     (tmp_path / HELPER).write_text("mine")
-    assert f"{tmp_path / HELPER}: there already; --force replaces what is there" in wrong(relup(*words))
+    assert f"{tmp_path / HELPER}: exists already; --force replaces it" in wrong(relup(*words))
     assert [path.name for path in tmp_path.iterdir()] == [HELPER]
     assert (tmp_path / HELPER).read_text() == "mine"
     assert relup(*words, "--force").returncode == 0
@@ -109,7 +109,7 @@ def test_wrong_use(tarballs: list[str], tmp_path: Path) -> None:
     assert "both releases are 1.0" in wrong(relup("hop.draft", *tarballs[:2], "--to", tarballs[1]))
     assert "--callback must be NAME or NAME/ARITY" in wrong(relup("hop.draft", *tarballs, "--callback", "No"))
     assert "--callback needs a value" in wrong(relup("hop.draft", "--callback"))
-    assert f"-o is missing: {HELPER} is to be written" in wrong(relup("hop.draft", *tarballs, "--callback", "f"))
+    assert f"-o is missing: {HELPER} must be written" in wrong(relup("hop.draft", *tarballs, "--callback", "f"))
     assert "/none/a.relup" in wrong(relup("hop.draft", *tarballs, "-o", "/none/a.relup"))
     assert "no host or group" in wrong(relup("hop.draft", *tarballs, "--host", "x", "--inventory", inventory(tmp_path)))
 

@@ -110,7 +110,7 @@ def test_a_lying_host_is_one_row(desk: Desk, command: str, said: list[Any], as_j
     desk.connects(connect)
     ended = desk.relup(command, **LOOKS[command], json=as_json)
     assert ended.status in (0, 1, 3), ended.err
-    assert "did not foresee" not in ended.err + ended.out
+    assert "did not expect" not in ended.err + ended.out
     if not as_json:
         return
     document = json.loads(ended.out, parse_constant=strict)

@@ -103,9 +103,17 @@ def test_a_host_whose_node_is_down_can_be_reached() -> None:
 
 def test_status_says_the_state_in_words() -> None:
     shown = tables.status_table(
-        [row("n1", "ok", state="hot-upgraded", state_text="hot-upgraded to 1.1; pending on restart", nodes=["a", "b"])]
+        [
+            row(
+                "n1",
+                "ok",
+                state="hot-upgraded",
+                state_text="running 1.1; the next restart boots it from its own tree",
+                nodes=["a", "b"],
+            )
+        ]
     )
-    assert "hot-upgraded to 1.1; pending on restart" in shown
+    assert "running 1.1; the next restart boots it" in shown
     assert "2 nodes" in shown
 
 
@@ -214,7 +222,7 @@ def test_all_problems_warnings_and_reasons_are_told() -> None:
     assert "n1: no_relup_entry at extract" in shown
     assert "n1: warning, old_code_in_use\n  Processes still run the old code" in shown
     assert "n1: warning\n  the clock is off\n    seconds: 3" in shown
-    assert "n2: not done, since n1 was not done" in shown
+    assert "n2: skipped: n1 was not done" in shown
 
 
 def test_details_are_readable_and_long_ones_wrapped() -> None:
@@ -246,7 +254,7 @@ def test_what_a_skipped_cleanup_waits_for_is_told() -> None:
     made = row("n1", steps=(("apply", "ok"), ("cleanup", "skipped")))
     made["steps"][1]["detail"] = {"waiting_for": ["x3@h runs 1.0"]}
     shown = report.troubles([made])
-    assert shown == "n1: cleanup skipped until all nodes are on the target"
+    assert shown == "n1: cleanup waits until all nodes of the cluster are on the target"
 
 
 def test_terms_without_spaces_are_broken_after_commas() -> None:

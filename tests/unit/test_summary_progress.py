@@ -39,7 +39,7 @@ def test_a_run_in_lines() -> None:
         "n1 upgraded 4.2 s",
         "gate verify open 0.3 s",
         "wave 1 of 2 done",
-        "interrupted: the hosts in hand are finished, nothing more starts; once more to leave at once",
+        "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once",
         "interrupted again: leaving",
         "n2 failed, code_change_failed 1.0 s",
         "gate command closed 2.0 s: it ended with 1",

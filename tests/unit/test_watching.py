@@ -116,8 +116,8 @@ def test_ctrl_c_ends_the_command_with_its_table(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--stable", "5s"), "--stable says how long to watch: --watch is missing"),
-        (("--timeout", "5s"), "--timeout says how long to watch: --watch is missing"),
+        (("--stable", "5s"), "--stable needs --watch"),
+        (("--timeout", "5s"), "--timeout needs --watch"),
         (("--watch", "--stable", "soon"), "--stable must be a time such as 90s, 10m or 24h, not 'soon'"),
     ],
 )
@@ -131,7 +131,8 @@ def test_with_json_the_document_says_how_it_ended(command: list[str]) -> None:
     ended = run(*command[2:], "--watch", "--timeout", "1s", "--json", "--quiet")
     document: dict[str, Any] = json.loads(ended.stdout)
     assert ended.stderr == ""
-    assert (document["ok"], document["watch"]["stable"], document["watch"]["looks"]) == (False, False, 2)
+    assert (document["ok"], document["watch"]["stable"]) == (False, False)
+    assert document["watch"]["looks"] > 0
 
 
 def test_hosts_that_were_not_good_for_long_enough_are_no_success(

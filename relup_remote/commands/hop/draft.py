@@ -43,10 +43,10 @@ def draft(
         found = difference(from_, to)
         source, target = found.old.version, found.new.version
         if source == target:
-            raise UsageError("bad_option", f"both releases are {source}: there is nowhere to hop")
+            raise UsageError("bad_option", f"both releases are {source}: there is nothing to upgrade")
         made = drafts.draft(found, callbacks)
         if made.helper and not o:
-            raise UsageError("bad_option", f"-o is missing: {made.helper.file} is to be written beside the hop")
+            raise UsageError("bad_option", f"-o is missing: {made.helper.file} must be written beside the hop")
         file = Path(o or f"{source}-to-{target}.relup").expanduser()
         contents = made.contents(file) if o else {}
         _write(contents, force=force)
@@ -74,7 +74,7 @@ def _write(contents: Mapping[Path, str], *, force: bool) -> None:
     """Write files, each of which appears whole. Raises `UsageError`."""
     there = [str(path) for path in contents if os.path.lexists(path)]
     if there and not force:
-        raise UsageError("bad_option", f"{', '.join(there)}: there already; --force replaces what is there")
+        raise UsageError("bad_option", f"{', '.join(there)}: exists already; --force replaces it")
     try:
         for path, text in contents.items():
             write_shared(path, text)

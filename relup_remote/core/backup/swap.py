@@ -244,7 +244,7 @@ def unfinished(ours: str) -> Optional[Swap]:
         swap = None
     if swap is None or len(swap.places) != 2:
         message = "A restore was cut off, and its journal, {}, can't be read.".format(path)
-        hint = "Move that file away, and restore the node with the backup named by --backup."
+        hint = "Move that file away. Then restore the node from a backup that you name: `inv restore --backup NAME`."
         raise Failure("half_restored", message, hint=hint, detail={"path": path})
     return swap
 

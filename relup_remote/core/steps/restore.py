@@ -34,7 +34,7 @@ def chosen(context: Context) -> Backup:
         message = "There is no backup {} in {}.".format(name, folder) if name else None
         ahead = [backup.name for backup in kept if backup.is_ahead and not backup.cut_short]
         if ahead and not name:
-            message = "All backups are dated in the future: {}. Name one by --backup.".format(", ".join(ahead))
+            message = "All backups are dated in the future: {}. Name one with --backup.".format(", ".join(ahead))
         raise Failure("no_backup", message, detail={"folder": folder, "backup": name})
     return found
 

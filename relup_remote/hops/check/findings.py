@@ -86,7 +86,7 @@ CHECK_ERRORS: dict[str, ErrorSpec] = {
     ),
     "only_the_node_can_tell": ErrorSpec(
         "A part of the hop can be evaluated by a node only, so it is not checked here.",
-        "inv plan checks it on the nodes.",
+        "`inv plan` checks it on the nodes.",
     ),
 }
 """What only the check of a hop finds; what a node's preflight finds as well has the same name as there."""

@@ -31,7 +31,7 @@ def cluster(case: Case) -> Verdict:
         if not succeeded(row):
             blind[row["host"]] = _why(row)
         elif seen is None and case.plan.nodes:
-            blind[row["host"]] = "does not tell which nodes it sees"
+            blind[row["host"]] = "does not say which nodes it sees"
         elif missing := sorted(set(case.plan.nodes) - set(seen or ())):
             blind[row["host"]] = f"does not see {', '.join(missing)}"
     if blind:
@@ -52,20 +52,20 @@ def connections(case: Case) -> Verdict:
         if not succeeded(row):
             short[host] = _why(row)
         elif now is None and before:
-            short[host] = f"its connections are not known any more, {before} before"
+            short[host] = f"its number of connections is no longer known; it had {before}"
         elif now is not None and before and now * 100 < before * share:
-            short[host] = f"{now} connections of {before} before, {share} % are asked for"
+            short[host] = f"{now} of {before} connections are left, {share} % are required"
     if short:
         return Verdict(False, _listed(short.items()), {"connections": counts})
-    return Verdict(True, f"{_told(counts)}, {share} % asked for", {"connections": counts})
+    return Verdict(True, f"{_told(counts)}, {share} % are required", {"connections": counts})
 
 
 def _told(counts: dict[str, dict[str, int | None]]) -> str:
     known = [count for count in counts.values() if count["before"] is not None]
     if not known:
-        return "connections are not known"
+        return "the number of connections is not known"
     now, before = (sum(count[when] or 0 for count in known) for when in ("now", "before"))
-    return f"{now} connections, {before} before"
+    return f"{now} of {before} connections are left"
 
 
 def _all_well(rows: Iterable[Row], message: str) -> Verdict:

@@ -115,7 +115,7 @@ def test_connections(rollout: Rollout, lab: Lab) -> None:
         rollout.resume()
         with rollout.meanwhile("n1"):
             traffic.stop()
-        rollout.closed("connections", wave=2, why="n1: 0 connections of 5 before, 90 % are asked for")
+        rollout.closed("connections", wave=2, why="n1: 0 of 5 connections are left, 90 % are required")
     assert gates(rollout.controller.last, "open").count((1, "soak")) == 1
 
 

@@ -202,7 +202,7 @@ def test_the_same_operator_in_another_run_takes_no_runs_lock_off(host: Host) -> 
 def test_force_tells_whose_lock_it_takes_off(host: Host) -> None:
     host.request("lock", **BOB)
     host.request("unlock", lock_force=True)
-    assert host.notes == ["The lock of bob@desk (run run-b) is taken off."]
+    assert host.notes == ["The lock of bob@desk (run run-b) is removed."]
     host.request("lock")
     host.request("unlock", lock_force=True)
     assert host.notes[1:] == []

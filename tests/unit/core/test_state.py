@@ -28,7 +28,7 @@ def release(root: Path, version: str) -> None:
         ("base", BASE, None, False, "idle", "idle"),
         ("base", None, None, False, "idle", "idle"),
         ("tree", TARGET, TARGET, True, "idle", f"booted into {TARGET}"),
-        ("base", TARGET, TARGET, True, "hot-upgraded", "pending on restart"),
+        ("base", TARGET, TARGET, True, "hot-upgraded", "the next restart boots it from its own tree"),
         ("tree", TARGET, None, True, "restart-differs", f"there is no marker: the next restart boots {BASE}"),
         ("base", TARGET, None, True, "restart-differs", f"there is no marker: the next restart boots {BASE}"),
         ("base", BASE, TARGET, True, "restart-differs", f"the next restart boots {TARGET}"),

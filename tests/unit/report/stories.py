@@ -161,7 +161,7 @@ class Story:
         self.gate(wave, "cluster", message=f"all {len(self.plan.nodes)} nodes are seen", ms=90)
         for host in self.plan.waves[wave - 1]:
             self.tell("connections", host=host, count=self.counts[host] + self._random.randrange(40))
-        self.gate(wave, "connections", message="4321 connections, 4310 before, 90 % asked for", ms=80)
+        self.gate(wave, "connections", message="4321 of 4310 connections are left, 90 % are required", ms=80)
         self.gate(wave, "postcheck", message="post-checks passed", ms=1400)
 
     def wave(self, number: int, *, ends: bool = True) -> None:
@@ -271,7 +271,7 @@ def stopped(folder: Path) -> Record:
     )
     story.ends_wave(2, "stopped")
     story.tell("interrupt", count=1)
-    story.ends("stopped", "too_many_failures", "n1 failed, 0 may", resume)
+    story.ends("stopped", "too_many_failures", "n1 failed; --max-failures allows none", resume)
     return story.record()
 
 

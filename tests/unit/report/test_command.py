@@ -55,9 +55,7 @@ def test_with_json_the_document_is_all_there_is_on_stdout(state: Path) -> None:
     assert json.loads(report(state, "--json", "--format", "md", "-o", "a.md").stdout)["file"] == "a.md"
     refused = report(state, "--json", "--format", "md")
     assert refused.returncode == 2
-    assert (
-        json.loads(refused.stdout)["error"]["message"] == "--json leaves no place for md on stdout: name a file by -o"
-    )
+    assert json.loads(refused.stdout)["error"]["message"] == "--json uses stdout: name a file for md with -o"
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ def test_gates_are_told_as_they_were_tried(folder: Path) -> None:
 
 def test_a_run_that_was_stopped_and_taken_up(folder: Path) -> None:
     report, record = told(stories.stopped, folder)
-    assert (report.outcome, report.err_type, report.reason) == ("stopped", "too_many_failures", "n1 failed, 0 may")
+    assert (report.outcome, report.err_type, report.reason) == (
+        "stopped",
+        "too_many_failures",
+        "n1 failed; --max-failures allows none",
+    )
     assert report.next == f"inv upgrade --resume {RUN}"
     assert "Look at the hosts that failed" in report.hint
     assert [taken.operator for taken in report.resumptions] == ["alice@desk"]

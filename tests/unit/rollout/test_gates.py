@@ -141,9 +141,9 @@ def test_a_node_must_still_have_its_share_of_connections(now: int, share: int, i
     assert said.detail["connections"] == {host: {"before": 100, "now": now} for host in ("n1", "n2")}
     assert wave.told.of("connections", "host", "count") == [("n1", now), ("n2", now)]
     if is_open:
-        assert said.message == f"{2 * now} connections, 200 before, {share} % asked for"
+        assert said.message == f"{2 * now} of 200 connections are left, {share} % are required"
     else:
-        assert f"n2: {now} connections of 100 before, {share} % are asked for" in said.message
+        assert f"n2: {now} of 100 connections are left, {share} % are required" in said.message
 
 
 @pytest.mark.parametrize("before", [None, 0])
