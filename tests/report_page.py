@@ -98,7 +98,7 @@ def _hosts(look: Look, truth: Truth) -> None:
         data, cells = shown[host]["data"], shown[host]["cells"]
         assert (data["outcome"], float(data["seconds"])) == (row["outcome"], row["seconds"])
         assert cells[0] == host
-        assert row["outcome"] in cells[1] or "nothing left to do" in cells[1]
+        assert row["outcome"] in cells[1] or "nothing to do" in cells[1]
         assert f"{sources[host]} → {row['target']}" in cells[2]
         assert cells[3] == words.duration(row["seconds"])
 

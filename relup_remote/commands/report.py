@@ -1,5 +1,6 @@
 """`report`: what a run came to, from its ledger."""
 
+import webbrowser
 from pathlib import Path
 
 from invoke.context import Context
@@ -23,24 +24,31 @@ def report(
     run: str,
     format: str = "",
     o: str = "",
+    open: bool = False,
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Tell of a run: a page for people, or Markdown, JUnit XML or JSON. RUN is the beginning of its name, or `last`."""
+    """Show a run as an HTML page, Markdown, JUnit XML or JSON. RUN is the beginning of its name, or `last`."""
     with Invocation("report", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
         wanted = options.choice("format", format or ("json" if json else "html"), tuple(FORMATS))
         if json and wanted in ("md", "junit") and not o:
             raise UsageError("bad_option", f"--json uses stdout: name a file for {wanted} with -o")
+        if open and wanted != "html":
+            raise UsageError("bad_option", f"--open shows a page, and --format {wanted} makes none")
         made = report_of(ledger.open_run(run))
         file = Path(o).expanduser() if o else Path(f"relup-{made.run}.{SUFFIXES[wanted]}") if wanted == "html" else None
         text = typed(render(made, wanted))
         if file:
             _write(file, text)
+        if open and file and not webbrowser.open(file.absolute().as_uri()):
+            call.warn("There is no browser here that can show the page.")
         # With --json the document is all that may be on stdout.
-        call.show_document({**document(made), "file": file and str(file)}, str(file) if file else text.rstrip("\n"))
+        call.show_document(
+            {**document(made), "file": file and str(file)}, str(file) if file else text.rstrip("\n"), as_it_is=True
+        )
 
 
 def _write(file: Path, text: str) -> None:

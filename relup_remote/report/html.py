@@ -3,6 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from relup_remote.program import typed
 from relup_remote.report import words
 from relup_remote.report.hops import hops
 from relup_remote.report.model import Report
@@ -38,6 +39,7 @@ def _environment() -> Environment:
     )
     filters = (
         words.clock,
+        words.code_in,
         words.count,
         words.duration,
         words.ended,
@@ -47,5 +49,12 @@ def _environment() -> Environment:
         words.utc,
     )
     environment.filters.update({each.__name__: each for each in (*filters, detail, size)})
-    environment.globals.update(title=words.title, verdict=words.verdict, gates_told=words.gates_told)
+    environment.globals.update(
+        title=words.title,
+        verdict=words.verdict,
+        gates_told=words.gates_told,
+        gates_passed=words.gates_passed,
+        option=words.option,
+        typed=typed,
+    )
     return environment

@@ -8,7 +8,10 @@ from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, text
 
 PAUSE_MS = 30_000
-"""A run that was surveyed waits for the operator's yes; longer than this, and nobody worked on it meanwhile."""
+"""A run that was surveyed waits for the operator's yes; longer than this, and nobody worked on it meanwhile.
+
+A controller tells ``run`` first, then its survey, and once it may go on the phase ``lock``.
+"""
 
 
 def sittings(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Stretch, ...]:
@@ -24,8 +27,8 @@ def sittings(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Stret
 
 def _begins_anew(event: Event, idle_ms: int) -> bool:
     """Whether a controller begins with ``event``, or the operator was waited for before it."""
-    looks = event["event"] == "phase" and event.get("phase") == "survey"
-    return looks or (event["event"] == "run" and idle_ms > PAUSE_MS)
+    was_asked = event["event"] == "phase" and event.get("phase") == "lock" and idle_ms > PAUSE_MS
+    return event["event"] == "run" or was_asked
 
 
 def resumptions(events: Sequence[Event]) -> tuple[Resumption, ...]:

@@ -30,10 +30,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lane:
-    """A host's bars."""
+    """A host's bars, and behind them its ``turns``: what shows of those between steps is connecting and waiting."""
 
     host: Host
     bars: tuple[Bar, ...]
+    turns: tuple[Bar, ...]
 
     @property
     def title(self) -> str:
@@ -56,7 +57,9 @@ class Timeline:
 def timeline(report: Report) -> Timeline:
     """The drawing of a run."""
     scale = Scale(report.sittings)
-    lanes = tuple(Lane(host, tuple(_bars(scale, report, host))) for host in report.hosts)
+    lanes = tuple(
+        Lane(host, tuple(_bars(scale, report, host)), tuple(_turns(scale, report, host))) for host in report.hosts
+    )
     used = {bar.kind for lane in lanes for bar in lane.bars}
     return Timeline(
         ticks=tuple(scale.ticks()),
@@ -71,6 +74,13 @@ def timeline(report: Report) -> Timeline:
 def _bars(scale: Scale, report: Report, host: Host) -> Iterator[Bar]:
     """What gates looked at is theirs."""
     return (_bar(scale, report, step) for step in host.steps if step.phase != GATE)
+
+
+def _turns(scale: Scale, report: Report, host: Host) -> Iterator[Bar]:
+    for turn in host.turns:
+        place, width = _span(scale, report, turn.started_at, turn.seconds)
+        status = "open" if turn.seconds is None else "ok"
+        yield Bar(place, width, "turn", status, f"{turn.phase} {duration(turn.seconds)}, with connecting and waiting")
 
 
 def _bar(scale: Scale, report: Report, step: Step) -> Bar:
@@ -105,11 +115,20 @@ def _span(scale: Scale, report: Report, started_at: int, seconds: float | None) 
 
 @dataclass(frozen=True)
 class Curve:
-    """Connections over time: the points of a line in a square of 100 by 100, from 0 at the bottom to ``top``."""
+    """Connections over time: the points of a line in a square of 100 by 100, from 0 at the bottom to ``top``.
+
+    The line begins at the first count, and ``area`` is what lies below it.
+    """
 
     points: str
     top: int
     title: str
+
+    @property
+    def area(self) -> str:
+        """The corners of the area below the line."""
+        first, last = (point.partition(",")[0] for point in (self.points.split()[0], self.points.split()[-1]))
+        return f"{first},100 {self.points} {last},100"
 
 
 def curve(report: Report, samples: Sequence[Sample]) -> Curve | None:

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from markupsafe import Markup, escape
+
+from relup_remote.core.protocol import OPTIONS
 from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Host, Override, Report
 from relup_remote.summary.text import clean, moment, seconds
 
@@ -30,6 +33,8 @@ SIGNS = {
     UNDER_WAY: "…",
     LEFT: "!",
     "interrupted": "!",
+    "partly done": "!",
+    "nothing to do": "=",
     "refused": "!",
     "stopped": "✕",
     "closed": "✕",
@@ -127,9 +132,37 @@ def gates_told(report: Report) -> Iterator[tuple[str, str]]:
         yield name, "on" if asked.get(name) else "off"
     share = asked.get("connections")
     yield "connections", "off" if share is None else f"{share} % of before"
-    yield "soak", f"{asked['soak']} s" if asked.get("soak") else "off"
+    yield "soak", duration(asked["soak"]) if asked.get("soak") else "off"
     yield "command", str(asked.get("command") or "off")
-    yield "timeout", f"{asked.get('timeout')} s"
+    yield "timeout", duration(asked.get("timeout"))
+    if asked.get("command"):
+        yield "command timeout", duration(asked.get("command_timeout"))
+
+
+def gates_passed(report: Report) -> tuple[int, int, int]:
+    """How many gates were open in the end, how many were tried, and how many tries had failed."""
+    tries = [gate for wave in report.waves for gate in wave.gates]
+    last = [gate for wave in report.waves for gate in wave.last_gates]
+    return sum(gate.status == "open" for gate in last), len(last), sum(gate.status == "closed" for gate in tries)
+
+
+def option(name: str, value: object) -> str:
+    """The value of an option of a request, with its unit."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    meaning = OPTIONS[name][1] if name in OPTIONS else ""
+    if "seconds" in meaning and isinstance(value, int | float):
+        return duration(value) if value else "none"
+    return shown(value)
+
+
+def code_in(text: str) -> Markup:
+    """``text`` with what stands in backticks as code."""
+    parts = shown(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(shown(text))
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
 def overridden(overrides: Sequence[Override]) -> str:

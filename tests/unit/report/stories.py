@@ -86,6 +86,8 @@ class Story:
     def begins(self, status: str = "begin", asked_ms: int = 900) -> None:
         """A controller looks at all hosts, asks the operator, and takes the run up."""
         plan = self.plan
+        about = {"command": plan.command, "operator": plan.operator, "target": plan.target}
+        self.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
         self.tell("phase", phase="survey", hosts=[member.host for member in plan.hosts])
         for member in plan.hosts:
             self.tell("host", host=member.host, phase="survey", status="start")
@@ -95,8 +97,7 @@ class Story:
             self.tell("host", host=member.host, phase="survey", status="end", row=found)
             self.tell("connections", host=member.host, count=member.connections)
         self.passes(asked_ms)
-        about = {"command": plan.command, "operator": plan.operator, "target": plan.target}
-        self.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
+        self.tell("phase", phase="lock", hosts=[member.host for member in plan.hosts])
 
     def staged(self) -> None:
         """All hosts are staged at once."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,25 @@ def test_a_page_is_written_beside_where_one_stands(state: Path, words: tuple[str
     page = state.parent / f"relup-{RUN}.html"
     assert page.read_text().startswith("<!doctype html>")
     assert page.read_text().endswith("</html>\n")
+
+
+def test_the_page_is_shown_in_the_browser(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def shows(url: str) -> bool:
+        shown.append(url)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", shows)
+    ended = report(state, "last", "--open")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert shown == [(state.parent / f"relup-{RUN}.html").as_uri()]
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    ended = report(state, "last", "--open")
+    assert (ended.returncode, ended.stderr) == (0, "There is no browser here that can show the page.\n")
+    wrong = report(state, "last", "--open", "--format", "md")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--open shows a page, and --format md makes none" in wrong.stderr
 
 
 def test_other_formats_go_to_stdout_or_to_a_file(state: Path) -> None:

@@ -91,6 +91,17 @@ def test_a_phone_shows_it_without_scrolling_sideways(look: Look, records: Mappin
     assert page.execute_script(TOO_WIDE) == []
 
 
+def test_on_a_phone_tables_are_cards_that_are_seen_whole(look: Look, records: Mapping[str, Record]) -> None:
+    page = look.page(records["stopped"], PHONE)
+    look.unfold()
+    cut = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth + 1).length"
+    assert page.execute_script(f"return {cut}") == 0
+    labels = """return [...document.querySelectorAll('#hosts tbody tr:first-child td')]
+      .map(cell => getComputedStyle(cell, '::before').content.replaceAll('"', ''))"""
+    assert page.execute_script(labels)[:3] == ["outcome", "from → target", "time"]
+    assert look.page(records["stopped"]).execute_script(labels)[0] == "none"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_stands_out(look: Look, records: Mapping[str, Record], scheme: str) -> None:
     for story in ("stopped", "killed", "hostile"):
@@ -145,6 +156,6 @@ def test_the_timeline_scales_to_64_hosts(look: Look, records: Mapping[str, Recor
         assert all(before["bottom"] <= after["top"] + 0.5 for before, after in pairwise(boxes))
         assert sum(box["height"] for box in boxes) < 64 * 20
         report = report_of(records["many"])
-        assert len(page.find_elements(By.CSS_SELECTOR, ".lane[data-lane] rect.bar")) == sum(
+        assert len(page.find_elements(By.CSS_SELECTOR, ".lane[data-lane] rect.bar:not(.turn)")) == sum(
             len(host.steps) for host in report.hosts
         )
