@@ -1,147 +1,156 @@
-"""The commands' options: one table of what they mean, one place where their values are checked."""
+"""The commands' options: one table that declares them, one place where their values are checked."""
 
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from invoke.tasks import Task
 
 from relup_remote.commands import limits, passwords
+from relup_remote.commands.groups import expanded
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
+from relup_remote.rollout import waves
 from relup_remote.usage import UsageError
 
-HELP: dict[str, str] = {
-    "host": "host, group, glob, label:NAME=VALUE or comma list of these; repeatable (default: all hosts)",
-    "ask_passphrase": "ask for the passphrase of the private key; it is used on this machine and sent nowhere",
-    "ask_password": "ask for the login password of the SSH user; it is sent to hosts that accept no key",
-    "ask_sudo_password": "ask for the password that sudo wants on the hosts",
-    "deadline": f"{limits.MEANING} (default: {limits.DEFAULT})",
+
+class Option(NamedTuple):
+    """What an option means, and what stands for its value where it takes one: words in `|` are all that there are.
+
+    One that ``repeats`` may be given more than once; the value of one that ``may_lack`` it may be left out.
+    """
+
+    meaning: str
+    value: str = "FILE"
+    repeats: bool = False
+    may_lack: bool = False
+
+
+OPTIONS: dict[str, Option] = {
+    "host": Option(
+        "host, group, glob, label:NAME=VALUE or comma list of these; repeatable (default: all hosts)",
+        "HOST",
+        repeats=True,
+    ),
+    "ask_passphrase": Option("ask for the passphrase of the private key; it is used on this machine and sent nowhere"),
+    "ask_password": Option("ask for the login password of the SSH user; it is sent to hosts that accept no key"),
+    "ask_sudo_password": Option("ask for the password that sudo wants on the hosts"),
+    "deadline": Option(f"{limits.MEANING} (default: {limits.DEFAULT})", "TIME"),
     **{
-        f"{name.replace('.', '_')}.deadline": f"{limits.MEANING} (default: {default})"
+        f"{name.replace('.', '_')}.deadline": Option(f"{limits.MEANING} (default: {default})", "TIME")
         for name, default in limits.DEFAULTS.items()
     },
-    "inventory": "inventory file (default: RELUP_INVENTORY, else the usual places)",
-    "json": "print one JSON document on stdout instead of tables",
-    "quiet": "no progress on stderr",
-    "tarball": "the target release, a tarball with its .sha256 beside it",
-    "catalogue": "folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
-    "full": "a line for each module, also of those that are loaded in one swap",
-    "force": REQUEST_OPTIONS["force"][1],
-    "allow_calls": "what a hop's file may call besides what is harmless, such as `os:getenv/1`; a comma list",
-    "kill_lingering": REQUEST_OPTIONS["kill_lingering"][1],
-    "no_boot_check": REQUEST_OPTIONS["no_boot_check"][1],
-    "waves": "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)",
-    "parallel": "hosts of a wave in hand at once (default: 1)",
-    "order": "which hosts come first: replicants-first (the default), cores-first, or as in the inventory",
-    "max_failures": "so many hosts, or a share of all, may fail before nothing more is begun (default: 0)",
-    "allow_missing": "go on without hosts that can't be reached, and although nodes of the cluster are down",
-    "allow_partial": "go on although the inventory does not have all nodes of the cluster",
-    "gates": "what has to hold after each wave: a comma list of verify, cluster, connections, postcheck; or none",
-    "min_connections": "share of its connections that an upgraded node must still have, in percent",
-    "soak": "time to watch the cluster after each wave but the last, such as 90s or 10m (default: none)",
-    "gate_command": "a command for the shell that has to end with 0 after each wave; RELUP_* variables tell it which",
-    "gate_timeout": "time in which a gate may still open (default: 60s)",
-    "gate_command_timeout": "time in which the gate command has to end (default: 10m)",
-    "backup_age": "refuse where the newest whole backup is older, such as 24h (default: 24h)",
-    "no_backup": "go on without a backup; recorded",
-    "check": "show the plan and stop: nothing is changed",
-    "resume": "take up a run where it was left: its name or the beginning of it (without a value: the last one)",
-    "why": "what it is done for; shown to whoever finds the cluster locked",
-    "events": "print all that happens as JSON lines on stdout, the document as the last of them",
-    "on_failure": f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)",
-    "yes": "do not ask",
-    "hop": "a hop file; or - for the one that the catalogue has between the two releases",
-    "from_": "the release that the hop leads from, a tarball",
-    "paths.from_": "what can be reached from this version, by chains of hops, the shortest first",
-    "paths.strict": "exit status 1 if anything is wrong with the catalogue",
-    "graph": "draw the versions and the hops between them (without a value: text)",
-    "show.from_": "the version that the hop leads from",
-    "show.target": "the version that the hop leads to",
-    "to": "the release that the hop leads to, a tarball",
-    "o": "write the hop to this file, and a helper module beside it (default: the hop to stdout)",
-    "run": "the run's name, or the beginning of it, or `last` (which is the default)",
-    "format": "what to make of it (default: html)",
-    "report.o": "write to this file (default: relup-RUN.html in the working folder; stdout for other formats)",
-    "callback": "a function to call when all code is new, NAME or NAME/ARITY with the version counted; repeatable",
-    "draft.force": "replace files that are there",
-    "sarif": "write what is found to this file as well, as SARIF 2.1.0, for code review",
-    "strict": "exit status 1 for warnings too",
-    "verify.strict": REQUEST_OPTIONS["strict"][1].partition(": ")[2],
-    "target": "the version that nodes should be on (default: the one that they boot)",
-    "watch": "look again and again, until all hosts have been good for a while; changes are told as they come",
-    "stable": "with --watch: time for which all hosts must be good in a row (default: 10s)",
-    "timeout": "with --watch: time after which it ends all the same (default: 120s)",
-    "limit": "at most so many rows, the newest; 0 is all (default: 0)",
-    "unlock.force": "although the lock is someone else's",
-    "trees": "deployed trees as well that neither the next boot nor the running node needs",
-    "cleanup.check": "show what would be removed, and leave it",
-    "anyway": "even while nodes of the cluster are not on the target",
-    "purge": "remove the deployed tree as well",
-    "keep": "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)",
-    "backup.parallel": "hosts at the same time; a backup stops nothing, so as many as are asked at once (default: 16)",
-    "backup": "name of the backup (default: the newest)",
-    "restore.force": REQUEST_OPTIONS["restore_force"][1].partition(": ")[2],
-    "boot_timeout": f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})",
-    "call_timeout": f"{REQUEST_OPTIONS['call_timeout'][1]} (default: {REQUEST_OPTIONS['call_timeout'][0]})",
-    "hop_timeout": f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})",
-    "step_timeout": f"{REQUEST_OPTIONS['step_timeout'][1]} (default: {REQUEST_OPTIONS['step_timeout'][0]})",
+    "inventory": Option("inventory file (default: RELUP_INVENTORY, else the usual places)"),
+    "json": Option("print one JSON document on stdout instead of tables"),
+    "quiet": Option("no progress on stderr"),
+    "tarball": Option("the target release, a tarball with its .sha256 beside it"),
+    "catalogue": Option("folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)", "FOLDER"),
+    "full": Option("show a line for each module, also for those that are loaded in one swap"),
+    "force": Option(REQUEST_OPTIONS["force"][1]),
+    "allow_calls": Option("other functions that a hop's file may call, such as `os:getenv/1`; a comma list", "CALLS"),
+    "kill_lingering": Option(REQUEST_OPTIONS["kill_lingering"][1]),
+    "no_boot_check": Option(REQUEST_OPTIONS["no_boot_check"][1]),
+    "waves": Option(
+        "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)", "SIZES"
+    ),
+    "parallel": Option("how many hosts of a wave are upgraded at the same time (default: 1)", "HOSTS"),
+    "order": Option("which hosts come first (default: replicants-first)", "|".join(waves.ORDERS)),
+    "max_failures": Option(
+        "how many hosts, or which share of all, may fail before the run stops (default: 0)", "HOSTS"
+    ),
+    "allow_missing": Option("go on without hosts that can't be reached, even if nodes of the cluster are down"),
+    "allow_partial": Option("go on even if the inventory does not have all nodes of the cluster"),
+    "gates": Option(
+        "gates to check after each wave: a comma list of verify, cluster, connections, postcheck; or none", "NAMES"
+    ),
+    "min_connections": Option(
+        "percent of its connections that an upgraded node must still have (default: 90)", "PERCENT"
+    ),
+    "soak": Option(
+        "how long to watch the cluster after each wave but the last, such as 90s or 10m (default: none)", "TIME"
+    ),
+    "gate_command": Option(
+        "a shell command that must exit with 0 after each wave; RELUP_* variables say which wave", "COMMAND"
+    ),
+    "gate_timeout": Option("how long to wait for a gate to open (default: 60s)", "TIME"),
+    "gate_command_timeout": Option("how long the gate command may take (default: 10m)", "TIME"),
+    "backup_age": Option("refuse if the newest whole backup is older than this, such as 12h (default: 24h)", "TIME"),
+    "no_backup": Option("go on without a backup; this is recorded"),
+    "check": Option("show the plan and stop: nothing is changed"),
+    "resume": Option(
+        "resume a run: its name or the beginning of its name (without a value: the last run)",
+        "RUN",
+        may_lack=True,
+    ),
+    "why": Option("the reason; shown to everyone who finds the cluster locked", "TEXT"),
+    "events": Option("print every event as a JSON line on stdout, and the document as the last line"),
+    "on_failure": Option(f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)", "stop|restart"),
+    "yes": Option("do not ask"),
+    "hop": Option("a hop file; or - for the one that the catalogue has between the two releases"),
+    "from_": Option("the release that the hop leads from, a tarball"),
+    "paths.from_": Option(
+        "show what can be reached from this version, by chains of hops, the shortest first", "VERSION"
+    ),
+    "paths.strict": Option("exit status 1 if anything is wrong with the catalogue"),
+    "graph": Option(
+        "draw the versions and the hops between them (without a value: text)", "text|mermaid|svg", may_lack=True
+    ),
+    "show.from_": Option("the version that the hop leads from"),
+    "show.target": Option("the version that the hop leads to", "VERSION"),
+    "to": Option("the release that the hop leads to, a tarball"),
+    "o": Option("write the hop to this file, and a helper module beside it (default: the hop to stdout)"),
+    "run": Option("the run's name, or the beginning of its name, or `last` (default: last)"),
+    "format": Option("format of the report (default: html)", "html|md|json|junit"),
+    "open": Option("open the page in the browser"),
+    "report.o": Option("write to this file (default: relup-RUN.html in the working folder; stdout for other formats)"),
+    "callback": Option(
+        "a function to call once all code is new: NAME or NAME/ARITY, the version counted; repeatable",
+        "NAME[/ARITY]",
+        repeats=True,
+    ),
+    "draft.force": Option("replace files that are there"),
+    "sarif": Option("write the findings to this file too, as SARIF 2.1.0, for code review"),
+    "strict": Option("exit status 1 for warnings too"),
+    "verify.strict": Option(REQUEST_OPTIONS["strict"][1].partition(": ")[2]),
+    "target": Option("the version that nodes should be on (default: the one that they boot)", "VERSION"),
+    "watch": Option("look again and again until all hosts have been good for a while; show each change"),
+    "stable": Option("with --watch: time for which all hosts must be good in a row (default: 10s)", "TIME"),
+    "timeout": Option("with --watch: time limit (default: 120s)", "TIME"),
+    "limit": Option("show only the newest rows, at most this number; 0 shows all (default: 0)", "ROWS"),
+    "unlock.force": Option("remove also locks of others"),
+    "trees": Option("remove also deployed trees that neither the next boot nor the running node needs"),
+    "cleanup.check": Option("show what would be removed; remove nothing"),
+    "anyway": Option("remove even if nodes of the cluster are not on the target"),
+    "purge": Option("remove the deployed tree as well"),
+    "keep": Option(
+        "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
+    ),
+    "backup.parallel": Option("how many hosts are backed up at the same time (default: 16)", "HOSTS"),
+    "backup": Option("name of the backup (default: the newest)", "NAME"),
+    "restore.force": Option(REQUEST_OPTIONS["restore_force"][1].partition(": ")[2]),
+    "boot_timeout": Option(
+        f"{REQUEST_OPTIONS['boot_timeout'][1]} (default: {REQUEST_OPTIONS['boot_timeout'][0]})", "SECONDS"
+    ),
+    "call_timeout": Option(
+        f"{REQUEST_OPTIONS['call_timeout'][1]} (default: {REQUEST_OPTIONS['call_timeout'][0]})", "SECONDS"
+    ),
+    "hop_timeout": Option(
+        f"{REQUEST_OPTIONS['hop_timeout'][1]} (default: {REQUEST_OPTIONS['hop_timeout'][0]})", "SECONDS"
+    ),
+    "step_timeout": Option(
+        f"{REQUEST_OPTIONS['step_timeout'][1]} (default: {REQUEST_OPTIONS['step_timeout'][0]})", "SECONDS"
+    ),
 }
-"""What each option means, by parameter name; what it means to one command only, by the command's name before it."""
+"""Each option, by parameter name; one that means something else to a command, by the command's name before it.
+
+Help, docs, completion and the checks of values have it from here.
+"""
 
 
-def meaning(command: str, name: str) -> str:
-    """What an option of a command means."""
-    return HELP.get(f"{command}.{name}") or HELP[name]
+def option(command: str, name: str) -> Option:
+    """An option of a command."""
+    return OPTIONS.get(f"{command}.{name}") or OPTIONS[name]
 
-
-PLACEHOLDERS: dict[str, str] = {
-    "host": "HOST",
-    "catalogue": "FOLDER",
-    "callback": "NAME[/ARITY]",
-    "on_failure": "stop|restart",
-    "waves": "SIZES",
-    "parallel": "HOSTS",
-    "order": "ORDER",
-    "max_failures": "HOSTS",
-    "gates": "NAMES",
-    "min_connections": "PERCENT",
-    "soak": "TIME",
-    "gate_command": "COMMAND",
-    "allow_calls": "CALLS",
-    "gate_timeout": "TIME",
-    "gate_command_timeout": "TIME",
-    "deadline": "TIME",
-    "backup_age": "TIME",
-    "resume": "RUN",
-    "keep": "BACKUPS",
-    "backup": "NAME",
-    "why": "TEXT",
-    "paths.from_": "VERSION",
-    "graph": "text|mermaid|svg",
-    "target": "VERSION",
-    "stable": "TIME",
-    "timeout": "TIME",
-    "format": "html|md|json|junit",
-    "limit": "ROWS",
-    "boot_timeout": "SECONDS",
-    "call_timeout": "SECONDS",
-    "hop_timeout": "SECONDS",
-    "step_timeout": "SECONDS",
-}
-"""What stands for the value of an option that takes one, named as in `HELP`; the others take a file."""
-
-
-def placeholder(command: str, name: str) -> str:
-    """What stands for the value of an option of a command."""
-    return PLACEHOLDERS.get(f"{command}.{name}") or PLACEHOLDERS.get(name, "FILE")
-
-
-REPEATABLE = ("host", "callback")
-"""The options that may be given more than once."""
-
-WITH_DEFAULT = ("graph", "resume")
-"""The options whose value may be left out."""
 
 ON_FAILURE = ("stop", "restart")
 
@@ -150,21 +159,22 @@ LOCAL = ("paths", "runs", "report", "check", "show", "draft")
 
 
 def command(body: Callable[..., None]) -> "Task[Any]":
-    """Make an Invoke task of ``body``: its parameters are the options, their help comes from `HELP`.
+    """Make an Invoke task of ``body``: its parameters are the options, their help comes from `OPTIONS`.
 
     One without a default is given by its position; one whose name is a keyword has an underscore after it. Numbers are
     taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence. Those that go to hosts
-    get the options of `passwords` and `limits` as well.
+    get the options of `passwords` and `limits` as well. A parameter may be a group of options, see `groups`.
     """
+    body = expanded(body)
     body = body if body.__name__ in LOCAL else limits.may_take(passwords.may_ask(body))
     parameters = list(inspect.signature(body).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     return Task(
         body,
-        help={name: meaning(body.__name__, name) for name in names},
-        iterable=[name for name in names if name in REPEATABLE],
+        help={name: option(body.__name__, name).meaning for name in names},
+        iterable=[name for name in names if option(body.__name__, name).repeats],
         positional=[parameter.name for parameter in parameters if parameter.default is parameter.empty],
-        optional=[name for name in names if name in WITH_DEFAULT],
+        optional=[name for name in names if option(body.__name__, name).may_lack],
         auto_shortflags=False,
     )
 
@@ -172,7 +182,7 @@ def command(body: Callable[..., None]) -> "Task[Any]":
 def required(name: str, value: str) -> str:
     """``value``, which must be there. Raises `UsageError` (``bad_option``)."""
     if not value:
-        raise UsageError("bad_option", f"--{_flag(name)} is missing: {HELP[name]}")
+        raise UsageError("bad_option", f"--{_flag(name)} is missing: {OPTIONS[name].meaning}")
     return value
 
 
@@ -184,7 +194,7 @@ def choice(name: str, value: str, choices: Sequence[str]) -> str:
 
 
 def value_or(given: str | bool, default: str) -> str:
-    """The value of an option of `WITH_DEFAULT`, or the default if it is given without one: that is what True means."""
+    """The value of an option that may lack it, or the default if it is given without one: that is what True means."""
     return default if given is True else str(given)
 
 

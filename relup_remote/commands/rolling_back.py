@@ -9,7 +9,7 @@ from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, taken_up
-from relup_remote.commands.wishes import AS_USUAL, Wishes, takes_wishes
+from relup_remote.commands.wishes import AS_USUAL, Wishes
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import Work
 from relup_remote.rollout.survey import Survey, is_done
@@ -19,7 +19,6 @@ GATES = Gates(connections=None)
 
 
 @command
-@takes_wishes
 def rollback(
     _context: Context,
     purge: bool = False,
@@ -35,7 +34,7 @@ def rollback(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Put nodes back on the release they booted before, by a restart: the boot path only, in waves as an upgrade."""
+    """Restart nodes into the release that they ran before the upgrade, in waves, with gates after each."""
     with Invocation("rollback", host, inventory, json, quiet, events) as call:
         wishes.check()
         record = taken_up(call, resume, wishes) if resume else None

@@ -6,11 +6,11 @@ from typing import Any
 from invoke.context import Context
 
 from relup_remote.commands import options
+from relup_remote.commands.hopping import AS_CHECKED, AS_HOPPED, BACKUP_AGE, Checked, Hopping
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, taken_up
-from relup_remote.commands.wishes import AS_USUAL, Wishes, takes_wishes
-from relup_remote.core.harmless import allowed
+from relup_remote.commands.wishes import AS_USUAL, Wishes
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
@@ -19,9 +19,6 @@ from relup_remote.rollout.roll import Work
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary.text import size
 from relup_remote.usage import UsageError
-
-BACKUP_AGE = 24 * 3600
-"""Seconds that the newest backup may be old, unless the operator says otherwise."""
 
 AFTER_FAILURE = {
     "stop": "the node goes on running, as far as the hop got",
@@ -34,28 +31,16 @@ def plan(
     _context: Context,
     tarball: str = "",
     full: bool = False,
-    force: bool = False,
-    kill_lingering: bool = False,
-    allow_calls: str = "",
-    backup_age: str = "",
-    no_backup: bool = False,
+    checked: Checked = AS_CHECKED,
     catalogue: str = "",
-    call_timeout: str = "",
     host: list[str] | None = None,
     inventory: str = "",
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Check everything an upgrade would, on every host, and change nothing."""
+    """Check on every host everything that an upgrade would check. Nothing is changed."""
     with Invocation("plan", host, inventory, json, quiet) as call:
-        chosen = {
-            "force": force,
-            "kill_lingering": kill_lingering,
-            "allow_calls": _calls(allow_calls),
-            "backup_age": BACKUP_AGE,
-            **_backup(backup_age, no_backup),
-            **options.numbers(call_timeout=call_timeout),
-        }
+        chosen = {"backup_age": BACKUP_AGE, **checked.request_options()}
         path = options.required("tarball", tarball)
         hops = _catalogue(call, catalogue)
         release = call.tarball(path)
@@ -73,7 +58,7 @@ def stage(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Bring a tarball to the hosts and check its digest there; the nodes are not touched."""
+    """Copy a tarball to the hosts and check its digest there. The nodes are not touched."""
     with Invocation("stage", host, inventory, json, quiet) as call:
         release = call.tarball(options.required("tarball", tarball))
         if release:
@@ -82,26 +67,16 @@ def stage(
 
 
 @command
-@takes_wishes
 def upgrade(
     _context: Context,
     tarball: str = "",
     check: bool = False,
     yes: bool = False,
-    wishes: Wishes = AS_USUAL,
-    backup_age: str = "",
-    no_backup: bool = False,
     resume: str = "",
-    force: bool = False,
-    kill_lingering: bool = False,
-    no_boot_check: bool = False,
-    allow_calls: str = "",
-    on_failure: str = "",
+    wishes: Wishes = AS_USUAL,
+    checked: Checked = AS_CHECKED,
+    hopping: Hopping = AS_HOPPED,
     catalogue: str = "",
-    hop_timeout: str = "",
-    step_timeout: str = "",
-    call_timeout: str = "",
-    boot_timeout: str = "",
     events: bool = False,
     host: list[str] | None = None,
     inventory: str = "",
@@ -117,18 +92,8 @@ def upgrade(
             "backup_age": BACKUP_AGE,
             "on_failure": "stop",
             **(before.options if before else {}),
-            **({"force": True} if force else {}),
-            **({"kill_lingering": True} if kill_lingering else {}),
-            **({"no_boot_check": True} if no_boot_check else {}),
-            **({"allow_calls": _calls(allow_calls)} if allow_calls else {}),
-            **({"on_failure": options.choice("on_failure", on_failure, options.ON_FAILURE)} if on_failure else {}),
-            **_backup(backup_age, no_backup),
-            **options.numbers(
-                hop_timeout=hop_timeout,
-                step_timeout=step_timeout,
-                call_timeout=call_timeout,
-                boot_timeout=boot_timeout,
-            ),
+            **checked.request_options(),
+            **hopping.request_options(),
         }
         given = catalogue or (before.catalogue or "" if before else "")
         path = tarball or (str(before.tarball["path"]) if before and before.tarball else "")
@@ -153,22 +118,6 @@ def upgrade(
                 said=lambda _survey: _said(release, parts["hops"], chosen),
                 told=lambda rows: missed.told(rows, hops.malformed),
             ).roll()
-
-
-def _calls(given: str) -> str:
-    """Calls that a hop's file is allowed. Raises `UsageError`."""
-    try:
-        allowed(given)
-    except ValueError as error:
-        raise UsageError("bad_option", f"--allow-calls: {error} is not module:function/arity") from None
-    return given
-
-
-def _backup(age: str, without: bool) -> dict[str, int]:
-    """What the operator says of backups, as an option of the request: nothing, seconds, or that none is asked for."""
-    if without:
-        return {"backup_age": 0}
-    return {"backup_age": options.duration("backup_age", age, 0)} if age else {}
 
 
 def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list[str]:

@@ -1,9 +1,7 @@
 """How an operator wants a run to go: the options that `upgrade` and `rollback` share."""
 
 import dataclasses
-import functools
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,22 +77,3 @@ def _gate_names(text: str) -> Sequence[str]:
 
 AS_USUAL = Wishes()
 """No wishes."""
-
-
-def takes_wishes(body: Callable[..., None]) -> Callable[..., None]:
-    """``body`` with an option for each field of `Wishes`, in the place of its parameter ``wishes``, which it gets."""
-    names = [field.name for field in dataclasses.fields(Wishes)]
-
-    @functools.wraps(body)
-    def with_options(*arguments: Any, **given: Any) -> None:
-        wishes = Wishes(**{name: given.pop(name) for name in names if name in given})
-        body(*arguments, wishes=wishes, **given)
-
-    parameters = []
-    for parameter in inspect.signature(body).parameters.values():
-        if parameter.name == "wishes":
-            parameters += [parameter.replace(name=name, default=getattr(AS_USUAL, name)) for name in names]
-        else:
-            parameters.append(parameter)
-    vars(with_options)["__signature__"] = inspect.Signature(parameters)
-    return with_options

@@ -8,7 +8,7 @@ from typing import Any
 from invoke.tasks import Task
 
 from relup_remote import inventory
-from relup_remote.commands.options import meaning
+from relup_remote.commands.options import option
 from relup_remote.hops import catalogue
 from relup_remote.manual.entries import STATUSES, entry, place
 from relup_remote.manual.synopsis import line, parameters, synopsis, usage
@@ -72,7 +72,7 @@ def _parts(name: str, task: "Task[Any]") -> Iterator[str]:
     yield line("inv", synopsis(name, task), "    ", WIDTH)
     if about.about:
         yield "\n\n".join(textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in about.about.split("\n\n"))
-    options = ((f"`{usage(task, each)}`", meaning(task.name, each.name)) for each in parameters(task))
+    options = ((f"`{usage(task, each)}`", option(task.name, each.name).meaning) for each in parameters(task))
     yield _table(("option", ""), options)
     if about.statuses:
         yield _table(("exit status", ""), ((str(status), said) for status, said in sorted(about.statuses.items())))

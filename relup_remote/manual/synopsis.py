@@ -7,7 +7,7 @@ from typing import Any
 
 from invoke.tasks import Task
 
-from relup_remote.commands.options import WITH_DEFAULT, placeholder
+from relup_remote.commands.options import option
 from relup_remote.manual.entries import entry
 
 
@@ -24,8 +24,8 @@ def usage(task: "Task[Any]", parameter: inspect.Parameter) -> str:
     flag = f"--{name}" if len(name) > 1 else f"-{name}"
     if parameter.default is False:
         return flag
-    value = placeholder(task.name, parameter.name)
-    return f"{flag} [{value}]" if parameter.name in WITH_DEFAULT else f"{flag} {value}"
+    declared = option(task.name, parameter.name)
+    return f"{flag} [{declared.value}]" if declared.may_lack else f"{flag} {declared.value}"
 
 
 def synopsis(name: str, task: "Task[Any]") -> list[str]:
