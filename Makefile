@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 SECONDS := 900
 MORE := --points $(SECONDS) --points-until $(SECONDS)
 
-.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types unit lab-tests bench clean
+.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types transcripts unit lab-tests bench clean
 
 setup: $(VENV)/.ready-for-demo
 
@@ -53,6 +53,10 @@ lint: setup-tests
 
 types: setup-tests
 	$(BIN)/mypy
+
+# What operators see of each command, written anew: tests/transcripts.
+transcripts: setup-tests
+	RELUP_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/lab/test_transcripts.py
 
 unit: setup-tests
 	$(PYTEST) tests/unit
