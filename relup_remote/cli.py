@@ -15,13 +15,15 @@ from invoke.program import Program
 
 from relup_remote import program, version
 from relup_remote.commands import namespace
-from relup_remote.commands.options import HELP, REPEATABLE, meaning
+from relup_remote.commands.options import OPTIONS, option
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
 from relup_remote.manual.entries import MANUAL, entry, place
 from relup_remote.manual.help import help_text
 from relup_remote.manual.synopsis import parameters, usage
 from relup_remote.rollout.ledger import LAST
 from relup_remote.summary import json as documents
+from relup_remote.summary.layout import folded
+from relup_remote.summary.text import columns
 from relup_remote.usage import UsageError
 
 MEANINGLESS = {
@@ -118,7 +120,7 @@ class UsageProgram(Program):
         task = self.collection[name]
         before, after = help_text(self._program, name, task)
         print(f"{before}\n\nOptions:")
-        self.print_columns([(usage(task, each), meaning(task.name, each.name)) for each in parameters(task)])
+        self.print_columns([(usage(task, each), option(task.name, each.name).meaning) for each in parameters(task)])
         print(after)
 
     @property
@@ -189,7 +191,7 @@ def _as_typed(listed: str) -> str:
     return collection.rstrip(")") or name
 
 
-_REPEATABLE = {f"--{name}": HELP[name].partition(" (")[0] for name in REPEATABLE}
+_REPEATABLE = {f"--{name}": each.meaning.partition(" (")[0] for name, each in OPTIONS.items() if each.repeats}
 
 
 def _check_values(words: Sequence[str]) -> None:
@@ -219,7 +221,8 @@ def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
     except UsageError as error:
         if "--json" in words or "--events" in words:
             print(program.typed(documents.text(documents.usage_document(_command_in(words), error))))
-        raise Exit(program.typed(f"{error.message} ({error.hint})"), code=2) from None
+        said = program.typed(f"{error.message} ({error.hint})")
+        raise Exit(folded(said, columns(sys.stderr)), code=2) from None
     except ParseError as error:
         # Invoke shows an option that lacks its value by the representation of an object.
         raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None

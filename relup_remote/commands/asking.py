@@ -3,7 +3,8 @@
 import sys
 
 from relup_remote.program import typed
-from relup_remote.summary.text import clean
+from relup_remote.summary.layout import folded
+from relup_remote.summary.text import clean, columns
 from relup_remote.usage import Declined, UsageError
 
 
@@ -14,7 +15,7 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     nobody to ask, `Declined` on any answer but yes.
     """
     if not (yes and quiet):
-        print(clean(typed(plan)), file=sys.stderr)
+        print(folded(clean(typed(plan)), columns(sys.stderr)), file=sys.stderr)
     if yes:
         return
     # Python has no stdin at all where the caller closed it.

@@ -25,7 +25,7 @@ def backup(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Copy the data and settings of each node, tables as of one moment, to a folder on its host."""
+    """Copy the data and settings of each node, as of one moment, to a folder on its host."""
     with Invocation("backup", host, inventory, json, quiet) as call:
         chosen = options.numbers(minimum=0, keep=keep)
         limit = options.numbers(parallel=parallel).get("parallel", AT_ONCE)
@@ -40,7 +40,7 @@ def backup_list(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """List the backups on the hosts, newest first, and say which are whole."""
+    """List the backups on the hosts, newest first, and whether they are whole."""
     with Invocation("backup.list", host, inventory, json, quiet) as call:
         call.show(call.ask_all(call.order("backups")), kept_table)
 
@@ -54,7 +54,7 @@ def backup_verify(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Read a backup on each host, every file of it, and compare that with what was written."""
+    """Read every file of a backup on each host, and compare it with what was written."""
     with Invocation("backup.verify", host, inventory, json, quiet) as call:
         call.show(call.ask_all(call.order("backup-verify", options={"backup": backup})), verified_table)
 
@@ -70,7 +70,7 @@ def restore(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Put a backup in the place of the data and settings of nodes that are stopped, one host after the other."""
+    """Restore data and settings of stopped nodes from a backup, one host after the other."""
     with Invocation("restore", host, inventory, json, quiet) as call:
         chosen: dict[str, Any] = {"backup": backup, "restore_force": force}
         rows = call.ask_all(call.order(options={**chosen, "dry_run": True}))

@@ -21,7 +21,7 @@ def logs(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Show the attempts of all hosts in one table, oldest first: ours and those that the relup plugin recorded."""
+    """Show all attempts on all hosts, oldest first: ours, and those that the relup plugin recorded."""
     with Invocation("logs", host, inventory, json, quiet) as call:
         chosen = options.numbers(minimum=0, limit=limit)
         rows = call.ask_all(call.order(options=chosen))

@@ -36,9 +36,10 @@ from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary import json as documents
 from relup_remote.summary import report
 from relup_remote.summary.boot import boot
+from relup_remote.summary.layout import folded
 from relup_remote.summary.recovered import recovered
 from relup_remote.summary.screen import Display, Silent, listener
-from relup_remote.summary.text import clean, columns
+from relup_remote.summary.text import clean, columns, within
 from relup_remote.usage import UsageError
 
 Table = Callable[[Sequence[Row]], str]
@@ -72,6 +73,7 @@ class Invocation:
         self._display: Display = Silent()
 
     def __enter__(self) -> "Invocation":
+        self._screen.enter_context(within(columns(sys.stdout)))
         self._display = self._screen.enter_context(listener(sys.stderr, quiet=self._quiet, live=not self._events))
         try:
             # It is counted from here.
@@ -212,14 +214,14 @@ class Invocation:
         width = columns(sys.stdout)
         parts = [
             table(rows) if table else steps_table(rows, width),
-            hop_tables(rows, full=full, width=width) if hops else "",
+            hop_tables(rows, full=full) if hops else "",
             recovered(rows),
             boot(rows),
             report.troubles(rows),
             after,
         ]
         # Much of it is what hosts said: reasons of gates, names of nodes.
-        self.say(clean("\n\n".join(part for part in parts if part)))
+        self._say_folded(clean("\n\n".join(part for part in parts if part)))
 
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
@@ -227,12 +229,18 @@ class Invocation:
         rollout = {**ending.to_json(), "next": typed(ending.next)}
         self.show(rows, hops=hops, more={"rollout": rollout}, after=after, status=ending.exit_status)
 
-    def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True) -> None:
-        """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1."""
+    def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True, as_it_is: bool = False) -> None:
+        """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1.
+
+        A text that is for programs is printed ``as_it_is``, however wide it may be.
+        """
         self._status = 0 if ok else 1
-        self.say(
-            documents.text({"command": self.command, "ok": ok, "run": self.run, **document}) if self._json else text
-        )
+        if self._json:
+            self.say(documents.text({"command": self.command, "ok": ok, "run": self.run, **document}))
+        elif as_it_is:
+            self.say(text)
+        else:
+            self._say_folded(text)
 
     def say(self, text: str) -> None:
         """Print on stdout."""
@@ -243,6 +251,9 @@ class Invocation:
             # Whoever read has seen enough; the flush at exit must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
+    def _say_folded(self, text: str) -> None:
+        self.say(folded(typed(text), columns(sys.stdout)))
+
     def note(self, text: str) -> None:
         """Tell people something, on stderr, unless they want quiet."""
         if not self._quiet:
@@ -251,7 +262,7 @@ class Invocation:
     def warn(self, text: str) -> None:
         """Tell people something that they have to know, on stderr."""
         self.clear()
-        print(clean(typed(text)), file=sys.stderr)
+        print(folded(clean(typed(text)), columns(sys.stderr)), file=sys.stderr)
 
     def _print_event(self, event: Event) -> None:
         told = {**event, "next": typed(event["next"])} if event.get("next") else event
@@ -262,7 +273,7 @@ class Invocation:
 
     def _complain(self, error: UsageError) -> None:
         error.hint = error.hint.replace("COMMAND", self.command)
-        print(typed(f"{self.command}: {error.message} ({error.hint})"), file=sys.stderr)
+        self.warn(f"{self.command}: {error.message} ({error.hint})")
         if self._json or self._events:
             self.say(self._document(documents.usage_document(self.command, error)))
 

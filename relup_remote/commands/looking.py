@@ -16,7 +16,7 @@ def hosts(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """List the hosts of the inventory: which can be reached, and what runs there."""
+    """List the hosts of the inventory, whether they can be reached, and what runs there."""
     with Invocation("hosts", host, inventory, json, quiet) as call:
         call.show(call.ask_all(call.order("status")), lambda rows: hosts_table(call.hosts, rows))
 
@@ -29,7 +29,7 @@ def status(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Say where each node stands: idle, in progress, hot-upgraded, or booted into an upgrade."""
+    """Show the state of each node: idle, in progress, hot-upgraded, or booted into an upgrade."""
     with Invocation("status", host, inventory, json, quiet) as call:
         call.show(call.ask_all(call.order()), status_table)
 

@@ -17,13 +17,15 @@ from relup_remote.usage import UsageError
 class Option(NamedTuple):
     """What an option means, and what stands for its value where it takes one: words in `|` are all that there are.
 
-    One that ``repeats`` may be given more than once; the value of one that ``may_lack`` it may be left out.
+    One that ``repeats`` may be given more than once; the value of one that ``may_lack`` it may be left out. ``choices``
+    are all values there are, where they are too long to stand for the value.
     """
 
     meaning: str
     value: str = "FILE"
     repeats: bool = False
     may_lack: bool = False
+    choices: tuple[str, ...] = ()
 
 
 OPTIONS: dict[str, Option] = {
@@ -54,7 +56,11 @@ OPTIONS: dict[str, Option] = {
         "sizes of the waves, each a number of hosts or a share of all; the last is repeated (default: 1,100%)", "SIZES"
     ),
     "parallel": Option("how many hosts of a wave are upgraded at the same time (default: 1)", "HOSTS"),
-    "order": Option("which hosts come first (default: replicants-first)", "|".join(waves.ORDERS)),
+    "order": Option(
+        f"which hosts come first: {', '.join(waves.ORDERS)} (default: replicants-first)",
+        "ORDER",
+        choices=tuple(waves.ORDERS),
+    ),
     "max_failures": Option(
         "how many hosts, or which share of all, may fail before the run stops (default: 0)", "HOSTS"
     ),

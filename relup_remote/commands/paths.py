@@ -33,4 +33,4 @@ def paths(
             versions = graph_of(found.hops)
             text = DRAWINGS[style](versions.part(from_) if from_ else versions)
             document["graph"] = text
-        call.show_document(document, text, ok=not (strict and findings))
+        call.show_document(document, text, ok=not (strict and findings), as_it_is=bool(style))

@@ -15,6 +15,7 @@ from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
+from relup_remote.program import typed
 from relup_remote.rollout import ledger, overview, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending, allowed_failures
 from relup_remote.rollout.feed import Event, now
@@ -267,7 +268,7 @@ def _after(ending: Ending, run: str, passed: str) -> str:
     who = f"run {run}: " if ending.next else ""
     lines += [f"{who}{ending.outcome}, {ending.err_type}: {ending.reason}"]
     lines += [f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
-    return "\n".join([*lines, f"  {ending.next}"] if ending.next and ending.outcome != "refused" else lines)
+    return "\n".join([*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines)
 
 
 def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:

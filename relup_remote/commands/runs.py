@@ -18,7 +18,7 @@ def runs(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """List the runs of upgrades and rollbacks that were begun on this machine, oldest first, and how each ended."""
+    """List the upgrades and rollbacks that were run from this machine, oldest first, and how each ended."""
     with Invocation("runs", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
         chosen = options.numbers(minimum=0, limit=limit)

@@ -7,8 +7,9 @@ from typing import Any
 
 from invoke.tasks import Task
 
-from relup_remote.commands.options import placeholder
+from relup_remote.commands.options import option as declared
 from relup_remote.manual.synopsis import parameters
+from relup_remote.rollout.plan import GATES
 from relup_remote.usage import UsageError
 
 RUN_COMMANDS = ("report",)
@@ -25,8 +26,10 @@ def candidates(words: Sequence[str], tasks: Mapping[str, "Task[Any]"]) -> list[s
     if command is None:
         return None
     option, begun = _at(words)
+    if option is None and not words[-1].startswith("-"):
+        return _by_position(command, words[words.index(command) + 1 :])
     if option is None:
-        return _runs() if command in RUN_COMMANDS and not words[-1].startswith("-") else None
+        return None
     known = _values(tasks[command], option, words)
     # Of a list, only the last name is still open.
     before = begun[: begun.rfind(",") + 1]
@@ -43,17 +46,34 @@ def _at(words: Sequence[str]) -> tuple[str | None, str]:
     return None, ""
 
 
+def _by_position(command: str, given: Sequence[str]) -> list[str] | None:
+    """The values that are given by their position; the last of those ``given`` is still open."""
+    if command in RUN_COMMANDS:
+        return _runs() if given else None
+    if command != "hop.show" or not given:
+        return None
+    pairs = _hops()
+    targets = [target for source, target in pairs if source == given[0]]
+    return sorted({source for source, _ in pairs}) if len(given) == 1 else targets if len(given) == 2 else []
+
+
 def _values(task: "Task[Any]", option: str, words: Sequence[str]) -> list[str] | None:
     """The values of an option, none where they are files; None for an option that is not known or takes no value."""
     names = {each.name.strip("_").replace("_", "-"): each for each in parameters(task)}
     parameter = names.get(option)
     if parameter is None or parameter.default is False:
         return None
-    sources: Mapping[str, Callable[[], list[str]]] = {"host": lambda: _hosts(words), "resume": _runs}
-    if option in sources:
-        return sources[option]()
-    known = placeholder(task.name, parameter.name)
-    return known.split("|") if "|" in known else []
+    sources: Mapping[str, Callable[[], list[str]]] = {
+        "host": lambda: _hosts(words),
+        "resume": _runs,
+        "gates": lambda: [*GATES, "none"],
+        "paths.from": lambda: sorted({source for source, _ in _hops()}),
+    }
+    for name in (f"{task.name}.{option}", option):
+        if name in sources:
+            return sources[name]()
+    known = declared(task.name, parameter.name)
+    return list(known.choices) or (known.value.split("|") if "|" in known.value else [])
 
 
 def _hosts(words: Sequence[str]) -> list[str]:
@@ -65,6 +85,15 @@ def _hosts(words: Sequence[str]) -> list[str]:
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(UsageError):
         found = inventory.load(inventory.locate(named))
         return [*(host.name for host in found.hosts), *found.groups]
+    return []
+
+
+def _hops() -> list[tuple[str, str]]:
+    """The versions that the hops of the catalogue lead from and to; none if it can't be read."""
+    from relup_remote.hops import catalogue  # noqa: PLC0415
+
+    with contextlib.suppress(UsageError, OSError):
+        return [(hop.from_vsn, hop.target) for hop in catalogue.load(catalogue.locate("")).hops]
     return []
 
 

@@ -47,9 +47,8 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "status": Entry(
         LOOK,
-        "Beside the state of each node: the marker, which says what the next restart boots, connections, the size "
-        "of the cluster as the node sees it, and how it was asked (`distribution`, or `wrapper` for its own "
-        "script).",
+        "Also shows the marker, which says what the next restart boots; the connections; the size of the cluster as "
+        "the node sees it; and how the node was asked, if not directly (`wrapper`: by its own script).",
         examples={"status --host n1": "one node"},
         see=("verify", "logs", "runs"),
     ),
@@ -74,7 +73,7 @@ MANUAL: Mapping[str, Entry] = {
     "postcheck": Entry(
         LOOK,
         "A second opinion, by testinfra: it looks at the hosts, not through what upgraded them. Checks of your own run "
-        "beside these; docs/postchecks.md shows how. `--watch` is that of `verify`.",
+        "beside these; docs/postchecks.md shows how. `--watch` works as for `verify`.",
         statuses={1: "a check failed; with --watch, also where hosts were not good for long enough"},
         examples={
             "postcheck": "all checks on all hosts",
@@ -94,9 +93,9 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "plan": Entry(
         UPGRADE,
-        "All hosts are asked at once and nothing is changed: not a byte is staged. What an upgrade would refuse is "
-        "told with everything else that it would refuse, and the hop is shown instruction by instruction. Modules "
-        "that are loaded in one swap share a line; `--full` has a line for each.",
+        "All hosts are asked at once, and nothing is changed: not a byte is staged. Everything that an upgrade would "
+        "refuse is shown at once, and the hop instruction by instruction. Modules that are loaded in one swap share a "
+        "line; `--full` has a line for each.",
         required=("tarball",),
         statuses={
             0: "every host could be upgraded, or is on the target already",
@@ -107,8 +106,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "stage": Entry(
         UPGRADE,
-        "An upgrade stages by itself; this does it beforehand. A tarball of which a part is there already is gone "
-        "on with.",
+        "An upgrade stages the tarball by itself; this command does it beforehand. An interrupted transfer continues.",
         required=("tarball",),
         examples={"stage --tarball emqx-5.10.5.tar.gz": "bring it to all hosts"},
         see=("upgrade", "cleanup"),
@@ -117,9 +115,9 @@ MANUAL: Mapping[str, Entry] = {
         UPGRADE,
         "Looks at all hosts, shows the plan and asks. Then the tarball is staged everywhere, and the waves follow: "
         "the hosts of a wave are upgraded, and the next one begins only when every gate has opened. Replicants "
-        "come before cores. One host that fails ends it, unless `--max-failures` allows for it. Ctrl-C lets the "
-        "hosts in hand finish and starts nothing more; a second one leaves at once. Whatever happened, `--resume` "
-        "goes on with exactly the hosts that are not done.\n\n"
+        "come before cores. If one host fails, the run stops, "
+        "unless `--max-failures` allows it. Ctrl-C lets the hosts that have started finish, and starts no more; a "
+        "second Ctrl-C leaves at once. `--resume` goes on with exactly the hosts that are not done.\n\n"
         "The outcome of a host that is on the target already is `nothing to do`. The others are upgraded.",
         required=("tarball",),
         statuses={
@@ -165,14 +163,14 @@ MANUAL: Mapping[str, Entry] = {
     "unlock": Entry(
         UPGRADE,
         "Your own locks are those of the same user on the same machine. A run that was broken off keeps its lock: "
-        "take it up again with --resume rather than unlock.",
+        "resume it rather than unlock.",
         examples={"unlock": "take your own locks off", "unlock --force": "take off whatever locks there are"},
         see=("lock", "upgrade"),
     ),
     "rollback": Entry(
         UNDO,
-        "Each node restarts, so its connections drop. Says what it does not bring back, and asks; then it goes in "
-        "waves with gates between them, as an upgrade does.",
+        "Each node restarts, so its connections drop. The command says what a rollback does not undo, and asks. Then "
+        "it goes in waves with gates between them, as an upgrade does.",
         statuses={
             0: "every host that was asked for runs its base release, or did before",
             1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
@@ -192,7 +190,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "backup.list": Entry(
         UNDO,
-        "Whole is a backup of which every file is there in its size; `backup.verify` reads them too.",
+        "A backup is whole if every file is there with its size. `backup.verify` reads the files too.",
         examples={"backup.list": "of all hosts", "backup.list --host n1 --json": "of one, for a program"},
         see=("backup", "backup.verify"),
     ),
@@ -231,6 +229,7 @@ MANUAL: Mapping[str, Entry] = {
         statuses={0: "the report is made, however the run came out", 3: "never: no host is contacted"},
         examples={
             "report last": "a page on the last run",
+            "report last --open": "the same, shown in the browser",
             "report 2026-11-24T08 --format md": "for a ticket",
             "report last --format junit -o report.xml": "for a CI system",
         },

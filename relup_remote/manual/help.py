@@ -1,5 +1,6 @@
 """The help on one command, as a terminal gets it."""
 
+import sys
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -8,14 +9,17 @@ from invoke.tasks import Task
 
 from relup_remote.manual.entries import STATUSES, entry
 from relup_remote.manual.synopsis import line, synopsis
+from relup_remote.summary.layout import folded
+from relup_remote.summary.text import columns
 
 WIDTH = 100
+"""Columns that help takes at most."""
 
 
 def help_text(program: str, name: str, task: "Task[Any]") -> tuple[str, str]:
     """What stands before the options of a command, and what after them."""
     about = entry(name)
-    usage = line(program, synopsis(name, task), "  ", WIDTH)
+    usage = line(program, synopsis(name, task), "  ", _width())
     paragraphs = [task.__doc__ or "", *about.about.split("\n\n")]
     before = [f"Usage:\n{usage}", *(_filled(each) for each in paragraphs if each)]
     statuses = {**STATUSES, **about.statuses}
@@ -29,8 +33,12 @@ def help_text(program: str, name: str, task: "Task[Any]") -> tuple[str, str]:
 
 
 def _filled(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.fill(text, _width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _width() -> int:
+    return min(WIDTH, columns(sys.stdout) or WIDTH)
 
 
 def _listed(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([title, *(f"  {each}" for each in lines)])
+    return folded("\n".join([title, *(f"  {each}" for each in lines)]), _width())

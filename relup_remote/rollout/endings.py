@@ -17,8 +17,10 @@ OUTCOMES: dict[str, Outcome] = {
     "done": Outcome(0, "Every host that was asked for is done."),
     "partly done": Outcome(1, "The run went through all waves, and something remains: the summary names it."),
     "nothing to do": Outcome(0, "Every host was where it should be already. No run was begun."),
-    "stopped": Outcome(1, "A gate stayed closed, too many hosts failed, or the ledger could not be written."),
-    "interrupted": Outcome(1, "The operator stopped the run, or its time was over."),
+    "stopped": Outcome(
+        1, "A gate stayed closed, too many hosts failed, the time was over, or the ledger could not be written."
+    ),
+    "interrupted": Outcome(1, "The operator stopped the run."),
     "refused": Outcome(3, "The run was not begun. Nothing was changed on any host."),
 }
 """The outcomes of a run: the same words in tables, documents, reports and docs."""

@@ -4,28 +4,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from relup_remote.rollout.rows import Row
-from relup_remote.summary.tables import table
+from relup_remote.summary.layout import table
 from relup_remote.summary.text import moment, seconds, size
 
 
 def made_table(rows: Sequence[Row]) -> str:
     """A line for each host on which a backup was made or put back."""
     headers = ["host", "node", "outcome", "backup", "version", "size", "files", "put aside", "removed", "total"]
-    return table(headers, [_made_line(row) for row in rows], keep=["host", "outcome"])
+    return table(headers, [_made_line(row) for row in rows], keep=["host", "outcome"], spare=("node",))
 
 
 def kept_table(rows: Sequence[Row]) -> str:
     """A line for each backup of each host."""
     headers = ["host", "backup", "made", "node", "version", "size", "state"]
     lines = [line for row in rows for line in _kept_lines(row)]
-    return table(headers, lines, keep=["host", "backup"]) if lines else "no backups"
+    return table(headers, lines, keep=["host", "backup"], spare=("node",)) if lines else "no backups"
 
 
 def verified_table(rows: Sequence[Row]) -> str:
     """A line for each host, with the backup that was read there."""
     headers = ["host", "backup", "made", "node", "version", "size", "outcome"]
     lines = [[row["host"], *_told(row["facts"].get("backup")), row["outcome"]] for row in rows]
-    return table(headers, lines, keep=["host", "outcome"])
+    return table(headers, lines, keep=["host", "outcome"], spare=("node",))
 
 
 def _made_line(row: Row) -> list[object]:

@@ -1,6 +1,5 @@
 """What the check of a hop came to: for people, and for ``--json``."""
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from relup_remote.hops.check import SEVERITIES, Finding
 from relup_remote.hops.compare import Difference, Module, by_app
-from relup_remote.summary.tables import table
-from relup_remote.summary.text import wrapped
+from relup_remote.summary.layout import table
+from relup_remote.summary.text import wrap, wrapped
 
 _COLUMN = 76
 
@@ -57,7 +56,7 @@ def _finding(file: Path, finding: Finding) -> dict[str, Any]:
 
 
 def _line(finding: Finding) -> list[object]:
-    message = textwrap.fill(finding.message, _COLUMN, break_on_hyphens=False)
+    message = "\n".join(wrap(finding.message, _COLUMN))
     return [f"{finding.line}:{finding.column}", finding.n, finding.severity, finding.err_type, message]
 
 

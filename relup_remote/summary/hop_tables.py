@@ -8,14 +8,11 @@ from itertools import groupby
 from typing import Any
 
 from relup_remote.rollout.rows import Row
-from relup_remote.summary.tables import table
+from relup_remote.summary.layout import table
 from relup_remote.summary.text import by_hosts, common, seconds, shortened
 
 CELL = 72
 """Columns of the longest cell; what failed is told in full below the table."""
-
-OTHERS = 34
-"""Columns of all that is in a line beside the two long cells."""
 
 FOLDED = 3
 """Modules from which on those that are loaded in one swap share a line."""
@@ -26,8 +23,8 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 Instruction = Mapping[str, Any]
 
 
-def hop_tables(rows: Sequence[Row], *, full: bool = False, width: int | None = None) -> str:
-    """The hop of each host that has one; ``full`` gives every module a line, ``width`` is what columns there are.
+def hop_tables(rows: Sequence[Row], *, full: bool = False) -> str:
+    """The hop of each host that has one; ``full`` gives every module a line.
 
     A hop that only evaluated otherwise on some hosts, or took them another time, is told once: with an ellipsis for
     what differs in an instruction, the range of a number in what it did, and the longest time.
@@ -36,10 +33,9 @@ def hop_tables(rows: Sequence[Row], *, full: bool = False, width: int | None = N
     for row in rows:
         if row["facts"].get("hop"):
             alike.setdefault(_course(row["facts"]["hop"]), []).append(row)
-    cell = CELL if width is None else max(CELL // 4, min(CELL, (width - OTHERS) // 2))
     told: list[tuple[str, str]] = []
     for same in alike.values():
-        text = _table(_merged([row["facts"]["hop"] for row in same]), full, cell)
+        text = _table(_merged([row["facts"]["hop"] for row in same]), full)
         told += [(row["host"], text) for row in same]
     return by_hosts(told)
 
@@ -89,19 +85,19 @@ def _ranged(texts: Sequence[str]) -> str:
     return _NUMBER.sub(lambda _match: next(filled), max(texts, key=len))
 
 
-def _table(hop: Mapping[str, Any], full: bool, cell: int) -> str:
+def _table(hop: Mapping[str, Any], full: bool) -> str:
     instructions = hop.get("instructions", ())
     headers = ("", "instruction", "what it does", "status", "longest" if hop["hosts"] > 1 else "time")
-    lines = [_line(each, cell) for each in (instructions if full else _folded(instructions))]
+    lines = [_line(each) for each in (instructions if full else _folded(instructions))]
     title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
     return "\n".join([title, table(headers, lines), *_noticeable(hop)])
 
 
-def _line(instruction: Instruction, cell: int) -> list[object]:
+def _line(instruction: Instruction) -> list[object]:
     return [
         instruction.get("n"),
-        shortened(instruction.get("text") or "", cell),
-        shortened(instruction.get("does") or "", cell),
+        shortened(instruction.get("text") or "", CELL),
+        shortened(instruction.get("does") or "", CELL),
         instruction.get("status"),
         None if instruction.get("seconds") is None else seconds(instruction["seconds"]),
     ]

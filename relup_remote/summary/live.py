@@ -1,6 +1,6 @@
 """A table of all hosts that is redrawn as a run goes on, by *rich*: never taller than the terminal, gone at the end.
 
-What is worth keeping (notes, hosts that failed, gates that closed) scrolls by above it.
+What has happened (waves, gates, hosts, notes) scrolls by above it, so that it can be read there afterwards.
 """
 
 import threading
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from relup_remote.rollout.feed import Event, now
 from relup_remote.summary.progress import hosts as named
-from relup_remote.summary.progress import is_worth_keeping, sentence
+from relup_remote.summary.progress import is_story, sentence
 from relup_remote.summary.state import HostState, State, Work
 from relup_remote.summary.text import clean, seconds, size
 
@@ -66,8 +66,8 @@ class LiveTable:
             self._live.start()
             # Who is killed can't bring back a cursor that was hidden.
             self._console.show_cursor(True)
-        if is_worth_keeping(event):
-            self._console.print(Text(clean(sentence(event))), soft_wrap=True)
+        if is_story(event):
+            self._console.print(Text(clean(sentence(event))))
 
     def pause(self) -> None:
         """Clear the table away, until the next event."""

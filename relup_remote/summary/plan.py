@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from relup_remote.rollout.plan import Member, Plan
 from relup_remote.rollout.rows import succeeded
 from relup_remote.rollout.survey import Survey, is_done
-from relup_remote.summary.tables import table
+from relup_remote.summary.layout import table
 from relup_remote.summary.text import many, size
 
 
@@ -30,7 +30,8 @@ def _hosts(plan: Plan, survey: Survey) -> str:
         lines.append(
             [wave, member.host, member.node, member.role, member.from_vsn, member.connections, sent, backup, state]
         )
-    return table(headers, sorted(lines, key=lambda line: line[0] if isinstance(line[0], int) else 0))
+    in_order = sorted(lines, key=lambda line: line[0] if isinstance(line[0], int) else 0)
+    return table(headers, in_order, spare=("node", "backup"))
 
 
 def _error(error: dict[str, object]) -> str:
@@ -42,7 +43,8 @@ def _course(plan: Plan) -> Iterator[str]:
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
     yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
-    failures = "a host fails" if not plan.max_failures else f"more than {many(plan.max_failures, 'host')} fail"
+    most, fail = plan.max_failures, "fails" if plan.max_failures == 1 else "fail"
+    failures = f"more than {many(most, 'host')} {fail}" if most else "a host fails"
     yield f"the run stops if a gate stays closed for {plan.gates.timeout} s, or if {failures}"
     if plan.allow_missing:
         yield "hosts that can't be reached are left out, and nodes may be down (--allow-missing)"

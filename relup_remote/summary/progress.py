@@ -5,7 +5,8 @@ from typing import Any, TextIO
 
 from relup_remote.rollout.feed import Event
 from relup_remote.rollout.rows import OUTCOMES
-from relup_remote.summary.text import clean, seconds, size
+from relup_remote.summary.layout import folded
+from relup_remote.summary.text import clean, columns, seconds, size
 
 INTERVAL_MS = 2000
 """Milliseconds between two lines on the same long step."""
@@ -30,7 +31,7 @@ class Lines:
         """Tell of ``event``, unless there is nothing to tell."""
         line = sentence(event) or self._thinned(event)
         if line:
-            self._out.write(f"{clean(line)}\n")
+            self._out.write(f"{folded(clean(line), columns(self._out))}\n")
             self._out.flush()
 
     def pause(self) -> None:
@@ -88,16 +89,9 @@ def sentence(event: Event) -> str:
     return ""
 
 
-def is_worth_keeping(event: Event) -> bool:
-    """Whether the sentence on an event is to stay in sight although a table shows how things stand."""
-    match event["event"]:
-        case "note" | "interrupt":
-            return True
-        case "gate":
-            return bool(event["status"] == "closed")
-        case "host" if event["status"] == "end":
-            return OUTCOMES.get(event["row"]["outcome"], 1) != 0
-    return False
+def is_story(event: Event) -> bool:
+    """Whether the sentence on an event belongs to what is read afterwards: all but the steps, which a table shows."""
+    return bool(event["event"] != "step" and sentence(event))
 
 
 def amount(event: Event) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.summary.tables import table
+from relup_remote.summary.layout import table
 from relup_remote.summary.text import moment
 
 
@@ -23,4 +23,4 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
         ]
         for run in runs
     ]
-    return table(headers, lines)
+    return table(headers, lines, spare=("operator",))

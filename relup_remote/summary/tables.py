@@ -1,28 +1,16 @@
 """Tables of what commands came to: a row a host, or a row an attempt for the history. Text only; nothing is printed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from tabulate import tabulate
 
 from relup_remote.core.protocol import STEPS
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.rows import Row, step
-from relup_remote.summary.text import clean, many, moment, seconds
+from relup_remote.summary.layout import table
+from relup_remote.summary.text import many, moment, seconds, within
 
 QUICK = 1.0
 """Seconds within which a step that went well is nothing to tell of where there is little room."""
-
-
-def table(headers: Sequence[str], lines: Iterable[Sequence[object]], keep: Iterable[str] = ()) -> str:
-    """A table, without the columns in which no line says anything; those of ``keep`` stay all the same."""
-    texts = [["" if cell is None else clean(cell) for cell in line] for line in lines]
-    kept = [column for column, header in enumerate(headers) if header in keep or any(line[column] for line in texts)]
-    return tabulate(
-        [[line[column] for column in kept] for line in texts],
-        [headers[column] for column in kept],
-        disable_numparse=True,
-    )
 
 
 def steps_table(rows: Sequence[Row], width: int | None = None) -> str:
@@ -33,12 +21,13 @@ def steps_table(rows: Sequence[Row], width: int | None = None) -> str:
     """
     names = _step_names(rows)
     telling = [name for name in names if any(_tells(step(row, name)) for row in rows)]
-    shown = ""
     for has_nodes, steps in ((True, names), (False, names), (False, telling)):
-        shown = _steps_table(rows, steps, has_nodes=has_nodes)
-        if width is None or len(shown.partition("\n")[0]) <= width:
-            break
-    return shown
+        with within(None):
+            shown = _steps_table(rows, steps, has_nodes=has_nodes)
+        if width is None or max(map(len, shown.splitlines())) <= width:
+            return shown
+    with within(width):
+        return _steps_table(rows, telling, has_nodes=False)
 
 
 def _tells(done: Mapping[str, Any] | None) -> bool:
@@ -80,7 +69,7 @@ def hosts_table(hosts: Sequence[HostSettings], rows: Sequence[Row]) -> str:
         ]
         for host, row in zip(hosts, rows, strict=True)
     ]
-    return table(headers, lines, keep=("running", "marker"))
+    return table(headers, lines, keep=("running", "marker"), spare=("node",))
 
 
 def is_reachable(row: Row) -> bool:
@@ -91,14 +80,14 @@ def is_reachable(row: Row) -> bool:
 def status_table(rows: Sequence[Row]) -> str:
     """Where each node stands between two releases."""
     headers = ["host", "node", "running", "state", "marker", "OTP", "connections", "cluster", "locked by", "link"]
-    return table(headers, [_status_line(row) for row in rows], keep=("state",))
+    return table(headers, [_status_line(row) for row in rows], keep=("state",), spare=("OTP", "cluster"))
 
 
 def locks_table(rows: Sequence[Row]) -> str:
     """Which hosts are locked, and by whom."""
     headers = ["host", "node", "outcome", "locked by", "since (UTC)", "run", "why"]
     lines = [[row["host"], row["node"], row["outcome"], *_lock_cells(row)] for row in rows]
-    return table(headers, lines)
+    return table(headers, lines, spare=("node", "run"))
 
 
 def _lock_cells(row: Row) -> list[object]:
@@ -126,7 +115,8 @@ def _status_line(row: Row) -> list[object]:
         facts.get("connections"),
         many(len(nodes), "node") if nodes else None,
         locked_by(row),
-        facts.get("link"),
+        # Only where a node is not asked directly is there something to tell.
+        None if facts.get("link") == "distribution" else facts.get("link"),
     ]
 
 
@@ -140,7 +130,9 @@ def history(rows: Sequence[Row], limit: int = 0) -> list[dict[str, Any]]:
 def history_table(attempts: Sequence[Mapping[str, Any]]) -> str:
     """A line an attempt."""
     headers = ["started (UTC)", "host", "command", "from", "target", "result", "seconds", "operator", "run", "source"]
-    return table(headers, [_history_line(attempt) for attempt in attempts])
+    return table(
+        headers, [_history_line(attempt) for attempt in attempts], spare=("source", "operator", "seconds", "run")
+    )
 
 
 def _history_line(attempt: Mapping[str, Any]) -> list[object]:

@@ -4,18 +4,59 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, TextIO
 
+from relup_remote.program import typed
+
 WIDTH = 110
 """Columns that running text is wrapped to."""
+
+
+_columns: ContextVar[int | None] = ContextVar("columns", default=None)
+
+
+@contextmanager
+def within(columns: int | None) -> Iterator[None]:
+    """Have tables and text fit into so many columns; with None tables are as wide as they like, as in a file."""
+    token = _columns.set(columns)
+    try:
+        yield
+    finally:
+        _columns.reset(token)
+
+
+def room() -> int | None:
+    """The columns that tables have; None if they may be as wide as they like."""
+    return _columns.get()
 
 
 class _Wrapper(textwrap.TextWrapper):
     """Breaks lines after commas too: a term of Erlang may have no space at all."""
 
     wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+
+_HELD = str.maketrans({" ": "\0", ",": "\1"})
+_FREE = str.maketrans({"\0": " ", "\1": ","})
+
+
+def wrap(text: str, width: int, first: str = "", following: str = "") -> list[str]:
+    """``text`` in lines of at most ``width``, broken between words only: a longer word has its own line."""
+    wrapper = _Wrapper(
+        max(width, 1),
+        initial_indent=first,
+        subsequent_indent=following,
+        replace_whitespace=False,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    # A command in backticks stays on one line: it is there to be copied.
+    held = re.sub(r"`[^`\n]+`", lambda found: found[0].translate(_HELD), text)
+    return [line.translate(_FREE) for line in wrapper.wrap(held)]
 
 
 def columns(out: TextIO) -> int | None:
@@ -75,18 +116,16 @@ def _start(texts: Sequence[str]) -> str:
 
 
 def wrapped(text: object, indent: str = "", first: str = "") -> str:
-    """``text`` in lines of at most `WIDTH`, its own line breaks kept; ``first`` is put before the first line."""
-    lines = clean(text).splitlines() or [""]
+    """``text`` in lines of at most `WIDTH`, its own line breaks kept; ``first`` is put before the first line.
+
+    Commands in it are as they are typed here.
+    """
+    width = min(WIDTH, room() or WIDTH)
+    lines = clean(typed(str(text))).splitlines() or [""]
     parts = []
     for number, line in enumerate(lines):
-        wrapper = _Wrapper(
-            WIDTH,
-            initial_indent=indent + (first if number == 0 else " " * len(first)),
-            subsequent_indent=indent + " " * len(first),
-            replace_whitespace=False,
-            break_on_hyphens=False,
-        )
-        parts += wrapper.wrap(line) or [""]
+        following = indent + " " * len(first)
+        parts += wrap(line, width, indent + first if number == 0 else following, following) or [""]
     return "\n".join(parts)
 
 

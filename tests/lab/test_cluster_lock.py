@@ -123,7 +123,7 @@ def test_hosts_that_were_locked_in_vain_are_told_so(lab: Lab, alice: Tool) -> No
     finally:
         lab.start_sshd("n2")
     assert (ran.status, outcomes(ran)) == (1, {"n1": "unchanged", "n2": "failed", "n3": "unchanged"})
-    assert ran.row("n1")["warnings"] == [{"message": "Not locked, for not all could be: n2."}]
+    assert ran.row("n1")["warnings"] == [{"message": "Not locked, because other hosts could not be locked: n2."}]
     assert locks(lab) == {}
 
 

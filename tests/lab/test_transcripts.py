@@ -102,7 +102,7 @@ def walker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
     """Types a command and returns what is seen of it, by somebody whose terminal has 80 columns."""
     folder = tmp_path_factory.mktemp("walk")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("commands.invocation", "commands.asking", "summary.progress", "manual.help"):
+        for module in ("cli", "commands.invocation", "commands.asking", "summary.progress", "manual.help"):
             patch.setattr(f"relup_remote.{module}.columns", lambda _out: COLUMNS)
         # Steps that took long on a busy machine are no part of a transcript.
         patch.setattr(tables, "QUICK", float("inf"))
@@ -135,5 +135,8 @@ def test_the_walk_through_all_commands(walker: Callable[[Sequence[str]], str]) -
     assert set(seen) == set(kept)
     for name, said in seen.items():
         assert words(said) == words(kept[name]), f"{name}: if this is meant, run: make transcripts"
-        longest = max(said.splitlines(), key=len)
-        assert len(longest) <= COLUMNS or " " not in longest.strip() or "<" in longest, longest
+        assert "did not expect" not in said
+        if name != "10-reports":
+            # Markdown is for programs, what is typed is nobody's output, and a mask may be longer than what it hides.
+            lines = [line for line in said.splitlines() if not re.match(r"\$ |.*[<‹]", line)]
+            assert max(map(len, lines)) <= COLUMNS

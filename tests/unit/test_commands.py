@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from invoke.exceptions import Exit
 
 from relup_remote.commands import by_name
 from relup_remote.commands.invocation import Invocation
-from relup_remote.commands.options import HELP
+from relup_remote.commands.options import OPTIONS
 
 from .program import INV, PROJECT, RELUP, run
 
@@ -180,7 +179,7 @@ def test_options_have_help_and_no_short_forms_that_hide_invokes_own() -> None:
     for task in by_name().values():
         for argument in task.get_arguments():
             assert argument.nicknames == ()
-            assert HELP[str(argument.attr_name or argument.name)]
+            assert OPTIONS[str(argument.attr_name or argument.name)]
 
 
 def test_wrong_use_with_json_is_one_document_and_the_line_still_on_stderr(inventory: str) -> None:
@@ -224,20 +223,11 @@ def test_a_tarball_that_is_not_there_is_refused_by_every_host_and_none_is_contac
     assert "n1, n2: target_tarball_not_found at stage" in shown.stdout
 
 
-def test_what_asks_does_nothing_without_a_terminal(inventory: str) -> None:
+def test_nobody_is_asked_where_hosts_can_not_be_reached(inventory: str) -> None:
     ended = relup("logs-clear", "--inventory", inventory)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines()[-1] == "logs-clear: there is no terminal to ask on (Give --yes if you are sure.)"
-
-
-def test_yes_to_the_question_goes_on(inventory: str) -> None:
-    operator, terminal = pty.openpty()
-    os.write(operator, b"y\n")
-    ended = in_a_process("logs-clear", "--inventory", inventory, stdin=terminal)
-    os.close(operator)
-    os.close(terminal)
     assert ended.returncode == 1
     assert "host_unreachable" in ended.stdout
+    assert "Delete it?" not in ended.stderr
 
 
 def test_paths_lists_hops_and_apart_from_them_what_can_not_be_used(tmp_path: Path) -> None:

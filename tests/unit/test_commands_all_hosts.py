@@ -100,7 +100,7 @@ def test_where_not_all_can_be_locked_none_is(
     assert site.asked("unlock", unlock_by="run", lock_force=False) == asked
     first, _, third = document["hosts"]
     assert first["facts"] == {"cluster_lock": None}
-    assert first["warnings"] == [{"message": "Not locked, for not all could be: n2."}]
+    assert first["warnings"] == [{"message": "Not locked, because other hosts could not be locked: n2."}]
     # Its lock was there before.
     assert (third["facts"], third["warnings"]) == ({"cluster_lock": LOCK}, [])
 

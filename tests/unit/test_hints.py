@@ -31,6 +31,7 @@ SAID_BY: Mapping[str, tuple[str, ...]] = {
     "summary/plan.py": ROLLING,
     "summary/removals.py": ("cleanup",),
     "commands/upgrading.py": ("upgrade",),
+    "commands/hopping.py": ("plan", "upgrade"),
     "commands/rolling.py": ROLLING,
     "commands/rolling_back.py": ("rollback",),
     "commands/asking.py": ("upgrade", "rollback", "restore", "cleanup", "logs-clear"),

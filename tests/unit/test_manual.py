@@ -17,6 +17,7 @@ from relup_remote.docs import PAGES
 from relup_remote.manual.completion import candidates
 from relup_remote.manual.entries import GROUPS, LAB, MANUAL, STATUSES
 from relup_remote.manual.synopsis import line, parameters, synopsis, usage
+from relup_remote.rollout.plan import GATES
 
 from .program import INV, PROJECT, RELUP, run
 
@@ -132,6 +133,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = tmp_path / "state" / "relup_remote" / "runs" / "2026-11-24T08-15-03-k3f9"
     run.mkdir(parents=True)
     (run / "request.json").write_text('{"format": 1}')
+    catalogue = tmp_path / "catalogue"
+    catalogue.mkdir()
+    for source, target in (("1.0", "1.1"), ("1.0", "1.2"), ("1.1", "1.2")):
+        hop = f'#{{from_version => "{source}", target_version => "{target}", code_changes => []}}.'
+        (catalogue / f"{source}-to-{target}.relup").write_text(hop)
+    monkeypatch.setenv("RELUP_CATALOGUE", str(catalogue))
     monkeypatch.setenv("RELUP_INVENTORY", str(inventory))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path
@@ -146,6 +153,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("status --host n1,n", ["n1,n1", "n1,n2", "n1,cores"]),
         ("upgrade --yes --on-failure", ["stop", "restart"]),
         ("paths --graph", ["text", "mermaid", "svg"]),
+        ("upgrade --order", ["replicants-first", "cores-first", "inventory"]),
+        ("upgrade --gates verify,cl", [f"verify,{gate}" for gate in (*GATES, "none")]),
+        ("paths --from", ["1.0", "1.1"]),
+        ("hop.show 1", ["1.0", "1.1"]),
+        ("hop.show 1.0 1", ["1.1", "1.2"]),
+        ("hop.show 1.0 1.1 x", []),
         ("upgrade --resume", ["last", "2026-11-24T08-15-03-k3f9"]),
         ("report la", ["last", "2026-11-24T08-15-03-k3f9"]),
         ("plan --tarball", []),

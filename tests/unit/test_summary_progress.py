@@ -40,10 +40,10 @@ def test_a_run_in_lines() -> None:
         "gate verify open 0.3 s",
         "wave 1 of 2 done",
         "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once",
-        "interrupted again: leaving",
+        "interrupted again: leaving now",
         "n2 failed, code_change_failed 1.0 s",
         "gate command closed 2.0 s: it ended with 1",
-        "run r1 goes on: upgrade",
+        "run r1 resumed: upgrade",
         "of no host",
     ]
 

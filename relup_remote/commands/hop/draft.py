@@ -58,6 +58,7 @@ def draft(
             drafted.document(*about),
             drafted.text(*about) if o else made.text.rstrip(),
             ok=not is_failed(findings),
+            as_it_is=not o,
         )
 
 

@@ -19,7 +19,7 @@ def show(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Say in plain words what the hop between two versions does. No host is contacted, and no Erlang is needed."""
+    """Describe the hop between two versions in plain words. No host is contacted, and no Erlang is needed."""
     with Invocation("hop.show", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
         found = catalogues.load(catalogues.locate(catalogue))

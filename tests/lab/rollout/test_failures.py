@@ -66,7 +66,7 @@ def test_no_host_may_fail(fresh: Lab, upgrade: Upgrade, held: HeldHops) -> None:
     assert ran.error("n5")["err_type"] == "apply_failed"
     assert outcomes(ran) == {"n5": "failed", **dict.fromkeys(ORDER[1:], "skipped")}
     assert ran.document["rollout"]["err_type"] == "too_many_failures"
-    assert ran.document["rollout"]["next"] == f"inv upgrade --resume {upgrade.controller.last.run}"
+    assert ran.document["rollout"]["next"] == f"relup upgrade --resume {upgrade.controller.last.run}"
     assert set(marked(fresh).values()) == {None}
     assert [cluster_lock(fresh, host) for host in ORDER] == [None] * len(ORDER)
     assert fresh.eval("n5", "emqx_release:version()") == f'"{BASE}"'

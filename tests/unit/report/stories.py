@@ -319,7 +319,7 @@ def hostile(folder: Path) -> Record:
         "suspended_ms": "many",
         "swap_ms": -1,
         "instructions": [
-            {"n": "one", "text": EVIL, "does": EVIL, "status": EVIL, "seconds": float("nan"), "window_ms": True},
+            {"n": "one", "text": EVIL, "does": EVIL, "status": EVIL, "seconds": "NaN", "window_ms": True},
             "no",
         ],
     }

@@ -125,7 +125,7 @@ def test_the_cluster_is_not_whole_where_a_host_does_not_see_all(answer: Answer, 
 def test_a_node_that_does_not_tell_what_it_sees_closes_it_where_there_was_a_cluster() -> None:
     said = looks.cluster(Wave({"status": [result("ok", nodes=None)]}).case)
     assert not said.open
-    assert said.message == "n1: does not tell which nodes it sees; n2: does not tell which nodes it sees"
+    assert said.message == "n1: does not say which nodes it sees; n2: does not say which nodes it sees"
     alone = Wave({"status": [result("ok", nodes=None)]}, nodes=())
     assert looks.cluster(alone.case) == Verdict(True, "no cluster is known")
 
@@ -156,7 +156,7 @@ def test_connections_that_nobody_ever_knew_close_nothing_and_those_that_can_not_
     gates = dataclasses.replace(NO_GATES, connections=90)
     unknown = Wave({"status": [result("ok", connections=None)]}, gates).case
     assert looks.connections(dataclasses.replace(unknown, before={"n1": None, "n2": None})).open
-    assert "n1: its connections are not known any more, 100 before" in looks.connections(unknown).message
+    assert "n1: its number of connections is no longer known; it had 100" in looks.connections(unknown).message
     assert not looks.connections(Wave({"status": [failed("node_not_running")]}, gates).case).open
 
 
