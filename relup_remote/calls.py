@@ -93,15 +93,15 @@ CALLS: tuple[Calls, ...] = (
     ),
     Calls(
         "erlang:fun_info erl_eval:fun_data erl_eval:new_bindings erl_eval:expr erl_eval:exprs epp:set_encoding file:open"
-        " io:parse_erl_exprs erlang:system_info erlang:monotonic_time",
-        "target",
+        " file:read_file file:format_error filelib:file_size re:run io:parse_erl_exprs erlang:system_info erlang:monotonic_time",
+        "value",
         "evaluates the hop's file, once; what it may call is listed below",
         "20 ms and 3 MB for 3,000 instructions", "the file's own loops", "5 s and 128 MB",
         "`hop_too_costly`: the process that evaluates it is killed, nothing has changed",
     ),
     Calls(
         "compile:file beam_lib:chunks beam_lib:md5 beam_opcodes:opname file:read_file file:consult file:format_error"
-        " filelib:wildcard erl_scan:string erlang:get_module_info erlang:module_loaded application:get_key"
+        " filelib:wildcard erl_scan:string erlang:fun_info erlang:get_module_info erlang:module_loaded application:get_key"
         " application:which_applications code:which",
         "target",
         "compares what runs with what the hop would load; compiles the catalogue's helpers that it uses",
@@ -227,6 +227,10 @@ def page() -> str:
         "by name (`hop_call_not_allowed`), or allowed by `--allow-calls os:getenv/1,…` of `plan` and `upgrade`, which is",
         "recorded. Instructions, callbacks and helpers may call anything: they are what the hop does. So may a fun of the",
         "file's own that is a part of the value, when it is called later.",
+        "",
+        "What a file makes is weighed before it is given to any function, so that no function takes long or much memory at once:",
+        "numbers of up to 4,096 bits, terms of up to a million parts, binaries of up to 4 MB, a text of up to 1 MB with 50,000",
+        "words. More is `hop_too_costly`. The head of a fun may not name a variable twice.",
         "",
         "| module | functions |",
         "|---|---|",

@@ -27,7 +27,7 @@ _OPTIONS = (
 COORDINATOR = "relup_remote_agent"
 """The registered name of the process that runs a hop."""
 
-_LOOKING = ("text", "processes", "target", "verify")
+_LOOKING = ("text", "processes", "value", "target", "verify")
 _ACTING = (*_LOOKING, "crowd", "replace", "undo", "hop", "preflight", "")
 _VERIFY = ("verify", "run", 1)
 _ENTRIES = (("", "evaluate", 1), ("", "preflight", 1), ("", "start", 1), ("", "await", 3), ("", "release", 0))

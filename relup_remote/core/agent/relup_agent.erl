@@ -6,7 +6,8 @@
 %%     relup_agent_undo         taking back a hop that failed
 %%     relup_agent_replace      ending the processes of one whose state is no good
 %%     relup_agent_verify       what the VM is after a hop; changes nothing
-%%     relup_agent_target       the hop's file, and the code that it would load
+%%     relup_agent_value        the value of the hop's file
+%%     relup_agent_target       the hop, and the code that it would load
 %%     relup_agent_processes    who the processes of a module are, and how they stand
 %%     relup_agent_crowd        changing the state of very many processes at once
 %%     relup_agent_text         words
@@ -48,7 +49,7 @@
 %% A VM that is to restart is restarted by the core, which watches it. Where the core is gone, the coordinator does it.
 %%
 %% A request is a map: run (binary), hop (path of the hop file), calls (what it may call while it is evaluated, [{Mod, Fun,
-%% Arity}], names as binaries), value (what it evaluates to, see relup_agent_target:evaluate/1, which alone needs none), from, target (strings), facts (path of the target's facts,
+%% Arity}], names as binaries), value (what it evaluates to, see relup_agent_value:evaluate/1, which alone needs none), from, target (strings), facts (path of the target's facts,
 %% see relup_agent_target), tree (path of the deployed tree, or undefined while there is none), helpers (paths of their
 %% sources), marker, outcome (paths), resume (true: the code changes are done, go on from the callbacks), kill_lingering
 %% (true: processes in old code are killed, not refused for), restart (true: where the hop can't be taken back, the VM
@@ -67,7 +68,7 @@
 %% How long the application controller may take to answer (milliseconds).
 -define(ASK, 5000).
 
-evaluate(Req) -> relup_agent_target:evaluate(Req).
+evaluate(Req) -> relup_agent_value:evaluate(Req).
 
 preflight(Req) -> relup_agent_preflight:run(Req).
 

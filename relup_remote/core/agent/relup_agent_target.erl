@@ -8,188 +8,18 @@
 %% beam has these keys too, with path and code where there is a tree.
 -module(relup_agent_target).
 
--export([evaluate/1, read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
+-export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
 -export([module/2, app/2, app_spec/2, dropped/2, included/2, included_in/2, start_type/2]).
 -export([is_helper/2, helpers_before/2, callback_module/1, modules/1, app_dirs/1, consolidated/1]).
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
 
--import(relup_agent_text, [text/2, short/1, problem/4, problem/5]).
+-import(relup_agent_text, [text/2, short/1, problem/4]).
 
-%% What a hop's file may take while it is evaluated: milliseconds, and bytes of memory. A hop of 3,000 instructions takes 20 ms
-%% and 3 MB.
--define(SCRIPT_TIMEOUT, 5000).
--define(SCRIPT_BYTES, (128 bsl 20)).
-%% How often it is looked whether it holds too much outside its heap (milliseconds): OTP counts that from 27 on.
--define(SCRIPT_LOOK, 20).
+%% What a helper may take to be compiled: milliseconds, and bytes of memory. One of 1,000 lines takes 500 ms and 20 MB.
+-define(COMPILING, 10000).
+-define(COMPILING_BYTES, (256 bsl 20)).
 
 %% ------------------------------------------------------------------------------------------------- the hop
-
-%% #{value, told} | #{problem}: the value of the hop's file, evaluated as a script, or the one that was found before and
-%% comes with the request; `value` is what read_hop/1 takes, and `told` is the same value in bytes that say whether two
-%% values are equal. Both are binaries.
-evaluate(#{value := Packed}) when is_binary(Packed) ->
-    try {ok, binary_to_term(Packed)} of
-        {ok, Value} -> #{value => Packed, told => told(Value)}
-    catch
-        error:_ -> #{problem => problem(0, malformed_hop, "The hop's value can't be read.", [])}
-    end;
-evaluate(#{hop := Path, calls := Calls}) ->
-    Allowed = maps:from_keys(Calls, true),
-    Run = fun() ->
-              Value = script(Path, Allowed),
-              {term_to_binary(Value, [compressed]), told(Value)}
-          end,
-    case bounded(Run) of
-        {ok, {Packed, Told}} -> #{value => Packed, told => Told};
-        {error, {refused, Refused}} -> #{problem => refused(Refused)};
-        {error, {script, Reason}} -> #{problem => element(2, malformed("~ts", [script_error(Reason)]))};
-        {error, timeout} ->
-            #{problem => problem(0, hop_too_costly, "The hop's file takes more than ~b ms to evaluate.", [?SCRIPT_TIMEOUT])};
-        {error, killed} ->
-            #{problem => problem(0, hop_too_costly, "The hop's file takes more than ~b MB of memory to evaluate.",
-                                 [?SCRIPT_BYTES bsr 20])};
-        {error, Reason} -> #{problem => element(2, malformed("the file could not be evaluated: ~0tP", [Reason, 12]))}
-    end.
-
-refused(Calls) ->
-    Named = [io_lib:format("~ts:~ts/~b (line ~b)", [Mod, Fun, Arity, Line]) || {Line, {Mod, Fun, Arity}} <- Calls],
-    problem(0, hop_call_not_allowed, "The hop's file calls what a hop need not call: ~ts.", [lists:join(", ", Named)],
-            #{calls => [text("~ts:~ts/~b", [Mod, Fun, Arity]) || {_, {Mod, Fun, Arity}} <- Calls]}).
-
-%% Runs it in a process that is killed when it takes too much, of time or memory, and says nothing of that in the log.
-bounded(Run) ->
-    Counts = list_to_integer(erlang:system_info(otp_release)) >= 27,
-    Heap = #{size => ?SCRIPT_BYTES div erlang:system_info(wordsize), kill => true, error_logger => false},
-    Limit = case Counts of true -> Heap#{include_shared_binaries => true}; false -> Heap end,
-    {Pid, Ref} = spawn_opt(fun() -> exit(try {value, Run()} catch throw:Thrown -> Thrown; _:Why -> {died, Why} end) end,
-                           [monitor, {max_heap_size, Limit}]),
-    watched(Pid, Ref, erlang:monotonic_time(millisecond) + ?SCRIPT_TIMEOUT,
-            case Counts of true -> ?SCRIPT_TIMEOUT; false -> ?SCRIPT_LOOK end).
-
-watched(Pid, Ref, Deadline, Look) ->
-    Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
-    receive
-        {'DOWN', Ref, process, Pid, {value, Value}} -> {ok, Value};
-        {'DOWN', Ref, process, Pid, Reason} -> {error, Reason}
-    after min(Left, Look) ->
-        Left =< Look andalso exit(Pid, kill),
-        case process_info(Pid, binary) of
-            {binary, Held} when Left > Look ->
-                lists:sum([Size || {_, Size, _} <- lists:usort(Held)]) > ?SCRIPT_BYTES andalso exit(Pid, kill),
-                watched(Pid, Ref, Deadline, Look);
-            _ when Left > Look -> watched(Pid, Ref, Deadline, Look);
-            _ ->
-                demonitor(Ref, [flush]),
-                {error, timeout}
-        end
-    end.
-
-%% The last value of a file, as file:script/1 has it; but each call that its text makes is looked up first.
-script(Path, Allowed) ->
-    Forms = case file:open(Path, [read]) of
-                {ok, Fd} ->
-                    _ = epp:set_encoding(Fd),
-                    forms(Fd, 1);
-                {error, Reason} -> throw({script, Reason})
-            end,
-    Called = fun(Anno, Callee, Args) -> called(erl_anno:line(Anno), Callee, Args, Allowed) end,
-    try lists:foldl(fun(Form, {_, Bindings}) -> evaluated(Form, Bindings, handler(Called)) end,
-                    {none, erl_eval:new_bindings()}, Forms) of
-        {{value, Value}, _} -> free(Value);
-        {none, _} -> throw({script, {1, file, undefined_script}})
-    after
-        %% The text may have caught what a refusal throws.
-        get(refused) =:= undefined orelse throw({refused, lists:usort([get(refused) | unlisted(Forms, Allowed)])})
-    end.
-
-forms(Fd, Line) ->
-    case io:parse_erl_exprs(Fd, '', Line) of
-        {ok, Form, Next} -> [{Next, Form} | forms(Fd, Next)];
-        {error, What, _} -> throw({script, What});
-        {eof, _} -> []
-    end.
-
-evaluated({Line, Form}, Bindings, Handler) ->
-    try erl_eval:exprs(Form, Bindings, none, {value, Handler}) of
-        {value, Value, Next} -> {{value, Value}, Next}
-    catch
-        Class:Reason -> throw({script, {Line, file, {Class, Reason, []}}})
-    end.
-
-%% From OTP 25 on it is told where the call is.
-handler(Called) ->
-    case list_to_integer(erlang:system_info(otp_release)) >= 25 of
-        true -> Called;
-        false -> fun(Callee, Args) -> Called(erl_anno:new(0), Callee, Args) end
-    end.
-
-called(Line, {Mod, Fun}, Args, Allowed) ->
-    [permit(Line, Given, Allowed) || Given <- Args, is_function(Given)],
-    permit(Line, {Mod, Fun, length(Args)}, Allowed),
-    apply(Mod, Fun, Args);
-called(Line, Fun, Args, Allowed) ->
-    permit(Line, Fun, Allowed),
-    apply(Fun, Args).
-
-%% A fun of the text's own is evaluated like the text.
-permit(Line, Fun, Allowed) when is_function(Fun) ->
-    [permit(Line, {Mod, Name, Arity}, Allowed)
-     || {type, external} <- [erlang:fun_info(Fun, type)], {module, Mod} <- [erlang:fun_info(Fun, module)],
-        {name, Name} <- [erlang:fun_info(Fun, name)], {arity, Arity} <- [erlang:fun_info(Fun, arity)]];
-permit(Line, {Mod, Fun, Arity}, Allowed) when is_atom(Mod), is_atom(Fun) ->
-    Call = {atom_to_binary(Mod, utf8), atom_to_binary(Fun, utf8), Arity},
-    case is_map_key(Call, Allowed) of
-        true -> ok;
-        false ->
-            put(refused, {Line, Call}),
-            throw({refused, Call})
-    end;
-permit(_, _, _) -> ok.
-
-%% [{Line, {Mod, Fun, Arity}}] of the calls in a text that name what they call, and may not.
-unlisted({call, Anno, {remote, _, {atom, _, Mod}, {atom, _, Fun}}, Args} = Form, Allowed) ->
-    unlisted(Anno, Mod, Fun, length(Args), Allowed) ++ unlisted(tl(tuple_to_list(Form)), Allowed);
-unlisted({call, Anno, {atom, _, Fun}, Args} = Form, Allowed) ->
-    unlisted(Anno, erlang, Fun, length(Args), Allowed) ++ unlisted(tl(tuple_to_list(Form)), Allowed);
-unlisted(Form, Allowed) when is_tuple(Form) -> unlisted(tuple_to_list(Form), Allowed);
-unlisted([Form | Forms], Allowed) -> unlisted(Form, Allowed) ++ unlisted(Forms, Allowed);
-unlisted(_, _) -> [].
-
-unlisted(Anno, Mod, Fun, Arity, Allowed) ->
-    Call = {atom_to_binary(Mod, utf8), atom_to_binary(Fun, utf8), Arity},
-    %% What is applied is looked up itself.
-    [{erl_anno:line(Anno), Call} || not is_map_key(Call, Allowed), {Mod, Fun} =/= {erlang, apply}].
-
-%% The value with its funs as file:script/1 would have them: they may be called long after the hop, and by whom they are then.
-free(Value) ->
-    replaced(Value, fun({named_fun_data, Bindings, Name, Clauses}) ->
-                            fun_of({named_fun, erl_anno:new(0), Name, Clauses}, free(Bindings));
-                       ({fun_data, Bindings, Clauses}) ->
-                            fun_of({'fun', erl_anno:new(0), {clauses, Clauses}}, free(Bindings))
-                    end).
-
-fun_of(Expression, Bindings) ->
-    {value, Fun, _} = erl_eval:expr(Expression, Bindings),
-    Fun.
-
-%% The same bytes for equal values. A fun is what it was written as, and what it was given.
-told(Value) ->
-    Plain = fun Tell(Data) ->
-                [Tag, Bindings | Rest] = tuple_to_list(Data),
-                [Tag, replaced(Bindings, Tell) | Rest]
-            end,
-    term_to_binary(replaced(Value, Plain), [deterministic]).
-
-%% A term with With of what erl_eval knows of each fun in the place of the fun.
-replaced([Head | Tail], With) -> [replaced(Head, With) | replaced(Tail, With)];
-replaced(Term, With) when is_tuple(Term) -> list_to_tuple(replaced(tuple_to_list(Term), With));
-replaced(Term, With) when is_map(Term) -> maps:from_list(replaced(maps:to_list(Term), With));
-replaced(Term, With) when is_function(Term) ->
-    case erl_eval:fun_data(Term) of
-        false -> Term;
-        Data -> With(Data)
-    end;
-replaced(Term, _) -> Term.
 
 %% {ok, Hop} | {error, Problem}: the hop in the request's value, checked for its shape.
 read_hop(#{value := Packed} = Req) ->
@@ -197,11 +27,6 @@ read_hop(#{value := Packed} = Req) ->
         Hop when is_map(Hop) -> check_shape(Hop, Req);
         Other -> malformed("the last value of the file is not a map: ~0tP", [Other, 9])
     end.
-
-script_error({Line, file, {_, Class, Reason, _}}) -> io_lib:format("line ~p: ~p:~0tP", [Line, Class, Reason, 12]);
-script_error({Line, _, _} = Reason) when is_integer(Line) -> file:format_error(Reason);
-script_error({{Line, Column}, Mod, Term}) -> [io_lib:format("~p:~p: ", [Line, Column]), Mod:format_error(Term)];
-script_error(Reason) -> file:format_error(Reason).
 
 check_shape(Hop, #{from := From, target := Target}) ->
     Callbacks = maps:get(post_upgrade_callbacks, Hop, []),
@@ -255,8 +80,11 @@ helpers([Name | Waiting], Sources, Found) ->
         error -> helpers(Waiting, Sources, Found);
         {Path, Others} ->
             Mod = list_to_atom(Name),
-            Names = names_in_source(Path),
-            helpers(Names ++ Waiting, Others, Found#{Mod => #{compiled => compile_helper(Mod, Path), names => Names}})
+            {Names, Compiled} = case source_of(Path) of
+                                    {ok, Named} -> {Named, compile_helper(Mod, Path)};
+                                    {error, _, _, _} = Error -> {[], Error}
+                                end,
+            helpers(Names ++ Waiting, Others, Found#{Mod => #{compiled => Compiled, names => Names}})
     end.
 
 %% All that may be a module's name in a term, at whatever depth; what funs of a hop have in them is a term as well.
@@ -272,25 +100,55 @@ atoms_in([Fun | Rest], Found) when is_function(Fun) ->
     atoms_in(Parts ++ Rest, Found);
 atoms_in([_ | Rest], Found) -> atoms_in(Rest, Found).
 
-%% Of a source that is not understood none: it does not compile either.
-names_in_source(Path) ->
-    {ok, Content} = file:read_file(Path),
-    case erl_scan:string(text_of(Content)) of
-        {ok, Tokens, _} -> lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens]);
-        {error, _, _} -> []
+%% {ok, Names}, the names that a helper's source has; of one that is not understood none, for it does not compile either.
+%% {error, Type, Format, Args} for one that is not compiled in a VM at work: to compile it would open any file, or take all of a
+%% scheduler.
+source_of(Path) ->
+    Name = filename:basename(Path),
+    try relup_agent_value:check_text(Path), erl_scan:string(text_of(Path)) of
+        {ok, Tokens, _} ->
+            case harmful(Tokens) of
+                [] -> {ok, lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens])};
+                [{Line, Why} | _] -> {error, helper_not_compiled, "~ts:~b ~ts.", [Name, Line, Why]}
+            end;
+        {error, _, _} -> {ok, []}
+    catch
+        throw:{too_large, Why} -> {error, helper_not_compiled, "~ts ~ts.", [Name, Why]}
     end.
 
-text_of(Content) ->
+harmful([{'-', Line}, {atom, _, Kind}, {'(', _}, File | Rest]) when Kind =:= include; Kind =:= include_lib ->
+    case File of
+        {string, _, Path} ->
+            case lists:member(hd(Path ++ "/"), "/$") orelse lists:member("..", filename:split(Path)) of
+                true -> [{Line, ["includes ", Path, ", which is no file of a release"]}];
+                false -> harmful(Rest)
+            end;
+        _ -> [{Line, "includes a file that it does not name"}]
+    end;
+harmful([{'-', Line}, {atom, _, Doc}, {'(', _}, {'{', _}, {atom, _, file} | _]) when Doc =:= doc; Doc =:= moduledoc ->
+    [{Line, "has its documentation in another file"}];
+harmful([{'bsl', Line}, {integer, _, Shift} | _]) when Shift > 4096 -> [{Line, "has a number of more than 4096 bits"}];
+harmful([_ | Rest]) -> harmful(Rest);
+harmful([]) -> [].
+
+text_of(Path) ->
+    {ok, Content} = file:read_file(Path),
     case unicode:characters_to_list(Content) of
         Text when is_list(Text) -> Text;
         _ -> binary_to_list(Content)
     end.
 
 compile_helper(Mod, Source) ->
-    case compile:file(Source, [binary, return, deterministic]) of
-        {ok, Mod, Code, _} -> beam(Mod, Source, Code);
-        {ok, Other, _, _} -> {error, bad_beam, "~ts holds the module ~p.", [filename:basename(Source), Other]};
-        {error, Errors, _} ->
+    Compile = fun() -> compile:file(Source, [binary, return, deterministic]) end,
+    case relup_agent_value:bounded(Compile, ?COMPILING, ?COMPILING_BYTES) of
+        {error, {died, Why}} ->
+            {error, helper_not_compiled, "~ts ended the compiler: ~0tP.", [filename:basename(Source), Why, 12]};
+        {error, _} ->
+            {error, helper_not_compiled, "~ts takes more than ~b s or ~b MB to compile.",
+             [filename:basename(Source), ?COMPILING div 1000, ?COMPILING_BYTES bsr 20]};
+        {ok, {ok, Mod, Code, _}} -> beam(Mod, Source, Code);
+        {ok, {ok, Other, _, _}} -> {error, bad_beam, "~ts holds the module ~p.", [filename:basename(Source), Other]};
+        {ok, {error, Errors, _}} ->
             Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
                     || {File, Each} <- Errors, {Where, M, E} <- Each],
             {error, helper_not_compiled, "~ts", [lists:join($\s, Told)]}

@@ -1,5 +1,6 @@
 """What the plan says of a hop is what the hop does: for hops of all kinds, in any order, in a real VM."""
 
+import os
 import random
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from relup_remote.core.erlang.term import Atom, text
 
 from .demo import recompile
 from .rich import Rich, modules, running_rich
+from .vm import eventually
 
 RELEASE = "{load_module, emqx_release}"
 LOAD, UPDATE = "{{load_module, {}}}", "{{update, {}, {{advanced, []}}}}"
@@ -157,6 +159,36 @@ def test_helper_inside_a_helper_that_does_not_compile_is_told_beforehand(rich: R
     )
     (problem,) = rich.agent.preflight(request, 30.0)["problems"]
     assert (problem.err_type, problem.detail["instruction"]) == ("helper_not_compiled", 2)
+
+
+BOMB = "".join(f"-define(A{n + 1}, {', '.join([f'?A{n}'] * 8)}).\n" for n in range(12))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (f"-define(A0, x).\n{BOMB}called() -> [?A12].", "to compile"),
+        ('-include("PIPE").', "no file of a release"),
+        ('-include_lib("kernel/../../../PIPE").', "no file of a release"),
+        ('-include("$HOME/pipe").', "no file of a release"),
+        ("-define(F, 1).\n-include(?F).", "does not name"),
+        ('-doc({file, "PIPE"}).', "another file"),
+        ("called() -> ((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1).", "4096 bits"),
+        (f"called() -> {'9' * 100_000}.", "1000 digits"),
+        (f"called() -> [{', '.join(f'b{number}' for number in range(60_000))}].", "words"),
+    ],
+    ids=["macros", "include", "include_lib", "environment", "macro", "doc", "shift", "digits", "atoms"],
+)
+def test_helper_that_would_harm_the_vm_that_compiles_it(rich: Rich, tmp_path: Path, body: str, why: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    processes = rich.call("erlang", "system_info", Atom("process_count"))
+    helpers = rich.helper("demo_inner", body.replace("PIPE", str(pipe)))
+    request = rich.request(f"{RELEASE}, {{apply, demo_inner, called, []}}", helpers=helpers)
+    (problem,) = rich.agent.preflight(request, 60.0)["problems"]
+    assert (problem.err_type, why in problem.message) == ("helper_not_compiled", True), problem
+    assert eventually(lambda: rich.call("erlang", "system_info", Atom("process_count")) <= processes)
+    assert rich.call("erlang", "memory", Atom("total")) < 512 << 20
 
 
 def test_new_application_starts_as_the_release_says(rich: Rich) -> None:

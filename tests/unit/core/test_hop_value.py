@@ -60,6 +60,9 @@ def files(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files
         "F = fun F(0) -> []; F(N) -> [N | F(N - 1)] end, F(5) ++ lists:map(fun erlang:abs/1, [-1]).",
         "try maps:get(a, #{}) catch error:{badkey, Key} -> Key end.",
         "#{f => fun lists:map/2}.",
+        "P = <<\"yy\">>, X = 1, #{<<\"k\">> => <<X:16, \"x\", P/binary>>, b => << <<Z:8>> || Z <- [1, 2] >>}.",
+        "[try lists:nth(1, [A]) of A -> B after ok end || {A, B} <- [{1, 2}], (A bsl 2) > 3].",
+        "case [2, 3] of [_, _] = V when V >= [2] -> V end.",
     ],
 )  # fmt: skip
 def test_a_value_is_what_the_vm_itself_has_for_the_file(files: Files, script: str) -> None:
@@ -110,6 +113,9 @@ def test_funs_of_the_file_go_on_as_if_the_vm_had_made_them(files: Files) -> None
         ("halt().", ["erlang:halt/0"]),
         ("byte_size(erlang:system_info(procs)).", ["erlang:system_info/1"]),
         ("put(a, 1).", ["erlang:put/2"]),
+        ("erlang:system_info(procs).", ["erlang:system_info/1"]),
+        ("lists:map(fun erlang:system_info/1, [info]).", ["erlang:system_info/1"]),
+        ("lists:map(fun erlang:binary_to_integer/1, [<<\"1\">>]).", ["erlang:binary_to_integer/1"]),
     ],
 )  # fmt: skip
 def test_what_is_not_known_to_be_harmless_is_refused_by_name(files: Files, script: str, calls: list[str]) -> None:
@@ -141,6 +147,56 @@ def test_what_costs_too_much_is_ended_and_nothing_of_it_is_left(files: Files, sc
     assert files.refusal(script).err_type == "hop_too_costly"
     assert files.link.call("erlang", "system_info", [Atom("process_count")]) == before
     assert files.link.call("erlang", "memory", [Atom("total")]) < 512 << 20
+
+
+SHARED = "F = fun F(0) -> []; F(N) -> X = F(N - 1), [X | X] end, A = F(60), B = F(60), "
+MEGABYTE = "B = list_to_binary(lists:duplicate(1000000, $a)), "
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # More memory at once than any machine has: that would end the VM.
+        "<<0:(8 * 1000000000000)>>.",
+        "<<0:8000000000000>>.",
+        "N = 8000000000000, #{a => <<0:N>>}.",
+        MEGABYTE + "iolist_to_binary(lists:duplicate(1000000, B)).",
+        MEGABYTE + 'binary:replace(B, <<"a">>, B, [global]).',
+        MEGABYTE + 'binary:match(B, [B, <<"b">>]).',
+        MEGABYTE + "C = <<B/binary, B/binary, B/binary, B/binary, B/binary, B/binary>>, #{}.",
+        # A scheduler that is held for minutes, and can't be had back.
+        "A = (1 bsl 16000000) - 1, A * A rem 7.",
+        "integer_to_list(1 bsl 30000000).",
+        "lists:foldl(fun(_, A) -> A * A end, 3, lists:seq(1, 30)).",
+        f"#{{a => {'9' * 900_000}}}.",
+        SHARED + "A =:= B.",
+        SHARED + "#{A => 1}.",
+        SHARED + "A = B.",
+        SHARED + "case A of B -> 1 end.",
+        SHARED + "lists:sort([A, B]).",
+        SHARED + "[1 || B <- [A]].",
+        SHARED + "try A of B -> 1 catch _:_ -> 2 end.",
+        SHARED + "if A == B -> 1; true -> 2 end.",
+        SHARED + "fun(X) -> X =:= B end(A).",
+        "{A, B} = lists:foldl(fun(_, {X, Y}) -> {[X | X], [Y | Y]} end, {x, y}, lists:seq(1, 60)), A =:= B.",
+        # More than can be told.
+        "error(lists:duplicate(2000000, hello)).",
+        # Atoms, which a VM keeps for good.
+        f"[{', '.join(f'a{number}' for number in range(60_000))}].",
+        f'"{"x" * (1 << 20)}".',
+    ],
+)
+def test_what_costs_too_much_at_once_is_not_begun(files: Files, script: str) -> None:
+    failure = files.refusal(script)
+    assert failure.err_type == "hop_too_costly", failure
+    assert len(str(failure)) < 1000
+    # At once: all schedulers are there.
+    assert files.link.call("erlang", "memory", [Atom("total")], 2.0) < 512 << 20
+
+
+def test_a_fun_that_compares_what_it_is_given_unseen_is_refused(files: Files) -> None:
+    failure = files.refusal("lists:foldl(fun(A, A) -> A end, 1, [1]).")
+    assert (failure.err_type, "twice" in failure.message) == ("malformed_hop", True)
 
 
 @pytest.mark.parametrize("script", ["#{a => .", "", "1 / 0.", "#{a => 1}", "maps:get(a, #{})."])
