@@ -1,32 +1,126 @@
-"""The files that are written on the operator's machine: here alone it is decided who may read them.
+"""The files on the operator's machine: here alone they are opened, and here it is decided who may read what is written.
 
 What tells of hosts, nodes or operators is for the operator's eyes: the ledger, tracebacks, reports. What is made to be
 handed on is for all: hops, helper modules, findings for a code review.
+
+A path that an operator gives may lead to anything. A pipe is read for a limited time (a shell's ``<(…)`` is one), a
+device is not read at all (but for /dev/null), and no file is read beyond a limit. What is written replaces a file, but
+never a device or a pipe: those are written to.
 """
 
+import errno
 import os
+import select
+import stat
+import time
 from pathlib import Path
 from typing import TextIO
 
-from relup_remote.core.files import private_dir, write_whole
+from relup_remote.core.files import private_dir, write_whole, writing_failure
 from relup_remote.core.protocol import Failure
 
 PRIVATE, SHARED = 0o600, 0o644
 
+LARGEST = 256 << 20
+"""Bytes that are read of a file at most, unless told otherwise."""
+
+WAIT = 10.0
+"""Seconds within which all must come out of a pipe."""
+
+_NULL = os.makedev(1, 3)
+"""/dev/null, by which configurations say that there is no such file."""
+
+_SPECIAL = ("/dev/", "/proc/")
+"""Where names lead to what is open already, as ``/dev/stdout`` does."""
+
+
+def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
+    """The content of a file of at most ``limit`` bytes; links are followed.
+
+    Raises OSError, also for a device, a larger file, and a pipe from which not all comes in time.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if stat.S_ISFIFO(found.st_mode):
+            content = _from_pipe(file.fileno(), limit)
+        elif stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL:
+            content = b""
+        elif not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        else:
+            content = b"" if found.st_size > limit else file.readall()
+        if max(len(content), found.st_size) > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+        return content
+
+
+def _from_pipe(descriptor: int, limit: int) -> bytes:
+    """What comes out of a pipe until its end; one byte more than ``limit`` is enough. Raises TimeoutError."""
+    content = b""
+    until = time.monotonic() + WAIT
+    while len(content) <= limit:
+        try:
+            part = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                raise TimeoutError(errno.ETIMEDOUT, f"not all came out of the pipe within {WAIT:g} s") from None
+            continue
+        if not part:
+            break
+        content += part
+    return content
+
+
+def read_text(path: Path, limit: int = LARGEST) -> str:
+    """As `read_bytes`, of a file in UTF-8. Raises OSError, UnicodeDecodeError."""
+    return read_bytes(path, limit).decode("utf-8")
+
+
+def open_file(path: Path, limit: int | None = None) -> int:
+    """A descriptor to read a regular file, of at most ``limit`` bytes if given; links are followed. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and (limit is None or found.st_size <= limit):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+    raise OSError(errno.EINVAL, "it is no file", str(path))
+
 
 def write_private(path: Path, text: str) -> None:
     """Write a file for the operator alone, which appears whole. Raises `Failure`."""
-    write_whole(str(path.absolute()), text.encode(), PRIVATE)
+    _write(path, text.encode(), PRIVATE)
 
 
 def write_shared(path: Path, text: str) -> None:
     """Write a file that others may read, which appears whole. Raises `Failure`."""
-    write_whole(str(path.absolute()), text.encode(), SHARED)
+    _write(path, text.encode(), SHARED)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in the place of ``path``, or of what a link there leads to; a device or a pipe is written to."""
+    try:
+        is_file = not str(path.absolute()).startswith(_SPECIAL) and (path.is_file() or not path.exists())
+        if is_file or path.is_dir():
+            write_whole(str(path.resolve()), content, mode)
+            return
+        # A pipe that nobody reads is an error, and not waited for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except RuntimeError:
+        # Links that lead in a circle, before Python 3.13.
+        raise writing_failure(OSError(errno.ELOOP, ""), str(path)) from None
+    except OSError as error:
+        raise writing_failure(error, str(path)) from None
 
 
 def open_private(path: Path, flags: int) -> int:
     """A descriptor of a file for the operator alone, made if it is not there. Raises OSError."""
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, PRIVATE)
 
 
 def append_private(path: Path) -> TextIO:

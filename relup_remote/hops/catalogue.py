@@ -11,6 +11,7 @@ from typing import Any
 
 from relup_remote.checkout import checkout
 from relup_remote.core.protocol import ERRORS
+from relup_remote.files import read_bytes
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
 from relup_remote.hops.reading import ReadError, decoded
@@ -19,6 +20,9 @@ from relup_remote.usage import UsageError
 __all__ = ["Catalogue", "Helper", "Hop", "Malformed", "load", "locate"]
 
 VARIABLE = "RELUP_CATALOGUE"
+
+LARGEST = 16 << 20
+"""Bytes of a file of the catalogue at most."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _is_entry(path: Path) -> bool:
 
 def _read(path: Path) -> Hop | Helper | Malformed:
     try:
-        text = decoded(path.read_bytes())
+        text = decoded(read_bytes(path, LARGEST))
         return Helper(path.name, text) if path.suffix == ".erl" else read_hop(path.name, text)
     except OSError as error:
         return Malformed(path.name, 0, 0, f"can't be read: {error.strerror}")

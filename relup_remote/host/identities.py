@@ -27,6 +27,7 @@ from paramiko import (
 from paramiko.agent import AgentKey, AgentSSH
 
 from relup_remote.core.protocol import Failure
+from relup_remote.files import read_bytes
 from relup_remote.secrets import NotTried, Password
 
 AT_ONCE = 5
@@ -241,6 +242,10 @@ def _of_file(file: Path, agent: Keys, passphrase: str | None) -> list[PKey]:
     return [*_certified(file, opened_by), key]
 
 
+LONGEST_KEY = 1 << 20
+"""Bytes of a file with a private key."""
+
+
 def _read(file: Path, passphrase: str | None) -> PKey:
     """The private key in a file, in any of the formats of OpenSSH, and in PKCS#8. Raises `_Unusable`.
 
@@ -248,7 +253,7 @@ def _read(file: Path, passphrase: str | None) -> PKey:
     """
     password = None if passphrase is None else passphrase.encode()
     try:
-        content = file.read_bytes()
+        content = read_bytes(file, LONGEST_KEY)
         try:
             key: Any = serialization.load_ssh_private_key(content, password)
         except ValueError:
@@ -282,6 +287,7 @@ def _certified(file: Path, passphrase: str | None) -> list[PKey]:
     certificate = file.with_name(f"{file.name}-cert.pub")
     try:
         certified = _read(file, passphrase)
+        read_bytes(certificate, LONGEST_KEY)
         certified.load_certificate(str(certificate))
         return [certified]
     except (OSError, ValueError, SSHException, _Unusable):
@@ -296,6 +302,6 @@ def _held(file: Path, agent: Iterable[PKey]) -> list[PKey]:
 
 def _public_half(file: Path) -> bytes | None:
     try:
-        return base64.b64decode(file.read_text().split()[1])
+        return base64.b64decode(read_bytes(file, LONGEST_KEY).split()[1])
     except (OSError, ValueError, IndexError):
         return None

@@ -21,6 +21,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+from relup_remote.files import read_bytes
+
 
 class Entry(NamedTuple):
     """A key that a file gives for a host. ``where`` is ``<file>:<line>``."""
@@ -70,7 +72,7 @@ def is_revoked(file: Path, key_type: str, blob: bytes, timeout: float) -> bool:
 
     Raises `OSError` if that can't be found out, as where the file can't be read: OpenSSH then accepts no key at all.
     """
-    content = file.read_bytes()
+    content = read_bytes(file)
     if content.startswith(_KRL):
         return _is_in_list(file, key_type, blob, timeout)
     for line in content.splitlines():
@@ -109,7 +111,7 @@ def fingerprint(blob: bytes) -> str:
 
 def _read(file: Path, name: str) -> Iterator[Entry]:
     try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(file).decode("utf-8", errors="replace").splitlines()
     except OSError:
         return
     for number, line in enumerate(lines, 1):

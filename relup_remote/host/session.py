@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import threading
 import time
 import zlib
@@ -21,6 +22,7 @@ from relup_remote import boundary
 from relup_remote.boundary import Event
 from relup_remote.core.protocol import Failure, encode
 from relup_remote.deadline import NEVER, Deadline
+from relup_remote.files import open_file
 from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
@@ -366,7 +368,7 @@ def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
         raise Failure("core_failed", "The core wants a file that it was not told of.", detail={"want": want})
     buffer = memoryview(bytearray(CHUNK))
     try:
-        with tarball.open("rb", buffering=0) as file:
+        with os.fdopen(open_file(tarball), "rb", buffering=0) as file:
             file.seek(want["offset"])
             while left:
                 got = file.readinto(buffer[:left])

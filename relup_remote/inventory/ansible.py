@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from relup_remote import files
 from relup_remote.inventory.ansible_variables import SECRETS, by_ssh, settings
 from relup_remote.inventory.checking import Checker, merged
 from relup_remote.inventory.errors import InventoryError
@@ -95,8 +96,8 @@ def _is_program(path: Path) -> bool:
     if path.is_dir():
         return False
     if path.suffix in ("", ".ini"):
-        return path.read_bytes().startswith(b"#!")
-    return re.search(r"^plugin\s*:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+        return files.read_bytes(path).startswith(b"#!")
+    return re.search(r"^plugin\s*:", files.read_text(path), re.MULTILINE) is not None
 
 
 def _view(path: Path, folder: Path) -> tuple[Path, list[Path]]:
@@ -124,8 +125,7 @@ def _view(path: Path, folder: Path) -> tuple[Path, list[Path]]:
 
 def _is_encrypted(file: Path) -> bool:
     try:
-        with file.open("rb") as content:
-            return content.read(len(ENCRYPTED)) == ENCRYPTED
+        return files.read_bytes(file)[: len(ENCRYPTED)] == ENCRYPTED
     except OSError:
         # A folder; or what Ansible will say more about.
         return False

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from relup_remote import files
 from relup_remote.checkout import checkout
 from relup_remote.inventory import ansible, own
 from relup_remote.inventory.errors import InventoryError
@@ -61,7 +62,7 @@ def load(path: Path) -> Inventory:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return files.read_text(path)
     except OSError as error:
         raise InventoryError(path, "", f"can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 from relup_remote.boundary import MAYBE_TEXT, TEXT, TEXTS
 from relup_remote.core.protocol import Failure
-from relup_remote.files import append_private, open_private, private_folder, write_private
+from relup_remote.files import append_private, open_private, private_folder, read_bytes, read_text, write_private
 from relup_remote.rollout import traces
 from relup_remote.rollout.feed import Event
 from relup_remote.rollout.rows import OUTCOMES
@@ -105,7 +105,7 @@ class Record:
     def events(self) -> list[Event]:
         """All events, in order. Raises `Unfit`, OSError."""
         try:
-            lines = (self.path / EVENTS).read_bytes().split(b"\n")
+            lines = read_bytes(self.path / EVENTS).split(b"\n")
         except FileNotFoundError:
             return []
         return [event for number, line in enumerate(lines, 1) if (event := _event(line, number)) is not None]
@@ -132,7 +132,7 @@ class Record:
     def is_under_way(self) -> bool:
         """Whether a controller works on it."""
         try:
-            descriptor = os.open(self.path / LOCK, os.O_RDONLY)
+            descriptor = os.open(self.path / LOCK, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return False
         try:
@@ -232,7 +232,7 @@ class Ledger:
         """A controller that was killed may have told of a row without having kept it."""
         for host, row in Record(self.path, {}).rows.items():
             path = self.path / ROWS / f"{host}.json"
-            if not path.exists() or path.read_text() != _text(row):
+            if not path.exists() or read_text(path) != _text(row):
                 self._keep(host, row)
 
     def _keep(self, host: str, row: Mapping[str, Any]) -> None:
@@ -317,7 +317,7 @@ def _readable(record: Record) -> Record:
 def record(path: Path) -> Record | None:
     """The run in a folder; None where none has ever begun: its request is written before its first event."""
     try:
-        request = parsed((path / REQUEST).read_bytes())
+        request = parsed(read_bytes(path / REQUEST))
         Fields({"format": Anything()}).check(request)
         if request["format"] != FORMAT:
             raise Unfit("format", f"is {request['format']!r}, of another version of relup_remote")

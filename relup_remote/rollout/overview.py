@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
-from relup_remote.files import write_private
+from relup_remote.files import read_bytes, write_private
 from relup_remote.rollout.ledger import EVENTS, Record, record, runs_folder
 from relup_remote.rollout.roll import done_before
 from relup_remote.schema import MOMENT, SIZE, Unfit, parsed
@@ -98,7 +98,7 @@ def _of(path: Path) -> Iterator[Overview]:
 def _kept(path: Path) -> Overview | None:
     """The facts that were kept, if they still hold."""
     try:
-        said = parsed((path / FILE).read_bytes())
+        said = parsed(read_bytes(path / FILE))
         KEPT.check(said)
         found: Overview = said["overview"]
         is_whole = said["events_size"] == (path / EVENTS).stat().st_size and found["run"] == path.name

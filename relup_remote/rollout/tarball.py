@@ -2,11 +2,13 @@
 
 import codecs
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from relup_remote.core.protocol import Failure
+from relup_remote.files import open_file
 
 SIDECAR_BYTES = 1 << 16
 """A sidecar is a line, or a few where a release has several files; of any file this much is read at most."""
@@ -60,7 +62,7 @@ def sidecar(path: Path) -> dict[str, Any]:
     """The request's ``sidecar`` for the tarball at ``path``: its `.sha256` file, judged by the host."""
     beside = path.with_name(f"{path.name}.sha256")
     try:
-        with beside.open("rb") as file:
+        with os.fdopen(open_file(beside), "rb") as file:
             content = file.read(SIDECAR_BYTES)
     except FileNotFoundError:
         return {"status": "missing", "text": ""}
@@ -72,7 +74,7 @@ def sidecar(path: Path) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

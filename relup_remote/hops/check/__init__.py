@@ -7,6 +7,7 @@ by side can tell. What has to be evaluated is left to the node, and said to be.
 from collections.abc import Iterable
 from pathlib import Path
 
+from relup_remote.files import read_bytes
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.check.case import Case
 from relup_remote.hops.check.findings import CHECK_ERRORS, SEVERITIES, Finding, Severity, sentence, specs
@@ -32,7 +33,7 @@ __all__ = [
 
 def check_file(file: Path, difference: Difference, helpers: Iterable[Helper] = ()) -> list[Finding]:
     """What is found of the hop in a file, as `check_text`. Raises OSError."""
-    content = file.read_bytes()
+    content = read_bytes(file)
     try:
         text = decoded(content)
     except ReadError as error:

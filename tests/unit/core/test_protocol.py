@@ -42,7 +42,12 @@ def in_agent() -> set[str]:
     ``{error, timeout}`` is not for reports. Nor are ``refused`` and ``script``: the evaluation of a hop's file throws
     them to its caller, which makes an err_type of them.
     """
-    return {name for path in AGENT for name in IN_AGENT.findall(path.read_text())} - {"timeout", "refused", "script", "too_large"}
+    return {name for path in AGENT for name in IN_AGENT.findall(path.read_text())} - {
+        "timeout",
+        "refused",
+        "script",
+        "too_large",
+    }
 
 
 def literals() -> set[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from relup_remote import files
 from relup_remote.report import FORMATS, render
 from relup_remote.report.reading import report_of
 from relup_remote.rollout import ledger, overview
@@ -325,13 +326,13 @@ def test_of_runs_that_have_ended_only_a_few_facts_are_read(folder: Path, monkeyp
             made(event("end", outcome="stopped", reason="so"))
         overview.keep(made.path)
     read: list[str] = []
-    whole = Path.read_bytes
 
     def watched(path: Path) -> bytes:
         read.append(path.name)
-        return whole(path)
+        return files.read_bytes(path)
 
-    monkeypatch.setattr(Path, "read_bytes", watched)
+    for module in (overview, ledger):
+        monkeypatch.setattr(module, "read_bytes", watched)
     found = overview.overviews(folder)
     assert [(each["done"], each["hosts"], each["outcome"]) for each in found] == [(1, 2, "stopped")] * 50
     assert set(read) == {"overview.json"}
