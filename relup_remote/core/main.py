@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, BinaryIO, Dict
+from select import PIPE_BUF, select
+from typing import Any, BinaryIO, Dict, Optional
 
 from . import commands
 from .context import Context
-from .deadline import STARTING, Deadline, TimeIsUp
+from .deadline import SILENCE, STARTING, Deadline, TimeIsUp
 from .files import writing_failure
 from .protocol import Failure, Result, encode, exit_status
 from .request import read_request
@@ -40,15 +41,36 @@ class Output:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._is_read = True
+        self._left = b""
+        try:
+            self._descriptor: Optional[int] = stream.fileno()
+        except (OSError, ValueError):
+            # One in memory.
+            self._descriptor = None
 
     def emit(self, event: Dict[str, Any]) -> None:
-        """Writes an event. That nobody reads any more does not stop the work."""
+        """Writes an event. That nobody reads any more does not stop the work, nor hold it for longer than `SILENCE`."""
         with self._lock:
-            try:
-                self._stream.write(encode(event))
-                self._stream.flush()
-            except (BrokenPipeError, ValueError):
-                pass
+            if self._is_read:
+                try:
+                    self._is_read = self._write(encode(event))
+                except (OSError, ValueError):
+                    self._is_read = False
+
+    def _write(self, line: bytes) -> bool:
+        """Says whether all was taken."""
+        if self._descriptor is None:
+            self._stream.write(line)
+            return True
+        # Of a line that was cut by the end of the request's time the rest is still to be said.
+        self._left += line
+        while self._left:
+            # What has room takes so many bytes without waiting.
+            if not select([], [self._descriptor], [], SILENCE)[1]:
+                return False
+            self._left = self._left[os.write(self._descriptor, self._left[:PIPE_BUF]) :]
+        return True
 
 
 def main() -> int:

@@ -46,6 +46,7 @@ input.
 """
 
 import json
+import re
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 PROTOCOL_VERSION = 1
@@ -710,5 +711,20 @@ def exit_status(outcomes: Iterable[str]) -> int:
 
 
 def encode(message: Dict[str, Any]) -> bytes:
-    """One line of the protocol, newline included."""
-    return json.dumps(message, separators=(",", ":"), sort_keys=True).encode("utf-8") + b"\n"
+    """One line of the protocol, newline included. Bytes of file names that are no text are told as ``\\xff``."""
+    line = json.dumps(message, separators=(",", ":"), sort_keys=True)
+    if "\\ud" in line:
+        line = json.dumps(_as_text(message), separators=(",", ":"), sort_keys=True)
+    return line.encode("utf-8") + b"\n"
+
+
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+
+
+def _as_text(value: Any) -> Any:
+    """The value, with what stands for bytes that are no text made legible (PEP 383)."""
+    if isinstance(value, str):
+        return _NO_TEXT.sub(lambda found: "\\x{:02x}".format(ord(found.group()) & 0xFF), value)
+    if isinstance(value, dict):
+        return {_as_text(name): _as_text(item) for name, item in value.items()}
+    return [_as_text(item) for item in value] if isinstance(value, (list, tuple)) else value

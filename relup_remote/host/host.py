@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 DEADLINE = 600.0
 """Seconds for a request that names none."""
 
+LONGEST_USER = 256
+"""Characters of a user's name; Linux allows 32, directories more."""
+
+USERS = 2
+"""Users to become at most: the one that may see the node, and the one whose it is."""
+
 LATER = 20.0
 """Seconds after a request's deadline in which the core may still say what it came to."""
 
@@ -61,6 +67,7 @@ class Host:
         if self._user is not None or self._settings.become == "never":
             return self._attempt(request, tarball, on_event, deadline)
         # A core that can't see the node asks for root first, and as root it finds whose the node is.
+        # No third user is needed, and each is an attempt at sudo.
         seen = set[str]()
         why = ""
         while True:
@@ -72,7 +79,7 @@ class Host:
                     failure.message = f"{why} {failure.message}"
                 raise
             owner = _owner(result)
-            if owner is None or owner in seen:
+            if owner is None or owner in seen or len(seen) == USERS:
                 held.release()
                 return result
             seen.add(owner)
@@ -127,6 +134,12 @@ def _owner(result: Event) -> str | None:
     owner = error["detail"].get("owner")
     if owner is None:
         return None
-    if not isinstance(owner, str) or not owner or owner.startswith("-"):
+    if (
+        not isinstance(owner, str)
+        or not owner
+        or owner.startswith("-")
+        or not owner.isprintable()
+        or len(owner) > LONGEST_USER
+    ):
         raise Failure("become_failed", detail={"owner": owner}, stage="connect")
     return owner

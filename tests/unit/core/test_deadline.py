@@ -54,6 +54,48 @@ except TimeIsUp:
     assert run(code) == "told"
 
 
+def test_a_controller_that_reads_no_more_holds_nobody() -> None:
+    """Not even a step that is not cut; and what it reads in the end are whole lines."""
+    code = """
+from relup_remote.core import main
+main.SILENCE = 0.5
+deadline.seconds = 0.2
+deadline.start()
+deadline.hold()
+read, write = os.pipe()
+output = main.Output(os.fdopen(write, "wb", buffering=0))
+for number in range(100):
+    output.emit({"event": "note", "message": "x" * 10_000})
+os.set_blocking(read, False)
+said = os.read(read, 1 << 20)
+print(len(said) > 1 << 15, deadline.is_over)
+"""
+    assert run(code, "None") == "True True"
+
+
+def test_a_line_that_is_cut_by_the_end_of_the_time_is_said_to_its_end() -> None:
+    code = """
+import json, threading
+from relup_remote.core import main
+deadline.seconds = 0.2
+deadline.start()
+read, write = os.pipe()
+output = main.Output(os.fdopen(write, "wb", buffering=0))
+try:
+    output.emit({"event": "note", "message": "x" * 200_000})
+except TimeIsUp:
+    deadline.stop()
+lines = []
+reader = threading.Thread(target=lambda: lines.extend(os.fdopen(read)))
+reader.start()
+output.emit({"event": "result"})
+os.close(write)
+reader.join()
+print([json.loads(line)["event"] for line in lines])
+"""
+    assert run(code, "None") == "['note', 'result']"
+
+
 def test_who_does_not_end_is_told_again() -> None:
     code = """
 deadlines.AGAIN = 0.1

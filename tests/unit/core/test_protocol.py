@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 import relup_remote
 from relup_remote.core import protocol
-from relup_remote.core.protocol import COMMANDS, ERRORS, NOTHING_LEFT, OUTCOMES, STEPS, Failure, Result, Step
+from relup_remote.core.protocol import COMMANDS, ERRORS, NOTHING_LEFT, OUTCOMES, STEPS, Failure, Result, Step, encode
+from relup_remote.schema import parsed
 
 PACKAGE = Path(relup_remote.__file__).parent
 AGENT = sorted((PACKAGE / "core" / "agent").glob("*.erl"))
@@ -146,3 +148,11 @@ def test_a_result_is_one_line_of_json() -> None:
 def test_the_exit_status(outcomes: list[str], status: int) -> None:
     assert protocol.exit_status(outcomes) == status
     assert set(outcomes) <= set(OUTCOMES)
+
+
+def test_bytes_that_are_no_text_are_told_legibly() -> None:
+    """As of file names and command lines: whoever hears it takes only Unicode."""
+    told = {"path": os.fsdecode(b"/tmp/\xff\xfe"), "of": [os.fsdecode(b"\x80")], "fine": "é😀"}
+    said = parsed(encode(told))
+    assert said == {"path": "/tmp/\\xff\\xfe", "of": ["\\x80"], "fine": "é😀"}
+    assert parsed(encode({"half": "\ud800"}))

@@ -153,3 +153,23 @@ def test_sudo_that_refuses(server: Server, core: Payload) -> None:
     failure = caught.value
     assert (failure.err_type, failure.stage) == ("become_failed", "connect")
     assert failure.detail == {"ended_by": "exit status 1", "stderr": "sudo: a password is required"}
+
+
+@as_root
+@pytest.mark.parametrize(
+    "asks",
+    [
+        {"root": "daemon", "daemon": "bin", "bin": OTHER},
+        {"root": "x" * 100_000},
+        {"root": "a\nb"},
+        {"root": "a\u202eb"},
+    ],
+    ids=["one more each time", "long", "lines", "direction"],
+)
+def test_a_host_that_names_ever_more_users_or_none(server: Server, core: Payload, asks: dict[str, str]) -> None:
+    with Host(server.settings(become="auto"), core) as host:
+        try:
+            told = host.run({"act": "hidden", "asks": asks}, None, lambda _: None)["error"]
+        except Failure as failure:
+            told = failure.to_json()
+    assert told["err_type"] == ("wrong_user" if len(asks) > 1 else "become_failed")
