@@ -85,12 +85,13 @@ class Node:
 
     @cached_property
     def host(self) -> Host:
-        """The host, as the user that owns the node where the inventory lets us."""
-        become = self._settings.become
+        """The host, as the user that owns the node; where the inventory names another, nothing is run there."""
+        become, user, owner = self._settings.become, self._seen["user"], self._shared("owner")
         if become == "auto":
-            become = self._shared("owner") or "never"
-            become = "never" if become == self._seen["user"] else become
-        return self._link.host(None if become == "never" else become)
+            become = owner or "never"
+        ours = user if become == "never" else become
+        assert owner in (None, ours), f"the node belongs to {owner}, and the inventory has it looked at as {ours}"
+        return self._link.host(None if ours == user else ours)
 
     @cached_property
     def root(self) -> str:
@@ -196,7 +197,7 @@ class Node:
 
     @cached_property
     def _seen(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(self._link.host(), "vms")
+        found: dict[str, Any] = self._ask(self._link.host(), "vms", self._settings.data_dir or "")
         return found
 
     def _shared(self, fact: str) -> str | None:

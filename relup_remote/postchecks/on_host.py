@@ -1,6 +1,7 @@
 """Run on a host by the postchecks, as text given to its Python (3.6 and up, standard library only).
 
-Usage: ``vms`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` | ``configuration WRAPPER PID``.
+Usage: ``vms DATA_DIR`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` |
+``configuration WRAPPER PID``.
 Prints one line of JSON.
 """
 
@@ -14,26 +15,32 @@ import pwd
 import re
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 CONFIGURATION_SECONDS = 90
 KILLED_WITHIN = 10
+LARGEST = 1 << 20
 NOT_ENDED = 124
 """As timeout(1) has it."""
 
 
-def vms() -> Dict[str, Any]:
-    """The SSH user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more."""
-    found = [_vm(folder) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+def vms(data_dir: str = "") -> Dict[str, Any]:
+    """The SSH user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more.
+
+    A command line is a claim, which anyone may make: it counts if its user may run that root, which may be shown by the
+    inventory's ``data_dir``, and if what it executes lies there.
+    """
+    found = [_vm(folder, data_dir) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
     return {"user": getpass.getuser(), "vms": [vm for vm in found if vm]}
 
 
-def _vm(folder: Path) -> Optional[Dict[str, Any]]:
+def _vm(folder: Path, data_dir: str) -> Optional[Dict[str, Any]]:
     try:
         if (folder / "comm").read_text().strip() != "beam.smp":
             return None
@@ -47,6 +54,8 @@ def _vm(folder: Path) -> Optional[Dict[str, Any]]:
         return None
     root = Path(own[own.index("-root") + 1])
     base = _base(root)
+    if owner not in _may_run(base, data_dir) or not _executes(folder, root):
+        return None
     return {
         "pid": int(folder.name),
         "owner": _user(owner),
@@ -55,6 +64,39 @@ def _vm(folder: Path) -> Optional[Dict[str, Any]]:
         "base": str(base),
         "data_dir": str(base / _data_dir(words)),
     }
+
+
+def _may_run(base: Path, data_dir: str) -> Set[int]:
+    """The users whose process may be the node of a root, by the rules of the core."""
+    uids = {0, os.geteuid()}
+    for path in (base, base / "data", Path(data_dir or base)):
+        with suppress(OSError):
+            uids.add(path.stat().st_uid)
+    named = re.search(r"^RUNNER_USER=[\"']?([^\"'\s]+)", _content(base / "releases" / "emqx_vars"), re.MULTILINE)
+    with suppress(KeyError):
+        uids.add(pwd.getpwnam(named.group(1) if named else "").pw_uid)
+    return uids
+
+
+def _executes(folder: Path, root: Path) -> bool:
+    """Whether a process executes what lies in a root; where that can't be seen, its user has to do."""
+    try:
+        program = os.readlink(str(folder / "exe"))
+    except OSError:
+        return True
+    return program.startswith(os.path.realpath(str(root)) + "/erts-")
+
+
+def _content(path: Path) -> str:
+    """The beginning of a file; empty where there is none. It may lie where anyone could have put it."""
+    try:
+        descriptor = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        return (file.read(LARGEST) or b"").decode("utf-8", "replace")
 
 
 def _base(root: Path) -> Path:
@@ -83,7 +125,7 @@ def _user(uid: int) -> str:
 def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
     """The last attempt in the host's history that changed anything; null if there is none."""
     path = Path(data_dir, "relup_remote", "journal.sqlite3")
-    if not path.exists():
+    if not path.is_file():
         return None
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
     names = ("run", "target_vsn", "status", "result", "stage", "extra")
@@ -104,7 +146,7 @@ def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
     ``status`` is its exit status, `NOT_ENDED` where it had to be ended, None where it has no command that reads it. It
     ``said`` a line.
     """
-    if "check_config" not in Path(wrapper).read_text(errors="replace"):
+    if "check_config" not in _content(Path(wrapper)):
         return {"status": None, "said": "the wrapper has no check_config"}
     environ = Path("/proc", pid, "environ").read_text(errors="replace") if pid else ""
     items = [item.partition("=") for item in environ.split("\0")]

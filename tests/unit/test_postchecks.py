@@ -25,6 +25,7 @@ from relup_remote.postchecks import node, on_host
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
+from .core.others import NOBODY, as_root, claiming
 from .host.ssh_server import Server, running
 from .program import PROJECT, RELUP, run
 
@@ -42,6 +43,7 @@ class Machine:
         self.tree = self.root / "relup" / "1.1"
         self.work = self.root / "data" / "relup_remote"
         self.vms: list[subprocess.Popen[bytes]] = []
+        self.settings: dict[str, str | None] = {}
         self._write("root/etc/emqx.conf", "")
         self.vars("root", "1.0")
         self.vars("root/relup/1.1", "1.1")
@@ -109,8 +111,8 @@ esac
 
     def start_vm(self, name: str = "emqx@127.0.0.1") -> None:
         """Start a process that waits, under the name and with the command line of a VM."""
-        program = self.folder / "beam.smp"
-        if not program.exists():
+        program = self.root / "erts-13.1" / "bin" / "beam.smp"
+        if not program.stat().st_size:
             shutil.copy("/bin/sh", program)
         line = ["-root", str(self.root), "-name", name, "-setcookie", "secret", "--", "-emqx_data_dir", "data"]
         self.vms.append(
@@ -132,7 +134,9 @@ esac
             "key": str(way.key),
             "known_hosts": str(way.known_hosts),
             "root_dir": str(self.root),
+            **self.settings,
         }
+        settings = {name: value for name, value in settings.items() if value is not None}
         inventory.write_text(json.dumps({"hosts": {"n1": settings}}))
         return str(inventory)
 
@@ -321,6 +325,33 @@ def test_what_is_seen_of_a_vm_does_not_hold_its_cookie(machine: Machine) -> None
     assert (vm["pid"], vm["name"]) == (machine.vms[0].pid, "emqx@127.0.0.1")
     assert (vm["base"], vm["data_dir"]) == (str(machine.root), str(machine.root / "data"))
     assert "secret" not in seen
+
+
+@as_root
+@pytest.mark.parametrize("planted", ["the root", "another root", "a pipe in another root", "a node of its own"])
+def test_a_process_that_only_claims_to_be_the_node(machine: Machine, tmp_path: Path, planted: str) -> None:
+    """Neither does it close the gate, nor is anything run that lies where it says."""
+    evil, ran = tmp_path / "evil", tmp_path / "ran"
+    folder = evil / ("erts-1/bin" if planted == "a node of its own" else "elsewhere")
+    for each in (folder, evil / "releases", evil / "bin"):
+        each.mkdir(parents=True)
+    if planted == "a pipe in another root":
+        os.mkfifo(evil / "releases" / "emqx_vars")
+    else:
+        (evil / "releases" / "emqx_vars").write_text("REL_VSN=1.1\nRUNNER_USER=nobody\n")
+    (evil / "bin" / "emqx").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (evil / "bin" / "emqx").chmod(0o755)
+    for path in (evil, *evil.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    root = machine.root if planted == "the root" else evil
+    with claiming(folder, str(root), "emqx@127.0.0.1"):
+        status, row = machine.check("--target", "1.1")
+        assert (status, row["outcome"]) == (0, "ok"), row
+    machine.settings = {"root_dir": None, "node": "other@127.0.0.1", "become": "never"}
+    with claiming(folder, str(root), "other@127.0.0.1"):
+        status, row = machine.check("--target", "1.1")
+        assert (status, row["outcome"]) == (1, "failed"), row
+    assert not ran.exists()
 
 
 def test_the_base_of_deployed_trees_is_the_first_root(machine: Machine) -> None:
