@@ -159,6 +159,8 @@ def _connections(look: Look, truth: Truth) -> None:
 def _files(look: Look, truth: Truth) -> None:
     tarball = [truth.request["tarball"]["sha256"]] if truth.request["tarball"] else []
     digests = tarball + [file["sha256"] for file in (*truth.request["hops"], *truth.request["helpers"])]
+    hops = [event["row"]["facts"].get("hop") or {} for event in truth.events if "row" in event]
+    digests += dict.fromkeys(hop["sha256"] for hop in hops if hop.get("sha256"))
     shown = look.rows("#digests tbody tr")
     assert [row["data"]["digest"] for row in shown] == [row["cells"][3] for row in shown] == digests
 

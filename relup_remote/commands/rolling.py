@@ -55,11 +55,12 @@ class Rolling:
     told: Callable[[Sequence[Row]], Sequence[Row]] = list
 
     def roll(self) -> None:
-        """Look, show the plan, ask, and do it. Raises `UsageError`."""
+        """Look, show the plan, ask, and do it. Raises `UsageError`, ``run_is_over`` among them."""
         before = Plan.from_json(self.record.plan) if self.record else None
         early: list[Event] = []
         self.call.feed.add(early.append)
         survey = self._survey()
+        self._refuse_over(survey)
         plan = self._plan_again(before, survey) if before else self._plan(survey)
         # Whoever names hosts means those; what was meant by a run that goes on was said when it began.
         is_whole = not (self.record or self.call.selection)
@@ -99,6 +100,15 @@ class Rolling:
         except KeyboardInterrupt:
             raise Declined from None
         return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
+
+    def _refuse_over(self, survey: Survey) -> None:
+        """Raises `UsageError` (``run_is_over``) where the ledger says that all is done, and so do all the hosts."""
+        ended = self.record.end if self.record else None
+        if self.record is None or ended is None or ended["outcome"] not in ("done", "partly done"):
+            return
+        is_said = all(map(succeeded, self.record.rows.values()))
+        if is_said and all(row["host"] in survey.done for row in survey.rows):
+            raise UsageError("run_is_over", f"nothing is left to do in {self.record.run}")
 
     def _again(self, survey: Survey) -> list[str]:
         """The hosts that the ledger calls done, and that say otherwise."""
@@ -274,7 +284,7 @@ def _after(ending: Ending, run: str, passed: str) -> str:
 def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     """The run that ``--resume`` means; the ``call`` goes on in it.
 
-    Raises `UsageError` (``unknown_run``, ``run_is_over``, ``run_in_progress``; ``bad_option`` for wishes that come too
+    Raises `UsageError` (``unknown_run``, ``run_in_progress``; ``bad_option`` for wishes that come too
     late: to leave out in silence what an operator asks for would do more, or in another order, than he means).
     """
     late = {"host": call.selection, "waves": wishes.waves, "order": wishes.order}
@@ -284,8 +294,5 @@ def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     if record.is_under_way:
         # Known before hosts are asked: they would be waited for as long as that controller has them in hand.
         raise UsageError("run_in_progress", f"another controller on this machine works on {record.run}")
-    is_done = record.end is not None and record.end["outcome"] in ("done", "partly done")
-    if is_done and all(map(succeeded, record.rows.values())):
-        raise UsageError("run_is_over", f"nothing is left to do in {record.run}")
     call.take_up(record)
     return record

@@ -60,7 +60,7 @@ def report_of(record: Record) -> Report:
         connections=total([host.connections for host in hosts if host.connections]),
         troubles=troubles([(host, on_hosts.rows(each)) for host, each in zip(hosts, of_hosts, strict=True)]),
         overrides=tuple(dict.fromkeys(override for plan in plans for override in _overrides(plan))),
-        digests=tuple(_digests(request)),
+        digests=(*_digests(request), *_values(record)),
         parallel=record.plan["parallel"],
         max_failures=record.plan["max_failures"],
         gates=record.plan["gates"],
@@ -110,6 +110,18 @@ def _overrides(plan: Mapping[str, Any]) -> Iterator[Override]:
         yield Override("--allow-partial", "begin although the inventory does not have all nodes of the cluster")
     if options.get("backup_age") == 0:
         yield Override("--no-backup", "begin without a backup that is whole and young enough")
+
+
+def _values(record: Record) -> Iterator[Digest]:
+    """What the hop's file evaluated to on the hosts: it is this that was run."""
+    told = [(event["host"], event["row"]["facts"].get("hop") or {}) for event in record.events if "row" in event]
+    hosts: dict[tuple[str, str], dict[str, None]] = {}
+    for host, hop in told:
+        if hop.get("sha256"):
+            hosts.setdefault((text(hop.get("file")), text(hop["sha256"])), {})[host] = None
+    for (file, sha256), names in hosts.items():
+        where = "" if len(hosts) == 1 else f" on {', '.join(names)}"
+        yield Digest(f"value of the hop{where}", file, sha256)
 
 
 def _digests(request: Mapping[str, Any]) -> Iterator[Digest]:

@@ -60,7 +60,13 @@ def _merged(hops: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for key in ("suspended_ms", "swap_ms")
         if (values := [hop[key] for hop in hops if hop.get(key) is not None])
     }
-    return {**hops[0], **longest, "instructions": [_one(same) for same in several], "hosts": len(hops)}
+    return {
+        **hops[0],
+        **longest,
+        "instructions": [_one(same) for same in several],
+        "hosts": len(hops),
+        "values": list(dict.fromkeys(str(hop["sha256"]) for hop in hops if hop.get("sha256"))),
+    }
 
 
 def _one(same: Sequence[Instruction]) -> dict[str, Any]:
@@ -90,7 +96,15 @@ def _table(hop: Mapping[str, Any], full: bool) -> str:
     headers = ("", "instruction", "what it does", "status", "longest" if hop["hosts"] > 1 else "time")
     lines = [_line(each) for each in (instructions if full else _folded(instructions))]
     title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
-    return "\n".join([title, table(headers, lines), *_noticeable(hop)])
+    return "\n".join([title, table(headers, lines), *_noticeable(hop), *_values(hop["values"])])
+
+
+def _values(values: Sequence[str]) -> Iterator[str]:
+    """What the hop's file evaluated to, by its digest: it is this that is run."""
+    if len(values) == 1:
+        yield f"its value: SHA-256 {values[0]}"
+    elif values:
+        yield f"its value differs between hosts: SHA-256 {', '.join(value[:16] + '…' for value in values)}"
 
 
 def _line(instruction: Instruction) -> list[object]:

@@ -507,9 +507,19 @@ def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None
 
 def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     desk.relup("upgrade", yes=True)
+    desk.is_upgraded(*ROLES)
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
-    assert desk.commands == []
+    assert (sorted(desk.hosts("plan")), desk.commands) == (sorted(ROLES), ["plan"])
+
+
+def test_whether_a_run_is_over_is_asked_of_the_hosts(desk: Desk) -> None:
+    """One that was put back meanwhile is done again."""
+    desk.relup("upgrade", yes=True)
+    desk.is_upgraded("n1", "n2")
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, desk.hosts("upgrade")) == (0, ["n3"])
+    assert "n3: the ledger calls it done, the host does not; done again" in ended.err
 
 
 def test_nothing_else_is_brought_to_hosts_than_the_run_began_with(desk: Desk) -> None:

@@ -142,6 +142,7 @@ class Story:
             "file": "5.10.4-to-5.10.5.relup",
             "from": OLD,
             "target": NEW,
+            "sha256": "c3" * 32,
             "seconds": round(0.33 * jitter, 4),
             "suspended_ms": round(31.6 * jitter, 3),
             "swap_ms": round(0.42 * jitter, 3),

@@ -46,11 +46,3 @@ def test_one_that_goes_on_is_not_taken_up(ledger: Ledger) -> None:
         taken_up(upgrade(), "last", Wishes())
     assert raised.value.err_type == "run_in_progress"
     ledger.close()
-
-
-def test_one_in_which_nothing_is_left_is_not_taken_up(ledger: Ledger) -> None:
-    ledger({"event": "end", "at": 1, "outcome": "done", "reason": "", "next": ""})
-    ledger.close()
-    with pytest.raises(UsageError, match=RUN) as raised:
-        taken_up(upgrade(), "last", Wishes())
-    assert raised.value.err_type == "run_is_over"
