@@ -50,6 +50,7 @@ class Traffic:
         self._interval = 1 / rate
         self._ready, self._stop, self._abandon = Event(), Event(), Event()
         self._drain_timeout = 0.0
+        self._some_lost = False
         self._span = (0.0, 0.0)
         self._failure: Exception | None = None
         self._thread = Thread(target=self._run, name="traffic", daemon=True)
@@ -73,9 +74,14 @@ class Traffic:
                 "`inv lab.status` says whether all nodes run; their logs are in <root>/log.",
             )
 
-    def stop(self, drain_timeout: float = 15.0) -> Evidence:
-        """Stop publishing, wait up to ``drain_timeout`` seconds for what is still due, disconnect; what was seen."""
+    def stop(self, drain_timeout: float = 15.0, *, some_lost: bool = False) -> Evidence:
+        """Stop publishing, wait up to ``drain_timeout`` seconds for what is still due, disconnect; what was seen.
+
+        With ``some_lost`` only acknowledgements are waited for: what was on its way to clients of a node that restarts
+        is lost.
+        """
         self._drain_timeout = drain_timeout
+        self._some_lost = some_lost
         self._stop.set()
         self._thread.join()
         if self._failure is not None:
@@ -135,11 +141,15 @@ class Traffic:
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._drain_timeout
-        while not (self._abandon.is_set() or self._ledger.is_settled or time.monotonic() > deadline):
+        while not (self._abandon.is_set() or self._has_all or time.monotonic() > deadline):
             self._turn_for(2 * TICK)
         # What comes twice comes late.
         if not self._abandon.is_set():
             self._turn_for(10 * TICK)
+
+    @property
+    def _has_all(self) -> bool:
+        return self._ledger.is_acknowledged if self._some_lost else self._ledger.is_settled
 
     def _turn_for(self, seconds: float) -> None:
         until = time.monotonic() + seconds

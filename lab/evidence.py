@@ -87,9 +87,14 @@ class Ledger:
         self._arrivals[subscriber].append(at)
 
     @property
+    def is_acknowledged(self) -> bool:
+        """Whether every message was acknowledged. That is all that can be awaited where some were lost."""
+        return self._acknowledged >= self._sent
+
+    @property
     def is_settled(self) -> bool:
         """Whether every message was acknowledged and delivered to all it was due to."""
-        return self._acknowledged >= self._sent and self._lost() == 0
+        return self.is_acknowledged and self._lost() == 0
 
     def evidence(self, start: float, end: float) -> Evidence:
         """The sum over the messages published between ``start`` and ``end``.

@@ -243,9 +243,21 @@ def _readers_may_leave() -> Iterator[None]:
 
 def print_in_any_encoding() -> None:
     """Have what the terminal's encoding can't show printed as question marks: output must not fail half-way."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _open_what_is_closed() -> None:
+    """Have all three standard streams: started without one (``>&-``), the ledger could become what is printed to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def main() -> None:

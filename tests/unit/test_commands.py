@@ -295,3 +295,10 @@ def test_what_nobody_foresaw_is_told_in_a_sentence_and_its_traceback_kept(
     [kept] = (tmp_path / "relup_remote").iterdir()
     assert "ZeroDivisionError: oh" in kept.read_text()
     assert document["error"]["detail"]["traceback"] == str(kept)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_is_no_error(closed: str) -> None:
+    command = f"exec {sys.executable} -m {RELUP} --list {closed}"
+    ended = subprocess.run(["sh", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
