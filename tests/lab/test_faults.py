@@ -122,7 +122,7 @@ def test_controller_that_gives_up_waiting(lab: Lab, relup: Tool, tarball: Path, 
     gate.touch()
     # The core waits for the hop that it finds under way, and then there is nothing left to do.
     again = Core(relup, spare).upgrade(tarball, catalogue)
-    assert again["error"]["err_type"] == "duplicate_pending_target"
+    assert again["facts"]["nothing_to_do"]["err_type"] == "duplicate_pending_target"
     history = relup.run("logs", "--host", spare).row(spare)["facts"]["history"]
     assert [row["result"] for row in history] == ["success", "duplicate_pending_target"]
     assert relup.run("verify", "--host", spare, "--target", FIRST).status == 0

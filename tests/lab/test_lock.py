@@ -19,7 +19,7 @@ DEAD = {"operator": "bob@desk", "run": "run-1", "command": "upgrade", "pid": 1 <
 CHANGING = {
     "stage": ("staged", None),
     "cleanup": ("cleaned", None),
-    "rollback": ("refused", "nothing_to_roll_back"),
+    "rollback": ("nothing to do", None),
     "upgrade": ("refused", "no_relup_entry"),
 }
 """Commands that take the lock, and how each ends on a node where nothing of an upgrade is, without a catalogue."""

@@ -54,7 +54,7 @@ def state_told(state: State, cell: Cell, on_failure: str) -> str:
 def check_next(state: State, done: Row) -> None:
     """The upgrade that follows runs what the table says is left."""
     if state.next_upgrade in ("nothing left", "waits for the hop"):
-        assert done["error"]["err_type"] == "duplicate_pending_target", done["error"]
+        assert done["facts"]["nothing_to_do"]["err_type"] == "duplicate_pending_target", done["error"]
         return
     assert done["outcome"] == "upgraded", done["error"]
     ran = [each["text"] for each in done["facts"]["hop"]["instructions"]]
