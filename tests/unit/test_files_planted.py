@@ -119,6 +119,7 @@ def test_a_link_is_kept_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None
 OTHERS = {
     ("cli.py", "open"): "/dev/null",
     ("commands/invocation.py", "open"): "/dev/null",
+    ("commands/report.py", "open"): "a page in a browser",
     ("docs.py", "read_text"): "a page of this project",
     ("failures.py", "read_text"): "a file of this package",
     ("files.py", "open"): "it is the place",
