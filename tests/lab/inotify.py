@@ -29,6 +29,18 @@ def events(folders: Iterable[Path], kinds: int) -> Iterator[list[Path]]:
         os.close(descriptor)
 
 
+def await_made(folder: Path, prefix: str) -> None:
+    """Wait until something is made in a folder, or moved there, whose name begins with ``prefix``."""
+    descriptor = _checked(_LIBC.inotify_init1(os.O_CLOEXEC))
+    try:
+        _checked(_LIBC.inotify_add_watch(descriptor, os.fsencode(folder), MADE | MOVED_HERE))
+        print("watching", flush=True)
+        while not any(name.startswith(prefix) for _, name in _events(os.read(descriptor, 1 << 16))):
+            pass
+    finally:
+        os.close(descriptor)
+
+
 def _checked(result: int) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -41,9 +53,13 @@ def _read(descriptor: int) -> Iterator[tuple[int, str]]:
             raw = os.read(descriptor, 1 << 20)
         except BlockingIOError:
             return
-        at = 0
-        while at < len(raw):
-            number, kind, _, length = _HEAD.unpack_from(raw, at)
-            assert not kind & OVERFLOWN, "more happened than the kernel kept"
-            at += _HEAD.size + length
-            yield number, os.fsdecode(raw[at - length : at].rstrip(b"\0"))
+        yield from _events(raw)
+
+
+def _events(raw: bytes) -> Iterator[tuple[int, str]]:
+    at = 0
+    while at < len(raw):
+        number, kind, _, length = _HEAD.unpack_from(raw, at)
+        assert not kind & OVERFLOWN, "more happened than the kernel kept"
+        at += _HEAD.size + length
+        yield number, os.fsdecode(raw[at - length : at].rstrip(b"\0"))

@@ -221,7 +221,7 @@ def test_a_node_that_is_half_restored_is_not_started_by_anybody(lab: Lab, relup:
     for words in (("verify",), ("backup",), ("plan", "--tarball", str(lab.tarball(FIRST))), ("rollback", "--yes")):
         refused = relup.run(*words, "--host", "n1")
         assert refused.error()["err_type"] == "half_restored", refused.stdout
-        assert "inv restore" in refused.error()["hint"]
+        assert "`relup restore`" in refused.error()["hint"]
     assert relup.run("restore", "--host", "n1", "--yes").row()["outcome"] == "restored"
     (lab.root("n1") / "data" / "trace" / "big").unlink()
     lab.start_node("n1")
@@ -292,27 +292,46 @@ def test_a_core_that_is_killed_leaves_nothing_that_the_next_does_not_clear(lab: 
     big.unlink()
 
 
+EATER = """\
+import contextlib, pathlib, sys
+from tests.lab.inotify import await_made
+folder = pathlib.Path(sys.argv[1])
+await_made(folder, sys.argv[2])
+with contextlib.suppress(OSError):
+    for number in range(100000):
+        (folder.parent / f"eaten{number}").touch()
+"""
+"""Takes all inodes of a file system, once a backup has begun there."""
+
+
 def test_a_disk_that_fills_up_fails_the_backup_and_leaves_none(lab: Lab, relup: Tool, tmp_path: Path) -> None:
-    """The core's own view of the folder of backups has room for fewer files than there are, which no look tells.
+    """Somebody else fills the disk that the core sees, after it has been looked at.
 
     The node is down: a VM would write its tables where it sees that folder.
     """
     lab.stop_node("n2")
     many = lab.root("n2") / "data" / "trace" / "many"
     many.mkdir(parents=True)
-    for number in range(150):
+    for number in range(1500):
         (many / str(number)).touch()
     folder = tmp_path / "backups"
     folder.mkdir(mode=0o700)
+    (tmp_path / "eater.py").write_text(f"import sys; sys.path.insert(0, '{PROJECT}')\n{EATER}")
     python = tmp_path / "python"
     python.write_text(f"""\
 #!/bin/sh
 [ "$1" = --version ] && exec python3 --version
 exec unshare -rm sh -c '
-    mount -t tmpfs -o size=1g,nr_inodes=120,mode=700 tmpfs "{folder}"
+    mount -t tmpfs -o size=1g,nr_inodes=1800,mode=700 tmpfs "{folder}"
+    mkdir -m 700 "{folder}/n2"
+    mkfifo "{tmp_path}/watching"
+    {sys.executable} "{tmp_path}/eater.py" "{folder}/n2" {PARTIAL} >"{tmp_path}/watching" </dev/null &
+    read -r watching <"{tmp_path}/watching"
     python3 "$@"
     status=$?
-    find "{folder}" -mindepth 3 > "{tmp_path}/left"
+    kill $! 2>/dev/null
+    find "{folder}/n2" -mindepth 1 ! -name lock >"{tmp_path}/left"
+    rm "{tmp_path}/watching"
     exit $status' sh "$@"
 """)
     python.chmod(0o755)
@@ -320,10 +339,10 @@ exec unshare -rm sh -c '
     inventory = tmp_path / "inventory.yml"
     inventory.write_text(lab.inventory_path.read_text().replace("defaults:", settings, 1))
     ran = Tool(inventory).run("backup", "--host", "n2")
-    assert (ran.status, ran.error("n2")["err_type"], ran.row("n2")["outcome"]) == (1, "disk_full", "failed"), ran.stdout
-    assert (tmp_path / "left").read_text() == ""
     shutil.rmtree(many)
     lab.start_node("n2")
+    assert (ran.status, ran.error("n2")["err_type"], ran.row("n2")["outcome"]) == (1, "disk_full", "failed"), ran.stdout
+    assert (tmp_path / "left").read_text() == ""
 
 
 def test_an_upgrade_without_a_backup_is_refused_unless_told_otherwise(lab: Lab, relup: Tool) -> None:
