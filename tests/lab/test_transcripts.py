@@ -56,7 +56,11 @@ WALK: dict[str, Sequence[tuple[str, ...]]] = {
 MASKS = (
     (r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-[a-z0-9]{4}", "<run>"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<moment>"),
+    # A narrow column has the two on lines of their own.
+    (r"\b\d{4}-\d\d-\d\d\b(?!T)", "<date>"),
+    (r"\b\d\d:\d\d:\d\d\b", "<clock>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
+    (r"\b[0-9a-f]{16}…", "<sha256>…"),
     (r"\d+(\.\d+)?( to \d+(\.\d+)?)? (ms|s|min|h)\b( \d+ (s|min)\b)?", "<time>"),
     (r"\d+(\.\d+)? (bytes|kB|MB|GB)", "<size>"),
     (r"<0\.\d+\.\d+>", "<pid>"),
