@@ -61,11 +61,11 @@ from relup_remote.core import main
 main.SILENCE = 0.5
 deadline.seconds = 0.2
 deadline.start()
-deadline.hold()
 read, write = os.pipe()
 output = main.Output(os.fdopen(write, "wb", buffering=0))
-for number in range(100):
-    output.emit({"event": "note", "message": "x" * 10_000})
+with deadline.holding():
+    for number in range(100):
+        output.emit({"event": "note", "message": "x" * 10_000})
 os.set_blocking(read, False)
 said = os.read(read, 1 << 20)
 print(len(said) > 1 << 15, deadline.is_over)
