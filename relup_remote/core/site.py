@@ -114,16 +114,21 @@ def locate(settings: Dict[str, Any], proc: str = "/proc", must_run: bool = False
     if root_dir is not None:
         _check_root(root_dir, name, proc)
     node = running_node.find(root_dir, name, proc, told)
-    if node is not None:
-        _check_places_of(node, told)
-        base, data_dir = node.base, told or node.data_dir
-    elif root_dir is not None and not must_run:
+    if node is None and root_dir is not None and not must_run:
         base = running_node.base_of(os.path.realpath(root_dir))
         data_dir = told or release.data_dir_of(base)
-        running_node.check_stopped(base, data_dir, os.path.join(data_dir, OURS), proc)
-    else:
+        try:
+            running_node.check_stopped(base, data_dir, os.path.join(data_dir, OURS), proc)
+            return Site(base, data_dir, settings.get("staging_dir"), None, settings.get("backup_dir"))
+        except Failure:
+            # Somebody may have started it since it was looked for.
+            node = running_node.find(root_dir, name, proc, told)
+            if node is None:
+                raise
+    if node is None:
         raise Failure("node_not_running", detail={"node": name})
-    return Site(base, data_dir, settings.get("staging_dir"), node, settings.get("backup_dir"))
+    _check_places_of(node, told)
+    return Site(node.base, told or node.data_dir, settings.get("staging_dir"), node, settings.get("backup_dir"))
 
 
 def _check_root(root_dir: str, name: Optional[str], proc: str) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import relup_remote
+from relup_remote.core.files import write_whole
 from relup_remote.core.opening import read_small
 from relup_remote.core.protocol import Failure
-from relup_remote.files import cache_folder, write_private
+from relup_remote.files import cache_folder
 from relup_remote.hops.release import read_tarball
 
 AT_MOST = 8
@@ -66,7 +67,8 @@ def _kept(file: Path) -> dict[str, Any] | None:
 def _keep(file: Path, facts: dict[str, Any]) -> None:
     told = json.dumps(facts)
     try:
-        write_private(file, f"{hashlib.sha256(told.encode()).hexdigest()}\n{told}")
+        # In place of whatever is there: a link is not followed.
+        write_whole(str(file), f"{hashlib.sha256(told.encode()).hexdigest()}\n{told}".encode())
         kept = sorted(file.parent.glob(f"{_PREFIX}*"), key=lambda each: each.lstat().st_mtime)
         for old in kept[:-AT_MOST]:
             old.unlink(missing_ok=True)

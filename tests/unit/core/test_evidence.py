@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from relup_remote.core import processes, wrapper
+from relup_remote.core import processes, running_node, wrapper
 from relup_remote.core.erlang.link import Peer, connect
 from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import CommandLine, RunningNode
@@ -106,6 +106,21 @@ def test_a_root_that_was_moved_away_from_under_its_node(stopped: Root, epmd: int
             assert failure(lambda: locate({"name": "moved@127.0.0.1"})).err_type == "untrusted_process"
         finally:
             moved.rename(stopped.path)
+
+
+def test_a_node_that_is_started_while_it_is_looked_for(node: Vm, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look comes too early."""
+    looks: list[Any] = []
+    find = running_node.find
+
+    def look(*asked: Any) -> RunningNode | None:
+        looks.append(asked)
+        return find(*asked) if looks[1:] else None
+
+    monkeypatch.setattr(running_node, "find", look)
+    found = root.site(name=NAME).node
+    assert found is not None
+    assert found.os_pid == node.process.pid
 
 
 def test_a_vm_that_ends_is_known_to_have_ended(stopped: Root, epmd: int) -> None:
