@@ -5,6 +5,7 @@ its connection ends, however it ends, and, where the link is the node's wrapper 
 has been heard of the core for `LEASE` seconds. What belongs to it has one of a few names: a VM never forgets a name.
 """
 
+import time
 from typing import Any, List, Sequence
 
 from ..erlang.link import DistributionLink, Link
@@ -21,6 +22,12 @@ LEASE = 45.0
 _LIMIT = 20.0
 """Seconds that one thing may take to be taken back."""
 
+_PATIENCE = 60.0
+"""Seconds to wait for one of the names where others have them all: a look is over in less."""
+
+_LOOK_AGAIN = 0.5
+"""Seconds between two looks for a free name."""
+
 _UNLOADING = 120.0
 """Seconds for the modules to go: every process is asked whether it runs them."""
 
@@ -29,7 +36,7 @@ class Owner:
     """An owner in the VM of `link`, of modules whose names end in `suffixes`; `prefix` is how all of them begin."""
 
     def __init__(self, link: Link, prefix: str, suffixes: Sequence[str]) -> None:
-        """Raises `Failure`, too_many_cores where all names are taken."""
+        """Raises `Failure`, too_many_cores where all names are taken and none comes free."""
         self._link = link
         source = bundle.resource("owner.erl")
         direct = isinstance(link, DistributionLink)
@@ -45,10 +52,15 @@ class Owner:
         parsed = link.call("erl_parse", "parse_exprs", [tokens[1]])
         bindings = [(Atom(name), value) for name, value in sorted(values.items())]
         arguments = [Atom("erl_eval"), Atom("exprs"), [parsed[1], bindings]]
-        process: Opaque = link.call("erlang", "spawn", arguments)
-        number, versions = link.call("gen_server", "call", [process, Atom("number"), 5000])
-        if number == "none":
-            raise Failure("too_many_cores")
+        until = time.monotonic() + _PATIENCE
+        while True:
+            process: Opaque = link.call("erlang", "spawn", arguments)
+            number, versions = link.call("gen_server", "call", [process, Atom("number"), 5000])
+            if number != "none":
+                break
+            if time.monotonic() > until:
+                raise Failure("too_many_cores")
+            time.sleep(_LOOK_AGAIN)
         self.name = Atom(NAMES[number - 1])
         self.entry = "{}_{}".format(prefix, number)
         """How the names of its modules begin."""

@@ -4,6 +4,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from .vm import Vm, evaluate, eventually, running_vm
 # Looks at a VM again and again, and says how far it is.
 LOOKING = """
 import sys
+import threading
 from relup_remote.core.agent import Agent
 from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import Address, Connection
@@ -88,15 +90,27 @@ def test_a_core_that_is_killed_leaves_nothing(node: Vm, watcher: Connection, tmp
     assert eventually(lambda: ours(watcher) == [])
 
 
-def test_each_of_several_has_names_of_its_own_and_the_last_is_told(
-    node: Vm, watcher: Connection, tmp_path: Path
+def test_each_of_several_has_names_of_its_own_and_the_last_waits(
+    node: Vm, watcher: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("relup_remote.core.agent.owner._PATIENCE", 0.1)
     link = DistributionLink(watcher)
     agents = [Agent(link, str(tmp_path), cache_folder()) for _ in NAMES]
     assert [str(each.owner.name) for each in agents] == list(NAMES)
     with pytest.raises(Failure) as caught:
         Owner(link, "relup_agent", [])
     assert caught.value.err_type == "too_many_cores"
+    monkeypatch.setattr("relup_remote.core.agent.owner._PATIENCE", 30.0)
+    # One of the others ends while we wait.
+    ending = threading.Timer(1.0, agents[2].unload)
+    ending.start()
+    try:
+        with node.connected() as own:
+            last = Owner(DistributionLink(own), "relup_agent", [])
+            assert str(last.name) == NAMES[2]
+            last.leave()
+    finally:
+        ending.join()
     # Side by side, in modules of their own.
     assert [each.verify(None, [], 30.0)["suspended_count"] for each in agents[:2]] == [0, 0]
     assert len([name for name in ours(watcher) if name.endswith("_looks")]) == 2
