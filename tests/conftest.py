@@ -205,7 +205,8 @@ class Tallies:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table of all points."""
-    tallies = config.stash[TALLIES].by_name.values()
+    # A test may ask whether all points are tried, and have none by itself.
+    tallies = [tally for tally in config.stash[TALLIES].by_name.values() if tally.of or tally.done]
     if tallies:
         rows = [(tally.name, tally.of, tally.done, tally.good, f"{tally.seconds:.0f}") for tally in tallies]
         terminalreporter.section(f"points, seed {config.option.seed}")

@@ -46,7 +46,9 @@ def kind(case: Case) -> str:
 
 
 def spent(machines: list[Machine], points: int) -> str:
-    """What a point's time went to, on average."""
+    """What a point's time went to, on average; nothing where there was no time for a point."""
+    if not points:
+        return "no time was left"
     total = Counter[str]()
     for machine in machines:
         total.update(machine.seconds)
