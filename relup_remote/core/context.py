@@ -6,13 +6,13 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional
 
 from . import boot, release, service, wrapper
 from .agent import Agent
-from .agent.kept import cache_folder
 from .deadline import Deadline
 from .erlang.link import Link
 from .erlang.term import Atom
 from .files import remove_tree, write_whole
 from .harmless import allowed, as_term
 from .journal import Journal
+from .kept import cache_folder
 from .protocol import OPTIONS, Failure, Result
 from .site import NodeView, Site, connect_node
 

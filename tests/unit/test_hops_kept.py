@@ -63,7 +63,7 @@ def test_another_tarball_or_another_reader_is_another_matter(reads: Reads, monke
     reads.facts()
     reads.facts(1)
     assert reads.count == 2
-    monkeypatch.setattr(kept, "_reader", lambda: "another")
+    monkeypatch.setattr(kept, "_reader", lambda: b"another")
     reads.facts()
     assert reads.count == 3
 
@@ -83,7 +83,7 @@ HARM: dict[str, Callable[[Path], object]] = {
     "cut short": lambda file: file.write_bytes(file.read_bytes()[:-1]),
     "one bit": flip,
     "a link": link,
-    "its digest alone": lambda file: os.truncate(file, 64),
+    "its digest alone": lambda file: os.truncate(file, 32),
 }
 
 
@@ -112,13 +112,13 @@ def test_where_others_may_write_nothing_is_kept(reads: Reads) -> None:
 
 
 def test_few_are_kept(reads: Reads) -> None:
-    for number in range(kept.AT_MOST + 2):
+    for number in range(kept.RELEASES.at_most + 2):
         reads.facts(number)
         for age, file in enumerate(sorted(reads.cache.iterdir(), key=lambda each: each.stat().st_mtime_ns)):
             os.utime(file, (age, age))
-    assert len(list(reads.cache.iterdir())) == kept.AT_MOST
-    reads.facts(kept.AT_MOST + 1)
-    assert reads.count == kept.AT_MOST + 2
+    assert len(list(reads.cache.iterdir())) == kept.RELEASES.at_most
+    reads.facts(kept.RELEASES.at_most + 1)
+    assert reads.count == kept.RELEASES.at_most + 2
 
 
 def test_what_is_wrong_with_a_tarball_is_not_kept(reads: Reads, tmp_path: Path) -> None:

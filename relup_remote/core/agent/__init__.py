@@ -7,9 +7,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from ..erlang.link import DistributionLink, Link, plain, show
 from ..erlang.term import Atom, encode
 from ..files import write_whole
+from ..kept import Kept, key
 from ..protocol import ERRORS, Failure
 from ..release import Beam
-from . import bundle, kept
+from . import bundle
 from .owner import Owner
 
 Event = Dict[str, Any]
@@ -23,6 +24,9 @@ _OPTIONS = (
     *("no_ssa_opt", "no_copt", "no_bsm_opt", "no_type_opt", "no_bool_opt"),
     *("no_share_opt", "no_fold", "no_module_opt", "no_postopt"),
 )
+
+CODE = Kept("agent-", ".beam", at_most=12, largest=4 << 20)
+"""Compiled modules: to compile them costs a busy VM seconds. A node needs two, and one for each kind of backup."""
 
 COORDINATOR = "relup_remote_agent"
 """The registered name of the process that runs a hop."""
@@ -44,7 +48,7 @@ class Agent:
     """
 
     def __init__(self, link: Link, work: str, cache: Optional[str] = None) -> None:
-        """`work` is a folder of ours that the VM can read, `cache` one where compiled modules are kept, see `kept`."""
+        """`work` is a folder of ours that the VM can read, `cache` one where compiled modules are kept."""
         self._link = link
         self._work = work
         self._cache = cache
@@ -73,8 +77,8 @@ class Agent:
     def _load(self, module: str, source: bytes) -> None:
         """Loads a module, as it is kept or else compiled anew."""
         path = os.path.join(self._work, module + ".erl")
-        key = kept.key(source, [module, *_OPTIONS, *self.owner.versions])
-        code: Any = kept.find(self._cache, key) if self._cache else None
+        wanted = key(source, [module, *_OPTIONS, *self.owner.versions])
+        code: Any = CODE.find(self._cache, wanted) if self._cache else None
         if code is not None and self._loads(module, path, code)[0] == "module":
             return
         code = self._compile(path, source)
@@ -82,7 +86,7 @@ class Agent:
         if loaded[0] != "module":
             raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
         if self._cache:
-            kept.keep(self._cache, key, code)
+            CODE.keep(self._cache, wanted, code)
 
     def _loads(self, module: str, path: str, code: bytes) -> Any:
         return self._link.call("code", "load_binary", [Atom(module), path, code])

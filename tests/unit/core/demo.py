@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote.core.agent import Agent, outcome_of
-from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.archive import FILE, Member
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.harmless import allowed, as_term
+from relup_remote.core.kept import cache_folder
 from relup_remote.hops.code import Boot, Code
 from tests.unit.core.vm import Vm, eventually, running_vm
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent
-from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import BadRpc, DistributionError
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
+from relup_remote.core.kept import cache_folder
 
 from .demo import SUPERVISOR, TARGET, Demo, recompile, running_demo
 from .vm import eventually

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from relup_remote.core.agent import Agent, kept
+from relup_remote.core.agent import CODE, Agent
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.link import DistributionLink
+from relup_remote.core.kept import cache_folder, key
 
 from .others import NOBODY, as_root
 from .planting import KINDS, plant
@@ -68,15 +69,15 @@ def flip(path: Path) -> None:
 
 def of_another_key(path: Path) -> None:
     """Whole, as a core has kept it, but for another source."""
-    other = kept.key(b"another", [])
+    other = key(b"another", [])
     code = path.read_bytes()[32:]
-    kept.keep(str(path.parent), other, code)
+    CODE.keep(str(path.parent), other, code)
     (path.parent / f"agent-{other.hex()}.beam").rename(path)
 
 
 def no_code(path: Path) -> None:
     """Whole, under its key, and no VM can load it."""
-    kept.keep(str(path.parent), bytes.fromhex(path.stem.removeprefix("agent-")), b"FOR1 but no beam")
+    CODE.keep(str(path.parent), bytes.fromhex(path.stem.removeprefix("agent-")), b"FOR1 but no beam")
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -132,39 +133,39 @@ def test_a_link_to_what_was_kept_is_not_followed(look: Callable[[], int], cache:
 def test_only_a_folder_of_ours_alone_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     folder = tmp_path / ".cache" / "relup_remote"
-    assert kept.cache_folder() is None
+    assert cache_folder() is None
     folder.mkdir(parents=True, mode=0o755)
-    assert kept.cache_folder() is None
-    kept.keep(str(folder), kept.key(b"", []), b"code")
+    assert cache_folder() is None
+    CODE.keep(str(folder), key(b"", []), b"code")
     assert list(folder.iterdir()) == []
     folder.chmod(0o700)
-    assert kept.cache_folder() == str(folder)
+    assert cache_folder() == str(folder)
     tmp_path.chmod(0o777)
-    assert kept.cache_folder() is None
+    assert cache_folder() is None
     tmp_path.chmod(0o700)
     folder.rmdir()
     folder.symlink_to("/tmp")
-    assert kept.cache_folder() is None
+    assert cache_folder() is None
 
 
 def test_few_are_kept(cache: Path) -> None:
-    keys = [kept.key(b"source", [str(number)]) for number in range(kept.AT_MOST + 3)]
+    keys = [key(b"source", [str(number)]) for number in range(CODE.at_most + 3)]
     for number, each in enumerate(keys):
-        kept.keep(str(cache), each, b"code")
+        CODE.keep(str(cache), each, b"code")
         os.utime(cache / f"agent-{each.hex()}.beam", (number, number))
     # What a core has left that died in writing is as old as any.
     unfinished = cache / f"agent-{keys[0].hex()}.beam.1.tmp"
     unfinished.write_bytes(b"half")
     os.utime(unfinished, (1, 1))
-    kept.keep(str(cache), keys[-1], b"code")
-    assert [kept.find(str(cache), each) for each in keys] == [None] * 3 + [b"code"] * kept.AT_MOST
-    assert len(list(cache.iterdir())) == kept.AT_MOST
+    CODE.keep(str(cache), keys[-1], b"code")
+    assert [CODE.find(str(cache), each) for each in keys] == [None] * 3 + [b"code"] * CODE.at_most
+    assert len(list(cache.iterdir())) == CODE.at_most
 
 
 def test_code_is_of_one_source_name_and_vm() -> None:
-    known = [kept.key(b"source", ["module", "25", "13.1"])]
-    known += [kept.key(b"sourcf", ["module", "25", "13.1"]), kept.key(b"source", ["module_2", "25", "13.1"])]
-    known += [kept.key(b"source", ["module", "26", "13.1"]), kept.key(b"source", ["module", "25", "13.2"])]
+    known = [key(b"source", ["module", "25", "13.1"])]
+    known += [key(b"sourcf", ["module", "25", "13.1"]), key(b"source", ["module_2", "25", "13.1"])]
+    known += [key(b"source", ["module", "26", "13.1"]), key(b"source", ["module", "25", "13.2"])]
     assert len(set(known)) == 5
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core import checks
-from relup_remote.core.agent import Agent, kept, outcome_of
+from relup_remote.core.agent import CODE, Agent, outcome_of
 from relup_remote.core.erlang import term
 from relup_remote.core.files import reserve
 from relup_remote.core.journal import Journal
+from relup_remote.core.kept import key
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 
@@ -58,11 +59,11 @@ def disk_full() -> Iterator[None]:
 
 def test_the_compiled_agent(disk: Path) -> None:
     """It is not kept, which is no failure, and leaves nothing half."""
-    key = kept.key(b"source", [])
+    wanted = key(b"source", [])
     without_space(disk)
-    kept.keep(str(disk), key, bytes(1000))
+    CODE.keep(str(disk), wanted, bytes(1000))
     assert [path.name for path in disk.iterdir()] == ["taken"]
-    assert kept.find(str(disk), key) is None
+    assert CODE.find(str(disk), wanted) is None
 
 
 def test_the_lock(disk: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from relup_remote.core.agent import Agent
-from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.harmless import allowed, as_term, harmless
+from relup_remote.core.kept import cache_folder
 from relup_remote.core.protocol import Failure
 
 from .demo import Demo, running_demo

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent
-from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom
+from relup_remote.core.kept import cache_folder
 from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import find
 from tests.points import Points

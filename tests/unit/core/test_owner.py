@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.agent import Agent, owner
-from relup_remote.core.agent.kept import cache_folder
 from relup_remote.core.agent.owner import NAMES, Owner
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.link import DistributionLink, WrapperLink
 from relup_remote.core.erlang.term import Atom
+from relup_remote.core.kept import cache_folder
 from relup_remote.core.protocol import Failure
 
 from .test_link import script
@@ -26,7 +26,7 @@ LOOKING = """
 import sys
 import threading
 from relup_remote.core.agent import Agent
-from relup_remote.core.agent.kept import cache_folder
+from relup_remote.core.kept import cache_folder
 from relup_remote.core.erlang.distribution import Address, Connection
 from relup_remote.core.erlang.link import DistributionLink
 name, cookie, port, folder = sys.argv[1:]
