@@ -8,7 +8,7 @@ import logging
 import shlex
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -133,34 +133,36 @@ class _Policy(MissingHostKeyPolicy):
         """Raises `Failure` unless the key is known, and not revoked."""
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
         detail: dict[str, Any] = {"host": hostname, "key_shown": shown, "files": [str(file) for file in self._files]}
-        self._check_revoked(hostname, key, shown, detail)
         verdict = known_hosts.judge(self._entries, key.asbytes())
-        if verdict is Verdict.KNOWN:
-            return
+        reason, hint = self._revocation(key, verdict)
+        if self._revoked is not None and reason:
+            detail["revoked_host_keys"] = str(self._revoked)
+        if verdict not in (Verdict.KNOWN, Verdict.UNKNOWN):
+            detail["keys_known"] = [
+                f"{entry.key_type} {known_hosts.fingerprint(entry.blob)} ({entry.where})" for entry in self._entries
+            ]
+        if reason:
+            raise Failure("host_key_revoked", f"The SSH key of {hostname} {reason}: {shown}.", hint=hint, detail=detail)
         if verdict is Verdict.UNKNOWN:
             message = f"The SSH key of {hostname} is in no known_hosts file: {shown}."
             raise Failure("host_key_unknown", message, detail=detail)
-        detail["keys_known"] = [
-            f"{entry.key_type} {known_hosts.fingerprint(entry.blob)} ({entry.where})" for entry in self._entries
-        ]
-        if verdict is Verdict.REVOKED:
-            raise Failure("host_key_revoked", f"The SSH key of {hostname} is revoked: {shown}.", detail=detail)
-        message = f"The SSH key of {hostname} is not the one in known_hosts: {shown}."
-        raise Failure("host_key_changed", message, detail=detail)
+        if verdict is not Verdict.KNOWN:
+            message = f"The SSH key of {hostname} is not the one in known_hosts: {shown}."
+            raise Failure("host_key_changed", message, detail=detail)
 
-    def _check_revoked(self, hostname: str, key: PKey, shown: str, detail: Mapping[str, Any]) -> None:
-        if self._revoked is None:
-            return
-        detail = {**detail, "revoked_host_keys": str(self._revoked)}
-        try:
-            is_revoked = known_hosts.is_revoked(self._revoked, key.get_name(), key.asbytes(), self.timeout)
-        except OSError as error:
-            message = f"No SSH key of {hostname} is accepted: {self._revoked} can't be read ({_words(error)})."
-            hint = "Correct RevokedHostKeys in ssh_config, or the file that it names."
-            raise Failure("host_key_revoked", message, hint=hint, detail=detail) from error
-        if is_revoked:
-            message = f"The SSH key of {hostname} is revoked by {self._revoked}: {shown}."
-            raise Failure("host_key_revoked", message, detail=detail)
+    def _revocation(self, key: PKey, verdict: Verdict) -> tuple[str, str | None]:
+        """Why the key counts as revoked, as the end of a sentence, and what to do if not the usual; no words if not.
+
+        A list of revoked keys that can't be read revokes every key, as with OpenSSH.
+        """
+        if self._revoked is not None:
+            try:
+                if known_hosts.is_revoked(self._revoked, key.get_name(), key.asbytes(), self.timeout):
+                    return f"is revoked by {self._revoked}", None
+            except OSError as error:
+                hint = "Correct RevokedHostKeys in ssh_config, or the file that it names."
+                return f"is not accepted, since {self._revoked} can't be read ({_words(error)})", hint
+        return ("is revoked" if verdict is Verdict.REVOKED else ""), None
 
 
 def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connection:
