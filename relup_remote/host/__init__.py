@@ -2,7 +2,7 @@
 
 ::
 
-    Host ── connection   who the host is (known_hosts), who we are (identities), one transport for everything
+    Host ── transport    the connection: who the host is (known_hosts), who we are (identities), the way (route)
      │   └─ payload      the core as a zipapp, named by its digest
      └─ session          one run of the core: launcher, bootstrap, then the request, events and the tarball's bytes
 

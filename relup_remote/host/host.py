@@ -9,8 +9,8 @@ from relup_remote.boundary import Event
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.host import session
-from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload, payload
+from relup_remote.host.transport import Connection, fabric
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -89,9 +89,9 @@ class Host:
     def _attempt(
         self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None], deadline: Deadline
     ) -> dict[str, Any]:
-        if self._connection is None or not self._connection.transport.is_active():
+        if self._connection is None or not self._connection.is_active:
             self.close()
-            self._connection = Connection(self._settings)
+            self._connection = fabric.Connection(self._settings)
         errand = session.Errand(
             request=request,
             tarball=tarball,
@@ -104,7 +104,7 @@ class Host:
             timeout=self._settings.command_timeout,
             deadline=deadline,
         )
-        return session.run(self._connection.transport, errand)
+        return session.run(self._connection, errand)
 
 
 @dataclass

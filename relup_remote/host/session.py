@@ -6,17 +6,13 @@ import importlib.util
 import json
 import os
 import threading
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
-
-from paramiko import Channel, SSHException, Transport
+from typing import Any
 
 from relup_remote import boundary
 from relup_remote.boundary import Event
@@ -26,20 +22,12 @@ from relup_remote.files import open_file
 from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
+from relup_remote.host.transport import Connection, Process
 from relup_remote.schema import Unfit
 from relup_remote.secrets import NotTried, Password
 
 CHUNK = 1 << 20
-"""Bytes of a tarball handed to paramiko at once; between two of them events are looked at."""
-
-UNDER_WAY = 256 << 10
-"""Bytes that may at least be on their way to a host, or wait there for the core.
-
-OpenSSH would let us send 2 MB ahead, in a buffer that it copies whenever it grows: for the first file that is slower.
-"""
-
-LINE = 256 << 20
-"""Bytes a second that a line may carry and still be full: the longer a host takes to answer, the more is under way."""
+"""Bytes of a tarball handed to the connection at once; between two of them events are looked at."""
 
 NOISE = 100
 """Lines that a login shell's start-up files may print before the core is heard."""
@@ -80,14 +68,14 @@ class Errand:
     sudo_password: Password | None = field(default=None, repr=False)
 
 
-def run(transport: Transport, errand: Errand) -> Event:
+def run(connection: Connection, errand: Errand) -> Event:
     """Run the core once; returns its ``result`` event, and gives every event before it to ``on_event``.
 
     Raises `Failure`, stage ``connect``: ``python_missing``, ``become_failed``, ``untrusted_dir``, ``core_failed``,
     ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
     """
     try:
-        with _Core(transport, errand) as core:
+        with _Core(connection, errand) as core:
             try:
                 return core.result()
             except TimeoutError:
@@ -102,7 +90,7 @@ def run(transport: Transport, errand: Errand) -> Event:
             raise too_late(errand.deadline) from None
         message = f"The host said nothing for {errand.timeout:g} s."
         raise Failure("ssh_timeout", message, stage="connect") from None
-    except (OSError, EOFError, SSHException) as error:
+    except OSError as error:
         raise Failure("connection_lost", detail={"error": str(error)}, stage="connect") from None
 
 
@@ -116,16 +104,16 @@ def too_late(deadline: Deadline, step: str | None = None) -> Failure:
 class _Core:
     """The core as it runs on a host. Leaving the context closes its input and output."""
 
-    def __init__(self, transport: Transport, errand: Errand) -> None:
+    def __init__(self, connection: Connection, errand: Errand) -> None:
         self._errand = errand
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
         self._prompt = prompt() if errand.user is not None and errand.sudo_password is not None else None
         command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, self._prompt)
-        self._channel = _start(transport, command, errand.timeout)
-        self._lines = _Lines(self._channel, errand.deadline, errand.timeout)
+        self._process = connection.start(command, errand.timeout)
+        self._lines = _Lines(self._process, errand.deadline, errand.timeout)
         self.step: str | None = None
-        self._stderr = Stderr(self._channel, self._prompt)
+        self._stderr = Stderr(self._process, self._prompt)
         self._stderr.start()
         self._heard = 0
 
@@ -133,7 +121,7 @@ class _Core:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._channel.close()
+        self._process.close()
 
     def result(self) -> Event:
         """Carry out the errand."""
@@ -248,27 +236,22 @@ class _Core:
         try:
             while rest:
                 # A host that takes a byte now and then holds us no longer than one that takes none.
-                self._channel.settimeout(self._errand.deadline.within(self._errand.timeout))
-                # paramiko sends any buffer, its stubs know of two.
-                sent = self._channel.send(cast("bytes", rest))
-                if not sent:
-                    raise OSError("the channel is closed")
-                rest = rest[sent:]
+                seconds = self._errand.deadline.within(self._errand.timeout)
+                rest = rest[self._process.send(rest, seconds) :]
         except TimeoutError:
             raise
         except OSError:
-            if not self._channel.eof_received:
+            if self._process.is_cut_off():
                 raise
 
     def _ended(self, err_type: str) -> Failure:
         """The failure for a core that says no more."""
-        if not self._channel.eof_received:
+        if self._process.is_cut_off():
             return Failure("connection_lost")
-        self._channel.status_event.wait(GRACE)
+        status = self._process.wait(GRACE)
         self._stderr.join(GRACE)
-        status = self._channel.exit_status
         said = self._stderr.text()
-        how = f"exit status {status}" if status >= 0 else "a signal, or its output was closed"
+        how = "a signal, or its output was closed" if status is None else f"exit status {status}"
         return Failure(err_type, detail={"ended_by": how, "stderr": said})
 
     def _garbage(self, message: str, line: bytes) -> Failure:
@@ -284,10 +267,10 @@ def compiled(core: Payload) -> Payload:
 
 
 class _Lines:
-    """The lines that a channel brings, each within ``seconds`` and all before the ``deadline``."""
+    """The lines that a process says, each within ``seconds`` and all before the ``deadline``."""
 
-    def __init__(self, channel: Channel, deadline: Deadline = NEVER, seconds: float = 60.0) -> None:
-        self._channel = channel
+    def __init__(self, process: Process, deadline: Deadline = NEVER, seconds: float = 60.0) -> None:
+        self._process = process
         self._deadline = deadline
         self._seconds = seconds
         self._whole: deque[bytes] = deque()
@@ -302,7 +285,7 @@ class _Lines:
 
     def arrived(self) -> Iterator[bytes]:
         """The lines that are here already, a limited number: a host may say more while these are looked at."""
-        while len(self._whole) < AHEAD and self._channel.recv_ready() and self._receive():
+        while len(self._whole) < AHEAD and self._process.has_output() and self._receive():
             pass
         while self._whole:
             yield self._whole.popleft()
@@ -312,8 +295,7 @@ class _Lines:
         self._whole.appendleft(line)
 
     def _receive(self) -> bool:
-        self._channel.settimeout(self._deadline.within(self._seconds))
-        data = self._channel.recv(1 << 16)
+        data = self._process.receive(self._deadline.within(self._seconds))
         *whole, rest = data.split(b"\n")
         if whole:
             whole[0] = bytes(self._begun) + whole[0]
@@ -324,41 +306,6 @@ class _Lines:
             longest = f"a line has more than {boundary.LONGEST_LINE >> 20} MB"
             raise boundary.malformed("", Unfit("", longest))
         return bool(data)
-
-
-def _start(transport: Transport, command: str, timeout: float) -> Channel:
-    """A channel on which ``command`` runs, and on which nothing waits for longer than ``timeout``."""
-    started = time.monotonic()
-    with _closed_after(transport, timeout):
-        try:
-            channel = transport.open_session(timeout=timeout)
-            channel.settimeout(timeout)
-            asked = time.monotonic()
-            channel.exec_command(command)
-            _limit(channel, max(UNDER_WAY, int(LINE * (time.monotonic() - asked))))
-            return channel
-        except (SSHException, EOFError, OSError) as error:
-            if time.monotonic() - started >= timeout:
-                raise TimeoutError from error
-            raise
-
-
-def _limit(channel: Channel, size: int) -> None:
-    """Let no more than so many bytes be under way: the window is how many more the other side allows us to send."""
-    with channel.lock:
-        channel.out_window_size = min(channel.out_window_size, size)
-
-
-@contextmanager
-def _closed_after(transport: Transport, seconds: float) -> Iterator[None]:
-    """Close the transport if the context takes longer: paramiko would wait for ever for an answer to ``exec``."""
-    timer = threading.Timer(seconds, transport.close)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:

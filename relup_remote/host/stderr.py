@@ -2,10 +2,8 @@
 
 import secrets
 import threading
-from contextlib import suppress
 
-from paramiko import Channel
-
+from relup_remote.host.transport import Process
 from relup_remote.secrets import Trial
 
 TAIL = 4096
@@ -18,15 +16,15 @@ def prompt() -> str:
 
 
 class Stderr(threading.Thread):
-    """Reads a channel's standard error to its end, so that it never fills up, and keeps the last ``kept`` bytes of it.
+    """Reads a process's standard error to its end, so that it never fills up, and keeps the last ``kept`` bytes of it.
 
     Where sudo asks by ``prompt``, `answer` gives it the password. A second question means that it was wrong: then the
     input is closed, so that it is not tried again.
     """
 
-    def __init__(self, channel: Channel, prompt: str | None = None, kept: int = TAIL) -> None:
+    def __init__(self, process: Process, prompt: str | None = None, kept: int = TAIL) -> None:
         super().__init__(daemon=True)
-        self._channel = channel
+        self._process = process
         self._prompt = prompt.encode() if prompt else None
         self._kept = kept
         self._last = b""
@@ -35,9 +33,9 @@ class Stderr(threading.Thread):
         self._is_over = False
 
     def run(self) -> None:
-        """Read until the channel is closed."""
+        """Read until there is no more."""
         try:
-            while data := self._next():
+            while data := self._process.receive_error():
                 self._take(data)
         finally:
             with self._change:
@@ -55,7 +53,9 @@ class Stderr(threading.Thread):
                 raise TimeoutError
             if not self._asked:
                 return False
-        self._channel.sendall(f"{trial.text}\n".encode())
+        rest = memoryview(f"{trial.text}\n".encode())
+        while rest:
+            rest = rest[self._process.send(rest, seconds) :]
         return True
 
     @property
@@ -68,15 +68,6 @@ class Stderr(threading.Thread):
         """Whether sudo has asked again."""
         return self._asked > 1
 
-    def _next(self) -> bytes:
-        while True:
-            try:
-                return self._channel.recv_stderr(1 << 16)
-            except TimeoutError:
-                continue
-            except OSError:
-                return b""
-
     def _take(self, data: bytes) -> None:
         last = self._last + data
         with self._change:
@@ -84,7 +75,6 @@ class Stderr(threading.Thread):
                 last = last.replace(self._prompt, b"", 1)
                 self._asked += 1
                 if self._asked == 2:
-                    with suppress(OSError):
-                        self._channel.shutdown_write()
+                    self._process.end_input()
             self._last = last[-self._kept :]
             self._change.notify_all()

@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from paramiko import Channel, SSHException, Transport
 from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
-from relup_remote.host.connection import Connection
 from relup_remote.host.stderr import Stderr, prompt
+from relup_remote.host.transport import Connection, Process, fabric
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import Password
 
@@ -34,10 +33,10 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
     NAME = "relup"
 
     def __init__(
-        self, transport: Transport, settings: HostSettings, sudo_user: str | None = None, deadline: Deadline = NEVER
+        self, connection: Connection, settings: HostSettings, sudo_user: str | None = None, deadline: Deadline = NEVER
     ) -> None:
         super().__init__(settings.name, sudo=sudo_user is not None, sudo_user=sudo_user)
-        self._transport = transport
+        self._connection = connection
         self._settings = settings
         self._deadline = deadline
         self._prompt = prompt()
@@ -51,41 +50,42 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
         encoded = self.encode(self.get_command(command, *args))
         try:
             return self._run(encoded)
-        except (TimeoutError, SSHException):
-            # paramiko has an error of its own for a session that is not opened in time.
+        except OSError:
             if self._deadline.is_over:
                 raise too_late(self._deadline) from None
             raise
 
     def _run(self, encoded: bytes) -> CommandResult:
         password = self._settings.secrets.sudo if self.sudo else None
-        with self._transport.open_session(timeout=self._limit) as channel:
-            channel.settimeout(self._limit)
-            channel.exec_command(encoded)
-            err = Stderr(channel, self._prompt if password else None, MOST)
+        process = self._connection.start(encoded.decode("utf-8", "surrogateescape"), self._limit)
+        try:
+            err = Stderr(process, self._prompt if password else None, MOST)
             err.start()
             if password is None:
-                channel.shutdown_write()
-                out = self._read(channel)
+                process.end_input()
+                out = self._read(process)
             else:
-                out = self._read_as_another(channel, err, password)
+                out = self._read_as_another(process, err, password)
             err.join(self._limit)
-            if not channel.status_event.wait(self._limit):
+            status = process.wait(self._limit)
+            if status is None:
                 raise TimeoutError
-            return self.result(channel.exit_status, encoded, out, err.text().encode())
+            return self.result(status, encoded, out, err.text().encode())
+        finally:
+            process.close()
 
     @property
     def _limit(self) -> float:
         """Seconds that may be waited. Raises TimeoutError once the deadline is over."""
         return self._deadline.within(self._settings.command_timeout)
 
-    def _read_as_another(self, channel: Channel, err: Stderr, password: Password) -> bytes:
+    def _read_as_another(self, process: Process, err: Stderr, password: Password) -> bytes:
         """What the command says once sudo has had the password, if it asks for it. Raises `NotTried`."""
         limit = self._limit
         with password.tried_at(self._settings.name, limit) as trial:
             asked = threading.Thread(target=err.answer, args=(trial, limit), daemon=True)
             asked.start()
-            out = self._read(channel)
+            out = self._read(process)
             asked.join(limit)
             if err.is_asked:
                 trial.is_right = not err.is_refused
@@ -98,12 +98,11 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
             ["sudo", *asks, "-u", sudo_user or "root", "--", "/bin/sh", "-c", f"exec </dev/null; {command}"]
         )
 
-    def _read(self, channel: Channel) -> bytes:
+    def _read(self, process: Process) -> bytes:
         """What a command says. Raises RuntimeError if that is too much, TimeoutError if it takes too long."""
         out, deadline = bytearray(), Deadline(self._deadline.within(LONGEST))
         while True:
-            channel.settimeout(deadline.within(self._limit))
-            data = channel.recv(1 << 16)
+            data = process.receive(deadline.within(self._limit))
             if not data:
                 return bytes(out)
             out += data
@@ -127,7 +126,7 @@ class Link:
 
     def host(self, sudo_user: str | None = None) -> Host:
         """The host as the SSH user, or as another by sudo."""
-        return Host(Backend(self._connection.transport, self._settings, sudo_user, self._deadline))
+        return Host(Backend(self._connection, self._settings, sudo_user, self._deadline))
 
 
 @contextmanager
@@ -139,7 +138,7 @@ def connect(settings: HostSettings, deadline: Deadline = NEVER) -> Iterator[Link
     if deadline.is_over:
         raise too_late(deadline)
     try:
-        connection = Connection(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)))
+        connection = fabric.Connection(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)))
     except Failure:
         if deadline.is_over:
             raise too_late(deadline) from None

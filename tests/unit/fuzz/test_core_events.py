@@ -5,15 +5,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paramiko import Channel, Transport
 
 from relup_remote.core.protocol import ERRORS, Failure, Result
 from relup_remote.host import session
 from relup_remote.host.payload import Payload
 from relup_remote.host.session import BYTECODE, Errand
+from relup_remote.host.transport import Connection
 
 from .inputs import damaged, fuzz, json_values
 
@@ -57,35 +56,35 @@ lines = st.one_of(
 
 
 class Script:
-    """A channel to a host that says these bytes, whatever it is sent, and closes."""
-
-    exit_status = 0
+    """A connection to a host, and any process there: it says these bytes, whatever it is sent, and ends."""
 
     def __init__(self, said: bytes) -> None:
         self._said = deque(said[at : at + 100] for at in range(0, len(said), 100))
-        self.eof_received = False
-        self.status_event = self
+        self._is_over = False
 
-    def recv(self, _size: int) -> bytes:
-        self.eof_received = not self._said
+    def start(self, _command: str, _seconds: float) -> "Script":
+        return self
+
+    def receive(self, _seconds: float) -> bytes:
+        self._is_over = not self._said
         return self._said.popleft() if self._said else b""
 
-    def recv_ready(self) -> bool:
+    def has_output(self) -> bool:
         return bool(self._said)
 
-    def recv_stderr(self, _size: int) -> bytes:
+    def receive_error(self) -> bytes:
         return b""
 
-    def settimeout(self, _seconds: float) -> None:
-        """Nothing is waited for."""
-
-    def send(self, data: bytes) -> int:
-        if self.eof_received:
+    def send(self, data: bytes, _seconds: float) -> int:
+        if self._is_over:
             raise OSError
         return len(data)
 
-    def wait(self, _seconds: float) -> None:
-        """The exit status is there at once."""
+    def is_cut_off(self) -> bool:
+        return not self._is_over
+
+    def wait(self, _seconds: float) -> int:
+        return 0
 
     def close(self) -> None:
         """Nothing is to be closed."""
@@ -97,19 +96,17 @@ def test_events(tmp_path: Path, greets: bool, said: list[bytes]) -> None:
     tarball = tmp_path / "tarball"
     tarball.write_bytes(bytes(300))
     greeting = [json.dumps({"event": "core", "have": True, "bytecode": BYTECODE}).encode()] if greets else []
-    channel = Script(b"".join(line + b"\n" for line in [*greeting, *said]))
+    host = Script(b"".join(line + b"\n" for line in [*greeting, *said]))
     heard: list[dict[str, Any]] = []
     errand = Errand({"command": "status"}, tarball, heard.append, Payload(b"", "0" * 64), None, None, 1.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_start", lambda *_args: cast("Channel", channel))
-        try:
-            result = session.run(cast("Transport", None), errand)
-        except Failure as failure:
-            assert failure.err_type in ERRORS
-            assert failure.stage
-            assert isinstance(failure.message, str)
-            assert isinstance(failure.detail, dict)
-            assert json.dumps(failure.to_json())
-        else:
-            assert result["event"] == "result"
+    try:
+        result = session.run(cast("Connection", host), errand)
+    except Failure as failure:
+        assert failure.err_type in ERRORS
+        assert failure.stage
+        assert isinstance(failure.message, str)
+        assert isinstance(failure.detail, dict)
+        assert json.dumps(failure.to_json())
+    else:
+        assert result["event"] == "result"
     assert all(isinstance(event["event"], str) for event in heard)

@@ -6,11 +6,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paramiko import Channel
 
 from relup_remote import boundary, schema
 from relup_remote.core.protocol import Failure, Result, encode
 from relup_remote.host import session
+from relup_remote.host.transport import Process
 from relup_remote.schema import Unfit
 
 from ..fuzz.inputs import bounded, fuzz
@@ -143,24 +143,21 @@ def test_what_others_say_is_no_event(line: bytes) -> None:
 
 
 class Endless:
-    """A channel that brings the same bytes, so many times."""
+    """A process that says the same bytes, so many times."""
 
     def __init__(self, data: bytes, times: int) -> None:
         self.data, self.times = data, times
 
-    def settimeout(self, _seconds: float) -> None:
-        """It keeps nobody waiting."""
-
-    def recv(self, _size: int) -> bytes:
+    def receive(self, _seconds: float) -> bytes:
         self.times -= 1
         return self.data if self.times >= 0 else b""
 
-    def recv_ready(self) -> bool:
+    def has_output(self) -> bool:
         return self.times > 0
 
 
 def lines(data: bytes, times: int) -> session._Lines:
-    return session._Lines(cast("Channel", Endless(data, times)))
+    return session._Lines(cast("Process", Endless(data, times)))
 
 
 def test_a_line_is_measured_while_it_comes() -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from lab import layout, sshd
 from relup_remote.core.protocol import Failure
 from relup_remote.host import identities
-from relup_remote.host.connection import Connection
+from relup_remote.host.transport.fabric import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import NO_SECRETS, Secrets
 
@@ -38,7 +38,7 @@ def connects(settings: HostSettings, ssh_config: Path | None = None, secrets: Se
     """Whether connecting succeeds."""
     connection = Connection(replace(settings, ssh_config=ssh_config, secrets=secrets))
     try:
-        return connection.transport.is_authenticated()
+        return connection.is_active
     finally:
         connection.close()
 

@@ -16,8 +16,8 @@ import pytest
 from lab import sshd
 from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
-from relup_remote.host.connection import Connection
 from relup_remote.host.payload import Payload
+from relup_remote.host.transport.fabric import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import ssh as postchecks
 from relup_remote.secrets import NO_SECRETS, Password, Secrets
@@ -57,7 +57,7 @@ def settings(server: Server, alice: Account, secrets: Secrets = NO_SECRETS, **ch
 def logs_in(settings: HostSettings) -> bool:
     connection = Connection(settings)
     try:
-        return connection.transport.is_authenticated()
+        return connection.is_active
     finally:
         connection.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.core.protocol import Failure
-from relup_remote.host.connection import Connection
+from relup_remote.host.transport.fabric import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 

@@ -7,15 +7,16 @@ a known_hosts file is never accepted, whatever ssh_config says.
 import logging
 import shlex
 import socket
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import fabric
-from paramiko import MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, SSHException, Transport
+from paramiko import Channel, MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, SSHException, Transport
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from relup_remote.core.protocol import Failure
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+
+UNDER_WAY = 256 << 10
+"""Bytes that may at least be on their way to a host, or wait there for the command.
+
+OpenSSH would let us send 2 MB ahead, in a buffer that it copies whenever it grows: for the first file that is slower.
+"""
+
+LINE = 256 << 20
+"""Bytes a second that a line may carry and still be full: the longer a host takes to answer, the more is under way."""
 
 # paramiko logs at error level what it raises as well; without a handler that would go to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -55,11 +65,11 @@ class Connection:
             jump = None
             pin, is_direct = settings.pin, not jumps and host.command is None
             self._connect(host, *_rules_of_host(host, settings), pin.address if pin and is_direct else None)
-            self.transport: Transport = self._chain[-1].transport
+            self._transport: Transport = self._chain[-1].transport
             if pin is not None:
-                key = known_hosts.fingerprint(self.transport.get_remote_server_key().asbytes())
-                pin.meet(str(self.transport.getpeername()[0]) if is_direct else None, key)
-            self.transport.set_keepalive(max(1, round(settings.keepalive)))
+                key = known_hosts.fingerprint(self._transport.get_remote_server_key().asbytes())
+                pin.meet(str(self._transport.getpeername()[0]) if is_direct else None, key)
+            self._transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
             self.close()
             if isinstance(error, Failure | OSError | EOFError | SSHException):
@@ -67,6 +77,29 @@ class Connection:
                 failure.stage = "connect"
                 raise failure from None
             raise
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it still stands, as far as is known."""
+        return self._transport.is_active()
+
+    def start(self, command: str, seconds: float) -> "Process":
+        """Have the host's login shell run a command. Raises TimeoutError, OSError."""
+        started = time.monotonic()
+        with _closed_after(self._transport, seconds):
+            try:
+                channel = self._transport.open_session(timeout=seconds)
+                channel.settimeout(seconds)
+                asked = time.monotonic()
+                channel.exec_command(command)
+                _limit(channel, max(UNDER_WAY, int(LINE * (time.monotonic() - asked))))
+                return Process(channel)
+            except (SSHException, EOFError, OSError) as error:
+                if time.monotonic() - started >= seconds:
+                    raise TimeoutError from error
+                if isinstance(error, OSError):
+                    raise
+                raise ConnectionError(str(error)) from error
 
     def close(self) -> None:
         """Close the connection, and those of the jump hosts under it. Safe to repeat."""
@@ -91,6 +124,77 @@ class Connection:
                 connection.open()
             except identities.ConnectAgain:
                 connection.client.close()
+
+
+class Process:
+    """A command that runs on a host, on a channel of its own."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def receive(self, seconds: float) -> bytes:
+        """What it has said on standard output. Raises TimeoutError, OSError."""
+        self._channel.settimeout(seconds)
+        return self._channel.recv(1 << 16)
+
+    def has_output(self) -> bool:
+        """Whether `receive` would have something at once."""
+        return self._channel.recv_ready()
+
+    def receive_error(self) -> bytes:
+        """What it has said on standard error."""
+        while True:
+            try:
+                return self._channel.recv_stderr(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError:
+                return b""
+
+    def send(self, data: bytes | memoryview, seconds: float) -> int:
+        """Write to its standard input. Raises TimeoutError, OSError."""
+        self._channel.settimeout(seconds)
+        # paramiko sends any buffer, its stubs know of two.
+        sent = self._channel.send(cast("bytes", data))
+        if not sent:
+            raise OSError("the channel is closed")
+        return sent
+
+    def end_input(self) -> None:
+        """Close its standard input."""
+        with suppress(OSError):
+            self._channel.shutdown_write()
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit status, or None."""
+        self._channel.status_event.wait(seconds)
+        return self._channel.exit_status if self._channel.exit_status >= 0 else None
+
+    def is_cut_off(self) -> bool:
+        """Whether the connection was lost."""
+        return not self._channel.eof_received
+
+    def close(self) -> None:
+        """Close its input and outputs."""
+        self._channel.close()
+
+
+def _limit(channel: Channel, size: int) -> None:
+    """Let no more than so many bytes be under way: the window is how many more the other side allows us to send."""
+    with channel.lock:
+        channel.out_window_size = min(channel.out_window_size, size)
+
+
+@contextmanager
+def _closed_after(transport: Transport, seconds: float) -> Iterator[None]:
+    """Close the transport if the context takes longer: paramiko would wait for ever for an answer to ``exec``."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Prompt(socket.socket):
