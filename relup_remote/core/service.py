@@ -20,6 +20,12 @@ PACKAGED = "emqx.service"
 
 _SYSTEMCTL_SECONDS = 20
 
+_BOOTED = "/run/systemd/system"
+"""A folder that is there where systemd runs the machine, see sd_booted(3)."""
+
+_SAID = 500
+"""As many characters of what systemctl says are told."""
+
 
 def unit_of(cgroup: str) -> Optional[str]:
     """The service of the system in whose group a process lies, by its file /proc/<pid>/cgroup, or None.
@@ -74,7 +80,7 @@ def _properties(unit: str) -> Dict[str, str]:
             ["systemctl", "show", "--property=MainPID,ExecStart", "--", unit],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             timeout=_SYSTEMCTL_SECONDS,
         )
     except OSError:
@@ -83,6 +89,13 @@ def _properties(unit: str) -> Dict[str, str]:
     except subprocess.TimeoutExpired:
         message = "systemctl did not say within {:g} s whether {} runs the node.".format(_SYSTEMCTL_SECONDS, unit)
         raise Failure("service_unknown", message, detail={"unit": unit})
+    if done.returncode != 0:
+        if not os.path.isdir(_BOOTED):
+            # systemd does not run this machine, so it runs no service either.
+            return {}
+        said = done.stderr.decode("utf-8", "replace").strip()[-_SAID:]
+        message = "systemctl can't say whether {} runs the node: {}".format(unit, said or "it says nothing.")
+        raise Failure("service_unknown", message, detail={"unit": unit, "status": done.returncode})
     pairs = (line.partition("=") for line in done.stdout.decode("utf-8", "replace").splitlines())
     return {name: value for name, _, value in pairs}
 

@@ -181,6 +181,21 @@ def test_a_systemctl_that_does_not_answer_is_not_taken_for_no_service(
     assert machine.found("wrapper") is None
 
 
+def test_a_systemctl_that_can_not_say_is_not_taken_for_no_service(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the user may not reach the system's bus; on a machine that systemd does not run it says so, too."""
+    monkeypatch.setattr("relup_remote.core.service._BOOTED", str(tmp_path / "systemd"))
+    machine.group("0::/system.slice/emqx.service")
+    machine.stand_in("systemctl", "echo 'Failed to connect to bus' >&2; exit 1")
+    assert machine.found() is None
+    (tmp_path / "systemd").mkdir()
+    with pytest.raises(Failure, match=r"can't say whether emqx\.service runs the node: Failed to connect") as caught:
+        machine.found()
+    assert caught.value.err_type == "service_unknown"
+    assert machine.found("wrapper") is None
+
+
 def test_the_inventory_may_say_by_what(machine: Machine) -> None:
     machine.group("0::/system.slice/emqx.service")
     machine.unit(PID, "/usr/bin/emqx")
