@@ -76,8 +76,9 @@ def of_a_node(env: Iterable[str]) -> List[str]:
 def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: str, whole: bool = False) -> Ran:
     """Runs a command to its end, for at most `timeout` seconds; what it writes goes to the new file `log`.
 
-    One that writes without end is ended as well. It does not inherit our pipes: a node that it starts would keep the
-    SSH session open. With `whole`, whatever it has started is ended with it when its time is over. Raises `Failure`
+    One that writes without end is ended as well, with all that it has started, but for a VM, which has a session of its
+    own. It does not inherit our pipes: a node that it starts would keep the SSH session open. With `whole`, whatever it
+    has started is ended with it when its time is over, too. Raises `Failure`
     where the log can't be written.
     """
     # Late, for it is slow to import, and most requests run nothing.
@@ -96,17 +97,18 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
                 stderr=output,
                 cwd=cwd,
                 env=env,
-                start_new_session=whole,
+                start_new_session=True,
             )
         except OSError as error:
             return Ran(None, "{}: {}".format(command[0], error.strerror), began=False)
-        deadline, why = time.monotonic() + timeout, ""
+        deadline, why, too_much = time.monotonic() + timeout, "", False
         status = process.poll()
         try:
             while status is None and not why:
                 with suppress(subprocess.TimeoutExpired):
                     status = process.wait(max(0.0, min(_LOOK, deadline - time.monotonic())))
-                if os.fstat(output.fileno()).st_size > _MOST_SAID:
+                too_much = os.fstat(output.fileno()).st_size > _MOST_SAID
+                if too_much:
                     why = "It wrote more than {} MB.\n".format(_MOST_SAID >> 20)
                 elif time.monotonic() >= deadline:
                     why = "It did not end within {:g} s.\n".format(timeout)
@@ -116,7 +118,7 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
                 os.killpg(process.pid, signal.SIGKILL)
             raise
         if status is None:
-            (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
+            (os.killpg if whole or too_much else os.kill)(process.pid, signal.SIGKILL)
             # One that hangs in the kernel does not end even so.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_KILLED_WITHIN)

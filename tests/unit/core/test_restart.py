@@ -1,6 +1,7 @@
 """A node that is down is started by its wrapper only where nothing of what it was started with is lost."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import RunningNode
 
 from .backups import NODE, Node
+from .vm import eventually
 
 WRAPPER = """#!/bin/sh
 # Follows relup/current; there is a check_config.
@@ -91,3 +93,25 @@ def test_a_wrapper_that_writes_without_end_fills_no_disk(
     ran = wrapper.run(["yes"], {"PATH": os.environ["PATH"]}, str(tmp_path), 3600, str(log), whole)
     assert (ran.status, ran.began) == (None, True)
     assert ran.said.endswith("It wrote more than 1 MB.\n")
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_nor_does_what_it_has_started_but_a_vm_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wrapper, "_MOST_SAID", 1 << 20)
+    monkeypatch.setattr(wrapper, "_LOOK", 0.01)
+    # As `erl -detached` does it, the VM has a session of its own.
+    script = f"yes & echo $! >{tmp_path}/child; setsid sleep 600 >/dev/null 2>&1 & echo $! >{tmp_path}/vm; wait"
+    ran = wrapper.run(["sh", "-c", script], dict(os.environ), str(tmp_path), 3600, str(tmp_path / "log"))
+    assert ran.said.endswith("It wrote more than 1 MB.\n")
+    child, vm = (int((tmp_path / name).read_text()) for name in ("child", "vm"))
+    try:
+        eventually(lambda: not runs(child))
+        assert runs(vm)
+    finally:
+        os.kill(vm, signal.SIGKILL)
