@@ -97,7 +97,10 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "hop_timeout": (900, "seconds for the hop"),
     "keep": (3, "backup: how many whole backups of the node to keep, the new one counted; 0 keeps all"),
     "backup": ("", "backup-verify, restore: name of the backup; empty is the newest"),
-    "restore_force": (False, "restore: although the backup is of another release or root than what is there"),
+    "restore_force": (
+        False,
+        "restore: although the backup is of another release or root, or its file system is not mounted",
+    ),
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
@@ -593,6 +596,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "backup_of_another_node": ErrorSpec(
         "The backup is of another node or another root.",
         "Name a backup of this node. `inv restore --force` restores one of another root or data folder.",
+    ),
+    "not_mounted": ErrorSpec(
+        "The file system that held the node's data or settings at the time of the backup is not mounted.",
+        "Mount it, then run the restore again. `inv restore --force` restores into the folder as it is now.",
     ),
     "backup_version_differs": ErrorSpec(
         "The backup is of another release than the one that the root boots.",

@@ -11,6 +11,7 @@ manifest.json is one object::
 
     {"format": 1, "number": 12, "name": "<run>", "run": "<run>", "operator": "alice@desk", "at": <ms since the epoch>,
      "node": "emqx@10.0.0.1" | null, "root": "/opt/emqx", "data_dir": "/opt/emqx/data", "etc_dir": "/opt/emqx/etc",
+     "mounts": {"data": "/opt/emqx/data", "etc": "/"},
      "version": "5.10.4" | null, "marker": "5.10.4" | null, "release": "5.10.4",
      "mnesia": {"saved": "tables" | "files" | "none", "folder": "mnesia/emqx@10.0.0.1" | null, "tables": 17,
                 "by_table": {"emqx_session": {"storage": "disc_copies", "saved": "snapshot" | "rows" | "definition"}}},
@@ -20,7 +21,8 @@ manifest.json is one object::
                {"path": "data/c", "kind": "folder", "mode": 448, "mtime": <ns>}],
      "sha256": "<64 hex>"}
 
-``number`` is its place in the order of the backups there, see store.py. ``version`` is what ran, ``release`` what the
+``number`` is its place in the order of the backups there, see store.py. ``mounts`` says where the file systems were
+mounted on which the folders lay; older backups do not say it. ``version`` is what ran, ``release`` what the
 data is of: that, or else what the root would have booted. ``by_table`` says of each table how it was saved, see
 mnesia.py. ``changing`` names files that were being written to while they were copied. ``sha256`` is that of all the
 rest.
@@ -84,8 +86,9 @@ def read(folder: str) -> Manifest:
         raise _damaged(path, "its format, {}, is not known".format(found.get("format")))
     if told != _digest(found):
         raise _damaged(path, "it is not what was written")
-    number = found.get("number", 0)
-    if not all(isinstance(found.get(name), kind) for name, kind in _KINDS.items()) or not isinstance(number, int):
+    number, mounts = found.get("number", 0), found.get("mounts", {})
+    is_right = all(isinstance(found.get(name), kind) for name, kind in _KINDS.items())
+    if not is_right or not isinstance(number, int) or not isinstance(mounts, dict):
         raise _damaged(path, "it lacks what it should say")
     wrong = _wrong_path(found)
     if wrong is not None:

@@ -13,26 +13,20 @@ taken back.
 """
 
 import os
-import re
 import stat
-from typing import List, Optional
+from typing import Optional
 
-from ..opening import of_kernel
+from .mounts import TABLE, mount_points
 from .swap import Place
 
-_MOUNTS = "/proc/self/mountinfo"
 
-_LARGEST = 16 << 20
-"""Bytes: a hundred thousand mounts."""
-
-
-def fixed(place: Place, mounts: str = _MOUNTS) -> Optional[str]:
+def fixed(place: Place, table: str = TABLE) -> Optional[str]:
     """Why something in a place can't be moved aside, as a sentence; None where all can.
 
-    `mounts` is the table of mount points, of proc(5): the fifth field of a line is one, with spaces in octal.
+    `table` is that of the mount points. Raises `OSError` where it can't be read.
     """
     present = place.present()
-    for point in _mount_points(mounts):
+    for point in mount_points(table):
         if point.startswith(place.path + "/") and point[len(place.path) + 1 :].partition("/")[0] in present:
             return "{} is a mount point and can't be moved aside.".format(point)
     if os.geteuid() == 0:
@@ -48,12 +42,3 @@ def fixed(place: Place, mounts: str = _MOUNTS) -> Optional[str]:
         if stat.S_ISDIR(found.st_mode) and not os.access(path, os.W_OK):
             return "{} belongs to another user and can't be moved aside.".format(path)
     return None
-
-
-def _mount_points(table: str) -> List[str]:
-    """The mount points of a table. Raises `OSError` where it can't be read."""
-    lines = (of_kernel(table, _LARGEST) or b"").splitlines()
-    points = (line.split(b" ")[4] for line in lines)
-    return [
-        os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found.group(1), 8)]), point)) for point in points
-    ]

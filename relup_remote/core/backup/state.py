@@ -17,6 +17,8 @@ it is stopped: nothing runs from the root      all as files, Mnesia's too       
 it is stopped, and its tables are not in the   backup_incomplete                      put back
 data folder
 there is no emqx.conf where its settings are   backup_incomplete                      put back
+its data or settings were on a file system     saves what is there, if that is whole  not_mounted
+that is not mounted now
 a restore was cut off in it                    half_restored                          finished first
 none is seen to run, but something uses its    data_in_use                            data_in_use
 data

@@ -9,7 +9,7 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from .. import checks, history, release
-from ..backup import manifest, mnesia, movable, state, store
+from ..backup import manifest, mnesia, mounts, movable, state, store
 from ..backup.copying import Progress, Told, copy, told_of, unreadable
 from ..backup.places import Sources, boots, lacking, leads_out, node_of, restored, sources
 from ..context import Context
@@ -126,6 +126,7 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
         "root": site.base,
         "data_dir": site.data_dir,
         "etc_dir": wanted.etc,
+        "mounts": {"data": mounts.mount_point_of(wanted.data), "etc": mounts.mount_point_of(wanted.etc)},
         "version": context.result.running,
         "marker": release.marked_version(site.base),
         "release": context.result.running or boots(site.base),

@@ -10,7 +10,7 @@ import stat
 from typing import Any, Dict, Iterator, Optional, Tuple
 
 from .. import checks, history
-from ..backup import manifest, mnesia, movable, places, state, store, swap
+from ..backup import manifest, mnesia, mounts, movable, places, state, store, swap
 from ..backup.checking import damaged
 from ..backup.copying import Progress, Told, finish, put_back
 from ..backup.manifest import Manifest
@@ -124,6 +124,16 @@ def _same_release(context: Context) -> None:
         raise Failure("backup_version_differs", message, detail=_pair(says["release"], boots))
 
 
+def _mounted(context: Context) -> None:
+    """The folders lie on the disks that they lay on: without its disk a mount point is an empty folder."""
+    told, mounted = _says(context).get("mounts", {}), mounts.mount_points()
+    for place in places.restored(context):
+        point = told.get(place.name, "/")
+        if point not in (*mounted, "/") and not context.option("restore_force"):
+            message = "{} was on the file system mounted at {}. Nothing is mounted there now.".format(place.path, point)
+            raise Failure("not_mounted", message, detail={"path": place.path, "mount_point": point})
+
+
 def _room(context: Context) -> None:
     says = _says(context)
     for place in places.restored(context):
@@ -140,7 +150,7 @@ def _movable(context: Context) -> None:
 
 
 def _checks(is_whole: checks.Check) -> Tuple[Tuple[str, checks.Check], ...]:
-    found = (state.require_stopped, is_whole, _same_node, _same_release, _room, _movable)
+    found = (state.require_stopped, is_whole, _same_node, _same_release, _mounted, _room, _movable)
     return tuple(("restore", check) for check in found)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from relup_remote.core import commands
-from relup_remote.core.backup import movable, store, swap
+from relup_remote.core.backup import manifest, movable, store, swap
+from relup_remote.core.backup.mounts import mount_point_of
 from relup_remote.core.context import Context
 from relup_remote.core.protocol import Failure
 from relup_remote.core.release import data_dir_of
@@ -243,6 +244,38 @@ def test_a_mount_point_at_any_depth_is_refused_and_told_by_the_backup(node: Node
         assert node.refused("restore") == ["cannot_write_file"]
     (warning,) = context.result.warnings
     assert f"{disk} is a mount point" in warning["message"]
+
+
+@as_root
+def test_a_disk_that_is_not_mounted_is_not_restored_beside(node: Node, tmp_path: Path) -> None:
+    """What would be put into the mount point is hidden as soon as the disk is mounted again."""
+    shutil.move(node.data, tmp_path / "content")
+    with mounted(node.data, "-t", "tmpfs", "none"):
+        shutil.copytree(tmp_path / "content", node.data, dirs_exist_ok=True, symlinks=True)
+        node.run("backup")
+        assert node.run("restore", "run-2").result.outcome == "restored"
+    assert not list(node.data.iterdir())
+    assert node.refused("restore") == ["not_mounted"]
+    # Our lock.
+    assert [path.name for path in node.data.iterdir()] == ["relup_remote"]
+    assert node.run("restore", "run-3", restore_force=True).result.outcome == "restored"
+    assert (node.data / "configs" / "cluster.hocon").exists()
+
+
+def test_a_backup_that_says_nothing_of_mounts_is_restored(node: Node) -> None:
+    node.run("backup")
+    folder = str(node.backups / "run-1")
+    says = manifest.read(folder)
+    del says["mounts"]
+    manifest.write(folder, says)
+    assert node.run("restore").result.outcome == "restored"
+
+
+def test_the_mount_point_of_a_folder(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text("".join(f"1 2 0:3 / {point} rw - x y z\n" for point in ("/", "/var", r"/var/a\040b", "/va", "/")))
+    paths = ("/var/a b/c", "/var/a", "/var", "/vars", "/")
+    assert [mount_point_of(path, str(table)) for path in paths] == ["/var/a b", "/var", "/var", "/", "/"]
 
 
 def test_mount_points_that_are_in_nobodys_way(node: Node, tmp_path: Path) -> None:
