@@ -1,21 +1,23 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
+import codecs
 import difflib
 import io
 import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, pairwise
 
 from invoke.exceptions import Exit, ParseError
+from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from relup_remote import program, version
 from relup_remote.commands import namespace
-from relup_remote.commands.options import OPTIONS, option
+from relup_remote.commands.options import LOCAL, OPTIONS, option
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
 from relup_remote.manual.entries import MANUAL, entry, place
 from relup_remote.manual.help import help_text
@@ -48,6 +50,8 @@ CORE_OPTIONS = {
 }
 """Invoke's options that mean something here."""
 
+CORE_FLAGS = [each.partition(" ")[0] for each in CORE_OPTIONS]
+
 
 class UsageProgram(Program):
     """An Invoke program for operators.
@@ -66,7 +70,7 @@ class UsageProgram(Program):
         words = list(self.core.unparsed)
         with _wrong_use(words):
             self._help_first()
-            _check_values(self.core.unparsed)
+            self._check_values(self.core.unparsed)
             try:
                 super().parse_tasks()
             except ParseError as error:
@@ -74,6 +78,7 @@ class UsageProgram(Program):
                     raise self._explained(error) from None
                 self.core.unparsed.append(LAST)
                 super().parse_tasks()
+            self._check_positions()
             self._check_core_options()
 
     def parse_cleanup(self) -> None:
@@ -127,6 +132,18 @@ class UsageProgram(Program):
     def _program(self) -> str:
         return program.name()
 
+    def _check_values(self, words: Sequence[str]) -> None:
+        """Invoke lets an option that may be repeated go without its value: ``--host`` alone would mean all hosts."""
+        command = _command_in(words)
+        for word, following in pairwise([*words, "--"]):
+            flag, equals, given = word.partition("=")
+            value = given if equals else following
+            if flag in _REPEATABLE and (not value or value.startswith("-")):
+                known = command in self.collection.task_names or command in MANUAL
+                hint = f"`{self._program} --help {command}` lists its options." if known else self._help_hint()
+                task = self._task_name(command) if known else ""
+                raise UsageError("bad_option", f"{command}: {_needs_value(task, flag[2:])}", hint)
+
     def _check_core_options(self) -> None:
         """Refuse the options of Invoke's that would be taken and do nothing. Raises `UsageError`."""
         for name, instead in MEANINGLESS.items():
@@ -136,24 +153,50 @@ class UsageProgram(Program):
 
     def _explained(self, error: ParseError) -> Exception:
         """What is wrong, in our words: which command has no such option, and which one was perhaps meant."""
-        context = error.context
-        unknown = re.fullmatch(r"No idea what '(.*)' is!", str(error), re.DOTALL)
-        if unknown is None:
-            flag = re.match(r"Flag (?:<Argument: |')?(?:--)?([\w-]+).* needed value", str(error))
-            who = f"{context.name}: " if context is not None and context.name else ""
-            return UsageError("bad_option", f"{who}--{flag[1]} needs a value", self._help_hint()) if flag else error
-        word = unknown[1]
-        if not word.startswith("-"):
-            names = [
-                *map(str, self.collection.task_names),
-                *(a for b in self.collection.task_names.values() for a in b),
-            ]
-            return UsageError("bad_option", f"there is no command {word!r}{_nearest(word, names)}", self._help_hint())
-        if context is None or not context.name:
-            flags = [*self.initial_context.flags]
-            return UsageError("bad_option", f"there is no option {word}{_nearest(word, flags)}", self._help_hint())
-        message = f"{context.name} has no option {word}{_nearest(word, context.flags)}"
-        return UsageError("bad_option", message, f"`{self._program} --help {context.name}` lists its options.")
+        command = _typed_name(error.context)
+        hint = f"`{self._program} --help {command}` lists its options." if command else self._help_hint()
+        said = str(error)
+        if error.context is not None and (swallowed := _taken_for_an_argument(error.context)):
+            return self._unknown(swallowed, error.context, hint)
+        if unknown := re.fullmatch(r"No idea what '(.*)' is!", said, re.DOTALL):
+            return self._unknown(unknown[1], error.context, hint)
+        if flag := re.match(r"Flag (?:<Argument: |')?(?:--)?([\w-]+).* needed value", said):
+            return UsageError("bad_option", f"{command}: {_needs_value(self._task_name(command), flag[1])}", hint)
+        if re.search("did not receive required positional", said):
+            task = self.collection[command]
+            wanted = [usage(task, each) for each in parameters(task) if each.default is each.empty]
+            missing = len(error.context.missing_positional_args) if error.context else 0
+            message = f"{command}: {' and '.join(wanted[-missing:])} {'is' if missing == 1 else 'are'} missing"
+            return UsageError("bad_option", message, hint.replace("lists its options", "shows how to call it"))
+        return error
+
+    def _unknown(self, word: str, context: ParserContext | None, hint: str) -> UsageError:
+        """An option or a word that no command takes."""
+        command = _typed_name(context)
+        if word.startswith("-"):
+            flags = [*(context or self.initial_context).flags]
+            who = f"{command} has" if command else "there is"
+            return UsageError("bad_option", f"{who} no option {word}{_nearest(word, flags)}", hint)
+        names = [str(each) for name, more in self.collection.task_names.items() for each in (name, *more)]
+        # `backup list` for `backup.list`; `hop` for all that begin so; `help` for `--help`.
+        parts = [f"{command.partition('.')[0]}.{word}"] if command else []
+        below = [name for name in names if name in parts or name.startswith(f"{word}.")]
+        meant = f"; did you mean {' or '.join(sorted(below))}?" if below else _nearest(word, [*names, *CORE_FLAGS])
+        if command and not meant:
+            hosts = "" if self.collection[command].name in LOCAL else " Hosts are named with --host."
+            return UsageError("bad_option", f"{command} takes no argument {word!r}", hint + hosts)
+        return UsageError("bad_option", f"there is no command {word!r}{meant}", self._help_hint())
+
+    def _check_positions(self) -> None:
+        """Refuse an option that was taken for what is given by its position. Raises `UsageError`."""
+        for context in self.tasks:
+            if word := _taken_for_an_argument(context):
+                raise self._unknown(
+                    word, context, f"`{self._program} --help {_typed_name(context)}` lists its options."
+                )
+
+    def _task_name(self, command: str) -> str:
+        return str(self.collection[command].name) if command else ""
 
     def _help_hint(self) -> str:
         return f"`{self._program} --list` shows the commands."
@@ -191,16 +234,28 @@ def _as_typed(listed: str) -> str:
     return collection.rstrip(")") or name
 
 
-_REPEATABLE = {f"--{name}": each.meaning.partition(" (")[0] for name, each in OPTIONS.items() if each.repeats}
+_REPEATABLE = {f"--{name}" for name, each in OPTIONS.items() if each.repeats}
 
 
-def _check_values(words: Sequence[str]) -> None:
-    """Invoke lets an option that may be repeated go without its value, and ``--host`` alone would mean all hosts."""
-    for word, following in pairwise([*words, "--"]):
-        flag, equals, given = word.partition("=")
-        value = given if equals else following
-        if flag in _REPEATABLE and (not value or value.startswith("-")):
-            raise UsageError("bad_option", f"{flag} needs a value: {_REPEATABLE[flag]}")
+def _needs_value(task: str, flag: str) -> str:
+    """What is said of an option that lacks its value: which one it is, and what it means."""
+    name = flag.strip("_").replace("-", "_")
+    known = next((each for each in (f"{task}.{name}", f"{task}.{name}_", name, f"{name}_") if each in OPTIONS), None)
+    meaning = f": {OPTIONS[known].meaning.partition(' (')[0]}" if known else ""
+    return f"--{flag.strip('_')} needs a value{meaning}"
+
+
+def _taken_for_an_argument(context: ParserContext) -> str:
+    """The option that a command does not have, and that Invoke took for what is given by its position; or nothing."""
+    values = (str(each.value or "") for each in context.positional_args)
+    return next((value for value in values if value.startswith("--")), "")
+
+
+def _typed_name(context: ParserContext | None) -> str:
+    """The command of a context, as operators type it; empty where there is none."""
+    if context is None or not context.name:
+        return ""
+    return next((alias for alias in context.aliases if alias in MANUAL), str(context.name))
 
 
 def _command_in(words: Sequence[str]) -> str:
@@ -208,8 +263,14 @@ def _command_in(words: Sequence[str]) -> str:
     return next((word for word in words if not word.startswith("-")), "")
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """The one of the ``known`` that was perhaps meant, as the end of a sentence."""
+    short = [each for each in known if re.fullmatch("-[a-z]", each) and word.startswith(f"-{each}")]
+    close = short or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    if not close and re.fullmatch("-[a-z]", word):
+        # The only long option that begins so.
+        begin_so = [each for each in known if each.startswith(f"-{word}")]
+        close = begin_so if len(begin_so) == 1 else []
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -241,12 +302,30 @@ def _readers_may_leave() -> Iterator[None]:
         raise Exit from None
 
 
+PLAIN = str.maketrans(
+    {"…": "...", "–": "-", "‹": "<", "›": ">", "→": "->", "✓": "+", "✗": "x", "├": "|", "└": "`", "│": "|", "─": "-"}
+)
+"""What stands for the signs of our texts where the terminal's encoding has none."""
+
+
 def print_in_any_encoding() -> None:
-    """Have what the terminal's encoding can't show printed as question marks: output must not fail half-way."""
+    """Print signs that the terminal's encoding lacks as plain ones, or as "?": output must not fail half-way."""
+    codecs.register_error(_PLAINLY, _plainly)
     _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=_PLAINLY)
+
+
+_PLAINLY = "relup_remote.plainly"
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """A handler of encoding errors, as `codecs.register_error` wants it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = (sign.translate(PLAIN) for sign in error.object[error.start : error.end])
+    return "".join(sign if sign.isascii() else "?" for sign in signs), error.end
 
 
 def _open_what_is_closed() -> None:

@@ -35,7 +35,8 @@ A failure always has an `err_type`, a sentence, a hint, and the stage at which i
 
 ## Before any host is contacted
 
-Wrong use: exit status 2, and nothing was contacted. `declined` is the exception: exit status 3.
+Wrong use: exit status 2, and nothing was changed. Only `no_terminal` may come after hosts were contacted. `declined` is
+the exception: exit status 3.
 
 {_errors(USAGE_ERRORS)}
 
@@ -54,8 +55,8 @@ Wrong use: exit status 2, and nothing was contacted. `declined` is the exception
 
 ## In a hop that is checked
 
-`inv hop.check` names what a node would refuse as the node does (above). These only it finds; whether one is an error, a
-warning or a note, it says itself.
+What a node would refuse, `inv hop.check` reports under the node's names (above). The following are found only by
+`inv hop.check`. Each finding says whether it is an error, a warning or a note.
 
 {_errors(CHECK_ERRORS)}
 """

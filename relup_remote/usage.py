@@ -8,10 +8,11 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     ),
     "no_inventory": ErrorSpec(
         "No inventory was named and none is in the usual places.",
-        "Name one with --inventory or RELUP_INVENTORY. inventory/example.yml shows the format.",
+        "Name one with --inventory or RELUP_INVENTORY. inventory/example.yml of relup_remote shows the format.",
     ),
     "bad_inventory": ErrorSpec(
-        "The inventory can't be read, or a setting in it is wrong.", "docs/inventory.md describes every setting."
+        "The inventory can't be read, or a setting in it is wrong.",
+        "docs/inventory.md of relup_remote describes every setting.",
     ),
     "unknown_host": ErrorSpec(
         "No host or group of the inventory matches the selection.",
@@ -45,7 +46,7 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "The ledger of the run can't be written.",
         "Check owner, mode and free space of the state directory of this machine.",
     ),
-    "declined": ErrorSpec("The operator did not confirm.", "Nothing was done."),
+    "declined": ErrorSpec("The operator did not confirm.", "Nothing was changed."),
 }
 """What can be wrong before any host is contacted, in the same shape as the hosts' own errors."""
 
@@ -67,5 +68,5 @@ class Declined(UsageError):
 
     exit_status = 3
 
-    def __init__(self) -> None:
-        super().__init__("declined", "not confirmed")
+    def __init__(self, message: str = "not confirmed") -> None:
+        super().__init__("declined", message)

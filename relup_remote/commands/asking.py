@@ -25,6 +25,9 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
-        raise Declined from None
+        answer = ""
+    if not answer.endswith("\n"):
+        # What is said next begins a line of its own.
+        print(file=sys.stderr)
     if answer.strip().lower() not in ("y", "yes"):
         raise Declined

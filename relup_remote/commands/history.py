@@ -39,7 +39,7 @@ def logs_clear(
 ) -> None:
     """Delete the hosts' history of attempts: ours and the relup plugin's. Attempts under way are kept."""
     with Invocation("logs-clear", host, inventory, json, quiet) as call:
-        rows = call.ask_all(call.order("logs"))
+        rows = call.ask_all(call.order("logs", options={"dry_run": True}))
         if not all(map(succeeded, rows)):
             # Nobody is asked for what would be done on a part of the hosts.
             call.show(rows)
@@ -51,15 +51,16 @@ def logs_clear(
 def intention(rows: Iterable[Row]) -> str:
     """What is going to be deleted on the hosts whose history was asked for."""
     lines = [f"  {row['host']}: {_counts(row)}" for row in rows]
-    return "\n".join(["The history of attempts is deleted for good. Attempts under way are kept.", *lines])
+    return "\n".join(["This deletes the history of attempts for good. Attempts under way are kept.", *lines])
 
 
 def _counts(row: Row) -> str:
     counts = row["facts"].get("clearable")
     if counts is None:
         return "not known"
-    return f"{_many(counts['journal'])} in the host's journal, {_many(counts['plugin'])} in the node's emqx_relup_log"
+    of_host, of_node = _many(counts["journal"]), _many(counts["plugin"])
+    return f"attempts in the host's journal: {of_host}; in the node's emqx_relup_log: {of_node}"
 
 
 def _many(count: int | None) -> str:
-    return "an unknown number" if count is None else str(count)
+    return "unknown" if count is None else str(count)

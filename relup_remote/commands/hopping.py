@@ -42,7 +42,8 @@ class Checked:
     def _backup(self) -> dict[str, int]:
         if self.no_backup:
             return {"backup_age": 0}
-        return {"backup_age": options.duration("backup_age", self.backup_age, 0)} if self.backup_age else {}
+        # To a host 0 means that it needs no backup, which is another wish.
+        return {"backup_age": options.duration("backup_age", self.backup_age, 0, minimum=1)} if self.backup_age else {}
 
 
 @dataclass(frozen=True)

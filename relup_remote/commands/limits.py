@@ -59,5 +59,5 @@ def deadline(command: str) -> Deadline:
     # The table of options needs the default above.
     from relup_remote.commands import options  # noqa: PLC0415
 
-    seconds = options.duration(OPTION, _given.get() or DEFAULTS.get(command, DEFAULT), _HOUR)
-    return Deadline(max(seconds, 1))
+    seconds = options.duration(OPTION, _given.get() or DEFAULTS.get(command, DEFAULT), _HOUR, minimum=1)
+    return Deadline(seconds)

@@ -195,8 +195,13 @@ def required(name: str, value: str) -> str:
 def choice(name: str, value: str, choices: Sequence[str]) -> str:
     """``value``, which must be one of ``choices``. Raises `UsageError` (``bad_option``)."""
     if value not in choices:
-        raise UsageError("bad_option", f"--{_flag(name)} must be {' or '.join(choices)}, not {value!r}")
+        raise UsageError("bad_option", f"--{_flag(name)} must be {either(choices)}, not {value!r}")
     return value
+
+
+def either(choices: Sequence[str]) -> str:
+    """The choices as one reads them: ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
 
 
 def value_or(given: str | bool, default: str) -> str:
@@ -216,7 +221,7 @@ def _number(name: str, value: str, minimum: int) -> int:
     return int(value)
 
 
-def duration(name: str, value: str, default: int) -> int:
+def duration(name: str, value: str, default: int, minimum: int = 0) -> int:
     """Seconds: a whole number of them, or of minutes, hours or days, as in ``90``, ``10m``, ``24h``, ``2d``.
 
     Raises `UsageError` (``bad_option``).
@@ -226,7 +231,10 @@ def duration(name: str, value: str, default: int) -> int:
     found = re.fullmatch(r"([0-9]{1,9})([smhd]?)", value)
     if not found:
         raise UsageError("bad_option", f"--{_flag(name)} must be a time such as 90s, 10m or 24h, not {value!r}")
-    return int(found[1]) * UNITS[found[2] or "s"]
+    seconds = int(found[1]) * UNITS[found[2] or "s"]
+    if seconds < minimum:
+        raise UsageError("bad_option", f"--{_flag(name)} must be {minimum}s or more, not {value!r}")
+    return seconds
 
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

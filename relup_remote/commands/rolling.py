@@ -66,7 +66,7 @@ class Rolling:
         is_whole = not (self.record or self.call.selection)
         refusal = _refusal(plan, survey, is_whole=is_whole)
         self.call.clear()
-        text = intention(plan, survey, [*self.said(survey), *_contradictions(self._again(survey))])
+        text = intention(plan, survey, [*self.said(survey), *_contradictions(self._again(survey), survey.missing)])
         if refusal:
             self.call.note(text)
             self._show([_not_begun(row, refusal) for row in survey.rows], refusal, survey)
@@ -78,7 +78,7 @@ class Rolling:
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
             is_left = any(row["host"] not in survey.done for row in survey.rows)
-            question = f"{plan.command.capitalize()} these hosts?" if is_left else _REST[plan.command]
+            question = (_ALL if is_left else _REST)[plan.command]
             confirm(text, question, yes=self.yes, quiet=self.quiet)
             self._run(plan, survey, early)
 
@@ -87,7 +87,9 @@ class Rolling:
         done = done_before(self.record)
         # A run that is taken up again goes on with the hops that were shown when it began.
         values = hop_values(surveyed(self.record)) if self.record else {}
-        order = dataclasses.replace(self.work.order, command=self.look, hop_values=values)
+        # A rollback looks by `status`, which then refuses what the rollback would; a plan does so anyway.
+        options = {**self.work.order.options, **({"dry_run": True} if self.look == "status" else {})}
+        order = dataclasses.replace(self.work.order, command=self.look, options=options, hop_values=values)
         members = Plan.from_json(self.record.plan).hosts if self.record else ()
         hosts = _pinned(self.call.hosts, members)
         jobs = [Job(host, request(order, host)) for host in hosts.values()]
@@ -98,7 +100,7 @@ class Rolling:
             back = self.call.command == "rollback"
             found = look(self.call.runner, jobs, self.call.feed, stop, patience=patience, back=back)
         except KeyboardInterrupt:
-            raise Declined from None
+            raise Declined("interrupted before the question") from None
         return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
 
     def _refuse_over(self, survey: Survey) -> None:
@@ -197,6 +199,8 @@ def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[st
     return {host.name: dataclasses.replace(host, node=host.node or nodes.get(host.name)) for host in hosts}
 
 
+_ALL = {"upgrade": "Upgrade these hosts?", "rollback": "Roll back these hosts?"}
+
 _REST = {
     "upgrade": "All hosts are upgraded. Check the remaining gates?",
     "rollback": "All hosts are rolled back. Check the remaining gates?",
@@ -204,11 +208,12 @@ _REST = {
 """What is asked where a run has no host left, but gates that were not passed."""
 
 
-def _contradictions(again: Sequence[str]) -> list[str]:
-    if not again:
-        return []
-    told = "the ledger says that this host is done, the host says that it is not"
-    return [f"{host}: {told}; it is done again, and the gates of its wave are checked again" for host in again]
+def _contradictions(again: Sequence[str], missing: Sequence[str]) -> list[str]:
+    """What the ledger says of hosts, and the hosts do not: a host that can't be asked says nothing."""
+    begin = "the ledger says that this host is done"
+    denied = f"{begin}, but the host says that it is not; it is done again, and the gates of its wave are checked again"
+    unknown = f"{begin}, but the host or its node can't be asked now"
+    return [f"{host}: {unknown if host in missing else denied}" for host in again]
 
 
 def _member(row: Row, host: HostSettings, role: str | None) -> Member:
@@ -237,8 +242,8 @@ def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
         return _refused("nodes_left_out", f"The inventory does not have {', '.join(others)}.")
     lock = next((lock for row in survey.rows if (lock := row["facts"].get("cluster_lock"))), None)
     if lock and lock["run"] != plan.run:
-        why = f" ({lock['why']})" if lock["why"] else ""
-        return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster by {lock['run']}{why}")
+        why = f": {lock['why']}" if lock["why"] else ""
+        return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster (run {lock['run']}){why}")
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
         return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done; {allowed_failures(plan.max_failures)}")
@@ -275,7 +280,8 @@ def _after(ending: Ending, run: str, passed: str) -> str:
     if ending.outcome == "nothing to do":
         return f"nothing to do: {ending.reason}"
     assert ending.err_type is not None
-    who = f"run {run}: " if ending.next else ""
+    # A run that was refused has no ledger: its name would lead nowhere.
+    who = f"run {run}: " if ending.next and ending.outcome != "refused" else ""
     lines += [f"{who}{ending.outcome}, {ending.err_type}: {ending.reason}"]
     lines += [f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
     return "\n".join([*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines)

@@ -21,8 +21,8 @@ from relup_remote.summary.text import size
 from relup_remote.usage import UsageError
 
 AFTER_FAILURE = {
-    "stop": "the node goes on running, as far as the hop got",
-    "restart": "the node restarts into the release that it boots now",
+    "stop": "the node keeps running, with the part of the hop that was done",
+    "restart": "the node is restarted, into the release that it would boot now",
 }
 
 

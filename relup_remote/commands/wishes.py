@@ -9,6 +9,7 @@ from relup_remote.commands import options
 from relup_remote.rollout import waves
 from relup_remote.rollout.plan import GATES, Gates
 from relup_remote.secrets import Shell
+from relup_remote.usage import UsageError
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Wishes:
             changes = {name: name in _gate_names(self.gates) for name in GATES}
             changes["connections"] = (gates.connections or Gates.connections) if changes["connections"] else None
         if self.min_connections:
-            share = waves.amount("min-connections", self.min_connections.rstrip("%") + "%").number
-            changes["connections"] = share
+            changes["connections"] = _percent("min-connections", self.min_connections)
         if self.soak:
             changes["soak"] = options.duration("soak", self.soak, 0)
         if self.gate_command:
@@ -62,7 +62,8 @@ class Wishes:
         if self.gate_timeout:
             changes["timeout"] = options.duration("gate_timeout", self.gate_timeout, 0)
         if self.gate_command_timeout:
-            changes["command_timeout"] = options.duration("gate_command_timeout", self.gate_command_timeout, 0)
+            limit = options.duration("gate_command_timeout", self.gate_command_timeout, 0, minimum=1)
+            changes["command_timeout"] = limit
         return dataclasses.replace(gates, **changes)
 
 
@@ -71,8 +72,17 @@ def _gate_names(text: str) -> Sequence[str]:
         return ()
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        options.choice("gates", name, GATES)
+        if name not in GATES:
+            known = f"the gates are {', '.join(GATES)}; none alone means no gate"
+            raise UsageError("bad_option", f"--gates: there is no gate {name!r}; {known}")
     return names
+
+
+def _percent(name: str, given: str) -> int:
+    text = given.removesuffix("%")
+    if not text.isascii() or not text.isdecimal() or int(text) > 100:
+        raise UsageError("bad_option", f"--{name} must be a percentage from 0 to 100, not {given!r}")
+    return int(text)
 
 
 AS_USUAL = Wishes()

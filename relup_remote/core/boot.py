@@ -94,7 +94,7 @@ def places(text: str, tree: str, base: str) -> Places:
         try:
             right = _right(name, ours, theirs, tree, base)
         except Unclear as why:
-            unclear[name] = "it can't be told where it should lead: {}".format(why)
+            unclear[name] = "where it should lead is not known: {}".format(why)
             continue
         found: Optional[str] = None
         try:
@@ -108,7 +108,9 @@ def places(text: str, tree: str, base: str) -> Places:
     if tree != base:
         _set_by_operator(ours, theirs, base, settings, unclear)
     if ETC in unclear or (tree == base and values.get(ETC) is None):
-        message = "{} can't be told: {}.".format(os.path.join(base, VARS), unclear.get(ETC, "it sets no " + ETC))
+        message = "What {} sets is not known: {}.".format(
+            os.path.join(base, VARS), unclear.get(ETC, "it sets no " + ETC)
+        )
         raise Failure("boot_unclear", message, detail={"unclear": unclear})
     return Places(values, settings, unclear)
 
@@ -124,13 +126,13 @@ def _set_by_operator(
             value = ours.get(name) or ""
             found = theirs.get(name)
         except Unclear as why:
-            unclear[name] = "it is not taken over from the base's file, for {}".format(why)
+            unclear[name] = "it is not copied from the base's file, because {}".format(why)
             continue
         if value != found:
             line = "{}{}={}".format("export " if is_exported else "", name, quoted(value, base))
             settings.append(Setting(name, value, found, "it is at the end of the base's file", line, True))
     for line in ours.more:
-        unclear[line] = "it is not taken over from the end of the base's file, for it is no assignment"
+        unclear[line] = "it is not copied from the end of the base's file, because it is no assignment"
 
 
 def _right(name: str, ours: Variables, theirs: Variables, tree: str, base: str) -> Optional[str]:
@@ -248,8 +250,8 @@ def tell(result: Result, told: Dict[str, Any], base: str) -> None:
     configuration = told["configuration"] or {}
     if configuration.get("checked") and not told["problems"]:
         said.append(
-            "The next start boots {}: its wrapper has read the configuration in {}.".format(
-                tree, _from(base, told["paths"].get(ETC) or base)
+            "The next start boots {}. Its wrapper can read the configuration in {}.".format(
+                "the base release" if tree == base else tree, _from(base, told["paths"].get(ETC) or base)
             )
         )
     # A tree with problems is not booted, and nothing is set in it.
@@ -263,7 +265,9 @@ def tell(result: Result, told: Dict[str, Any], base: str) -> None:
 def _sentences(settings: List[Dict[str, Any]], tree: str, base: str) -> List[str]:
     """What is set in a tree, and why: a sentence for each reason."""
     said = [
-        "{} is set in {} as {}.".format(each["name"], tree, each["why"]) for each in settings if each["line"] is None
+        "In {}, {} is set as in the base, because {}.".format(tree, each["name"], each["why"])
+        for each in settings
+        if each["line"] is None
     ]
     reasons: Dict[str, List[str]] = {}
     for each in settings:
@@ -271,8 +275,8 @@ def _sentences(settings: List[Dict[str, Any]], tree: str, base: str) -> List[str
             words = "{} is set to {}".format(each["name"], _from(base, str(each["value"])))
             reasons.setdefault(each["why"], []).append(words)
     for why, parts in reasons.items():
-        reason = why if len(parts) == 1 else re.sub("^it ", "each ", why)
-        said.append("In {} {}: {}.".format(tree, ", ".join(parts), reason))
+        own = "the tree's own value " if len(parts) == 1 else "each of the tree's own values "
+        said.append("In {}, {}, because {}.".format(tree, ", ".join(parts), re.sub("^it (?=leads|is )", own, why)))
     return said
 
 

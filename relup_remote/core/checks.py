@@ -125,7 +125,9 @@ def _not_there_yet(context: Context) -> None:
     version, tree = release.deployed(context.site.base) or (None, None)
     booted = context.site.node is not None and context.site.node.root == tree
     if version == target and not booted:
-        raise Failure("duplicate_pending_target", "{} is deployed and waits for the node's restart.".format(target))
+        raise Failure(
+            "duplicate_pending_target", "{} is deployed. The next restart of the node boots it.".format(target)
+        )
     raise Failure("already_upgraded_to_target_vsn", "The node runs {} already.".format(target))
 
 

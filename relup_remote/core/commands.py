@@ -236,6 +236,7 @@ def _stage(context: Context) -> None:
 def _cleanup(context: Context) -> None:
     if context.option("dry_run"):
         _refuse_where_others_work(context)
+        cluster_lock.refuse(context)
         # No step is told of: none is taken.
         status, _ = cleanup.run(context)
         context.result.outcome = "ready" if status == "ok" else status
@@ -256,6 +257,19 @@ def _rollback(context: Context) -> None:
         with _attempt(context, {"rollback": True, "purge": context.option("purge")}):
             _steps(context, COMMANDS["rollback"])
     context.result.outcome = "rolled back"
+
+
+def _rollback_dry(context: Context) -> None:
+    """Raises `Failure` for what a rollback would refuse, or because there is nothing to roll back."""
+    try:
+        restore.refuse_halfway(context)
+        _refuse_where_others_work(context)
+        if history.vm_answers(context):
+            recovery.refuse_during_hop(context)
+        rollback.refuse(context)
+    except Failure as failure:
+        failure.stage = failure.stage or "rollback"
+        raise
 
 
 def _lock(context: Context) -> None:
@@ -380,6 +394,8 @@ def _status(context: Context) -> None:
     facts["history"] = history.attempts(context)[-1:]
     _tell_boot(context)
     facts["state"], facts["state_text"] = _state(context, by)
+    if context.option("dry_run"):
+        _rollback_dry(context)
     if site.node is None:
         raise Failure("node_not_running", "No node runs from {}.".format(site.base))
 
@@ -454,6 +470,9 @@ def _version_of(root: str) -> Optional[str]:
 
 
 def _logs(context: Context) -> None:
+    if context.option("dry_run"):
+        _refuse_where_others_work(context)
+        cluster_lock.refuse(context)
     rows, limit = history.merged(context), context.option("limit")
     context.result.facts["history"] = rows[-limit:] if limit > 0 else rows
 

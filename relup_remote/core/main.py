@@ -178,7 +178,8 @@ def _user() -> str:
 def _fail(result: Result, failure: Failure, command: str, context: Any) -> None:
     failure.stage = failure.stage or command
     result.error = failure
-    refusing = command in _REFUSING
+    # What a look at a host refuses with `dry_run` is refused for the command that would follow.
+    refusing = command in _REFUSING or (context is not None and context.option("dry_run"))
     # A step that does work and breaks has failed, even where it left nothing behind.
     working = ("stage", "checksum", "extract", "backup", "restore")
     broke = any(step.status == "failed" and step.step in working for step in result.steps)

@@ -104,7 +104,11 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
     "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
-    "dry_run": (False, "cleanup, restore: only tell what would be done, or what keeps it from being done"),
+    "dry_run": (
+        False,
+        "cleanup, restore: only tell what would be done, or what keeps it from being done; "
+        "logs, status: refuse what logs-clear, or rollback, would refuse",
+    ),
     "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
     "why": ("", "lock: what the cluster is locked for, in words"),
     "lock_force": (False, "unlock: although the lock is of another run"),
@@ -167,7 +171,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "auth_failed": ErrorSpec(
         "The SSH server accepted none of the keys and passwords that were offered.",
-        "Check user and key in the inventory, and try `ssh -v`. A password is used with --ask-password.",
+        "Check user and key in the inventory, and try `ssh -v`. --ask-password asks for a password.",
     ),
     "key_unusable": ErrorSpec(
         "The private key of the inventory can't be used.",
@@ -203,7 +207,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Use one version of relup_remote for both.",
     ),
     "deadline_exceeded": ErrorSpec(
-        "The host was not done in time. What must not be cut off was finished first.",
+        "The host did not finish in time. Steps that must not be cut off were finished first.",
         "See `inv status`. Then run the command again; --deadline gives it more time.",
     ),
     "malformed_answer": ErrorSpec(
@@ -342,11 +346,11 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "duplicate_pending_target": ErrorSpec(
         "This target is deployed already. The next restart boots it.",
-        "Nothing is to do.",
+        "Nothing needs to be done.",
     ),
     "already_upgraded_to_target_vsn": ErrorSpec(
         "The node runs this version already.",
-        "Nothing is to do.",
+        "Nothing needs to be done.",
     ),
     "otp_major_vsn_mismatch": ErrorSpec(
         "The target was built for another major version of Erlang/OTP.",
@@ -378,10 +382,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "malformed_hop": ErrorSpec(
         "The hop file can't be evaluated, or is not a hop.",
-        "Correct it; priv/relup/README.md describes the format.",
+        "Correct it; priv/relup/README.md of relup_remote describes the format.",
     ),
     "hop_call_not_allowed": ErrorSpec(
-        "The hop's file calls a function that is not known to be harmless while it is evaluated.",
+        "While the hop's file is evaluated, it calls a function that is not known to be harmless.",
         "Move the call into an instruction or a callback, which may call anything. `inv upgrade "
         "--allow-calls os:getenv/1` allows it.",
     ),
@@ -436,7 +440,8 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Check that hop and tarball belong together.",
     ),
     "sticky_module": ErrorSpec(
-        "A module of the hop lies in a sticky directory.", "Such a module can't be replaced hot."
+        "A module of the hop is in a sticky directory.",
+        "Take it out of the hop: such a module can't be replaced in a running node.",
     ),
     "old_code_in_use": ErrorSpec(
         "Processes still run the old code of a module that the hop replaces. Loading the module would kill them.",
@@ -446,7 +451,9 @@ ERRORS: Dict[str, ErrorSpec] = {
         "An application that ran when the hop began does not run after it.",
         "Look at the node's log for why it ended, and start it or restart the node.",
     ),
-    "no_process": ErrorSpec("No process uses a module that the hop updates.", "A load_module would do the same."),
+    "no_process": ErrorSpec(
+        "No process uses a module that the hop updates.", "Nothing needs to be done. load_module would do the same."
+    ),
     "not_covered": ErrorSpec(
         "Modules of the target differ from the running ones, and the hop leaves them out.",
         "Add them to the hop. Without them the node reports a version that it does not run in full.",
@@ -509,8 +516,8 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Look at each check that failed. `inv status` shows the state of the node.",
     ),
     "nothing_to_roll_back": ErrorSpec(
-        "There is no marker: the node boots its base release.",
-        "Nothing is to do.",
+        "The node boots its base release: it has no marker.",
+        "Nothing needs to be done.",
     ),
     "restart_failed": ErrorSpec(
         "The node could not be restarted.",
@@ -533,7 +540,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Allow it in sudoers, or set `restart` to wrapper in the inventory.",
     ),
     "service_unknown": ErrorSpec(
-        "Whether a service runs the node can't be told: systemctl does not answer.",
+        "It is not known whether a service runs the node: systemctl does not answer.",
         "Look at systemctl status on the host, or set `restart` to wrapper or to service:<unit> in the inventory.",
     ),
     "cluster_locked": ErrorSpec(

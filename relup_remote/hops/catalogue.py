@@ -99,7 +99,7 @@ def locate(given: str | None = None) -> Path:
     elif root:
         folder = root / "priv" / "relup"
     else:
-        raise UsageError("no_catalogue", "no catalogue of hops: name its folder with --catalogue or RELUP_CATALOGUE")
+        raise UsageError("no_catalogue", "no catalogue of hops was named")
     if not folder.is_dir():
         raise UsageError("no_catalogue", f"no catalogue of hops: {folder} is not a folder")
     return folder

@@ -55,7 +55,7 @@ class Inventory:
                 if fnmatch.fnmatchcase(group, word):
                     found.update(members)
         if not found:
-            what = f"the group '{word}' has no hosts" if word in self.groups else f"no host or group fits '{word}'"
+            what = f"the group '{word}' has no hosts" if word in self.groups else f"no host or group matches '{word}'"
             raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}")
         return found
 

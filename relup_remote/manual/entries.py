@@ -29,7 +29,7 @@ class Entry:
 STATUSES: Mapping[int, str] = {
     0: "all fine",
     1: "something failed on a host",
-    2: "wrong use: unknown host, unreadable inventory, bad option; nothing was contacted",
+    2: "wrong use: unknown host, unreadable inventory, bad option, nobody to ask; nothing was changed",
     3: "refused before any change",
 }
 """What the exit statuses mean to every command."""
@@ -54,30 +54,30 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "verify": Entry(
         LOOK,
-        "Asks the node itself. The code of every module is compared with the release's: a module of the hop that "
-        "differs is a failure, one that the hop left out is a warning, or with `--strict` a failure. A node that was "
-        "never upgraded is what it should be if it runs the release that it boots. A process that is suspended or in "
-        "old code, and a broker that does not run, are looked at again for up to 10 s. Where only the verification of "
-        "an upgrade had failed, a good look makes its row of the history a success. With `--watch` all hosts are "
-        "looked at again and again until they have been good for `--stable` in a row, or `--timeout` is over; each "
-        "change is told as it comes, and Ctrl-C ends it with what was seen last.",
-        statuses={1: "a node is not what it should be; with --watch, also where hosts were not good for long enough"},
+        "Asks the node itself. The code of every module is compared with the release: a module of the hop that "
+        "differs is a failure; a module that the hop left out is a warning, and with `--strict` a failure. A node "
+        "that was never upgraded passes if it runs the release that it boots. Processes that are suspended or run "
+        "old code, and a broker that does not run, are checked again for up to 10 s. If only the verification of "
+        "an upgrade failed, a later check that passes makes that attempt a success in the history. With `--watch` "
+        "all hosts are checked again and again, until they have passed for `--stable` without a break or "
+        "`--timeout` is over. Each change is shown. Ctrl-C ends it and shows the last results.",
+        statuses={1: "a node is not what it should be; with --watch, also if the hosts did not pass for long enough"},
         examples={
-            "verify": "is every node what its marker says",
-            "verify --target 5.10.5": "is every node on this version",
-            "verify --strict": "does every node run the release that it says, to the last module",
-            "verify --watch --stable 30s": "wait until all have been good for half a minute",
+            "verify": "check every node against its marker",
+            "verify --target 5.10.5": "check that every node is on this version",
+            "verify --strict": "fail also for modules that the hop left out",
+            "verify --watch --stable 30s": "wait until all have passed for half a minute",
         },
         see=("postcheck", "status"),
     ),
     "postcheck": Entry(
         LOOK,
-        "A second opinion, by testinfra: it looks at the hosts, not through what upgraded them. Checks of your own run "
-        "beside these; docs/postchecks.md shows how. `--watch` works as for `verify`.",
-        statuses={1: "a check failed; with --watch, also where hosts were not good for long enough"},
+        "A second opinion, by testinfra: it looks at the hosts directly, not through the core that upgraded them. "
+        "You can add checks of your own; docs/postchecks.md shows how. `--watch` works as for `verify`.",
+        statuses={1: "a check failed; with --watch, also if the hosts did not pass for long enough"},
         examples={
             "postcheck": "all checks on all hosts",
-            "postcheck --watch --timeout 5m": "again and again until they hold",
+            "postcheck --watch --timeout 5m": "repeat the checks until they pass",
         },
         see=("verify",),
     ),
@@ -93,9 +93,9 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "plan": Entry(
         UPGRADE,
-        "All hosts are asked at once, and nothing is changed: not a byte is staged. Everything that an upgrade would "
-        "refuse is shown at once, and the hop instruction by instruction. Modules that are loaded in one swap share a "
-        "line; `--full` has a line for each.",
+        "All hosts are asked at once. Nothing is changed, and nothing is staged. The plan shows everything that an "
+        "upgrade would refuse, and what each instruction of the hop does. Modules that are loaded in one swap "
+        "share a line; `--full` has a line for each.",
         required=("tarball",),
         statuses={
             0: "every host could be upgraded, or is on the target already",
@@ -106,19 +106,19 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "stage": Entry(
         UPGRADE,
-        "An upgrade stages the tarball by itself; this command does it beforehand. An interrupted transfer continues.",
+        "An upgrade stages the tarball by itself; this command does it in advance. An interrupted transfer continues.",
         required=("tarball",),
         examples={"stage --tarball emqx-5.10.5.tar.gz": "bring it to all hosts"},
         see=("upgrade", "cleanup"),
     ),
     "upgrade": Entry(
         UPGRADE,
-        "Looks at all hosts, shows the plan and asks. Then the tarball is staged everywhere, and the waves follow: "
-        "the hosts of a wave are upgraded, and the next one begins only when every gate has opened. Replicants "
-        "come before cores. If one host fails, the run stops, "
-        "unless `--max-failures` allows it. Ctrl-C lets the hosts that have started finish, and starts no more; a "
-        "second Ctrl-C leaves at once. `--resume` goes on with exactly the hosts that are not done.\n\n"
-        "The outcome of a host that is on the target already is `nothing to do`. The others are upgraded.",
+        "Looks at all hosts, shows the plan and asks. Then the tarball is staged on all hosts, and the waves "
+        "follow: the hosts of a wave are upgraded, and the next wave begins only when every gate has opened. "
+        "Replicants come before cores. If a host fails, the run stops, unless `--max-failures` allows it. After "
+        "Ctrl-C the hosts that have started are finished, and no more are started; a second Ctrl-C leaves at once. "
+        "`--resume` goes on with exactly the hosts that are not done.\n\nThe outcome of a host that is on the "
+        "target already is `nothing to do`. The others are upgraded.",
         required=("tarball",),
         statuses={
             0: "every host that was asked for is on the target, or was before",
@@ -129,16 +129,16 @@ MANUAL: Mapping[str, Entry] = {
             "upgrade --tarball emqx-5.10.5.tar.gz": "one canary, then the rest one by one",
             "upgrade --tarball emqx-5.10.5.tar.gz --check": "show the plan, and stop there",
             "upgrade --tarball emqx-5.10.5.tar.gz --waves 1,25%,100% --parallel 4 --soak 10m": "in growing waves",
-            "upgrade --resume": "go on where the last run was left",
+            "upgrade --resume": "continue the last run",
             "upgrade --tarball emqx-5.10.5.tar.gz --yes --events": "for a program that follows it",
         },
         see=("plan", "rollback", "runs", "report"),
     ),
     "cleanup": Entry(
         UPGRADE,
-        "All hosts are asked first: what would be removed is shown with its size. A deployed tree that neither the "
-        "next boot nor the running node needs is shown too, and stays unless --trees is given.\n\n"
-        "An upgrade cleans up by itself, once every node of the cluster is on the target.",
+        "All hosts are asked first. The command shows what it would remove, with sizes, and asks. A deployed tree "
+        "that neither the next boot nor the running node needs is shown too; it stays unless --trees is "
+        "given.\n\nAn upgrade cleans up by itself, once every node of the cluster is on the target.",
         statuses={
             0: "all hosts are clean",
             3: "nothing was removed: nodes are not on the target, another run works there, or declined",
@@ -152,25 +152,26 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "lock": Entry(
         UPGRADE,
-        "Upgrades and rollbacks lock the cluster by themselves for as long as they take.",
+        "Upgrades and rollbacks lock the cluster by themselves while they run.",
         statuses={
-            1: "a host failed; those that were locked are as before",
+            1: "a host failed; the hosts that this command had locked are unlocked again",
             3: "another run has the lock on a host, or works there; nothing was changed",
         },
-        examples={"lock --why 'moving the disks of n2'": "keep everyone from changing the cluster"},
+        examples={"lock --why 'moving the disks of n2'": "keep everybody from changing the cluster"},
         see=("unlock", "status"),
     ),
     "unlock": Entry(
         UPGRADE,
         "Your own locks are those of the same user on the same machine. A run that was broken off keeps its lock: "
-        "resume it rather than unlock.",
-        examples={"unlock": "take your own locks off", "unlock --force": "take off whatever locks there are"},
+        "resume the run instead of unlocking.",
+        examples={"unlock": "remove your own locks", "unlock --force": "remove all locks"},
         see=("lock", "upgrade"),
     ),
     "rollback": Entry(
         UNDO,
-        "Each node restarts, so its connections drop. The command says what a rollback does not undo, and asks. Then "
-        "it goes in waves with gates between them, as an upgrade does.",
+        "Each node restarts, so its connections drop. The command says what a rollback does not undo. What a host "
+        "would refuse is found before you are asked. Then it goes in waves with gates between them, as an upgrade "
+        "does.",
         statuses={
             0: "every host that was asked for runs its base release, or did before",
             1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
@@ -181,9 +182,9 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "backup": Entry(
         UNDO,
-        "The node goes on running. A backup stays on the host, below its root or where `backup_dir` of the inventory "
-        "says; it needs room for a copy of the data. A node that is down is copied as it lies there. docs/backup.md "
-        "tells what is in a backup and what is not.",
+        "The node keeps running. A backup stays on the host, below the node's root or in `backup_dir` of the "
+        "inventory. It needs room for a copy of the data. If a node is down, its files are copied as they are. "
+        "docs/backup.md says what is in a backup and what is not.",
         statuses={3: "a host could not be backed up: no room, no permission, or another command works there"},
         examples={"backup": "all hosts at once", "backup --host n1 --keep 7": "one host, and keep its last seven"},
         see=("backup.list", "backup.verify", "restore"),
@@ -202,10 +203,10 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "restore": Entry(
         UNDO,
-        "The node must be stopped. It is not started. What a host would refuse is found before you are asked. Then "
-        "every file of the backup is read, and the present files are moved aside, not removed.",
+        "The node must be stopped, and the command does not start it. What a host would refuse is found before you "
+        "are asked. Then every file of the backup is read, and the present files are moved aside, not removed.",
         statuses={
-            1: "a host failed on the way: run it again before the node is started",
+            1: "a host failed on the way: run the command again before you start the node",
             3: "nothing was changed: the node runs, the backup is damaged or of something else, or declined",
         },
         examples={
@@ -223,10 +224,10 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "report": Entry(
         HISTORY,
-        "The page is one file that needs no network and no script; docs/report.md says what is on it. Without RUN it "
-        "is that of the last run. No host is contacted, so a run can be reported on while it is under way, or after "
-        "its controller was killed.",
-        statuses={0: "the report is made, however the run came out", 3: "never: no host is contacted"},
+        "The page is one file that needs no network and no script; docs/report.md says what is on it. Without RUN "
+        "it shows the last run. No host is contacted, so it works for a run that is under way, or whose controller "
+        "was killed.",
+        statuses={0: "the report was made, whatever the outcome of the run", 3: "never: no host is contacted"},
         examples={
             "report last": "a page on the last run",
             "report last --open": "the same, shown in the browser",
@@ -237,13 +238,13 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "logs": Entry(
         HISTORY,
-        "Each host keeps its own history, so it is known whoever asks, also of a node that is down.",
+        "Each host keeps its own history. Everybody who asks sees it, also while the node is down.",
         examples={"logs": "all attempts on all hosts", "logs --host n1 --limit 5": "the last five of one host"},
         see=("runs", "logs-clear"),
     ),
     "logs-clear": Entry(
         HISTORY,
-        "Says how much there is, and asks.",
+        "Shows how many attempts there are, and asks.",
         examples={"logs-clear --host n1": "one host's"},
         see=("logs",),
     ),
@@ -254,8 +255,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "hop.check": Entry(
         AUTHOR,
-        "What an author can do about each finding is told with it; docs/authoring.md goes from two tarballs to a "
-        "tested hop.",
+        "Each finding says what the author can do about it. docs/authoring.md leads from two tarballs to a tested hop.",
         required=("from_", "to"),
         statuses={1: "there are errors; with --strict also warnings", 3: "never: no host is contacted"},
         examples={
@@ -266,7 +266,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "hop.draft": Entry(
         AUTHOR,
-        "What only the author can decide stands in lines with REVIEW.",
+        "Lines with REVIEW mark what only the author can decide.",
         required=("from_", "to"),
         statuses={1: "its check found errors", 3: "never: no host is contacted"},
         examples={"hop.draft --from A.tar.gz --to B.tar.gz -o hops/A-to-B.relup": "into a file"},

@@ -53,7 +53,8 @@ def rows(events: Sequence[Event]) -> list[dict[str, Any]]:
 def _decisive(turns: Sequence[Passage]) -> Passage | None:
     """The turn that says how the host stands: the last in which it was changed, else the last before that.
 
-    What a resumed run found there at its survey counts more where the change had not ended, or has ended by itself.
+    What a resumed run found there at its survey counts more where the change had not ended, or failed and then ended by
+    itself.
     A cleanup that has not ended says nothing.
     """
     told = [turn for turn in turns if turn.begin.get("phase") != "cleanup" or turn.has_ended]
@@ -61,6 +62,8 @@ def _decisive(turns: Sequence[Passage]) -> Passage | None:
     if not changing:
         return told[-1] if told else None
     later = told[told.index(changing[-1]) + 1 :]
+    if _BY_EXIT_STATUS[OUTCOMES.get(_outcome(changing[-1]), 1)] == "done":
+        return changing[-1]
     found = [turn for turn in later if turn.has_ended and (not changing[-1].has_ended or _has_nothing_left(turn.row))]
     return (found or changing)[-1]
 

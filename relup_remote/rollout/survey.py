@@ -66,6 +66,8 @@ class Survey:
         return (
             not self.back
             or row["error"]["stage"] == "connect"
+            # Of a rollback: what it would refuse is known before anybody is asked.
+            or row["error"]["stage"] == "rollback"
             or row["error"]["err_type"] in ("malformed_answer", "deadline_exceeded")
         )
 

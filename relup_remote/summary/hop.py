@@ -86,13 +86,13 @@ def text(hop: Hop, helpers: Sequence[Helper]) -> str:
         )
     if in_use:
         blocks.append(
-            ["helper modules, compiled for the hop and gone after it:", *(f"  {helper.file}" for helper in in_use)]
+            ["helper modules, compiled for the hop and removed after it:", *(f"  {helper.file}" for helper in in_use)]
         )
     if hop.problems:
         blocks.append(["wrong:", *(f"  line {problem.span.line}: {problem.message}" for problem in hop.problems)])
     if not (hop.term and is_constant(hop.term)):
         blocks.append(
-            [f"{'...'.join(MARKS)} is for the node to tell: it evaluates the file, when it plans and when it upgrades."]
+            [f"{'...'.join(MARKS)} is known only to a node. It evaluates the file when it plans and when it upgrades."]
         )
     return clean("\n\n".join("\n".join(lines) for lines in blocks))
 

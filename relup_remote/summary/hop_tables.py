@@ -102,9 +102,10 @@ def _table(hop: Mapping[str, Any], full: bool) -> str:
 def _values(values: Sequence[str]) -> Iterator[str]:
     """What the hop's file evaluated to, by its digest: it is this that is run."""
     if len(values) == 1:
-        yield f"its value: SHA-256 {values[0]}"
+        yield f"value of the hop: SHA-256 {values[0]}"
     elif values:
-        yield f"its value differs between hosts: SHA-256 {', '.join(value[:16] + '…' for value in values)}"
+        found = ", ".join(f"{value[:16]}…" for value in values)
+        yield f"the value of the hop is not the same on all hosts: SHA-256 {found}"
 
 
 def _line(instruction: Instruction) -> list[object]:

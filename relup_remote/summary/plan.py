@@ -63,7 +63,7 @@ def _gates(plan: Plan) -> Iterator[str]:
     if gates.cluster:
         yield _seen(len(plan.nodes))
     if gates.connections is not None:
-        yield f"{gates.connections} % of the connections are there"
+        yield f"at least {gates.connections} % of the connections are left"
     if gates.postcheck:
         yield "post-checks"
     if gates.soak:

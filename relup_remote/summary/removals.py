@@ -23,6 +23,6 @@ def _of_host(row: Row) -> Iterator[str]:
         return
     yield f"{row['host']}: {size(facts['bytes']) if facts['would_remove'] else 'nothing to remove'}"
     for thing in facts["would_remove"]:
-        yield f"  {size(thing['bytes']):>8}  {clean(thing['path'])}"
+        yield f"  {size(thing['bytes']):<8}  {clean(thing['path'])}"
     for tree in remaining:
-        yield f"  {size(tree['bytes']):>8}  {clean(tree['path'])}, not needed; --trees removes it too"
+        yield f"  {size(tree['bytes']):<8}  {clean(tree['path'])}, not needed; --trees removes it too"

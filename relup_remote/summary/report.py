@@ -48,7 +48,7 @@ def _of_host(row: Row) -> Iterator[str]:
         yield _warning(warning)
     for step in row["steps"]:
         if step["status"] == "skipped" and step["detail"].get("waiting_for"):
-            yield f"{step['step']} waits until all nodes of the cluster are on the target"
+            yield f"{step['step']} was skipped: not all nodes of the cluster were on the target"
     if row["outcome"] == "nothing to do":
         yield f"nothing to do: {row['facts']['nothing_to_do']['message']}"
     if row["outcome"] == "skipped" and row["facts"].get("reason"):

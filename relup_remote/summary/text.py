@@ -40,6 +40,9 @@ class _Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
 
 
+_TOGETHER = re.compile(r"`[^`\n]+`|(?<![\w.])\d[\d.,]* (?:ms|s|min|h|bytes|kB|MB|GB|%)(?!\w)")
+"""What stays on one line: a command in backticks, which is there to be copied, and a number with its unit."""
+
 _HELD = str.maketrans({" ": "\0", ",": "\1"})
 _FREE = str.maketrans({"\0": " ", "\1": ","})
 
@@ -54,8 +57,7 @@ def wrap(text: str, width: int, first: str = "", following: str = "") -> list[st
         break_on_hyphens=False,
         break_long_words=False,
     )
-    # A command in backticks stays on one line: it is there to be copied.
-    held = re.sub(r"`[^`\n]+`", lambda found: found[0].translate(_HELD), text)
+    held = _TOGETHER.sub(lambda found: found[0].translate(_HELD), text)
     return [line.translate(_FREE) for line in wrapper.wrap(held)]
 
 

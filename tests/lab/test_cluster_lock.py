@@ -69,6 +69,9 @@ def test_a_lock_by_hand_keeps_everyone_out_until_it_is_taken_off(
         ["upgrade", "--tarball", str(tarball), "--yes"],
         ["cleanup", "--yes", "--anyway"],
         ["plan", "--tarball", str(tarball)],
+        # Refused before anybody is asked: there is no terminal here, which would be wrong use.
+        ["cleanup", "--anyway"],
+        ["logs-clear"],
     ):
         ran = alice.run(*words)
         assert ran.status == 3, f"{words}: {ran.stdout}"

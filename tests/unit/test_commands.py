@@ -71,7 +71,29 @@ def wrong(ended: Any) -> str:
         (["upgrade", "--nosuch"], "upgrade has no option --nosuch (`relup --help upgrade` lists its options.)"),
         (["upgrade", "--tarbal", "x"], "upgrade has no option --tarbal; did you mean --tarball?"),
         (["upgrade", "--tarball"], "upgrade: --tarball needs a value"),
-        (["upgrade", "--host"], "--host needs a value: host, group"),
+        (
+            ["upgrade", "--waves"],
+            "upgrade: --waves needs a value: sizes of the waves, each a number of hosts or a share of all; "
+            "the last is repeated (`relup --help upgrade` lists its options.)",
+        ),
+        (["paths", "--from"], "paths: --from needs a value: show what can be reached from this version"),
+        (["upgrade", "--host"], "upgrade: --host needs a value: host, group"),
+        (["hop.show"], "hop.show: FROM and TARGET are missing (`relup --help hop.show` shows how to call it.)"),
+        (["hop.check", "--from", "x"], "hop.check: HOP is missing"),
+        (["hop.check", "--nope", "z"], "hop.check has no option --nope"),
+        (["report", "--out", "x"], "report has no option --out; did you mean -o?"),
+        (["upgrade", "-y"], "upgrade has no option -y; did you mean --yes?"),
+        (
+            ["status", "n1"],
+            "status takes no argument 'n1' (`relup --help status` lists its options. Hosts are named with --host.)",
+        ),
+        (["status", "verfy"], "there is no command 'verfy'; did you mean verify?"),
+        (["backup", "list"], "there is no command 'list'; did you mean backup.list?"),
+        (["hop", "show"], "there is no command 'hop'; did you mean hop.check or hop.draft or hop.show?"),
+        (["help"], "there is no command 'help'; did you mean --help?"),
+        (["UPGRADE"], "there is no command 'UPGRADE'; did you mean upgrade?"),
+        (["status", "--deadline", "0"], "status: --deadline must be 1s or more, not '0'"),
+        (["plan", "--tarball", "x", "--backup-age", "0"], "plan: --backup-age must be 1s or more, not '0'"),
         (["--help", "nosuch"], "there is no command 'nosuch'"),
         (["--help", "upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
         (["plan"], "plan: --tarball is missing"),
@@ -100,7 +122,7 @@ def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, i
     if command in ("plan", "stage", "upgrade"):
         words += ["--tarball", "x"]
     said = wrong(relup(*words, "--inventory", inventory, "--host", "n3"))
-    assert said.startswith(f"{command}: no host or group fits 'n3'; {inventory} has hosts: n1, n2 (")
+    assert said.startswith(f"{command}: no host or group matches 'n3'; {inventory} has hosts: n1, n2 (")
     bad = tmp_path / "bad.yml"
     bad.write_text("hosts: {n1: {prot: 1}}")
     assert f"{bad}: hosts.n1: unknown setting 'prot'; did you mean 'port'?" in wrong(
@@ -171,7 +193,7 @@ def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> No
 def test_output_does_not_fail_for_its_encoding(program: str, encoding: str, tmp_path: Path) -> None:
     (tmp_path / "1→2….relup").write_text("no hop", encoding="utf-8")
     ended = in_a_process("paths", "--catalogue", str(tmp_path), program=program, PYTHONIOENCODING=encoding)
-    assert "1?2?.relup" in ended.stdout
+    assert "1->2....relup" in ended.stdout
     assert "Traceback" not in ended.stderr
 
 

@@ -208,13 +208,13 @@ def test_removals_are_listed_with_sizes_and_summed() -> None:
     ]
     assert removals(rows).splitlines() == [
         "n1: 200 MB",
-        f"     71 MB  {TARBALL['path']}",
-        f"    129 MB  {TREE['path']}",
+        f"  71 MB     {TARBALL['path']}",
+        f"  129 MB    {TREE['path']}",
         "n2: 71 MB",
-        f"     71 MB  {TARBALL['path']}",
-        f"    129 MB  {TREE['path']}, not needed; --trees removes it too",
+        f"  71 MB     {TARBALL['path']}",
+        f"  129 MB    {TREE['path']}, not needed; --trees removes it too",
         "n4: nothing to remove",
-        f"    129 MB  {TREE['path']}, not needed; --trees removes it too",
+        f"  129 MB    {TREE['path']}, not needed; --trees removes it too",
         "in all 271 MB on 2 hosts",
     ]
     # Who did not say what there is, has nothing said of him.

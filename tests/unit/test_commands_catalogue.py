@@ -86,7 +86,9 @@ def test_a_hop_as_json(catalogue: str) -> None:
 def test_a_hop_that_is_not_there(catalogue: str) -> None:
     assert "hop.show: " in (said := wrong(relup("hop.show", "1.2", "1.0", "--catalogue", catalogue)))
     assert "1.2 -> 1.0: there is no such hop" in said
-    assert "'hop.show' did not receive required positional arguments: 'target'" in wrong(relup("hop.show", "1.2"))
+    assert "hop.show: TARGET is missing (`relup --help hop.show` shows how to call it.)" in wrong(
+        relup("hop.show", "1.2")
+    )
 
 
 def test_what_can_be_reached(catalogue: str) -> None:
@@ -105,7 +107,7 @@ def test_the_graph(catalogue: str) -> None:
     assert relup(*words, "mermaid", "--from", "1.1").stdout.startswith("flowchart LR\n")
     assert ET.fromstring(relup(*words, "svg").stdout).tag.endswith("svg")
     assert json.loads(relup(*words, "--json").stdout)["graph"] == drawn.rstrip()
-    assert "--graph must be text or mermaid or svg, not 'png'" in wrong(relup(*words, "png"))
+    assert "--graph must be text, mermaid or svg, not 'png'" in wrong(relup(*words, "png"))
 
 
 def test_strict_says_by_the_exit_status_that_something_is_wrong(catalogue: str) -> None:

@@ -225,7 +225,7 @@ def test_the_plan_is_shown_before_it_is_asked(desk: Desk) -> None:
         "(--no-backup)",
         "(--force)",
         "waves: n3 | n1, n2; one by one within a wave",
-        "after each wave: verify, each node sees all 3 nodes of the cluster, 90 % of the connections are there",
+        "after each wave: verify, each node sees all 3 nodes of the cluster, 90 % of the connections are left",
         "or if more than 1 host fails",
     ):
         assert words in ended.err
@@ -246,8 +246,8 @@ def test_a_rollback_says_in_plain_words_what_it_is_before_it_asks(desk: Desk, mo
         "can be restored: `inv restore --host n1,n2 --backup b-7`",
         "can't be restored on n3",
         "The deployed tree is removed too",
-        "Rollback these hosts? [y/N]",
-        "rollback: not confirmed (Nothing was done.)",
+        "Roll back these hosts? [y/N]",
+        "rollback: not confirmed (Nothing was changed.)",
     ):
         assert words in ended.err
     assert desk.commands == ["status"]
@@ -446,7 +446,7 @@ def test_a_host_that_the_ledger_calls_done_and_that_says_otherwise_is_done_again
     ended = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
     assert (ended.status, set(ended.outcomes.values())) == (0, {"upgraded"})
     assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
-    assert "n3: the ledger says that this host is done, the host says that it is not; it is done again" in ended.err
+    assert "n3: the ledger says that this host is done, but the host says that it is not; it is done again" in ended.err
     [record] = ledger.runs()
     passed = [event["wave"] for event in record.events if event["event"] == "wave" and event["status"] == "done"]
     assert passed == [1, 1, 2, 3]
@@ -505,6 +505,24 @@ def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None
     assert (plan.member("n3").connections, plan.member("n1").connections) == (7, 100)
 
 
+def test_a_host_that_can_not_be_asked_is_not_said_to_deny_what_the_ledger_says(desk: Desk) -> None:
+    stopped(desk)
+    desk.says(n3_plan=Failure("host_unreachable"))
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "cluster_not_whole")
+    said = " ".join(ended.err.split())
+    assert "n3: the ledger says that this host is done, but the host or its node can't be asked now" in said
+    assert "says that it is not" not in said
+
+
+def test_what_a_rollback_would_refuse_is_refused_before_anybody_is_asked(desk: Desk) -> None:
+    desk.says(n2_status={**refused("would_not_boot"), "error": Failure("would_not_boot", stage="rollback").to_json()})
+    ended = desk.relup("rollback", yes=False)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "hosts_not_ready")
+    assert desk.commands == ["status"]
+    assert {request["options"]["dry_run"] for _, request, _ in desk.fleet.asked} == {True}
+
+
 def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     desk.relup("upgrade", yes=True)
     desk.is_upgraded(*ROLES)
@@ -519,7 +537,7 @@ def test_whether_a_run_is_over_is_asked_of_the_hosts(desk: Desk) -> None:
     desk.is_upgraded("n1", "n2")
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, desk.hosts("upgrade")) == (0, ["n3"])
-    assert "n3: the ledger says that this host is done, the host says that it is not" in " ".join(ended.err.split())
+    assert "n3: the ledger says that this host is done, but the host says that it is not" in " ".join(ended.err.split())
 
 
 def test_nothing_else_is_brought_to_hosts_than_the_run_began_with(desk: Desk) -> None:
@@ -605,10 +623,12 @@ def test_a_run_whose_controller_died_was_left(desk: Desk) -> None:
         ({"waves": "0"}, "--waves: '0' is neither a number of hosts nor a share"),
         ({"waves": "1,many"}, "--waves: 'many' is neither"),
         ({"parallel": "0"}, "--parallel must be a whole number, 1 or more"),
-        ({"order": "alphabetical"}, "--order must be replicants-first or cores-first or inventory, not 'alphabetical'"),
+        ({"order": "alphabetical"}, "--order must be replicants-first, cores-first or inventory, not 'alphabetical'"),
         ({"max_failures": "200%"}, "--max-failures: '200%' is neither"),
-        ({"gates": "verify,luck"}, "--gates must be verify or cluster or connections or postcheck, not 'luck'"),
-        ({"min_connections": "101"}, "--min-connections: '101%' is neither"),
+        ({"gates": "verify,luck"}, "--gates: there is no gate 'luck'; the gates are verify, cluster"),
+        ({"min_connections": "101"}, "--min-connections must be a percentage from 0 to 100, not '101'"),
+        ({"min_connections": "-1"}, "--min-connections must be a percentage"),
+        ({"gate_command_timeout": "0"}, "--gate-command-timeout must be 1s or more, not '0'"),
         ({"soak": "forever"}, "--soak must be a time such as 90s, 10m or 24h, not 'forever'"),
         ({"gate_timeout": "-1"}, "--gate-timeout must be a time"),
     ],

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 
 from relup_remote import commands, program
-from relup_remote.commands.options import LOCAL
+from relup_remote.commands.options import LOCAL, OPTIONS, choice, duration, numbers
+from relup_remote.core.harmless import allowed
 from relup_remote.core.protocol import ERRORS
 from relup_remote.hops.check.findings import CHECK_ERRORS
 from relup_remote.manual.completion import RUN_COMMANDS
 from relup_remote.manual.synopsis import parameters
 from relup_remote.rollout.endings import ROLLOUT_ERRORS
+from relup_remote.rollout.waves import sizes
 from relup_remote.usage import USAGE_ERRORS
 from tests.unit.program import INV, PROJECT, RELUP, run
 
@@ -33,6 +36,7 @@ SAID_BY: Mapping[str, tuple[str, ...]] = {
     "commands/upgrading.py": ("upgrade",),
     "commands/hopping.py": ("plan", "upgrade"),
     "commands/rolling.py": ROLLING,
+    "commands/wishes.py": ROLLING,
     "commands/rolling_back.py": ("rollback",),
     "commands/asking.py": ("upgrade", "rollback", "restore", "cleanup", "logs-clear"),
     "commands/report.py": ("report",),
@@ -73,6 +77,30 @@ def options(command: str) -> set[str]:
     return {f"--{each.name.strip('_').replace('_', '-')}" for each in parameters(commands.by_name()[command])}
 
 
+def assert_values(context: ParserContext) -> None:
+    """What a command gives to its options are values that these take."""
+    for argument in context.args.values():
+        values = argument.value if isinstance(argument.value, list) else [argument.value]
+        for value in values:
+            name = str(argument.attr_name or argument.name)
+            if not argument.got_value or not isinstance(value, str) or "X" in value or name not in OPTIONS:
+                continue
+            shape = OPTIONS[name].value
+            if shape == "TIME":
+                duration(name, value, 0, minimum=1)
+            elif shape in ("SECONDS", "BACKUPS", "ROWS"):
+                numbers(minimum=0, **{name: value})
+            elif shape in ("HOSTS", "SIZES"):
+                sizes(value)
+            elif shape == "CALLS":
+                allowed(value)
+            elif "|" in shape or OPTIONS[name].choices:
+                choice(name, value, OPTIONS[name].choices or shape.split("|"))
+            else:
+                # A name of a host, a version or a file is nowhere but with its operator.
+                assert name == "run" and value == "last", f"{context.name}: --{name} {value}"
+
+
 def of_all_hosts() -> tuple[str, ...]:
     return tuple(name for name, task in commands.by_name().items() if task.name not in LOCAL)
 
@@ -102,13 +130,25 @@ def assert_typeable(text: str, said_by: tuple[str, ...]) -> None:
         if words[0] not in ("X", "--help"):
             assert words[0] in commands.by_name(), text
             # A run that is not named is the last one.
-            parser().parse_argv([*words, "last"] if words in ([each] for each in RUN_COMMANDS) else words)
+            for context in parser().parse_argv(
+                [*words, "last"] if [*words] in [[each] for each in RUN_COMMANDS] else words
+            ):
+                assert_values(context)
         rest = rest.replace(f"`inv {typed}`", "")
     rest = "" if re.fullmatch(r"inv [a-zX][^`]*", rest) else rest
     assert not re.search(r"(?<![\w/])inv [a-z]", rest), f"a command without backticks: {text}"
     for bare in BARE.findall(re.sub(r"`[^`]*`", "", rest)):
         missing = [name for name in said_by if f"--{bare}" not in options(name)]
         assert not missing, f"{text!r}: no option --{bare} in {', '.join(missing)}"
+
+
+def test_files_that_hints_name_are_there() -> None:
+    named = [
+        path for hint in HINTS.values() for path in re.findall(r"(?<![\w/.])((?:docs|inventory|priv)/[\w./-]+\w)", hint)
+    ]
+    assert len(named) >= 3
+    for path in named:
+        assert (PROJECT / path).is_file(), path
 
 
 @pytest.mark.parametrize("err_type", HINTS)
@@ -135,6 +175,11 @@ def test_a_hint_that_does_not_work_would_be_found() -> None:
         "`inv status --force`",
         "Go on with --force.",
         "`inv upgrade --resum`",
+        "`inv upgrade --hop-timeout 30m`",
+        "`inv upgrade --backup-age 0`",
+        "`inv upgrade --on-failure reboot`",
+        "`inv upgrade --allow-calls os`",
+        "`inv restore --host n1`",
     ):
         with pytest.raises(Exception, match=r"."):
             assert_typeable(text, of_all_hosts())

@@ -158,7 +158,7 @@ def test_passwords_are_not_read_and_it_is_said(tmp_path: Path) -> None:
 def test_what_is_not_reached_by_ssh_is_left_out(tmp_path: Path) -> None:
     inventory = load(written(tmp_path, "hosts", "localhost ansible_connection=local\nn1 ansible_connection=ssh\n"))
     assert names(inventory) == names(inventory, "all") == ["n1"]
-    with pytest.raises(UsageError, match="no host or group fits 'localhost'"):
+    with pytest.raises(UsageError, match="no host or group matches 'localhost'"):
         inventory.select(["localhost"])
 
 

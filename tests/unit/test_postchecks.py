@@ -316,7 +316,7 @@ def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
     ended = machine.run(*words)
     assert f" 1 failed, {len(CHECKS) - 1} passed in " in ended.stdout
     assert "test_history[n1]" in ended.stdout
-    assert "no host or group fits 'n2'" in machine.run(*words, "--relup-host", "n2").stdout
+    assert "no host or group matches 'n2'" in machine.run(*words, "--relup-host", "n2").stdout
 
 
 def test_what_is_seen_of_a_vm_does_not_hold_its_cookie(machine: Machine) -> None:

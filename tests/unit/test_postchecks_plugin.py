@@ -60,6 +60,6 @@ def test_wrong_options_are_wrong_use(tmp_path: Path) -> None:
     assert (status != 0, "none.yml: can't be read" in said) == (True, True), said
     (tmp_path / "hosts.yml").write_text("hosts: {n1: {address: 127.0.0.1, port: 1}}")
     named = ("--relup-inventory", str(tmp_path / "hosts.yml"))
-    assert "no host or group fits 'n9'" in pytest_on(tmp_path, test, *named, "--relup-host", "n9")[1]
+    assert "no host or group matches 'n9'" in pytest_on(tmp_path, test, *named, "--relup-host", "n9")[1]
     status, said = pytest_on(tmp_path, f"{test}def test_more(emqx_node): pass\n", *named)
     assert (status, "2 errors" in said, "host_unreachable" in said) == (1, True, True), said

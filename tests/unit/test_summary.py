@@ -185,9 +185,9 @@ def test_what_is_going_to_be_cleared_is_counted_for_each_host() -> None:
         row("n3", "ok"),
     ]
     assert clearing(asked).splitlines() == [
-        "The history of attempts is deleted for good. Attempts under way are kept.",
-        "  n1: 3 in the host's journal, 12 in the node's emqx_relup_log",
-        "  n2: 0 in the host's journal, an unknown number in the node's emqx_relup_log",
+        "This deletes the history of attempts for good. Attempts under way are kept.",
+        "  n1: attempts in the host's journal: 3; in the node's emqx_relup_log: 12",
+        "  n2: attempts in the host's journal: 0; in the node's emqx_relup_log: unknown",
         "  n3: not known",
     ]
 
@@ -255,7 +255,7 @@ def test_what_a_skipped_cleanup_waits_for_is_told() -> None:
     made = row("n1", steps=(("apply", "ok"), ("cleanup", "skipped")))
     made["steps"][1]["detail"] = {"waiting_for": ["x3@h runs 1.0"]}
     shown = report.troubles([made])
-    assert shown == "n1: cleanup waits until all nodes of the cluster are on the target"
+    assert shown == "n1: cleanup was skipped: not all nodes of the cluster were on the target"
 
 
 def test_terms_without_spaces_are_broken_after_commas() -> None:

@@ -55,8 +55,10 @@ def test_the_value_of_a_hop_is_told_by_its_digest() -> None:
     instructions = [{"text": "{apply,m,f,[]}", "does": "call m:f/0"}]
     one, other = "a" * 64, "b" * 64
     made = [row(f"n{n}", hop=hop(instructions, sha256=value)) for n, value in enumerate((one, one, other), 1)]
-    assert hop_tables(made[:2]).splitlines()[-1] == f"its value: SHA-256 {one}"
-    assert hop_tables(made).splitlines()[-1] == (f"its value differs between hosts: SHA-256 {'a' * 16}…, {'b' * 16}…")
+    assert hop_tables(made[:2]).splitlines()[-1] == f"value of the hop: SHA-256 {one}"
+    assert hop_tables(made).splitlines()[-1] == (
+        f"the value of the hop is not the same on all hosts: SHA-256 {'a' * 16}…, {'b' * 16}…"
+    )
 
 
 def test_a_hop_that_evaluated_otherwise_on_another_host_is_told_once() -> None:

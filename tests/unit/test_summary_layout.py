@@ -11,7 +11,7 @@ from relup_remote.summary.backups import kept_table
 from relup_remote.summary.layout import folded, table
 from relup_remote.summary.runs import runs_table
 from relup_remote.summary.tables import history_table, status_table
-from relup_remote.summary.text import within
+from relup_remote.summary.text import within, wrap
 
 WIDTHS = [40, 60, 80, 100, 120]
 LOCK = {"operator": "alice@desk", "since": 1_795_000_000_000, "run": "2026-11-24T08-15-03-k3f9", "why": "disks of n2"}
@@ -59,6 +59,12 @@ def test_a_table_fits_into_the_terminal_and_breaks_no_word(name: str, width: int
     assert set(words(shown)) - names <= set(words(whole)), "a word is broken"
     if max(map(len, whole.splitlines())) <= width:
         assert shown == whole
+
+
+def test_a_number_stays_with_its_unit_and_a_command_on_one_line() -> None:
+    lines = wrap("suspended for 0.6 to 12.5 ms of 1,204 MB, 90 % of it; see `inv report last` for 3 h more", 13)
+    for together in ("12.5 ms", "1,204 MB", "90 %", "`inv report last`", "3 h"):
+        assert any(together in line for line in lines), lines
 
 
 def test_a_table_that_would_be_all_towers_is_told_in_blocks() -> None:

@@ -102,7 +102,7 @@ instruction({N, {update, Mod, {advanced, _}}}, Seen, Ctx) when is_atom(Mod) ->
     Pids = to_change(Mod, All, Seen, Ctx),
     {maps:remove(loads, updates(Does, length(Pids))),
      Problems ++ code_change(N, Mod, Pids, After, Ctx) ++ [problem(N, Type, F, As) || {Type, F, As} <- Found] ++
-         [warning(N, no_process, "No process uses ~p: the update is a mere load.", [Mod]) || All =:= [], Found =:= []],
+         [warning(N, no_process, "No process uses ~p, so the update only loads it.", [Mod]) || All =:= [], Found =:= []],
      After#{updated := Updated#{Mod => []}}};
 instruction({N, {restart_application, App}}, Seen, _) when App =:= kernel; App =:= stdlib; App =:= compiler ->
     {<<>>, [problem(N, app_not_restartable, "~p can't be restarted in a hop.", [App])], Seen};
@@ -173,7 +173,7 @@ without(Pids, Apps) ->
     [Pid || Pid <- Pids, not lists:member(relup_agent_processes:leader(Pid), Masters)].
 
 sticky(N, Mod, Facts) ->
-    [problem(N, sticky_module, "~p lies in a sticky directory.", [Mod]) || code:is_sticky(Mod), not unchanged(Mod, Facts)].
+    [problem(N, sticky_module, "~p is in a sticky directory.", [Mod]) || code:is_sticky(Mod), not unchanged(Mod, Facts)].
 
 %% {Problems, Seen}
 in_use(N, Mod, #{asked := Asked, unasked := Unasked} = Seen, Ctx) ->

@@ -24,10 +24,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """
     base = context.site.base
     version = release.marker(base)
-    if version is None and not _is_left_half_way(context):
-        raise Failure("nothing_to_roll_back")
-    check_restart(context)
-    context.prove_boot(base)
+    refuse(context)
     context.note(changed=True)
     context.changed = True
     try:
@@ -46,6 +43,15 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         discard(release.tree_of(base, version))
         removed.append(release.tree_of(base, version))
     return "ok", {"marker": version, "booted": wanted, "removed": removed, "restarted_by": by}
+
+
+def refuse(context: Context) -> None:
+    """Raises `Failure` nothing_to_roll_back, or service_not_permitted, would_not_boot, boot_unclear for a node that
+    could not be restarted into its base."""
+    if release.marker(context.site.base) is None and not _is_left_half_way(context):
+        raise Failure("nothing_to_roll_back")
+    check_restart(context)
+    context.prove_boot(context.site.base)
 
 
 def _is_left_half_way(context: Context) -> bool:

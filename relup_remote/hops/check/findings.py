@@ -12,80 +12,80 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 CHECK_ERRORS: dict[str, ErrorSpec] = {
     "undefined_call": ErrorSpec(
-        "After the hop, code that runs calls a function that what it calls does not have.",
+        "After the hop, running code calls a function that the called module does not have.",
         "Put both modules in the hop.",
     ),
     "lost_function": ErrorSpec(
         "A module that is the same in both releases calls a function that the target no longer has.",
-        "The target itself is at fault, unless the call is guarded: see that it is never made.",
+        "This is a fault of the target, unless the call is guarded. Check that the call is never made.",
     ),
     "load_order": ErrorSpec(
-        "For a while, code that runs calls a function that what it calls does not have yet, or no more.",
-        "Put the two side by side as load_module, which swaps them at once, or change their order.",
+        "For a while, running code calls a function that the called module does not have yet, or no longer has.",
+        "Put the two load_module instructions next to each other: they are swapped at once. Or change their order.",
     ),
     "unchanged_module": ErrorSpec(
-        "The hop replaces a module that is the same in both releases; nothing is done about it.",
+        "The hop replaces a module that is the same in both releases. The instruction does nothing.",
         "Take it out of the hop.",
     ),
     "replaced_already": ErrorSpec(
-        "The hop replaces a module that it has replaced before; nothing is done about it.",
+        "The hop replaces a module that it has replaced before. The instruction does nothing.",
         "Keep one of the two. An update after a load changes no state.",
     ),
     "module_removed": ErrorSpec(
         "A module that the target no longer has stays loaded until the node's next restart.",
-        "Nothing, if nobody calls it; restart_application takes away what an application no longer lists.",
+        "If nothing calls it, leave it. restart_application removes modules that an application no longer lists.",
     ),
     "state_not_updated": ErrorSpec(
-        "A module with processes that keep a state is loaded and not updated.",
-        "If the state has another shape now, make it an update: code_change then runs in each process.",
+        "A module whose processes keep a state is loaded, not updated.",
+        "If the shape of the state changed, use update: code_change then runs in each process.",
     ),
     "supervisor_changed": ErrorSpec(
-        "A supervisor's module is another; one that runs keeps the children that it has.",
-        "If there are other children now, restart its application.",
+        "A supervisor's module changed. A running supervisor keeps its children.",
+        "If the children changed, restart the application.",
     ),
     "module_twice": ErrorSpec(
         "A module that the hop replaces lies in the folders of two applications.",
-        "See that only one application has and lists it: a node boots what its application lists.",
+        "Make sure that only one application has the module and lists it.",
     ),
     "apple_double": ErrorSpec(
-        "A tarball was packed on macOS and has its files of extended attributes, named ._….",
-        "Pack it with COPYFILE_DISABLE=1 set. Nodes take no notice of these files.",
+        "A tarball was packed on macOS. It has files of extended attributes, named ._….",
+        "Pack it with COPYFILE_DISABLE=1 set. Nodes ignore these files.",
     ),
     "native_code": ErrorSpec(
-        "A module with functions in native code is replaced.",
-        "See that its library can be loaded twice (its upgrade callback), or upgrade by a restart.",
+        "A module with native code is replaced.",
+        "Check that its library can be loaded twice (its upgrade callback). If not, upgrade with a restart.",
     ),
     "loaded_alone": ErrorSpec(
-        "A module with on_load can't be swapped together with others: it is loaded after them, by itself.",
-        "See that its neighbours bear that.",
+        "A module with on_load can't be swapped together with others. It is loaded alone, after them.",
+        "Check that the modules before it can work with its old code for a moment.",
     ),
     "app_added": ErrorSpec(
         "The target starts an application that the hop does not start.",
-        "restart_application starts one that does not run, too.",
+        "Add a restart_application. It also starts an application that does not run.",
     ),
     "app_removed": ErrorSpec(
-        "An application that the target does not have goes on running until the node's next restart.",
-        "Stop it by an apply, if it must not run.",
+        "An application that the target does not have keeps running until the node's next restart.",
+        "If it must not run, stop it with an apply.",
     ),
     "dependencies_changed": ErrorSpec(
-        "An application needs others than before and is not restarted.",
-        "Restart it once those that it needs run, if it can't do without them.",
+        "An application needs other applications than before, and the hop does not restart it.",
+        "If it can't work without them, restart it after they run.",
     ),
     "configured_otherwise": ErrorSpec(
-        "An application has another environment or start module and is not restarted.",
-        "Restart it: only then its new `.app` file counts.",
+        "The environment or start module of an application changed, and the hop does not restart it.",
+        "Restart it. Its new `.app` file counts only after a restart.",
     ),
     "used_after_restart": ErrorSpec(
         "The hop uses an application after its restart.",
-        "It runs by then: restarts are done in place. The plugin starts such applications at the end of the hop, so "
-        "there the same hop fails.",
+        "relup_remote has restarted it by then. The relup plugin starts such applications only at the end of the hop, "
+        "so there the same hop fails.",
     ),
     "erts_differs": ErrorSpec(
-        "The releases have different versions of Erlang/OTP or ERTS: the VM stays what it is until the node restarts.",
-        "See that the target's code runs on the VM of the release before.",
+        "The releases have different versions of Erlang/OTP or ERTS. The VM keeps its version until the node restarts.",
+        "Check that the target's code runs on the VM of the old release.",
     ),
     "only_the_node_can_tell": ErrorSpec(
-        "A part of the hop can be evaluated by a node only, so it is not checked here.",
+        "Only a node can evaluate a part of the hop, so that part is not checked here.",
         "`inv plan` checks it on the nodes.",
     ),
 }

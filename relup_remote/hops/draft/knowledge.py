@@ -60,39 +60,39 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     Row(
-        reason="nodes call a version of an internal API of another node only once that has announced it",
+        reason="a node uses a version of another node's internal API only after that node has announced it",
         about="added",
         name=r"\w+_proto_v[0-9]+",
         needs=("emqx_bpapi", "announce", 2),
-        question="Should other nodes use {modules} before the next boot? They do once this node has announced it. "
-        "emqx_bpapi:announce/2 reads a file of the code path, which is the target's when all code is new: "
-        "--callback announce_apis writes a callback that does it.",
+        question="Should other nodes use {modules} before the next boot? They do so after this node has announced it. "
+        "emqx_bpapi:announce/2 reads a file in the code path. Once all code is new, that is the target's file. "
+        "--callback announce_apis writes a callback that announces it.",
     ),
     Row(
-        reason="emqx ctl keeps a table of its commands, which this module fills when the node boots",
+        reason="emqx ctl has a table of commands; this module fills it when the node boots",
         name="emqx_mgmt_cli",
         exports=("load", 0),
         instruction="{apply, emqx_mgmt_cli, load, []}",
     ),
     Row(
-        reason="emqx ctl keeps a table of its commands, which these modules fill when their application starts",
+        reason="emqx ctl has a table of commands; these modules fill it when their application starts",
         name=r"(?!emqx_mgmt_cli$)\w+_cli",
         exports=("load", 0),
-        question="Are there other commands of emqx ctl in {modules}? They are known once its load/0 is called.",
+        question="Did the commands of emqx ctl in {modules} change? emqx ctl knows new ones after load/0 is called.",
     ),
     Row(
-        reason="a connector keeps the clients that it has started, with the options and funs of the code before",
+        reason="a connector keeps the clients that it has started, with the options and funs of the old code",
         about="changed",
         behaviour=CONNECTOR,
-        question="Do connectors of {modules} have to be restarted? Those that run keep the clients that the old code "
-        "started: stop and start them by a helper, after the load.",
+        question="Must connectors of {modules} be restarted? Those that run keep the clients of the old code. "
+        "A helper can stop and start them after the load.",
     ),
     Row(
-        reason="the processes of a driver run in the connectors that use it, and are in no application's tree",
+        reason="the processes of a driver run in the connectors that use it, and belong to no application",
         about="changed",
         used_by=CONNECTOR,
-        question="Do connectors hold processes of {modules}? They run old code until they are restarted, and a second "
-        "change would kill them: stop the connectors by a helper before, and start them after.",
+        question="Do connectors hold processes of {modules}? Such processes run old code until they are restarted, "
+        "and a second change would kill them. A helper can stop the connectors before it and start them after it.",
     ),
 )
 

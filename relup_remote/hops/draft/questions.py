@@ -26,8 +26,8 @@ def of_group(group: list[Step]) -> list[str]:
         return []
     names = [step.name for step in group]
     return [
-        f"{atoms(names, most=len(names))} call what is new or gone in each other, and can't be replaced at once: "
-        "which one bears it?"
+        f"{atoms(names, most=len(names))} call functions of each other that are new or gone, and they can't be "
+        "replaced at once. Which of them can go first?"
     ]
 
 
@@ -36,25 +36,25 @@ def _of_module(step: Step, steps: Steps) -> Iterator[str]:
     module = steps.difference.new.modules[step.module]
     is_changed = step.module in steps.difference.changed
     if is_changed and is_supervisor(module):
-        yield f"Does {name} have other children now? An update starts none and stops none."
+        yield f"Did the children of {name} change? An update does not start or stop any."
     elif step.kind is Kind.UPDATE:
         yield (
             f"Does the state of {name} change its shape, and does code_change need more than []? "
             f"If it does not change, {{load_module, {name}}} will do."
         )
         if "gen_event" in module.behaviours:
-            yield f"Do all managers that have {name} as handler say modules => dynamic? Others are not found."
+            yield f"Do all event managers with the handler {name} have modules => dynamic? Others are not found."
     elif is_changed and changes_state(module) and not steps.has_processes(module):
         yield (
-            f"Who starts the processes of {name}? No supervisor names it, so an update would find none: they keep "
-            "the state that they have."
+            f"Who starts the processes of {name}? No supervisor names it, so an update would find none of them, "
+            "and they would keep their old state."
         )
     elif is_changed and has_state(module):
         yield f"Does the state of {name} change its shape? It exports no code_change, so an update is not possible."
     if module.loads_nif:
-        yield f"Does the native code of {name} bear to be loaded a second time, beside the old one?"
+        yield f"Can the native code of {name} be loaded a second time, beside the old one?"
     elif module.on_load:
-        yield f"Does on_load of {name} bear to run in a node that works?"
+        yield f"Can on_load of {name} run in a running node?"
     app = steps.difference.new.apps.get(module.app)
     if is_changed and app and app.runs and _starts(app.start, step.module):
         yield f"Does {name} start anything new? The hop does not call its start/2: {_restart(app.name)} would."
@@ -66,7 +66,7 @@ def _starts(start: object, module: str) -> bool:
 
 def _of_callers(step: Step, steps: Steps) -> Iterator[str]:
     for called, callers in steps.stranded.get(step, {}).items():
-        yield f"Are these calls ever made? {atoms(callers)} will go on calling what is gone from {atom(called)}."
+        yield f"Are these calls ever made? {atoms(callers)} will still call what {atom(called)} no longer has."
 
 
 def _of_restart(app: str, steps: Steps) -> Iterator[str]:
@@ -87,13 +87,13 @@ def of_release(steps: Steps, callbacks: bool) -> Iterator[str]:
     old, new = steps.difference.old, steps.difference.new
     if (old.otp, old.erts) != (new.otp, new.erts):
         yield (
-            f"Is the hop good on Erlang/OTP {old.otp} (ERTS {old.erts})? The release's {new.otp} (ERTS {new.erts}) "
-            "comes with the next boot."
+            f"Does the new code work on Erlang/OTP {old.otp} (ERTS {old.erts})? The node keeps it until the next boot, "
+            f"which brings {new.otp} (ERTS {new.erts})."
         )
     for name, reasons in steps.spared.items():
         yield (
-            f"May the connections of {atom(name)} be dropped? For them it is not restarted, although "
-            f"{' and '.join(reasons)} ({atoms(listeners(name, steps.difference))} listens): {_restart(name)} would."
+            f"May the connections of {atom(name)} be dropped? The draft does not restart it, to keep them, although "
+            f"{' and '.join(reasons)} ({atoms(listeners(name, steps.difference))} listens). {_restart(name)} would."
         )
     kept = [
         name for name in sorted({**steps.difference.changed, **steps.difference.added}) if name not in steps.of_module
@@ -105,17 +105,17 @@ def of_release(steps: Steps, callbacks: bool) -> Iterator[str]:
         yield f"Is the tarball whole? {atoms(broken)} can't be read."
     for name, app in steps.difference.removed_apps.items():
         if app.runs and not app.is_library:
-            stop = f"{{apply, application, stop, [{atom(name)}]}}"
-            yield f"Should {atom(name)} stop? It is gone from the release, and runs until the next boot: {stop}."
+            stop = f"{{apply, application, stop, [{atom(name)}]}} stops it."
+            yield f"Should {atom(name)} stop? It is gone from the release, and runs until the next boot. {stop}"
     for name, app in steps.difference.added_apps.items():
         if app.runs is None and not app.is_library:
-            yield f"Does anything start {atom(name)}? It is new and of type load: {_restart(name)} would."
+            yield f"Does anything start {atom(name)}? It is new, with the start type load. {_restart(name)} starts it."
     running = [name for name, module in steps.difference.removed.items() if _stays(module, steps)]
     if running:
-        yield f"Who stops the processes of {atoms(running)}? Gone from the release, they run until the next boot."
+        yield f"Who stops the processes of {atoms(running)}? They run until the next boot, without the module's file."
     offered = [f"{atom(name)}/{arity}" for name, arity in sorted(steps.difference.gained.get(CALLBACKS, ())) if arity]
     if offered and not callbacks:
-        yield f"Has anything to be called when all code is new? {CALLBACKS} has {listed(offered)} only now."
+        yield f"Must anything be called once all code is new? {CALLBACKS} has {listed(offered)} only in the target."
 
 
 def _stays(module: Module, steps: Steps) -> bool:

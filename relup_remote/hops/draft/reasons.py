@@ -27,11 +27,11 @@ def why(step: Step, group: Sequence[Step], steps: Steps) -> str:
             [
                 ", ".join(steps.restarts[step.app]),
                 *_named("after {}, which it needs", first),
-                *([f"brings {brought} module{'s' if brought > 1 else ''}"] if brought else []),
+                *([f"replaces {brought} module{'s' if brought > 1 else ''}"] if brought else []),
             ]
         )
     if step.kind is Kind.RELEASE:
-        return f"from here on the node says that it is {steps.difference.new.version}"
+        return f"from here on the node reports {steps.difference.new.version}"
     others = [other.name for other in group if other is not step]
     callers = steps.callers.get(step, set()) - set(others)
     return "; ".join(
@@ -69,8 +69,8 @@ def remarks(steps: Steps) -> list[str]:
     ]
     gone = [name for name in difference.removed if name not in steps.of_module]
     if gone:
-        found.append(f"Gone, and loaded until the next boot: {', '.join(map(atom, gone))}.")
+        found.append(f"Gone from the release, but loaded until the next boot: {', '.join(map(atom, gone))}.")
     return [
         *found,
-        "A draft: each REVIEW asks what no release tells. Answer it by correcting what follows it, and remove it.",
+        "This is a draft. Each REVIEW asks what no release tells. To answer, correct what follows it, and remove it.",
     ]

@@ -35,9 +35,9 @@ APPLIES: dict[str, list[tuple[Difference, str]]] = {
         (between([], [module("emqx_mgmt_cli", exports=LOAD)]), "{apply, emqx_mgmt_cli, load, []}"),
     ],
     r"(?!emqx_mgmt_cli$)\w+_cli": [
-        (changed("emqx_retainer_cli", exports=LOAD), "commands of emqx ctl in emqx_retainer_cli?")
+        (changed("emqx_retainer_cli", exports=LOAD), "commands of emqx ctl in emqx_retainer_cli change?")
     ],
-    "behaviour": [(changed("emqx_redis", behaviours=CONNECTOR), "Do connectors of emqx_redis have to be restarted?")],
+    "behaviour": [(changed("emqx_redis", behaviours=CONNECTOR), "Must connectors of emqx_redis be restarted?")],
     "used_by": [(driver("eredis", USER), "Do connectors hold processes of eredis?")],
 }
 APPLIES_NOT: list[Difference] = [
@@ -89,7 +89,7 @@ def test_an_instruction_comes_after_all_code_and_before_the_version() -> None:
         "{apply, emqx_mgmt_cli, load, []}",
         "{load_module, emqx_release}",
     ]
-    assert "emqx ctl keeps a table" in draft(difference).text
+    assert "emqx ctl has a table" in draft(difference).text
     assert line(difference, "{apply, emqx_mgmt_cli")
 
 
@@ -113,8 +113,8 @@ def test_an_update_that_would_find_no_process_is_a_load_and_a_question(behaviour
     )
     assert changes(without)[0] == "{load_module, client}"
     assert questions(without) == [
-        "Who starts the processes of client? No supervisor names it, so an update would find none: they keep the state "
-        "that they have."
+        "Who starts the processes of client? No supervisor names it, so an update would find none of them, "
+        "and they would keep their old state."
     ]
     # Modules that are stripped of what they say of themselves tell nothing.
     stripped = Difference(

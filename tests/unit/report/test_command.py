@@ -82,7 +82,7 @@ def test_with_json_the_document_is_all_there_is_on_stdout(state: Path) -> None:
     ("words", "said"),
     [
         (("2027",), "report: no run begins with '2027'; the last ones: " + RUN),
-        (("--format", "pdf"), "--format must be html or md or json or junit, not 'pdf'"),
+        (("--format", "pdf"), "--format must be html, md, json or junit, not 'pdf'"),
         (("-o", "no/such/folder.html"), "no/such/folder.html"),
         (("--format",), "--format"),
         (("--nonsense",), "--nonsense"),

@@ -165,6 +165,19 @@ def test_a_host_that_went_on_by_itself_is_what_the_next_survey_found(folder: Pat
     assert [(trouble.err_type, trouble.overcome) for trouble in report.troubles] == [("connection_lost", True)]
 
 
+def test_a_host_that_the_run_has_upgraded_stays_so_after_the_next_survey(folder: Path) -> None:
+    """Which finds nothing to do there: its row of the upgrade has the time and the hop."""
+    story = Story(folder, ("n1",))
+    story.begins()
+    story.applied("n1")
+    story.begins("resume")
+    story.tell("host", host="n1", phase="survey", status="end", row=row("n1", "nothing to do"))
+    [host] = report_of(story.record()).hosts
+    assert (host.outcome, host.state) == ("upgraded", "done")
+    assert host.hop is not None
+    assert host.seconds == story.rows["n1"]["seconds"]
+
+
 def test_a_host_whose_cleanup_was_cut_short_is_upgraded(folder: Path) -> None:
     story = Story(folder, ("n1",))
     story.begins()

@@ -38,10 +38,10 @@ def _dependencies(case: Case, step: Instruction, app: App) -> Iterator[Finding]:
 
 def _started(case: Case, step: Instruction, app: App, needed: str, runs: bool | None) -> Iterator[Finding]:
     if runs is False:
-        message = f"{app.name} needs {needed}, which {case.old.version} does not start, nor the hop before this."
+        message = f"{app.name} needs {needed}, which neither {case.old.version} nor the hop starts before this."
         yield case.finding("error", "app_dependency_not_started", step, message)
     elif runs is None:
-        message = f"{app.name} needs {needed}; only a node can tell whether that runs."
+        message = f"{app.name} needs {needed}. Only a node can tell whether that runs."
         yield case.finding("note", "only_the_node_can_tell", step, message)
 
 
@@ -58,7 +58,7 @@ def uses(case: Case) -> Iterator[Finding]:
         found = case.new.modules.get(module)
         turn = case.course.restarted.get(found.app) if found else None
         if found and turn and turn.piece < case.course.piece_of(step):
-            message = f"It calls {module}:{step.function}, and instruction {turn.step.n} restarts {found.app}."
+            message = f"It calls {module}:{step.function} after instruction {turn.step.n} has restarted {found.app}."
             yield case.finding("note", "used_after_restart", step, message)
 
 
@@ -73,11 +73,11 @@ def others(case: Case) -> Iterator[Finding]:
     for name, app in case.difference.removed_apps.items():
         # A library has nothing that runs; its modules are told of as such.
         if app.runs and not app.is_library:
-            yield case.finding("warning", "app_removed", None, f"{name} is not in the target, and goes on running.")
+            yield case.finding("warning", "app_removed", None, f"{name} is not in the target, and keeps running.")
     for name, both in untouched.items():
         yield from _needs_more(case, both)
         if both.is_configured_otherwise:
-            message = f"{name} has another environment or start module, and the hop does not restart it."
+            message = f"{name} has a different environment or start module, and the hop does not restart it."
             yield case.finding("warning", "configured_otherwise", None, message)
 
 
@@ -93,7 +93,9 @@ def _added(case: Case, app: App) -> Iterator[Finding]:
         )
         yield case.finding("warning", "app_added", None, message, count=len(missing), modules=missing[:NAMED])
     elif app.runs is None and not app.is_library:
-        message = f"{app.name} is new and of type load, and the hop does not start it: does anything else?"
+        message = (
+            f"{app.name} is new, has the start type load, and the hop does not start it. Does anything else start it?"
+        )
         yield case.finding("note", "app_added", None, message)
 
 
@@ -103,10 +105,11 @@ def _needs_more(case: Case, both: Application) -> Iterator[Finding]:
     absent = [name for name, is_running in runs.items() if is_running is False and name not in both.new.optional]
     unclear = [name for name, is_running in runs.items() if is_running is None and name not in both.new.optional]
     if absent:
-        message = f"{both.new.name} needs {named(absent)} now, which does not run, and the hop does not restart it."
+        name = both.new.name
+        message = f"{name} now needs {named(absent)}, which does not run, and the hop does not restart {name}."
         yield case.finding("warning", "dependencies_changed", None, message)
     if unclear:
-        message = f"{both.new.name} needs {named(unclear)} now; only a node can tell whether that runs."
+        message = f"{both.new.name} now needs {named(unclear)}. Only a node can tell whether that runs."
         yield case.finding("note", "dependencies_changed", None, message)
 
 

@@ -33,7 +33,7 @@ def not_covered(case: Case) -> Iterator[Finding]:
         if name in case.new.modules
         for called, _, _ in case.new.modules[name].imports
     }
-    unless = "" if case.course.is_known else " (unless it loads them by what only a node can tell)"
+    unless = "" if case.course.is_known else " (unless it loads them by instructions that only a node can evaluate)"
     many = counted(len(names), "module", "modules")
     listed = "; ".join(f"{app}: {named(modules)}" for app, modules in apps.items())
     message = f"The hop leaves out {many} of the target that changed{unless}: {listed}."
@@ -80,8 +80,8 @@ def twice(case: Case) -> Iterator[Finding]:
         if name in case.course.loaded:
             at = case.course.loaded[name].step
             also = named([app_of(folder) for folder in found.also])
-            why = "which alone lists it" if found.is_certain else "but that can't be told from what they list"
-            message = f"{name} is in {app_of(found.folder)} and in {also}. Taken is that of the first, {why}."
+            why = "which alone lists it" if found.is_certain else "but what they list does not decide it"
+            message = f"{name} is in {app_of(found.folder)} and in {also}. The first is used, {why}."
             yield case.finding("note" if found.is_certain else "warning", "module_twice", at, message)
 
 
@@ -90,7 +90,7 @@ def apple_doubles(case: Case) -> Iterator[Finding]:
     for release in (case.old, case.new):
         if release.apple_doubles:
             files = counted(release.apple_doubles, "file", "files")
-            message = f"{release.path} has {files} named ._… among its code, of macOS. They are left out."
+            message = f"{release.path} has {files} named ._… from macOS among its code. They are ignored."
             yield case.finding("note", "apple_double", case.place("target_version"), message)
 
 

@@ -23,7 +23,7 @@ def dynamic(case: Case) -> Iterator[Finding]:
     for step in (*case.hop.changes, *case.hop.callbacks):
         if is_open(step):
             text = " ".join(step.span.of(case.hop.text).split())
-            message = f"Only a node can tell what this comes to: {text[:80]}{' …' if len(text) > 80 else ''}"
+            message = f"Only a node can evaluate this: {text[:80]}{' …' if len(text) > 80 else ''}"
             yield case.finding("note", "only_the_node_can_tell", step, message)
 
 
@@ -51,10 +51,10 @@ def _target_module(case: Case, step: Instruction, module: Module) -> Iterator[Fi
     if case.difference.is_unchanged(module.name):
         return
     if module.app in STICKY:
-        yield case.finding("error", "sticky_module", step, f"{module.name} lies in a sticky directory, {module.app}'s.")
+        yield case.finding("error", "sticky_module", step, f"{module.name} is in the sticky directory of {module.app}.")
     if module.max_op > case.old.max_op:
         message = (
-            f"{module.name} has instructions up to number {module.max_op}, the modules of {case.old.version} up to "
+            f"{module.name} has instructions up to number {module.max_op}, and the modules of {case.old.version} up to "
             f"{case.old.max_op}: it was compiled for a newer version of OTP."
         )
         yield case.finding("error", "bad_beam", step, message)
@@ -72,7 +72,7 @@ def updates(case: Case) -> Iterator[Finding]:
             severity: Severity = "warning" if set(STATEFUL).isdisjoint(module.behaviours) else "error"
             yield case.finding(severity, "function_not_exported", step, f"The new {name} exports no code_change.")
         if not case.old.has_module(name):
-            message = f"{name} is new, so no process uses it: the update is a mere load."
+            message = f"{name} is new, so no process uses it. The update only loads it."
             yield case.finding("warning", "no_process", step, message)
 
 

@@ -11,7 +11,7 @@ def natives(case: Case) -> Iterator[Finding]:
     for name, turn in case.course.moved.items():
         module = case.difference.changed.get(name)
         if module and (module.loads_nif or case.old.modules[name].loads_nif):
-            message = f"{name} has functions in native code: the library is loaded a second time, beside the first."
+            message = f"{name} has native code: its library is loaded a second time, beside the first."
             yield case.finding("warning", "native_code", turn.step, message)
 
 
@@ -20,7 +20,7 @@ def on_load(case: Case) -> Iterator[Finding]:
     for name, turn in case.course.moved.items():
         module = case.new.modules.get(name)
         if module and module.on_load:
-            message = f"{name} has on_load: it is loaded by itself, after what is swapped with it."
+            message = f"{name} has on_load: it is loaded alone, after the modules of its swap."
             yield case.finding("note", "loaded_alone", turn.step, message)
 
 

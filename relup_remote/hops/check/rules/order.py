@@ -21,11 +21,11 @@ def new_functions(case: Case) -> Iterator[Finding]:
         calls = f"The new {caller} calls {_listed(called, functions)}"
         if then is None:
             if case.course.is_known:
-                message = f"{calls}, which is new as well, and the hop does not load {called}."
+                message = f"{calls}, which is also new, and the hop does not load {called}."
                 yield case.finding("error", "undefined_call", first.step, message)
         # What only callbacks call runs after all code changes.
         elif not caller.startswith(CALLBACKS) and case.course.is_before(first, then):
-            yield case.finding("warning", "load_order", first.step, f"{calls}, which comes only with {_by(then)}.")
+            yield case.finding("warning", "load_order", first.step, f"{calls}, which is loaded later, by {_by(then)}.")
 
 
 def lost_functions(case: Case) -> Iterator[Finding]:
@@ -37,14 +37,16 @@ def lost_functions(case: Case) -> Iterator[Finding]:
         then = case.course.moved.get(caller) or case.course.gone.get(caller)
         what = _listed(called, functions)
         if case.difference.is_unchanged(caller):
-            message = f"{caller}, the same in both releases, calls {what}, which the target does not have."
+            message = f"{caller} is the same in both releases. It calls {what}, which the target does not have."
             yield case.finding("warning", "lost_function", first.step, message)
         elif then is None:
             if case.course.is_known:
-                message = f"The old {caller} calls {what}, which goes, and the hop does not replace {caller}."
+                message = f"The old {caller} calls {what}, which is removed, and the hop does not replace {caller}."
                 yield case.finding("error", "undefined_call", first.step, message)
         elif case.course.is_before(first, then):
-            message = f"The old {caller} calls {what}, which goes, and is replaced only by {_by(then)}."
+            message = (
+                f"The old {caller} calls {what}, which is removed here. {caller} is replaced later, by {_by(then)}."
+            )
             yield case.finding("warning", "load_order", first.step, message)
 
 

@@ -35,7 +35,7 @@ def builds(case: Case) -> Iterator[Finding]:
         message = f"{old.version} is built with OTP {old.otp}, {new.version} with OTP {new.otp}."
         yield case.finding("error", "otp_major_vsn_mismatch", at, message)
     elif (old.otp, old.erts) != (new.otp, new.erts):
-        message = f"OTP {old.otp} with ERTS {old.erts} goes on running code that was built with OTP {new.otp}."
+        message = f"OTP {old.otp} with ERTS {old.erts} will run code that was built with OTP {new.otp}."
         yield case.finding("warning", "erts_differs", at, message)
     if old.is_fork != new.is_fork:
         message = f"Only {(old if old.is_fork else new).version} is built on EMQX's fork of OTP."

@@ -22,10 +22,10 @@ def states(case: Case) -> Iterator[Finding]:
             continue
         gained = _CODE_CHANGE & case.difference.gained.get(name, frozenset())
         if gained:
-            message = f"{name}, a {kinds[0]}, exports code_change only now, and the hop does not update it."
+            message = f"{name}, a {kinds[0]}, now exports code_change, and the hop does not update it."
             yield case.finding("warning", "state_not_updated", step, message)
         else:
-            message = f"{name}, a {kinds[0]}, is loaded: its processes keep the state that they have."
+            message = f"{name}, a {kinds[0]}, is loaded: its processes keep their old state."
             yield case.finding("note", "state_not_updated", step, message)
 
 
@@ -37,7 +37,7 @@ def supervisors(case: Case) -> Iterator[Finding]:
             continue
         if _behaviours(case, name, ("supervisor",)):
             severity, does = _SUPERVISORS[step.kind]
-            yield case.finding(severity, "supervisor_changed", step, f"{name} is a supervisor; one that runs {does}.")
+            yield case.finding(severity, "supervisor_changed", step, f"{name} is a supervisor. A running one {does}.")
 
 
 def _is_changed_by(case: Case, step: Instruction, name: str) -> bool:
