@@ -246,7 +246,7 @@ def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
         return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster (run {lock['run']}){why}")
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
-        return _refused("hosts_not_ready", f"{', '.join(failed)} can't be done; {allowed_failures(plan.max_failures)}")
+        return _refused("hosts_not_ready", f"not ready: {', '.join(failed)}; {allowed_failures(plan.max_failures)}")
     return None
 
 

@@ -44,7 +44,7 @@ def show_looks(call: Invocation, look: Callable[[], list[Row]], asked: Patience 
         seen = until_stable(look, stop.wait, tell, asked)
     how_often = "once" if seen.looks == 1 else f"{seen.looks} times"
     if seen.stable:
-        ending = f"all hosts were good for {seconds(asked.stable)}"
+        ending = f"all hosts passed for {seconds(asked.stable)}"
     elif stop:
         ending = "interrupted"
     else:

@@ -234,7 +234,9 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     lacks = ["{} is {}: {}".format(each.name, each.instead, each.why) for each in found.settings if not each.is_own]
     found.unclear.update({each.name: "it is not as " + each.why for each in found.settings if each.is_own})
     if wrapper.hides_environment(site):
-        found.unclear["EMQX_*"] = "what the environment of the node's VM sets can't be seen, and will not be set again"
+        found.unclear["EMQX_*"] = (
+            "the environment of the node's VM can't be read, so what it sets will not be set again"
+        )
     told["problems"] = lacks + problems(found, site.base, site.data_dir) + wrapper_problems(site.base, tree)
     return told
 

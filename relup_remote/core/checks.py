@@ -252,7 +252,7 @@ def space(folder: str, needed: int, files: int = 0) -> None:
 def writable_by_vm(context: Context, folder: str) -> None:
     """Raises `Failure` no_write_permission where we may write in a folder, and the VM may not."""
     if not context.view.may_write(folder):
-        message = "{} may be written by us, and not by the VM.".format(folder)
+        message = "We may write to {}, but the VM may not.".format(folder)
         hint = "If a service runs the node, allow it there: ReadWritePaths= in its unit (see ProtectSystem=)."
         raise Failure("no_write_permission", message, hint=hint, detail={"path": folder, "by": "vm"})
 
@@ -260,4 +260,4 @@ def writable_by_vm(context: Context, folder: str) -> None:
 def writable(folder: str) -> None:
     """Raises `Failure` no_write_permission unless files can be made in a folder, or the folder itself."""
     if not may_write(folder):
-        raise Failure("no_write_permission", "{} may not be written.".format(folder), detail={"path": folder})
+        raise Failure("no_write_permission", "{} is not writable.".format(folder), detail={"path": folder})

@@ -38,7 +38,7 @@ def writing_failure(error: OSError, path: str, err_type: str = "cannot_write_fil
         message = "No space is left for {}.".format(path or "what has to be written")
         return Failure("disk_full", message, detail={"path": path})
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return Failure("no_write_permission", "{} may not be written.".format(path), detail={"path": path})
+        return Failure("no_write_permission", "{} is not writable.".format(path), detail={"path": path})
     reason = os.strerror(error.errno) if error.errno else str(error)
     return Failure(err_type, "{}: {}.".format(path, reason), detail={"path": path})
 

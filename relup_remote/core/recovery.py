@@ -189,7 +189,7 @@ def _ending_of_rollback(context: Context, row: Dict[str, Any]) -> _Ending:
 def _whereabouts(context: Context, row: Dict[str, Any]) -> str:
     """What has become of the VM that an attempt began with."""
     if context.site.node is None:
-        return "No node runs; the next boot is of {}.".format(context.site.booted_by_marker())
+        return "No node runs; the next boot is from {}.".format(context.site.booted_by_marker())
     if is_of_this_vm(context, row):
         return "The VM is the one that it began with; it reports {}.".format(context.view.version())
     return "The VM has started since; it runs from {}.".format(context.site.node.root)

@@ -81,7 +81,7 @@ def find(
     found = _fitting(root_dir, name, proc, data_dir)
     while len(found) > 1:
         if time.monotonic() > deadline:
-            message = "{} running nodes fit.".format(len(found))
+            message = "{} running nodes match.".format(len(found))
             raise Failure("ambiguous_node", message, detail={"nodes": [_told(node) for node in found]})
         time.sleep(_PAUSE)
         found = _fitting(root_dir, name, proc, data_dir)

@@ -114,7 +114,7 @@ def check_permitted(unit: str) -> None:
 
     systemctl = shutil.which("systemctl")
     if systemctl is None:
-        raise Failure("service_not_permitted", "There is no systemctl by which {} could be restarted.".format(unit))
+        raise Failure("service_not_permitted", "There is no systemctl to restart {} with.".format(unit))
     command = restart_command(unit)
     if command[0] != "sudo":
         return

@@ -96,8 +96,8 @@ def run(connection: Connection, errand: Errand) -> Event:
 
 def too_late(deadline: Deadline, step: str | None = None) -> Failure:
     """The failure of a host that was not done in time; ``step`` is what was in hand, as far as it told."""
-    said = f"the step {step} was in hand" if step else "no step was in hand"
-    message = f"The host was not done within {deadline.seconds:g} s; {said}, and may go on there."
+    said = f"The step {step} was running, and may go on there." if step else "No step was running."
+    message = f"The host did not finish within {deadline.seconds:g} s. {said}"
     return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds, "step": step}, stage="connect")
 
 

@@ -90,7 +90,7 @@ class Node:
         if become == "auto":
             become = owner or "never"
         ours = user if become == "never" else become
-        assert owner in (None, ours), f"the node belongs to {owner}, and the inventory has it looked at as {ours}"
+        assert owner in (None, ours), f"the node belongs to {owner}, but the inventory says to look at it as {ours}"
         return self._link.host(None if ours == user else ours)
 
     @cached_property

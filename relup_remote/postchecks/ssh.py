@@ -112,7 +112,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
 
 def too_late(deadline: Deadline) -> Failure:
     """The failure of a host that was not done in time."""
-    message = f"The checks of the host were not done within {deadline.seconds:g} s; those that are left did not run."
+    message = f"The checks did not finish on the host within {deadline.seconds:g} s; the remaining ones did not run."
     return Failure("deadline_exceeded", message, detail={"seconds": deadline.seconds}, stage="postcheck")
 
 

@@ -60,8 +60,8 @@ def _head(report: Report) -> str:
         ("time", f"{utc(report.started_at)} to {utc(report.ended_at)}"),
         ("resumed", plural(len(report.resumptions), "time") if report.resumptions else ""),
         ("interrupted", plural(report.interruptions, "time") if report.interruptions else ""),
-        ("in a wave at once", plural(report.parallel, "host")),
-        ("may fail", plural(report.max_failures, "host")),
+        ("at the same time in a wave", plural(report.parallel, "host")),
+        ("failures allowed", plural(report.max_failures, "host")),
         ("gates", ", ".join(f"{name} {_code(asked)}" for name, asked in gates_told(report))),
     ]
     return "\n\n".join([*lines, _table(("", ""), [line for line in told if line[1]])])

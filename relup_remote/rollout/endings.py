@@ -52,7 +52,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "Remove the cause, then resume the run: the gates are checked again.",
     ),
     "hosts_not_ready": ErrorSpec(
-        "More hosts can't be done than --max-failures allows, so the run was not started.",
+        "More hosts are not ready than --max-failures allows, so the run was not started.",
         "Remove the causes that the hosts' errors name. Then start again.",
     ),
     "lock_not_taken": ErrorSpec(

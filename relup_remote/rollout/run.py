@@ -197,7 +197,9 @@ def _next(done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> 
         except Empty:
             for job, deadline in in_hand:
                 if deadline.is_over:
-                    message = f"The host was not done within {deadline.seconds:g} s. It is no longer waited for."
+                    message = (
+                        f"The host did not finish within {deadline.seconds:g} s. The command no longer waits for it."
+                    )
                     return of_failure(
                         job.host.name,
                         Failure("deadline_exceeded", message, stage=job.request["command"]),

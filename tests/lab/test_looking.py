@@ -92,7 +92,7 @@ def test_watching_until_a_node_is_back(lab: Lab, relup: Tool, command: str) -> N
     ran = ended(watching, timeout=300)
     assert ran.status == 0, ran.stderr
     assert re.search(r"^\S+ n2 (verified|ok)$", ran.stderr, re.MULTILINE)
-    assert "all hosts were good for 1.0 s (checked " in ran.stderr
+    assert "all hosts passed for 1.0 s (checked " in ran.stderr
     assert ran.document["watch"]["stable"] is True
     assert {row["error"] for row in ran.document["hosts"]} == {None}
 

@@ -428,7 +428,7 @@ not_covered(#{modules := Seen}, Ctx) ->
     Other = [{Name, App} || {Name, #{md5 := Md5, app := App}} <- maps:to_list(Left), is_other(Name, Md5, App, Ctx)],
     Names = lists:sort([Name || {Name, _} <- Other]),
     Called = [Called || #{calls := Calls} <- maps:values(Seen), Called <- Calls],
-    [warning(0, not_covered, "The hop leaves out ~ts of the target whose code is not what runs: ~ts~ts",
+    [warning(0, not_covered, "The hop leaves out ~ts of the target whose code differs from the running code: ~ts~ts",
              [count(length(Names), "module", "modules"), lists:join(", ", lists:sublist(Names, 8)),
               case length(Names) > 8 of true -> " …"; false -> "." end],
              #{count => length(Names), modules => lists:sublist(Names, ?NAMED),

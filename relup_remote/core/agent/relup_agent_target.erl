@@ -234,7 +234,7 @@ app_spec(App, Target) ->
             Ebin = ebin(Dir, Target),
             case file:consult(filename:join(Ebin, atom_to_list(App) ++ ".app")) of
                 {ok, [{application, App, Keys}]} -> {Ebin, Keys};
-                {ok, _} -> throw({app_not_found, "The .app file of ~p is not one.", [App]});
+                {ok, _} -> throw({app_not_found, "The .app file of ~p is not an .app file.", [App]});
                 {error, Why} -> throw({app_not_found, "The .app file of ~p: ~ts.", [App, file:format_error(Why)]})
             end;
         {error, Format, Args} -> throw({app_not_found, Format, Args})

@@ -69,7 +69,7 @@ evaluate(#{hop := Path, calls := Calls}) ->
 
 refused(Calls) ->
     Named = [io_lib:format("~ts:~ts/~b (line ~b)", [Mod, Fun, Arity, Line]) || {Line, {Mod, Fun, Arity}} <- Calls],
-    problem(0, hop_call_not_allowed, "The hop's file calls what a hop need not call: ~ts.", [lists:join(", ", Named)],
+    problem(0, hop_call_not_allowed, "The hop's file calls functions that are not known to be harmless: ~ts.", [lists:join(", ", Named)],
             #{calls => [text("~ts:~ts/~b", [Mod, Fun, Arity]) || {_, {Mod, Fun, Arity}} <- Calls]}).
 
 %% {ok, Value} | {error, timeout | killed | Reason}: the value of Run, made in a process that is killed when it takes more

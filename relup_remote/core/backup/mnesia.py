@@ -111,8 +111,8 @@ def _follow(agent: Agent, path: str, written: Callable[[int], None]) -> None:
         limit = {"activating": ACTIVATING, "writing": STILL}.get(step, RELEASING)
         if time.monotonic() - since > limit:
             if over is not None or step == "releasing":
-                raise over or _failed("Mnesia does not take the checkpoint back", "releasing")
-            over = _failed("Mnesia has not come on for {:g} s".format(limit), step)
+                raise over or _failed("Mnesia does not remove the checkpoint", "releasing")
+            over = _failed("Mnesia made no progress for {:g} s".format(limit), step)
             agent.stop_saving()
             step, since = "releasing", time.monotonic()
         time.sleep(_LOOK)
@@ -123,7 +123,7 @@ def _follow(agent: Agent, path: str, written: Callable[[int], None]) -> None:
     if result[1] != "ok":
         raise _failed("Mnesia could not write its tables", result[1])
     if not gone:
-        raise _failed("Mnesia does not take the checkpoint back", "releasing")
+        raise _failed("Mnesia does not remove the checkpoint", "releasing")
 
 
 def _size(path: str) -> int:

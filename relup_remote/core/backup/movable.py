@@ -38,7 +38,7 @@ def fixed(place: Place, table: str = TABLE) -> Optional[str]:
         if found.st_uid == os.geteuid() or outer is None:
             continue
         if outer.st_mode & stat.S_ISVTX and outer.st_uid != os.geteuid():
-            return "{} belongs to another user, who alone may move it aside.".format(path)
+            return "{} belongs to another user. Only that user can move it aside.".format(path)
         if stat.S_ISDIR(found.st_mode) and not os.access(path, os.W_OK):
             return "{} belongs to another user and can't be moved aside.".format(path)
     return None

@@ -17,9 +17,9 @@ from .extract import discard
 from .restart import restart
 
 _AFTER = {
-    "undone": "All was taken back; the node is as it was before.",
-    "left": "What could be was taken back, but not all; the detail names what is left.",
-    "kept": "What was done before it was not taken back.",
+    "undone": "Everything was undone; the node is as before.",
+    "left": "Only a part could be undone; the detail names the rest.",
+    "kept": "What was done before it was not undone.",
 }
 
 _ROOM = 256 << 10

@@ -83,7 +83,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         removed = store.keep_newest(site.backups, says["node"], context.option("keep"), name, base)
     changing = says["changing"]
     if changing:
-        history.warn(context, "Written to while they were copied: {}.".format(", ".join(changing[:20])))
+        history.warn(context, "These files changed while they were copied: {}.".format(", ".join(changing[:20])))
     told = store.Backup(folder, name, says["at"], says).facts()
     context.result.facts["backup"] = told
     more = {"files": len(says["files"]), "mnesia": says["mnesia"], "changing": changing}
@@ -111,7 +111,9 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
             changing += [] if copied[1] else [found.path]
     progress.tell()
     if outside:
-        history.warn(context, "Links lead to what is not in the backup: {}.".format(", ".join(outside[:20])))
+        history.warn(
+            context, "These links lead to files that are not in the backup: {}.".format(", ".join(outside[:20]))
+        )
     for place in restored(context):
         why = movable.fixed(place)
         if why is not None:

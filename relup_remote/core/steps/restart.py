@@ -113,7 +113,7 @@ def _stop(context: Context, vm: RunningNode, env: Dict[str, str]) -> str:
         pass
     if _ends(vm, seconds):
         return "signal"
-    message = "The node could not be stopped, and runs on as process {}.".format(vm.os_pid)
+    message = "The node could not be stopped. It still runs, as process {}.".format(vm.os_pid)
     raise Failure("restart_failed", message, detail=dict(what_is_there(context), said=ran.said))
 
 

@@ -108,7 +108,7 @@ def _same_node(context: Context) -> None:
     says, node = _says(context), places.node_of(context)
     if None not in (node, says["node"]) and node != says["node"]:
         message = "The backup is of {}, not of {}.".format(says["node"], node)
-        hint = "Name a backup of this node. Mnesia starts under no other name than the tables were saved under."
+        hint = "Name a backup of this node. Mnesia starts only under the name under which the tables were saved."
         raise Failure("backup_of_another_node", message, detail=_pair(says["node"], node), hint=hint)
     pairs = ((says["root"], context.site.base), (says["data_dir"], context.site.data_dir))
     for theirs, ours in pairs:
@@ -239,7 +239,7 @@ def _do(context: Context, made: Swap) -> None:
             made.back()
             made.end()
         except (Failure, OSError):
-            failure.message += " What was moved could not be moved back: the node is half restored."
+            failure.message += " The moved files could not be moved back: the node is half restored."
             failure.hint = "Remove the cause and run the restore again: it goes on by itself."
             failure.changed = True
             raise failure

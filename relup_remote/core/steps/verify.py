@@ -61,7 +61,7 @@ def _signals(context: Context, target: str, left: List[Optional[str]]) -> Dict[s
         "running version": _differs(context.view.version(), target),
         "marker": None if marker is None and _version_of(base) == target else _differs(marker, target),
         "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
-        "boot chain": None if booted == tree else "the next boot is of {}".format(booted),
+        "boot chain": None if booted == tree else "the next boot is from {}".format(booted),
     }
     signals["boot"] = _boot(context, tree)
     signals["history"] = _history(context)

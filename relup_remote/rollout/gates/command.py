@@ -54,7 +54,7 @@ def command(case: Case) -> Verdict:
             _end(process)
             # Who is asked to end may do so with any status.
             is_done = False
-            ended = f"not done within {limit} s, and ended"
+            ended = f"not done within {limit} s, so it was ended"
         except BaseException:
             _end(process)
             raise

@@ -257,7 +257,7 @@ def stopped(folder: Path) -> Record:
     error = failure(
         "code_change_failed",
         "Instruction 3: 1 of 4021 processes of emqx_channel, the first <0.2211.0>: {badmatch,undefined}; they were"
-        " killed. What was done before it was not taken back.",
+        " killed. What was done before it was not undone.",
         n=3,
     )
     error["detail"]["stage"] = "changes"

@@ -303,7 +303,7 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_pat
     line = f"trap 'echo > {ended}; exit' TERM; echo begun; (while :; do sleep 0.1; done) & wait"
     gates = dataclasses.replace(NO_GATES, command=Shell(line), command_timeout=1)
     said = command(Wave(gates=gates).case)
-    assert (said.open, said.message.partition(":")[0]) == (False, "not done within 1 s, and ended")
+    assert (said.open, said.message.partition(":")[0]) == (False, "not done within 1 s, so it was ended")
     assert said.detail["output"].startswith("begun")
     assert appears(ended)
 
@@ -311,7 +311,7 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_pat
 def test_a_command_that_takes_too_long_has_failed_whatever_it_ends_with() -> None:
     gates = dataclasses.replace(NO_GATES, command=Shell("trap 'exit 0' TERM; while :; do sleep 0.1; done"))
     said = command(Wave(gates=dataclasses.replace(gates, command_timeout=1)).case)
-    assert (said.open, said.message.partition(":")[0]) == (False, "not done within 1 s, and ended")
+    assert (said.open, said.message.partition(":")[0]) == (False, "not done within 1 s, so it was ended")
 
 
 # One gate after the other
