@@ -168,39 +168,40 @@ def failures_page() -> str:
 # Failures
 
 {NOTE}
-What a hop leaves when it fails, by the point at which it failed. Whatever the point, nothing is left suspended, the
+What a hop leaves when it fails, by the point at which it failed. At every point: nothing is left suspended, the
 history has a row that names the error, and the report names the instruction.
 
 {_table(failures.COLUMNS, states)}
 
 - **undone**: everything was taken back. The node has the same modules and the same processes as before, and no client
-  noticed; such a node is never restarted. Only a process that was asked to change its state and did not answer is
-  ended, for its state may be either; its supervisor starts it afresh.
-- **modules**: the code that runs is that of before (*old*), that of the hop (*new*), or part of it is the one and part
-  the other (*mixed*).
-- **marker**: whether it is written, so that the next boot is of the target.
-- *goes on*: the VM stays up with its connections. Processes whose state could not be changed once another's had are
-  ended, and start afresh in the new code. No supervisor gives up because of that; see
+  noticed. Such a node is never restarted. One exception: a process that was asked to change its state and did not
+  answer is ended, because its state may be old or new. Its supervisor starts it again.
+- **modules**: the node runs the code from before (*old*), the code of the hop (*new*), or a part of each (*mixed*).
+- **marker**: whether it is written. If so, the next boot is of the target.
+- *goes on*: the VM stays up with its connections. If one process has changed its state and another one can't, the
+  other one is ended, and starts again in the new code. No supervisor gives up because of that; see
   [below](#states-that-can-not-change).
 - *boots base*: with `--on-failure restart` the VM restarts, and boots what the marker says: the release that it booted
   before.
-- *whole hop*: the next upgrade runs all of it again. What has been loaded already is not loaded twice, and a process
-  whose state has changed already is not asked again; `apply` and callbacks have to bear repetition.
-- *waits for the hop*: when `--hop-timeout` is over, the command ends, the hop does not; the next command finishes its
-  row in the history.
+- *whole hop*: the next upgrade runs the whole hop again. Modules that are loaded already are not loaded twice, and
+  processes that have changed their state are not asked again. It must be safe to call `apply` and callbacks again.
+- *waits for the hop*: when `--hop-timeout` is over, the command ends, but the hop does not. The next command finishes
+  its row in the history.
 
 ## States that can not change
 
-An `update` asks one process first. What fails there is taken back. Once that one has changed, the others are asked, to
-the end, also where the hop's own process dies meanwhile. One that can't change its state, or does not answer in time:
+An `update` asks one process first. If that one fails, the update is taken back. If it changes, all others are asked,
+even if the hop's own process dies meanwhile. What becomes of a process that can't change its state, or does not answer
+in time:
 
 {_table(("it is", "what becomes of it"), _LOST)}
 
-The report names who was ended (`killed`) and who goes on as before (`kept`). The next upgrade asks those again, and no
-others: the history keeps which modules are done for as long as the VM lives. A process that has started after its
-module was loaded has the new state from the beginning, and is not asked.
+The report names the processes that were ended (`killed`) and those that go on as before (`kept`). The next upgrade asks
+only the kept ones again: the history keeps which modules are done for as long as the VM lives. A process that has
+started after its module was loaded has the new state from the beginning, and is not asked.
 
-Processes have 5 s to stand still, and `step_timeout` (30 s) to change, each 20 µs more for every process that is asked.
+Processes have 5 s to stand still, and `step_timeout` (30 s) to change. Both grow by 20 µs for every process that is
+asked.
 
 ## A restart
 
@@ -209,7 +210,7 @@ changed while the node is down; a service of systemd is restarted in one go, so 
 
 | fails | the node | the marker | error |
 | --- | --- | --- | --- |
-| the proof that the release would boot | runs on | as it was | `would_not_boot`, `boot_unclear` |
+| the check that the release would boot | runs on | as it was | `would_not_boot`, `boot_unclear` |
 | the stop | runs on | as it was | `restart_failed`; nothing was changed |
 | the start | is down | moved | `restart_failed`, `node_not_back` |
 | the service's restart, and the node runs on | runs on | as it was | `restart_failed` |
@@ -228,19 +229,19 @@ where a restart boots the base, every cell is tried with both.
 
 {_table(("instruction", "what happens there", *faults.FAULTS), places)}
 
-A dash: there is no such thing.
+A dash: this can't happen.
 
 {_listed(_left_out())}
 """
 
 
 _LOST = (
-    ("a supervisor", "goes on with the state and the specifications that it had; its children are not touched"),
+    ("a supervisor", "goes on with its old state and specifications; its children are not touched"),
     ("a child that has an id", "is ended and started by its supervisor, on request: that counts as no restart"),
     ("a child without an id, temporary", "is killed"),
     (
         "a child without an id, not temporary",
-        "is killed as long as its supervisor allows for a restart; the others go on with the state that they had",
+        "is killed as long as its supervisor allows a restart; the others go on with their old state",
     ),
 )
 """What becomes of a process whose state can't change, as relup_agent_replace.erl has it."""

@@ -49,7 +49,8 @@ def run(context: Context) -> None:
             context.result.running = context.result.from_vsn = context.view.version()
         except Failure:
             # A node that no longer answers is what a rollback may be needed for, and keeps no lock on its host.
-            if command not in ("rollback", "unlock") and not context.option("lock_blind"):
+            goes_back = command == "rollback" or (command == "status" and context.option("dry_run"))
+            if not (goes_back or command == "unlock" or context.option("lock_blind")):
                 raise
     _COMMANDS[command](context)
 
@@ -370,6 +371,20 @@ def _finish_rows(context: Context) -> None:
 
 
 def _status(context: Context) -> None:
+    try:
+        _tell_status(context)
+    except Failure:
+        # A node that does not answer may be what has to be rolled back.
+        if context.option("dry_run"):
+            _rollback_dry(context)
+        raise
+    if context.option("dry_run"):
+        _rollback_dry(context)
+    if context.site.node is None:
+        raise Failure("node_not_running", "No node runs from {}.".format(context.site.base))
+
+
+def _tell_status(context: Context) -> None:
     facts = context.result.facts
     site = context.site
     facts.update(
@@ -394,10 +409,6 @@ def _status(context: Context) -> None:
     facts["history"] = history.attempts(context)[-1:]
     _tell_boot(context)
     facts["state"], facts["state_text"] = _state(context, by)
-    if context.option("dry_run"):
-        _rollback_dry(context)
-    if site.node is None:
-        raise Failure("node_not_running", "No node runs from {}.".format(site.base))
 
 
 def _tell_boot(context: Context) -> None:

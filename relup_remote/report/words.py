@@ -131,7 +131,7 @@ def gates_told(report: Report) -> Iterator[tuple[str, str]]:
     for name in ("verify", "cluster", "postcheck"):
         yield name, "on" if asked.get(name) else "off"
     share = asked.get("connections")
-    yield "connections", "off" if share is None else f"{share} % of before"
+    yield "connections", "off" if share is None else f"at least {share} %"
     yield "soak", duration(asked["soak"]) if asked.get("soak") else "off"
     yield "command", str(asked.get("command") or "off")
     yield "timeout", duration(asked.get("timeout"))

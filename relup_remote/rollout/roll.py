@@ -99,8 +99,11 @@ class Rollout:
                 raise KeyboardInterrupt
             ending = _unless_locked(ending, self._unlock())
         except KeyboardInterrupt:
+            hosts = [name for name in self._names() if name in self._in_hand]
             self._leave()
-            reason = "The operator left at once. Hosts that had started go on by themselves."
+            left = f"Hosts that had started go on: {', '.join(hosts)}." if hosts else "No node was being changed."
+            locked = " The run keeps its lock." if self._locked else ""
+            reason = f"The operator left at once. {left}{locked}"
             ending = self._ending(Stopped("interrupted_by_operator", reason, outcome="interrupted"))
         except Exception as error:
             # Whatever nobody foresaw must not keep others from the cluster, or look as if the run went on.

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relup_remote.core.protocol import NOTHING_LEFT, Failure
+from relup_remote.core.protocol import NOTHING_LEFT
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.rows import CHANGING, Row, settled, succeeded
+from relup_remote.rollout.rows import CHANGING, Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 
@@ -123,8 +123,7 @@ def look(
         if not waiting or time.monotonic() >= deadline or stop.wait(PAUSE):
             break
     looked = [(rows[job.host.name], job) for job in jobs if job.host.name in rows]
-    found = [_credited(_at_base(row) if back else row, job) for row, job in looked]
-    return Survey(tuple(found), back)
+    return Survey(tuple(_credited(row, job) for row, job in looked), back)
 
 
 def surveyed(record: Record) -> list[Row]:
@@ -144,15 +143,6 @@ def _at_work(row: Row, job: Job) -> bool:
     if error.get("err_type") != "upgrade_in_progress":
         return False
     return error["detail"].get("run") in (None, job.request["run"])
-
-
-def _at_base(row: Row) -> Row:
-    """The row as a rollback sees it: on a host that is on its base release nothing is left to do."""
-    facts = row["facts"]
-    if not succeeded(row) or facts.get("state") != "idle" or facts.get("marker") is not None:
-        return row
-    error = Failure("nothing_to_roll_back", stage="rollback").to_json()
-    return settled({**row, "outcome": "refused", "error": error})
 
 
 def _credited(row: Row, job: Job) -> Row:

@@ -121,7 +121,7 @@ def test_options_have_units(name: str, value: object, shown: str) -> None:
 def test_so_have_gates(tmp_path: Path) -> None:
     gates = Gates(soak=600)
     told = dict(words.gates_told(report_of(Story(tmp_path / "runs", SIX, gates=gates).record())))
-    assert (told["soak"], told["timeout"], told["connections"]) == ("10 min", "60.0 s", "90 % of before")
+    assert (told["soak"], told["timeout"], told["connections"]) == ("10 min", "60.0 s", "at least 90 %")
 
 
 def test_commands_in_a_hint_are_code_and_nothing_else_is_markup() -> None:

@@ -55,7 +55,7 @@ def going_back(answer: Answer) -> Survey:
 
 
 def test_where_there_is_nothing_to_go_back_from_nothing_is_left_to_do() -> None:
-    found = going_back(result("ok", marker=None, state="idle"))
+    found = going_back(refused("nothing_to_roll_back"))
     assert (found.done, found.failed) == (["n1"], [])
     assert found.row("n1")["facts"]["nothing_to_do"]["err_type"] == "nothing_to_roll_back"
 
@@ -75,9 +75,14 @@ def test_all_other_nodes_are_rolled_back(answer: dict[str, Any]) -> None:
     assert (found.done, found.failed) == ([], [])
 
 
+def test_what_a_host_would_refuse_to_roll_back_is_known() -> None:
+    refusal = {**refused("would_not_boot"), "error": Failure("would_not_boot", stage="rollback").to_json()}
+    assert going_back(refusal).failed == ["n1"]
+
+
 def test_what_an_earlier_core_of_the_run_has_rolled_back_counts_as_done_by_it() -> None:
     last = {"run": RUN, "result": "success", "from_vsn": "1.1", "started_at": 1_000, "finished_at": 3_500}
-    row = going_back(result("ok", marker=None, state="idle", history=[last])).row("n1")
+    row = going_back(refused("nothing_to_roll_back", history=[last])).row("n1")
     assert (row["outcome"], row["from"], row["error"], row["seconds"]) == ("rolled back", "1.1", None, 2.5)
 
 
