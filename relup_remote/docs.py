@@ -81,9 +81,9 @@ def inventory_page() -> str:
 A YAML file of our own, or an Ansible inventory as it is. It is checked before anything is contacted: unknown settings,
 wrong types, keys given twice and groups with unknown members are errors (exit status 2) that name the place.
 
-It is the one named by `--inventory`, else by `{inventory.VARIABLE}`, else the first there is of `inventory/hosts.yml`
-and `inventory/lab.yml` in the working directory, the same in the checkout, and
-`~/.config/relup_remote/inventory.yml`; which of these is used is said on stderr.
+`--inventory` names it, or else `{inventory.VARIABLE}`. Without either, the first of these files that exists is used,
+and named on stderr: `inventory/hosts.yml` and `inventory/lab.yml` in the working directory, the same two in the
+checkout, and `~/.config/relup_remote/inventory.yml`.
 
 ## Our own
 
@@ -101,9 +101,9 @@ and `inventory/lab.yml` in the working directory, the same in the checkout, and
         hosts: [n1, n2]
         settings: {{role: core}}
 
-A host's settings come before those of its groups, which come before the defaults. Groups come in no order: where two
-groups of a host set different things, that is an error unless the host has the setting itself. Each label counts as a
-setting of its own.
+A host's settings win over those of its groups, which win over the defaults. Groups have no order: if two groups of a
+host set different things, that is an error, unless the host has the setting itself. Each label counts as a setting of
+its own.
 
 ## Ansible's
 
@@ -116,16 +116,16 @@ is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the var
 
 - Every setting below may be given as a variable with `relup_` before its name: `relup_root_dir`, `relup_role`. These
   come before Ansible's own; an unknown one is an error.
-- Passwords are not read, nothing encrypted is opened (files of variables are passed over, and it is said which), and
-  Jinja templates are not evaluated. A variable of the table that is one of these, or has a value that it can't have,
-  is an error for who selects that host, and for no other.
+- Passwords are not read, nothing encrypted is opened (encrypted files of variables are skipped and named), and Jinja
+  templates are not evaluated. If a variable of the table is one of these, or has a wrong value, that is an error for a
+  command that selects the host, and for no other.
 - Hosts with an `ansible_connection` other than SSH are left out.
 
 ## Which hosts
 
 `--host` takes a host, a group, a glob over both (`'n*'`), a label (`label:rack=a`, `'label:rack=*'`), or a comma list
-of these, and may be repeated. Hosts are always taken in the order of the file, each once. What fits nothing, and a word
-that is a host and a group, are errors that say what there is.
+of these, and may be repeated. Hosts are always used in the order of the file, each once. A word that matches nothing,
+or that is a host and a group, is an error that names the hosts and groups there are.
 
 ## Reaching them
 
@@ -135,7 +135,7 @@ Jump hosts are reached as `~/.ssh/config` has them; user and key of the inventor
 verified, whatever `StrictHostKeyChecking` says.
 
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
-unless `IdentitiesOnly` is set. A server that hangs up after too many of them is connected to again for the rest.
+unless `IdentitiesOnly` is set. If a server hangs up after too many keys, the rest are offered on a new connection.
 
 Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those
 for jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered
@@ -146,7 +146,7 @@ is given to no other host. A host that has refused it is not given it again.
 
 ## Settings
 
-In parentheses: what holds where a setting without a default is absent.
+In parentheses: what is used if a setting without a default is absent.
 
 {_table(("setting", "type", "default", "meaning"), lines)}
 """

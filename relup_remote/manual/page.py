@@ -19,7 +19,7 @@ ENVIRONMENT = {
     f"`{inventory.VARIABLE}`": "the inventory, unless `--inventory` names one",
     f"`{catalogue.VARIABLE}`": "the folder with hop files, unless `--catalogue` names one",
     "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
-    "`XDG_CACHE_HOME`": "where what can be made again is kept, in `relup_remote`; else `~/.cache`",
+    "`XDG_CACHE_HOME`": "where the cache is kept, in `relup_remote`; else `~/.cache`",
     "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; no colours where NO_COLOR is set",
 }
 """Variables that mean something to all commands."""
@@ -37,23 +37,23 @@ def commands_page(tasks: Mapping[str, "Task[Any]"], note: str) -> str:
 # Commands
 
 {note}
-`inv COMMAND` in a checkout, `relup COMMAND` where the package is installed; `inv --help COMMAND` has on a command what
-stands here. Every command takes `--host`, `--inventory`, `--json` and `--quiet`. Tables or the one JSON document go to
-stdout, everything else to stderr: on a terminal a table of the hosts that is redrawn as they go on, elsewhere plain
-lines.
+Type `inv COMMAND` in a checkout, and `relup COMMAND` where the package is installed. `inv --help COMMAND` shows what
+this page says of a command. Every command takes `--host`, `--inventory`, `--json` and `--quiet`. Tables, or the one
+JSON document, go to stdout. Everything else goes to stderr: on a terminal a table of the hosts that is redrawn,
+elsewhere plain lines.
 
 {_table(("", ""), listed)}
 
 {_table(("exit status", ""), ((str(status), said) for status, said in STATUSES.items()))}
 
-`stage` and `logs-clear` take the hosts one after the other, in the inventory's order, and stop at the first
-that is not done; the rest are `skipped`. `upgrade` and `rollback` take them in waves. The other commands ask all hosts,
-whatever one of them says. After an interruption (Ctrl-C) the table is printed all the same. `inv --debug COMMAND` shows
-the traceback of an `internal_error` on stderr; it is written to `~/.local/state/relup_remote/` as well.
+`stage` and `logs-clear` go through the hosts one after the other, in the inventory's order, and stop at the first that
+fails; the rest are `skipped`. `upgrade` and `rollback` go through them in waves. The other commands ask all hosts, even
+if one of them fails. After an interruption (Ctrl-C) the table is printed too. `inv --debug COMMAND` shows the traceback
+of an `internal_error` on stderr; it is also written to `~/.local/state/relup_remote/`.
 
 {_table(("environment", ""), ENVIRONMENT.items())}
 
-A shell completes commands, options, hosts and groups of the inventory, runs, and values there are few of:
+A shell completes commands, options, hosts and groups of the inventory, runs, and the values of options with few values:
 
     source <(relup --print-completion-script bash)      # bash; the same for inv
     source <(relup --print-completion-script zsh)       # zsh
