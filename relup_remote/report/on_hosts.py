@@ -6,7 +6,7 @@ from typing import Any
 from relup_remote.report.model import UNFINISHED, Hop, Host, Instruction, Sample, Step, Turn
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, mappings, number, text
-from relup_remote.rollout.rows import OUTCOMES
+from relup_remote.rollout.rows import CHANGING, OUTCOMES
 
 _BY_EXIT_STATUS = {0: "done", 1: "failed", 3: "refused"}
 
@@ -62,7 +62,7 @@ def _decisive(turns: Sequence[Passage]) -> Passage | None:
     if not changing:
         return told[-1] if told else None
     later = told[told.index(changing[-1]) + 1 :]
-    if _BY_EXIT_STATUS[OUTCOMES.get(_outcome(changing[-1]), 1)] == "done":
+    if _outcome(changing[-1]) in CHANGING:
         return changing[-1]
     found = [turn for turn in later if turn.has_ended and (not changing[-1].has_ended or _has_nothing_left(turn.row))]
     return (found or changing)[-1]
