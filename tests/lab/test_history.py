@@ -304,7 +304,7 @@ def test_what_is_finished_with_the_node_down_is_mirrored_when_it_is_up(
     status = relup.run("status", "--host", node)
     facts = status.row()["facts"]
     assert facts["state"] == "stopped"
-    assert facts["recovered"][0]["details"] == f"No node runs; the next boot is of {lab.root(node)}."
+    assert facts["recovered"][0]["details"] == f"No node runs; the next boot is from {lab.root(node)}."
     lab.start_node(node)
     until("the table is loaded", lambda: in_vm(lab, node))
     assert in_vm(lab, node) == [f"{BASE} {FIRST} 'in-progress' undefined {tarball.name} false ours"]

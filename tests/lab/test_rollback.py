@@ -62,7 +62,7 @@ def test_a_node_that_can_not_be_stopped_goes_on_as_it_was(lab: Lab, relup: Tool,
     lab.eval(HOST, "os:set_signal(sigterm, ignore)")
     row = core.ask("rollback", stop_timeout=1)
     assert (row["outcome"], row["error"]["err_type"]) == ("refused", "restart_failed")
-    assert f"runs on as process {upgraded}" in row["error"]["message"]
+    assert f"It still runs, as process {upgraded}" in row["error"]["message"]
     assert "did not stop" in row["error"]["detail"]["said"]
     assert marker(lab).read_text() == FIRST
     assert lab.node_pid(HOST) == upgraded

@@ -49,11 +49,11 @@ callbacks, in 'emqx_post_upgrade_1.2':
        line 6     call 'emqx_post_upgrade_1.2':check("1.0", 'a b', "c")
        line 6     call 'emqx_post_upgrade_1.2':check("1.0", ‹tools:arguments()›...)
 
-helper modules, compiled for the hop and gone after it:
+helper modules, compiled for the hop and removed after it:
   emqx_post_upgrade_1.2.erl
   tools.erl
 
-‹...› is for the node to tell: it evaluates the file, when it plans and when it upgrades.
+‹...› is known only to a node. It evaluates the file when it plans and when it upgrades.
 """
 
 

@@ -370,7 +370,7 @@ def test_nor_where_another_run_has_locked_the_cluster(desk: Desk) -> None:
     desk.says(n1_plan=result("ready", cluster=CLUSTER, cluster_lock=lock))
     ended = desk.relup("upgrade", yes=True, allow_missing=True)
     assert (ended.status, ended.rollout["err_type"]) == (3, "lock_not_taken")
-    assert ended.rollout["reason"] == "bob@desk has locked the cluster by r9 (a rollback)"
+    assert ended.rollout["reason"] == "bob@desk has locked the cluster (run r9): a rollback"
     assert desk.commands == ["plan"]
     assert ledger.runs() == []
 

@@ -360,7 +360,7 @@ def test_where_the_vm_is_stands_in_the_details(up: Node, down: Node) -> None:
     assert up.row("again")["details"] == f"The VM has started since; it runs from {up.base}."
     down.left_by_dead_core(changed=True)
     down.recover()
-    assert down.row()["details"] == f"No node runs; the next boot is of {down.base}."
+    assert down.row()["details"] == f"No node runs; the next boot is from {down.base}."
 
 
 def test_a_restart_that_a_hop_asked_for_is_not_cut_when_the_time_is_over(
