@@ -20,7 +20,7 @@ def troubles(rows: Sequence[Row]) -> str:
 
 def _errors(rows: Sequence[Row]) -> Iterator[str]:
     """A part for each kind of error; what hosts have in common is told once, what differs for each."""
-    kinds: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    kinds: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = {}
     for row in rows:
         for error in (row["error"], *row["problems"]):
             if error:
@@ -32,15 +32,16 @@ def _errors(rows: Sequence[Row]) -> Iterator[str]:
     for (err_type, stage, hint), said in kinds.items():
         names = list(dict.fromkeys(host for hosts in said.values() for host in hosts))
         lines = [clean(f"{', '.join(names)}: {err_type} at {stage}")]
-        for text, hosts in said.items():
-            lines.append(text if hosts == names else f"  {clean(', '.join(hosts))}: {text.lstrip()}")
+        for (message, facts), hosts in said.items():
+            lines.append(wrapped(message, "  ", "" if hosts == names else f"{clean(', '.join(hosts))}: "))
+            lines += [facts] if facts else []
         yield "\n".join([*lines, wrapped(hint, "  ", "what to do: ")] if hint else lines)
 
 
-def _said(error: Mapping[str, Any]) -> str:
-    """An error's message and the facts that this does not tell."""
+def _said(error: Mapping[str, Any]) -> tuple[str, str]:
+    """An error's message, and the facts that this does not tell, as lines."""
     facts = _unsaid(error.get("detail") or {}, error["message"])
-    return "\n".join([wrapped(error["message"], "  "), *([detail(facts, "    ")] if facts else [])])
+    return error["message"], detail(facts, "    ") if facts else ""
 
 
 def _of_host(row: Row) -> Iterator[str]:

@@ -346,7 +346,10 @@ def test_links_that_lead_to_what_is_not_copied_are_told(node: Node, tmp_path: Pa
     (node.data / "durable").symlink_to(tmp_path / "outside")
     (node.etc / "inner").symlink_to(node.data / "configs")
     (warning,) = node.run("backup").result.warnings
-    assert warning["message"] == f"These links lead to files that are not in the backup: data/durable to {tmp_path / 'outside'}."
+    assert (
+        warning["message"]
+        == f"These links lead to files that are not in the backup: data/durable to {tmp_path / 'outside'}."
+    )
 
 
 # ------------------------------------------------------------------------------------------------- folders of our own
