@@ -221,7 +221,7 @@ def test_the_plan_is_shown_before_it_is_asked(desk: Desk) -> None:
         "emqx-1.1.tar.gz",
         "71 MB",
         "1.0 -> 1.1 (a.relup)",
-        "restarts into the release",
+        "is restarted, into the release",
         "(--no-backup)",
         "(--force)",
         "waves: n3 | n1, n2; one by one within a wave",

@@ -83,7 +83,13 @@ def assert_values(context: ParserContext) -> None:
         values = argument.value if isinstance(argument.value, list) else [argument.value]
         for value in values:
             name = str(argument.attr_name or argument.name)
-            if not argument.got_value or not isinstance(value, str) or "X" in value or name not in OPTIONS:
+            if (
+                not argument.got_value
+                or not isinstance(value, str)
+                or value.isupper()
+                or "X" in value
+                or name not in OPTIONS
+            ):
                 continue
             shape = OPTIONS[name].value
             if shape == "TIME":

@@ -83,7 +83,7 @@ def test_hosts_are_meant_by_their_labels(tmp_path: Path, selectors: list[str], m
 
 
 def test_labels_that_fit_nothing_are_listed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"fits 'label:rack=c'.*; labels: disk=fast, rack=a, rack=b, zone=x"):
+    with pytest.raises(UsageError, match=r"matches 'label:rack=c'.*; labels: disk=fast, rack=a, rack=b, zone=x"):
         load(written(tmp_path, LEVELS)).select(["label:rack=c"])
 
 
