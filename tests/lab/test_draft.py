@@ -17,7 +17,7 @@ NOW = "erlang:system_time(millisecond)"
 METRICS = {"Does the state of emqx_metrics change": Change("[]", f"#{{since => {NOW}}}")}
 CONNECTION = {"Does the state of emqx_connection change": KEEP}
 DASHBOARD = {"May emqx_dashboard stop for a moment?": KEEP}
-NO_CALLBACK = {"Has anything to be called when all code is new?": KEEP}
+NO_CALLBACK = {"Must anything be called once all code is new?": KEEP}
 
 
 @dataclass(frozen=True)

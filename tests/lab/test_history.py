@@ -189,8 +189,8 @@ def test_both_are_cleared_once_it_is_confirmed(lab: Lab, relup: Tool, tarball: P
     before = in_vm(lab, node)
     asked = relup.run("logs-clear", json=False)
     assert asked.status == 2
-    assert f"  {node}: 1 in the host's journal, 2 in the node's emqx_relup_log" in asked.stderr
-    assert "  n2: 0 in the host's journal, 0 in the node's emqx_relup_log" in asked.stderr
+    assert f"  {node}: attempts in the host's journal: 1; in the node's emqx_relup_log: 2" in asked.stderr
+    assert "  n2: attempts in the host's journal: 0; in the node's emqx_relup_log: 0" in asked.stderr
     assert in_vm(lab, node) == before
     cleared = relup.run("logs-clear", "--yes")
     assert [row["outcome"] for row in cleared.document["hosts"]] == ["cleaned", "unchanged"]

@@ -250,7 +250,7 @@ def test_a_place_that_the_vm_is_kept_from_writing(epmd: int, tmp_path: Path) -> 
     erl.chmod(0o755)
     with running_vm(epmd, home, otp=Otp(str(erl))) as vm:
         failure = Scene(vm, base).refused()["no_write_permission"]
-        assert failure.message == f"{base / 'relup'} may be written by us, and not by the VM."
+        assert failure.message == f"We may write to {base / 'relup'}, but the VM may not."
         assert failure.stage == "extract"
     with running_vm(epmd, home) as vm:
         assert Scene(vm, tmp_path / "other").refused() == {}
