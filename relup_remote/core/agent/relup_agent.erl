@@ -7,6 +7,7 @@
 %%     relup_agent_replace      ending the processes of one whose state is no good
 %%     relup_agent_verify       what the VM is after a hop; changes nothing
 %%     relup_agent_value        the value of the hop's file
+%%     relup_agent_helper       compiling a helper of the catalogue
 %%     relup_agent_target       the hop, and the code that it would load
 %%     relup_agent_processes    who the processes of a module are, and how they stand
 %%     relup_agent_crowd        changing the state of very many processes at once
@@ -122,7 +123,7 @@ coordinator(Caller, Req) ->
             {_, Worker} = spawn_monitor(fun() -> relup_agent_hop:run(Req, Note) end),
             Started = now_us(),
             State = #{req => Req, core => maps:get(core, Req), ledger => relup_agent_undo:ledger(maps:get(updated, Req)), waiting => [],
-                      started => Started, apps => running_apps([])},
+                      started => Started, apps => running_apps()},
             {Result, Next} = until_down(Worker, State),
             ended(Result, Next)
     catch
@@ -161,12 +162,19 @@ failed(Reason, #{ledger := Ledger, req := #{timeout := Ms} = Req} = State) ->
     #{stage := Stage, piece := Piece, since := Since} = Ledger,
     {Type, Message} = failure(Reason, Stage, Piece),
     Entries = relup_agent_hop:entries(Piece, failed, Message, (now_us() - Since) / 1.0e6),
-    Failed = answer_all(running, noted({done, Entries}, State#{ledger := Ledger})),
-    {#{undone := Undone} = Left, Next} = taken_back(Ledger, Failed, Ms),
+    #{ledger := Whole} = Done = until_hands_are_done(State),
+    Failed = answer_all(running, noted({done, Entries}, Done)),
+    {#{undone := Undone} = Left, Next} = taken_back(Whole, Failed, Ms),
     InChanges = lists:member(Stage, [preparing, code_changes]),
     Restart = InChanges andalso not Undone andalso maps:get(restart, Req),
     settle(maps:merge(summary(Next), Left#{result => Type, message => Message, stage => Stage, n => first_of(Piece),
                                            restart => Restart}), Next).
+
+%% States that began to change are changed to the end, also where the hop's own process has died: hands end by themselves,
+%% and before that they note whose state could not be changed.
+until_hands_are_done(#{ledger := #{changing := {all, Hands}}} = State) ->
+    lists:foldl(fun(Hand, Before) -> element(2, until_down(monitor(process, Hand), Before)) end, State, Hands);
+until_hands_are_done(State) -> State.
 
 %% What became of what the hop had done, by the Ledger of the moment when it failed. Should the process die that takes it
 %% back, another one sees to it that nothing is left suspended; should that die as well, all are told to go on.
@@ -194,13 +202,15 @@ first_of({N, _}) when is_integer(N) -> N;
 first_of(_) -> 0.
 
 summary(#{ledger := #{report := Report, swap := Swap, suspending := Suspended}, started := Started, apps := Apps}) ->
+    Now = running_apps(),
+    Known = is_list(Apps) andalso is_list(Now),
     #{instructions => lists:reverse(Report), suspended_ms => Suspended / 1000, swap_ms => Swap / 1000,
-      stopped => [atom_to_binary(App, utf8) || App <- Apps -- running_apps(Apps)],
+      stopped => [atom_to_binary(App, utf8) || Known, App <- Apps -- Now], stopped_known => Known,
       seconds => (now_us() - Started) / 1.0e6}.
 
-%% Those in Default where they can't be told: an application that hangs while it stops keeps that from everybody.
-running_apps(Default) ->
-    try [App || {App, _, _} <- application:which_applications(?ASK)] catch exit:_ -> Default end.
+%% Or unknown: an application that hangs while it stops keeps that from everybody.
+running_apps() ->
+    try [App || {App, _, _} <- application:which_applications(?ASK)] catch exit:_ -> unknown end.
 
 %% Writes the outcome down before it tells it. Who comes later reads the file; the coordinator stays only for what is not
 %% done yet.

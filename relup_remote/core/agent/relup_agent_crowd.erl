@@ -36,9 +36,10 @@ change(#{swap := Swap, message := Message, note := Note, pids := Found} = Update
             Swap(),
             Ready = change_first(Pids, Message, Note, Ms),
             Changed = length([changed || {_, changed} <- Ready]),
+            hold(Hands, Note, Ready),
             Changed =:= 0 orelse Note({changing, {all, Hands}}),
             {Others, Failed} = ask(Hands, Message, resume, Ready, Long),
-            Note({failed, [Pid || {Pid, _} <- Failed]}),
+            Note(gone_on),
             _ = ask(Above, resume, none, [], Ms),
             Window = now_us() - Start,
             leave(Above ++ Hands),
@@ -115,7 +116,8 @@ resume(Pids, Ms) ->
 %% ------------------------------------------------------------------------------------------------- hands
 
 %% The hands for the processes, which they watch from here on; nothing is sent to them yet. Hands end with their maker, but
-%% for one thing: states that begin to change are all changed, whatever becomes of the maker.
+%% for one thing: once they are held, states that begin to change are all changed, whatever becomes of the maker, and each
+%% hand notes whose it could not change, or was not told to.
 gather([]) -> [];
 gather(Pids) ->
     Maker = self(),
@@ -123,6 +125,11 @@ gather(Pids) ->
     Hands = [spawn_opt(fun() -> hand(Maker, Share) end, [link, {message_queue_data, off_heap}])
              || Share <- shares(Pids, Count)],
     [receive {Hand, ready} -> Hand end || Hand <- Hands].
+
+hold(Hands, Note, But) ->
+    [Hand ! {self(), {hold, Note, But}} || Hand <- Hands],
+    [receive {Hand, held} -> ok end || Hand <- Hands],
+    ok.
 
 shares(Pids, 1) -> [Pids];
 shares(Pids, Count) ->
@@ -150,22 +157,27 @@ answers(Hands) ->
 hand(Maker, Pids) ->
     Members = [{monitor(process, Pid), Pid} || Pid <- Pids],
     Maker ! {self(), ready},
-    obey(Maker, Members, #{}).
+    obey(Maker, Members, #{}, fun(_) -> ok end).
 
-%% Dead is kept as long as the members are: that one is down is told once, maybe while another thing is asked.
-obey(Maker, Members, Dead) ->
+%% Dead is kept as long as the members are: that one is down is told once, maybe while another thing is asked. Told is given
+%% the members that are left with a state that was to change.
+obey(Maker, Members, Dead, Told) ->
     receive
+        {Maker, {hold, Note, But}} ->
+            process_flag(trap_exit, true),
+            Maker ! {self(), held},
+            obey(Maker, Members, Dead, fun(Left) -> Note({failed, [Pid || Pid <- Left, not lists:keymember(Pid, 1, But)]}) end);
         {Maker, {Message, Then, But, Ms}} ->
             Asked = case But of
                         [] -> Members;
                         _ -> [Member || {_, Pid} = Member <- Members, not lists:keymember(Pid, 1, But)]
                     end,
-            Then =:= none orelse process_flag(trap_exit, true),
             {Done, Failed, Gone} = send(Asked, {Message, Then}, Dead, Ms),
+            Told([Pid || {Pid, _} <- Failed]),
             Maker ! {self(), {length(Done), Failed}},
-            obey(Maker, Done, Gone);
+            obey(Maker, Done, Gone, fun(_) -> ok end);
         {Maker, leave} -> ok;
-        {'EXIT', Maker, _} -> ok
+        {'EXIT', Maker, _} -> Told([Pid || {Ref, Pid} <- Members, not is_map_key(Ref, Dead)])
     end.
 
 %% {members that said ok, in their order, [{Pid, Why}] of the others, Dead}

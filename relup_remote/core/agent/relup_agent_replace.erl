@@ -7,7 +7,8 @@
 %%     a child that has an id                 is ended and started by its supervisor, on request: that counts as no restart
 %%     a child without one, temporary         is killed; its supervisor counts nothing
 %%     a child without one, not temporary     is killed as long as its supervisor allows for it; the others keep their state
-%%     a process whose supervisor is not known   is killed
+%%     a process that is no supervisor's child   is killed
+%%     one whose supervisor does not answer   keeps its state: nobody can tell what its death would bring
 -module(relup_agent_replace).
 
 -export([run/3]).
@@ -16,10 +17,12 @@
 %% have them as children, and run; Ms is how long one may take to answer.
 run([], _, _) -> {[], []};
 run(Pids, Above, Ms) ->
-    Children = maps:from_list([{Pid, {Sup, Id, Type}} || Sup <- lists:usort(Above), {Id, Pid, Type, _} <- children(Sup, Ms),
+    Asked = [{Sup, children(Sup, Ms)} || Sup <- lists:usort(Above)],
+    Children = maps:from_list([{Pid, {Sup, Id, Type}} || {Sup, Its} <- Asked, is_list(Its), {Id, Pid, Type, _} <- Its,
                                                          is_pid(Pid)]),
+    Whose = case lists:keymember(silent, 2, Asked) of true -> unknown; false -> none end,
     {Killed, Kept, _} = lists:foldl(fun(Pid, {Ended, Left, Room}) ->
-                                            {Is, Now} = replace(Pid, maps:get(Pid, Children, none), Room, Ms),
+                                            {Is, Now} = replace(Pid, maps:get(Pid, Children, Whose), Room, Ms),
                                             case Is of
                                                 killed -> {[Pid | Ended], Left, Now};
                                                 kept -> {Ended, [Pid | Left], Now}
@@ -30,11 +33,14 @@ run(Pids, Above, Ms) ->
 children(Sup, Ms) ->
     case relup_agent_processes:is_supervisor(Sup) andalso asked(Sup, which_children, Ms) of
         {reply, Children} -> Children;
+        timeout -> silent;
+        %% No supervisor, or it is gone.
         _ -> []
     end.
 
 %% {killed | kept, Room}; Room is how many restarts more each supervisor allows for.
 replace(_, {_, _, supervisor}, Room, _) -> {kept, Room};
+replace(_, unknown, Room, _) -> {kept, Room};
 replace(Pid, Child, Room, Ms) ->
     case {relup_agent_processes:is_supervisor(Pid), Child} of
         {true, _} -> {kept, Room};

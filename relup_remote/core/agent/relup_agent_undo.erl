@@ -10,8 +10,9 @@
 
 %% What the coordinator knows of a hop under way (see relup_agent_hop):
 %% stage, piece; current, undo (how the modules of this piece, and of each before it, are brought back, the newest first);
-%% suspended (processes that may be), above (supervisors that may be because of them), changing, failed (processes whose state
-%% could not be changed once others' had); updated (as in the request); firm; helpers; swap, suspending (microseconds); report (newest first); since (when the piece began).
+%% suspended (processes that may be, but for failed), above (supervisors that may be because of them), changing, failed
+%% (processes whose state could not be changed once others' had); updated (as in the request); firm; helpers; swap, suspending
+%% (microseconds); report (newest first); since (when the piece began).
 ledger(Updated) ->
     #{stage => preparing, piece => none, current => [], undo => [], suspended => [], above => [], changing => none, failed => [],
       updated => maps:from_list(Updated), firm => false, helpers => [], swap => 0, suspending => 0, report => [],
@@ -24,7 +25,8 @@ noted({suspending, Sups, Pids}, #{suspended := Before, above := Above} = Ledger)
     Ledger#{suspended := Pids ++ Before, above := Sups ++ Above};
 noted({changing, {all, _} = Whose}, Ledger) -> Ledger#{changing := Whose, firm := true};
 noted({changing, Whose}, Ledger) -> Ledger#{changing := Whose};
-noted({failed, Pids}, Ledger) -> Ledger#{suspended := [], failed := Pids};
+noted({failed, Pids}, #{failed := Before} = Ledger) -> Ledger#{failed := Pids ++ Before};
+noted(gone_on, Ledger) -> Ledger#{suspended := []};
 noted({updated, Mod}, #{updated := Updated} = Ledger) -> Ledger#{updated := Updated#{Mod => []}};
 noted(resumed, Ledger) -> Ledger#{suspended := [], above := []};
 noted(firm, Ledger) -> Ledger#{firm := true};
@@ -39,18 +41,18 @@ noted({done, Entries}, #{report := Report} = Ledger) -> Ledger#{report := lists:
 %% not be changed, and supervisors that go on with the state that they had, in words; and the modules as they are updated.
 take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing} = Ledger, Ms) ->
     #{helpers := Helpers} = Ledger,
-    await_hands(Changing),
     Back = case {Firm, Changing} of
                {false, _} -> [Current | Undo];
                {true, {all, _}} -> [];
                {true, _} -> [Current]
            end,
-    await_on_loads(Ms),
+    OnLoads = await_on_loads(Ms),
     Left = bring_back(Back),
     #{left := Silent} = Released = release(Ledger, Ms),
     [unload(Mod) || Mod <- Helpers],
-    Released#{undone => not Firm andalso Left =:= [] andalso Silent =:= [],
-              left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++ Silent}.
+    Released#{undone => not Firm andalso Left =:= [] andalso Silent =:= [] andalso OnLoads =:= [],
+              left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++ Silent ++
+                  [short({on_load, Pid}) || Pid <- OnLoads]}.
 
 %% The part of it that concerns processes: those whose state is no good are ended, all others go on. Nothing is undone by it.
 release(#{above := Above} = Ledger, Ms) ->
@@ -68,19 +70,11 @@ go_on(#{above := Above, suspended := Suspended, failed := Failed}) ->
     [Pid ! {system, {Nobody, make_ref()}, resume} || Pid <- Above ++ Suspended ++ Failed],
     #{undone => false}.
 
-%% {processes whose state is not what their code takes it for, the other ones that may be suspended}. Once all change, each
-%% goes on as soon as it has: who stands still then has not.
+%% {processes whose state is not what their code takes it for, the other ones that may be suspended}. Once all change, their
+%% hands note who has not. That can't be seen from outside: one that hibernates does so while it is suspended as well.
 lost(#{changing := none, suspended := Suspended}) -> {[], Suspended};
-lost(#{changing := {all, _}, suspended := Suspended, failed := Failed}) ->
-    {Still, Others} = lists:partition(fun relup_agent_processes:is_suspended/1, Suspended),
-    {Failed ++ Still, Others};
+lost(#{changing := {all, _}, suspended := Suspended, failed := Failed}) -> {Failed, Suspended -- Failed};
 lost(#{changing := Pid, suspended := Suspended}) -> {[Pid], lists:delete(Pid, Suspended)}.
-
-%% States that began to change are changed to the end, also where the hop's own process has died: hands end by themselves.
-await_hands({all, Hands}) ->
-    Refs = [monitor(process, Hand) || Hand <- Hands],
-    [receive {'DOWN', Ref, process, _, _} -> ok end || Ref <- Refs];
-await_hands(_) -> ok.
 
 %% The update that has failed has changed all states but those that were kept.
 updated(Kept, #{updated := Updated, changing := {all, _}, piece := {_, {update, Mod, _}}}) ->
@@ -88,12 +82,14 @@ updated(Kept, #{updated := Updated, changing := {all, _}, piece := {_, {update, 
 updated(_, #{updated := Updated}) -> Updated.
 
 %% An on_load that runs yet, for a hop whose process was killed, would have its module replace what is brought back. It
-%% runs in a process that the code server watches, up to Ms are waited for it.
+%% runs in a process that the code server watches, up to Ms are waited for it. Returns those that run on.
 await_on_loads(Ms) ->
-    Refs = [monitor(process, Pid) || Pid <- watched_by_code_server()],
-    [receive {'DOWN', Ref, process, Pid, _} -> until_seen(Pid) after Ms -> ok end || Ref <- Refs],
+    Watched = [{monitor(process, Pid), Pid} || Pid <- watched_by_code_server()],
+    Left = lists:append([receive {'DOWN', Ref, process, _, _} -> until_seen(Pid), [] after Ms -> [Pid] end
+                         || {Ref, Pid} <- Watched]),
     %% What the code server does about it is done when it answers.
-    code:get_path().
+    _ = code:get_path(),
+    Left.
 
 until_seen(Pid) -> lists:member(Pid, watched_by_code_server()) andalso until_seen(Pid).
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from relup_remote.core.agent import outcome_of
+from relup_remote.core.agent import bundle, outcome_of
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.term import Atom
 
@@ -175,3 +175,49 @@ def test_nothing_stays_suspended_where_what_takes_back_dies(epmd: int, tmp_path:
         assert demo.suspended() == 0
         assert demo.children() == children
         assert [identity for _, identity in demo.states()] == [*range(1, 21)]
+
+
+ENDS_THE_HOP = "case Id of 2 -> exit(demo_worker:hop(), kill); 20 -> error(broken); _ -> ok end, {ok, {VERSION, Id}}"
+
+
+def hibernating(version: int) -> str:
+    """Workers that hibernate whenever they have nothing to do."""
+    worker = sources(version, ENDS_THE_HOP)["demo_worker"]
+    begins = f"init(Id) -> {{ok, {{{version}, Id}}"
+    assert begins in worker
+    hibernates = worker.replace(begins, f"{begins}, hibernate")
+    return hibernates.replace("{reply, State, State}", "{reply, State, State, hibernate}")
+
+
+def test_one_that_hibernates_with_its_old_state_is_not_left_with_it(epmd: int, tmp_path: Path) -> None:
+    """The hop's own process is killed while states change, so that only what was noted tells who has not changed."""
+    with running_demo(
+        epmd,
+        tmp_path,
+        base=lambda tree: recompile(tree, "demo_worker", hibernating(1)),
+        prepare=lambda tree: recompile(tree, "demo_worker", hibernating(2)),
+    ) as demo:
+        where = [demo.call("erlang", "process_info", pid, Atom("current_function"))[1] for pid in demo.children()]
+        assert {str(name) for _, name, _ in where} == {"hibernate"}
+        last = demo.children()[-1]
+        outcome = demo.run(UPDATE.format("demo_worker"))
+        assert (outcome["result"], outcome["undone"], outcome["killed_count"]) == ("code_change_failed", False, 1)
+        assert eventually(lambda: len(demo.children()) == 20)
+        assert last not in demo.children()
+        assert sorted(demo.states()) == [(2, number) for number in range(1, 21)]
+        assert demo.suspended() == 0
+
+
+def test_one_whose_supervisor_does_not_answer_keeps_its_state(epmd: int, tmp_path: Path) -> None:
+    """Its death could be one too many for the supervisor, and end the node."""
+    with running_demo(epmd, tmp_path, OVER_100_FAILS) as demo:
+        demo.load("demo_supervisors", SUPERVISORS)
+        static = started(demo, "demo_supervisors", Atom("static"), 1)
+        replacing = bundle.source(("text", "processes", "replace"), "demo_replace", []).decode()
+        demo.load("demo_replace", replacing.partition("-export([]).")[2])
+        ((_, child, _, _), *_) = demo.call("supervisor", "which_children", static)
+        demo.call("sys", "suspend", static)
+        silent = demo.call("demo_replace", bundle.exported("replace", "run"), [child], [static], 500)
+        assert (silent[0], silent[1]) == ([], [child])
+        demo.call("sys", "resume", static)
+        assert demo.call("demo_replace", bundle.exported("replace", "run"), [child], [static], 5000) == ([child], [])
