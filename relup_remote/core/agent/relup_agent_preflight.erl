@@ -230,8 +230,12 @@ supervised(Numbered, #{timeout := Ms} = Ctx) ->
         [] -> Ctx#{supervised => #{}};
         [First | _] = Mods ->
             {Found, Problems, _} = relup_agent_processes:supervised(lists:usort(Mods), Ms),
-            Ctx#{supervised => maps:from_list([{Mod, {[P || P <- Problems, Mod =:= First], pids(Mod, Found)}} || Mod <- Mods])}
+            Ctx#{supervised => maps:from_list([{Mod, {[P || P <- Problems, concerns(P, Mod, First)], pids(Mod, Found)}}
+                                               || Mod <- Mods])}
     end.
+
+concerns({get_modules_failed, _, [_, Its]}, Mod, _) -> Its =:= Mod;
+concerns(_, Mod, First) -> Mod =:= First.
 
 %% ------------------------------------------------------------------------------------------------- applications
 
@@ -268,20 +272,29 @@ fresh(App, #{modules := Modules, fresh := Fresh} = Seen, #{supervised := Updates
 
 %% What the application needs has to be in the target, and running when its turn comes.
 dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := Restarted}, Ctx) ->
-    Started = started() ++ [atom_to_binary(Name, utf8) || Name <- Restarted],
-    lists:append([case {relup_agent_target:app(Dep, target(Ctx)), lists:member(Dep, Started)} of
+    Running = started(),
+    lists:append([case {relup_agent_target:app(Dep, target(Ctx)), is_started(Dep, Running, Restarted)} of
                       {{error, _, _}, _} ->
                           [problem(N, app_dependency_missing, "~p needs ~ts, which is not in the target.", [App, Dep])];
                       {{ok, _}, false} ->
                           [problem(N, app_dependency_not_started, "~p needs ~ts, which is not started.", [App, Dep])];
+                      {{ok, _}, unknown} ->
+                          [warning(N, app_dependency_not_started, "~p needs ~ts, of which it can't be told whether it is"
+                                   " started: the application controller does not answer.", [App, Dep])];
                       {{ok, _}, true} -> []
                   end || Dep <- Needed -- Optional]).
+
+is_started(Dep, Running, Restarted) ->
+    case lists:member(Dep, [atom_to_binary(Name, utf8) || Name <- Restarted]) of
+        true -> true;
+        false when is_list(Running) -> lists:member(Dep, Running);
+        false -> unknown
+    end.
 
 %% The application controller does not answer while an application starts that takes its time.
 started() ->
     try [atom_to_binary(Name, utf8) || {Name, _, _} <- application:which_applications(?LOOK_TIMEOUT)]
-    catch
-        exit:_ -> [atom_to_binary(Name, utf8) || {Name, _, _} <- application:loaded_applications()]
+    catch exit:_ -> unknown
     end.
 
 %% ------------------------------------------------------------------------------------------------- calls
@@ -339,7 +352,10 @@ release(#{modules := #{emqx_release := #{n := N} = Facts}}, #{target := Target})
     case reported(Facts) of
         {ok, Target} -> [];
         {ok, Other} -> [problem(N, version_not_reported, "The new emqx_release reports ~ts, not ~ts.", [Other, Target])];
-        unknown -> []
+        unknown -> [warning(N, version_not_reported, "What the new emqx_release will report can't be told: it gives no"
+                            " version.", [])];
+        %% There is no tree yet: it is asked once there is.
+        not_asked -> []
     end;
 release(#{modules := #{emqx_release := unknown}}, _) -> [];
 release(_, _) ->
@@ -351,7 +367,7 @@ reported(#{code := Code, md5 := Md5}) ->
         Md5 -> version_of(emqx_release);
         _ -> ask_copy(list_to_atom(?MODULE_STRING "_version"), Code)
     end;
-reported(_) -> unknown.
+reported(_) -> not_asked.
 
 ask_copy(Name, Code) ->
     try
@@ -407,11 +423,15 @@ told_beforehand(_, _) -> [].
 not_verified(#{modules := Modules}, Ctx) ->
     Same = [atom_to_binary(Mod, utf8) || {Mod, #{} = Facts} <- maps:to_list(Modules), unchanged(Mod, Facts),
                                          not is_helper(Mod, target(Ctx))],
-    #{suspended := Suspended, suspended_count := Many, old_code := Old, old_code_count := OldCount} =
+    #{suspended := Suspended, suspended_count := Many, old_code := Old, old_code_count := OldCount, unknown := Unknown,
+      unknown_count := UnknownCount} =
         relup_agent_verify:run(#{beams => [], modules => Same}),
     [warning(0, not_verified, "~ts suspended: ~ts. Verification fails while that is so.",
              [count(Many, "process is", "processes are"), named([name_of(Process) || Process <- Suspended])],
              #{signal => <<"suspended">>, count => Many, processes => Suspended}) || Many > 0] ++
+        [warning(0, not_verified, "It can't be told whether ~ts suspended: ~ts.",
+                 [count(UnknownCount, "process is", "processes are"), named([name_of(Process) || Process <- Unknown])],
+                 #{signal => <<"suspended">>, count => UnknownCount, processes => Unknown}) || UnknownCount > 0] ++
         [warning(0, not_verified, "~ts processes in old code, and the hop leaves them alone: ~ts. Verification fails while"
                                   " that is so.", [count(OldCount, "module has", "modules have"), named(Old)],
                  #{signal => <<"old code">>, count => OldCount, modules => Old}) || OldCount > 0].

@@ -7,8 +7,6 @@
 
 -import(relup_agent_text, [text/2, process/1]).
 
-%% For an event manager to tell its handlers.
--define(MODULES_TIMEOUT, 500).
 %% A look is given so long at least, for it is the time of all that are asked together.
 -define(AT_LEAST, 5000).
 %% For all supervisors that hibernate to say that they go on.
@@ -24,8 +22,9 @@
 
 %% {[{Mod, Supervisor, Pid}], [Problem], [Linked]}: the processes whose child specification lists one of the modules, or that
 %% answer get_modules with it; and the top supervisors of applications, with themselves as supervisor, where it is theirs.
-%% A problem is {Type, Format, Args}: a supervisor that can't be asked, or does not answer within Ms, which is for all. Linked
-%% are all processes to which these supervisors were linked just before they were asked.
+%% A problem is {Type, Format, Args}: a supervisor that can't be asked, or does not answer within Ms, which is for all; or an
+%% event manager that does not say which handlers it has, where one of the modules may be one. Linked are all processes to
+%% which these supervisors were linked just before they were asked.
 %%
 %% Only a supervisor of stdlib's is asked, by what it is and not by what a specification calls it: to any other process
 %% the question may be one that it never answers, or logs. Such a one is seen from outside, see started_by/1.
@@ -33,12 +32,11 @@
 %% What the supervisors say is kept in the process that asks: the next time only those are asked whose children are others.
 supervised(Mods, Ms) ->
     {Tops, Found, Problems} = look([App || {App, _, _} <- application:loaded_applications()], Ms),
-    Dynamic = lists:usort([Pid || {_, Pid, dynamic} <- Found]),
-    Handlers = maps:from_list([{Pid, Listed} || {Pid, {answer, Listed}} <- ask(fun handlers/1, Dynamic, ?MODULES_TIMEOUT)]),
+    {Handlers, Unknown} = handlers([Mod || Mod <- Mods, erlang:function_exported(Mod, handle_event, 2)], Found, Ms),
     Its = [{Mod, Sup, Sup} || {Mod, Sup} <- Tops, lists:member(Mod, Mods)] ++
         [{Mod, Sup, Pid} || {Sup, Pid, Listed} <- Found, Mod <- listed(Pid, Listed, Handlers), lists:member(Mod, Mods)],
     Known = known(),
-    {Its, Problems, lists:append([Linked || Sup <- lists:usort([Sup || {_, Sup, _} <- Its]),
+    {Its, Problems ++ Unknown, lists:append([Linked || Sup <- lists:usort([Sup || {_, Sup, _} <- Its]),
                                             {_, Linked, _} <- [maps:get(Sup, Known, none)]])}.
 
 listed(Pid, dynamic, Handlers) -> maps:get(Pid, Handlers, []);
@@ -108,7 +106,7 @@ of_answer(_, gone, _) -> {none, [], []}.
 children(Sup, Stamp) ->
     Linked = linked(Sup),
     Is = is_supervisor(Sup),
-    Standing = Is andalso stands(Sup),
+    Standing = Is andalso stands(Sup) =:= true,
     case {Is, {length(Linked), erlang:phash2(Linked, 1 bsl 32)}} of
         {true, _} when Standing -> suspended;
         {_, Stamp} -> unchanged;
@@ -145,15 +143,22 @@ name(Pid) ->
         #{name := Name} -> Name
     end.
 
-%% Event managers answer this with their handlers; to others it would be a message out of nowhere.
+%% {#{Pid => its handlers}, [Problem]} of the event managers, if some of the modules can be handlers: else none is asked.
+handlers([], _, _) -> {#{}, []};
+handlers(Mods, Found, Ms) ->
+    %% To others it would be a message out of nowhere.
+    Managers = [Pid || Pid <- lists:usort([Pid || {_, Pid, dynamic} <- Found]), is_event_manager(Pid)],
+    Asked = ask(fun handlers/1, Managers, max(Ms, ?AT_LEAST)),
+    {maps:from_list([{Pid, Listed} || {Pid, {answer, Listed}} <- Asked, is_list(Listed)]),
+     [{get_modules_failed, "The event manager ~ts does not say whether ~p is one of its handlers.", [name(Pid), Mod]}
+      || {Pid, Answer} <- Asked, Answer =:= silent orelse Answer =:= {answer, unknown}, Mod <- Mods]}.
+
+is_event_manager(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= gen_event.
+
 handlers(Pid) ->
-    case proc_lib:translate_initial_call(Pid) of
-        {gen_event, _, _} ->
-            case gen:call(Pid, self(), get_modules, infinity) of
-                {ok, Mods} when is_list(Mods) -> Mods;
-                _ -> []
-            end;
-        _ -> []
+    case gen:call(Pid, self(), get_modules, infinity) of
+        {ok, Mods} when is_list(Mods) -> Mods;
+        _ -> unknown
     end.
 
 %% [{Item, {answer, Value} | gone | silent}]: Fun of each item, each in a process of its own, some at a time; those that have
@@ -213,12 +218,14 @@ leader(Pid) ->
         undefined -> none
     end.
 
-%% All suspended processes. Of those that hibernate only supervisors are asked, which do so by themselves since OTP 27: there
-%% are few of them, and one of them that is suspended has others wait. The rest can't be told from any that hibernates.
+%% {Suspended, Unknown}: all suspended processes, and supervisors of which it can't be told. Of those that hibernate only
+%% supervisors are asked, which do so by themselves since OTP 27: there are few of them, and one of them that is suspended has
+%% others wait. The rest can't be told from any that hibernates.
 suspended() ->
     Seen = [{Pid, Where} || Pid <- processes(), {current_function, Where} <- [process_info(Pid, current_function)]],
     Asked = ask(fun stands/1, [Pid || {Pid, {erlang, hibernate, _}} <- Seen, noted_as_supervisor(Pid)], ?ANSWER_OF_ALL),
-    [Pid || {Pid, {sys, Loop, _}} <- Seen, is_suspend_loop(Loop)] ++ [Sup || {Sup, {answer, true}} <- Asked].
+    {[Pid || {Pid, {sys, Loop, _}} <- Seen, is_suspend_loop(Loop)] ++ [Sup || {Sup, {answer, true}} <- Asked],
+     [Sup || {Sup, Answer} <- Asked, Answer =:= silent orelse Answer =:= {answer, unknown}]}.
 
 %% By one key of its dictionary, which older OTPs can't give alone; the whole of it would be copied.
 noted_as_supervisor(Pid) ->
@@ -228,12 +235,16 @@ noted_as_supervisor(Pid) ->
     catch error:badarg -> false
     end.
 
-%% Whether a supervisor is suspended; one that hibernates is asked. It answers with its state, so one of very many is not.
+%% Whether a supervisor is suspended, or unknown; one that hibernates is asked. It answers with its state, so one of very many
+%% is not.
 %% Any other question would have it spin until it is resumed: it hibernates in vain while a message waits for it.
 stands(Sup) ->
     case process_info(Sup, current_function) of
         {current_function, {erlang, hibernate, _}} ->
-            length(linked(Sup)) =< ?STATE_ASKED_FOR andalso suspended =:= lists:nth(2, element(4, sys:get_status(Sup, infinity)));
+            case length(linked(Sup)) =< ?STATE_ASKED_FOR of
+                true -> suspended =:= lists:nth(2, element(4, sys:get_status(Sup, infinity)));
+                false -> unknown
+            end;
         _ -> is_suspended(Sup)
     end.
 

@@ -12,7 +12,8 @@
 %% release that should run, or [] in its place; and the names of those that the hop loaded. Of the latter: those whose
 %% running code is not the release's (differ), and those with old code in use, or that they are too many to be asked. Of the
 %% others: those whose running code is another (left), or that a boot would load and that are not loaded (unloaded). And
-%% all suspended processes, see suspended/0 of relup_agent_processes. Lists are cut, the counts are whole.
+%% all suspended processes, and those of which it can't be told, see suspended/0 of relup_agent_processes. Lists are cut, the
+%% counts are whole.
 %% No atom is made of what may not be in the VM.
 run(#{beams := File, modules := Names}) ->
     Beams = read(File),
@@ -27,12 +28,13 @@ run(#{beams := File, modules := Names}) ->
     WithOld = [Mod || Name <- Names, Mod <- existing(Name), erlang:check_old_code(Mod)],
     Asked = relup_agent_processes:may_ask(length(WithOld)),
     Old = [atom_to_binary(Mod, utf8) || Asked, Mod <- WithOld, relup_agent_processes:old_code_users(Mod) =/= []],
-    Suspended = relup_agent_processes:suspended(),
+    {Suspended, Unknown} = relup_agent_processes:suspended(),
     #{differ => lists:sublist(Differ, ?NAMED), differ_count => length(Differ),
       left => lists:sublist(Left, ?NAMED), left_count => length(Left),
       unloaded => lists:sublist(Unloaded, ?NAMED), unloaded_count => length(Unloaded),
       old_code => lists:sublist(Old, ?NAMED), old_code_count => length(Old), old_code_checked => Asked,
-      suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended)}.
+      suspended => [process(Pid) || Pid <- lists:sublist(Suspended, ?NAMED)], suspended_count => length(Suspended),
+      unknown => [process(Pid) || Pid <- lists:sublist(Unknown, ?NAMED)], unknown_count => length(Unknown)}.
 
 read([]) -> [];
 read(File) ->

@@ -132,6 +132,9 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     for app in outcome.get("stopped", []):
         message = "The application {} ran when the hop began and does not run after it.".format(app)
         context.result.warnings.append(Failure("app_stopped", message, stage="apply").to_json())
+    if outcome.get("stopped_known") is False:
+        message = "It can't be told whether all applications run as before: the application controller did not answer."
+        context.result.warnings.append(Failure("app_stopped", message, stage="apply").to_json())
     if outcome["result"] == "success":
         sync_dir(os.path.join(context.site.base, "relup"))
         detail = {key: hop[key] for key in ("seconds", "suspended_ms", "swap_ms") if key in hop}

@@ -87,6 +87,9 @@ def _signals(context: Context, target: str, left: List[Optional[str]]) -> Dict[s
         message = "There are too many processes to be asked whether they run old code of the hop's modules."
         _warn(context, Failure("old_code_in_use", message, stage="verify"))
     signals["suspended"] = _counted(found, "suspended", "1 process is suspended", "{} processes are suspended")
+    unknown = _counted(found, "unknown", "1 process is suspended", "{} processes are suspended")
+    if unknown:
+        _warn(context, Failure("not_verified", "It can't be told whether {}.".format(unknown), stage="verify"))
     signals["all code"] = left[0]
     return signals
 

@@ -9,7 +9,7 @@ import pytest
 
 from relup_remote.core.erlang.term import Atom
 
-from .demo import SUPERVISOR, Demo, recompile, running_demo
+from .demo import SUPERVISOR, Demo, compiled, recompile, running_demo
 
 RELEASE = "{load_module, emqx_release}"
 UPDATE = "{update, demo_worker, {advanced, []}}"
@@ -58,6 +58,13 @@ init([]) -> {ok, {#{}, [#{id => slow, start => {?MODULE, slow, []}}]}}.
 slow() -> case get(hang) of true -> timer:sleep(infinity); _ -> put(hang, true), ignore end.
 hang(Pid) -> spawn(fun() -> supervisor:restart_child(Pid, slow) end).
 """
+
+
+def add(tree: Path, module: str, body: str) -> None:
+    """Adds a module to the tree's application."""
+    (ebin,) = tree.glob("lib/demo-*/ebin")
+    head = f"-module({module}).\n-compile([export_all, nowarn_export_all]).\n% of the target\n"
+    (ebin / f"{module}.beam").write_bytes(compiled({module: f"{head}{body}\nnew() -> ok.\n"})[module])
 
 
 @pytest.fixture
@@ -146,3 +153,62 @@ def test_supervisors_are_asked_once_in_a_hop_and_again_where_their_children_are_
         assert (outcome["result"], outcome["instructions"][2]["processes"]) == ("success", 21)
         # Each once; and again the one that has a new child.
         assert demo.call("demo_count", "asked") == supervisors + 1
+
+
+# An event manager with a handler that waits until it is told to go on.
+MANAGER = """
+-behaviour(gen_event).
+start_link() -> gen_event:start_link().
+init(_) -> {ok, 1}.
+handle_event({wait, Ms}, State) -> receive go_on -> ok after Ms -> ok end, {ok, State};
+handle_event(_, State) -> {ok, State}.
+handle_call(_, State) -> {ok, State, State}.
+code_change(_, State, _) -> {ok, State}.
+"""
+
+
+def test_an_event_manager_that_does_not_answer_is_named_where_a_module_may_be_its_handler(
+    epmd: int, tmp_path: Path
+) -> None:
+    with running_demo(epmd, tmp_path, prepare=lambda tree: add(tree, "demo_events", MANAGER)) as demo:
+        demo.load("demo_events", MANAGER)
+        start: tuple[object, ...] = (Atom("demo_events"), Atom("start_link"), [])
+        child = {Atom("id"): Atom("events"), Atom("start"): start, Atom("modules"): Atom("dynamic")}
+        manager = demo.call("supervisor", "start_child", Atom("kernel_safe_sup"), child)[1]
+        demo.call("gen_event", "add_handler", manager, Atom("demo_events"), [])
+        update = "{update, demo_events, {advanced, []}}"
+
+        def plan(changes: str) -> dict[str, Any]:
+            return demo.agent.preflight(demo.request(f"{RELEASE}, {changes}", timeout=1000), 60.0)
+
+        assert plan(update)["instructions"][1]["processes"] == 1
+        # It answers, only later than most would wait.
+        demo.call("gen_event", "notify", manager, (Atom("wait"), 1500))
+        assert plan(update)["instructions"][1]["processes"] == 1
+        demo.call("gen_event", "notify", manager, (Atom("wait"), Atom("infinity")))
+        (problem,) = plan(f"{UPDATE}, {update}")["problems"]
+        assert (problem.err_type, problem.detail["instruction"]) == ("get_modules_failed", 3)
+        assert "demo_events" in problem.message
+        # Nobody asks it where no module can be its handler.
+        assert plan(UPDATE)["problems"] == []
+        outcome = demo.run(update, timeout=1000)
+        assert (outcome["result"], outcome["undone"]) == ("get_modules_failed", True)
+        demo.call("erlang", "send", manager, Atom("go_on"))
+
+
+def test_what_the_application_controller_does_not_tell_is_unknown(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path) as demo:
+        demo.call("sys", "suspend", Atom("application_controller"))
+        try:
+            request = demo.request(f"{RELEASE}, {{restart_application, demo}}")
+            report = demo.agent.preflight(request, 60.0)
+            told = [warning["err_type"] for warning in report["warnings"]]
+            missing = [problem.err_type for problem in report["problems"]]
+            assert "app_dependency_not_started" not in missing
+            assert demo.run(UPDATE)["stopped_known"] is False
+        finally:
+            demo.call("sys", "resume", Atom("application_controller"))
+        # The release of the test lacks the applications of OTP, so there is nothing else to ask of them.
+        assert (told.count("app_dependency_not_started"), set(missing)) == (0, {"app_dependency_missing"})
+        demo.outcome.unlink()
+        assert demo.run(RELEASE)["stopped_known"] is True
