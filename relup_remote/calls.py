@@ -70,13 +70,13 @@ CALLS: tuple[Calls, ...] = (
         "1 ms, and a write to disk", "a disk that is slow", EACH, "the row is written by the next command",
     ),
     Calls(
-        "erl_scan:string erl_parse:parse_exprs erlang:spawn gen_server:call erl_eval:exprs",
+        "erl_scan:string erl_parse:parse_exprs erlang:spawn erlang:registered gen_server:call erl_eval:exprs",
         "core",
         "the owner of what we begin in the VM (relup_remote_owner_1 … 8): it comes first, and goes last",
         "20 ms", NOTHING, EACH, "nothing was begun",
     ),
     Calls(
-        "compile:file code:load_binary",
+        "compile:noenv_file code:load_binary",
         "core",
         "the agent, as one module; a plan and an upgrade need all of it, a verify a quarter, a status none; it is compiled"
         " the first time, and kept on the host",
@@ -93,23 +93,32 @@ CALLS: tuple[Calls, ...] = (
     ),
     Calls(
         "erlang:fun_info erl_eval:fun_data erl_eval:new_bindings erl_eval:expr erl_eval:exprs epp:set_encoding file:open"
-        " file:read_file file:format_error filelib:file_size re:run io:parse_erl_exprs erlang:system_info erlang:monotonic_time",
+        " file:read_file file:format_error filelib:file_size re:run io:parse_erl_exprs erlang:system_info erlang:monotonic_time"
+        " erl_internal:arith_op",
         "value",
         "evaluates the hop's file, once; what it may call is listed below",
         "20 ms and 3 MB for 3,000 instructions", "the file's own loops", "5 s and 128 MB",
         "`hop_too_costly`: the process that evaluates it is killed, nothing has changed",
     ),
     Calls(
-        "compile:file beam_lib:chunks beam_lib:md5 beam_opcodes:opname file:read_file file:consult file:format_error"
-        " filelib:wildcard erl_scan:string erlang:fun_info erlang:get_module_info erlang:module_loaded application:get_key"
-        " application:which_applications code:which",
+        "compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
+        " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file",
+        "helper",
+        "compiles the catalogue's helpers that the hop uses, once nothing is left in them that a compiler would compute at length",
+        "500 ms and 20 MB for 1,000 lines", "macros that grow", "10 s and 256 MB for each",
+        "`helper_not_compiled`: the process that compiles it is killed, nothing has changed",
+    ),
+    Calls(
+        "beam_lib:chunks beam_lib:md5 beam_opcodes:opname file:read_file file:consult file:format_error"
+        " filelib:wildcard erlang:fun_info erlang:get_module_info erlang:module_loaded application:get_key"
+        " application:loaded_applications application_controller:get_master code:which",
         "target",
-        "compares what runs with what the hop would load; compiles the catalogue's helpers that it uses",
+        "compares what runs with what the hop would load",
         "0.2 ms a module", "the disk; the code server, for `code:which`", "call_timeout, 30 s", GOES_ON,
     ),
     Calls(
         "application:loaded_applications application_controller:get_master erlang:phash2 erlang:monotonic_time"
-        " erlang:check_old_code erlang:system_info proc_lib:translate_initial_call",
+        " erlang:check_old_code erlang:function_exported erlang:system_info proc_lib:translate_initial_call",
         "processes",
         "who the processes are, from outside: nobody is asked for it",
         "200 ms for 100,000 processes", "a process in a long native function, which is looked at from another process",
@@ -119,11 +128,11 @@ CALLS: tuple[Calls, ...] = (
         "application_master:get_child gen_server:call gen:call sys:get_status",
         "processes",
         "the top process of an application, the children of a supervisor of stdlib's (never of what is only declared one),"
-        " the handlers of an event manager; 64 at a time, once in a hop, and again where links have changed; whether"
+        " the handlers of an event manager, where a module can be one; 64 at a time, once in a hop, and again where links have changed; whether"
         " a supervisor that hibernates is suspended, unless it has more than 10,000 children",
         "75 ms for a supervisor of 100,000 children; 500 ms with all that is made of it", "a supervisor that is busy",
-        "10 s for a plan, step_timeout in a hop, for all of them together (event managers: 0.5 s; after a hop 2 s)",
-        "`which_children_failed` names them; whoever asked is gone, so a late answer goes nowhere",
+        "10 s for a plan, step_timeout in a hop, for all of them together (after a hop 2 s)",
+        "`which_children_failed` and `get_modules_failed` name them; whoever asked is gone, so a late answer goes nowhere",
     ),
     Calls(
         "erlang:check_process_code",

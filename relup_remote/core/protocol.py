@@ -20,8 +20,10 @@ Request::
      "paths": [{"from": "5.10.4", "target": "5.10.5"}, …],
      "helpers": [{"file": "my_helper.erl", "text": "…"}],
      "options": {<see OPTIONS>},
+     "machine": null | {"id": "<32 hex>" | null, "boot": "<32 hex>" | null},
      "deadline": 300}
 
+``machine`` is where the request is meant for, as a ``hello`` said before; see `machine`.
 ``deadline`` are the seconds after which the core ends by itself, once a step that must not be cut is done.
 ``hop_value`` is what the host's hop was found to be when it was planned, by the facts of that result; with one the file
 is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the
@@ -32,7 +34,8 @@ sends nothing before but ``hello`` and ``alive``, so that it can be started agai
 
 Events, each with a key ``event``:
 
-    {"event": "hello", "pid": 4711, "python": "3.9.2", "user": "emqx"}
+    {"event": "hello", "pid": 4711, "python": "3.9.2", "user": "emqx",
+     "machine": {"id": "<32 hex>", "boot": "<32 hex>"}}
     {"event": "step", "step": "extract", "status": "start"}
     {"event": "step", "step": "extract", "status": "ok", "seconds": 0.9, "detail": {}}
     {"event": "progress", "step": "stage", "done": 4194304, "total": 71000000, "unit": "bytes"}
@@ -413,7 +416,9 @@ ERRORS: Dict[str, ErrorSpec] = {
     "bad_beam": ErrorSpec(
         "A beam file can't be loaded into this VM.", "Check that the tarball is made for this version of OTP."
     ),
-    "helper_not_compiled": ErrorSpec("A helper module of the catalogue does not compile.", "Correct the helper."),
+    "helper_not_compiled": ErrorSpec(
+        "A helper module of the catalogue does not compile, or is not compiled in a VM at work.", "Correct the helper."
+    ),
     "helper_name_taken": ErrorSpec(
         "A helper of the catalogue has the name of a module that the node runs already.",
         "Rename the helper: loading and removing it would remove the node's own module.",
@@ -459,7 +464,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Add them to the hop. Without them the node reports a version that it does not run in full.",
     ),
     "not_verified": ErrorSpec(
-        "The node has something already that makes a verification fail after the hop.",
+        "The node has something that makes a verification fail after the hop, or that can't be told.",
         "Resume the processes named, or wait until they end, before the upgrade.",
     ),
     "code_left_old": ErrorSpec(
@@ -474,6 +479,10 @@ ERRORS: Dict[str, ErrorSpec] = {
     "which_children_failed": ErrorSpec(
         "A supervisor does not answer.",
         "Look at the node: it is not healthy.",
+    ),
+    "get_modules_failed": ErrorSpec(
+        "An event manager does not say which handlers it has, and a module that the hop updates may be one of them.",
+        "Find out what it waits for: it is busy, or suspended.",
     ),
     "code_change_failed": ErrorSpec(
         "A process could not change its state to the new version.",

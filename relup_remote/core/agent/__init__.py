@@ -31,7 +31,7 @@ CODE = Kept("agent-", ".beam", at_most=12, largest=4 << 20)
 COORDINATOR = "relup_remote_agent"
 """The registered name of the process that runs a hop."""
 
-_LOOKING = ("text", "processes", "value", "target", "verify")
+_LOOKING = ("text", "processes", "value", "helper", "target", "verify")
 _ACTING = (*_LOOKING, "crowd", "replace", "undo", "hop", "preflight", "")
 _VERIFY = ("verify", "run", 1)
 _ENTRIES = (("", "evaluate", 1), ("", "preflight", 1), ("", "start", 1), ("", "await", 3), ("", "release", 0))
@@ -93,7 +93,7 @@ class Agent:
 
     def _compile(self, path: str, source: bytes) -> Any:
         write_whole(path, source)
-        compiled = self._link.call("compile", "file", [path, [Atom(option) for option in _OPTIONS]], _COMPILING)
+        compiled = self._link.call("compile", "noenv_file", [path, [Atom(option) for option in _OPTIONS]], _COMPILING)
         if not isinstance(compiled, tuple) or compiled[0] != "ok":
             raise Failure("internal_error", "The agent does not compile in this VM.", detail={"errors": show(compiled)})
         return compiled[2]

@@ -58,15 +58,22 @@ class Owner:
             number, versions = link.call("gen_server", "call", [process, Atom("number"), 5000])
             if number != "none":
                 break
-            if time.monotonic() > until:
-                raise Failure("too_many_cores")
-            time.sleep(_LOOK_AGAIN)
+            self._await_name(until)
         self.name = Atom(NAMES[number - 1])
         self.entry = "{}_{}".format(prefix, number)
         """How the names of its modules begin."""
         self.versions = [text(version) for version in versions]
         """Of the VM: that of Erlang/OTP, and that of the emulator."""
         link.owner = self.name
+
+    def _await_name(self, until: float) -> None:
+        """Waits until one of the names is free, as far as can be seen. Raises `Failure` too_many_cores."""
+        while True:
+            if time.monotonic() > until:
+                raise Failure("too_many_cores")
+            time.sleep(_LOOK_AGAIN)
+            if not set(NAMES) <= set(self._link.call("erlang", "registered", [])):
+                return
 
     def own(self, key: str, module: str, function: str, arguments: List[Any]) -> None:
         """Has the VM call that function when the core is gone. `key` is one of few: it becomes an atom."""

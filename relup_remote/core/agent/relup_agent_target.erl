@@ -15,10 +15,6 @@
 
 -import(relup_agent_text, [text/2, short/1, problem/4]).
 
-%% What a helper may take to be compiled: milliseconds, and bytes of memory. One of 1,000 lines takes 500 ms and 20 MB.
--define(COMPILING, 10000).
--define(COMPILING_BYTES, (256 bsl 20)).
-
 %% ------------------------------------------------------------------------------------------------- the hop
 
 %% {ok, Hop} | {error, Problem}: the hop in the request's value, checked for its shape.
@@ -80,7 +76,7 @@ helpers([Name | Waiting], Sources, Found) ->
         error -> helpers(Waiting, Sources, Found);
         {Path, Others} ->
             Mod = list_to_atom(Name),
-            {Names, Compiled} = case source_of(Path) of
+            {Names, Compiled} = case relup_agent_helper:read(Path) of
                                     {ok, Named} -> {Named, compile_helper(Mod, Path)};
                                     {error, _, _, _} = Error -> {[], Error}
                                 end,
@@ -100,58 +96,11 @@ atoms_in([Fun | Rest], Found) when is_function(Fun) ->
     atoms_in(Parts ++ Rest, Found);
 atoms_in([_ | Rest], Found) -> atoms_in(Rest, Found).
 
-%% {ok, Names}, the names that a helper's source has; of one that is not understood none, for it does not compile either.
-%% {error, Type, Format, Args} for one that is not compiled in a VM at work: to compile it would open any file, or take all of a
-%% scheduler.
-source_of(Path) ->
-    Name = filename:basename(Path),
-    try relup_agent_value:check_text(Path), erl_scan:string(text_of(Path)) of
-        {ok, Tokens, _} ->
-            case harmful(Tokens) of
-                [] -> {ok, lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens])};
-                [{Line, Why} | _] -> {error, helper_not_compiled, "~ts:~b ~ts.", [Name, Line, Why]}
-            end;
-        {error, _, _} -> {ok, []}
-    catch
-        throw:{too_large, Why} -> {error, helper_not_compiled, "~ts ~ts.", [Name, Why]}
-    end.
-
-harmful([{'-', Line}, {atom, _, Kind}, {'(', _}, File | Rest]) when Kind =:= include; Kind =:= include_lib ->
-    case File of
-        {string, _, Path} ->
-            case lists:member(hd(Path ++ "/"), "/$") orelse lists:member("..", filename:split(Path)) of
-                true -> [{Line, ["includes ", Path, ", which is no file of a release"]}];
-                false -> harmful(Rest)
-            end;
-        _ -> [{Line, "includes a file that it does not name"}]
-    end;
-harmful([{'-', Line}, {atom, _, Doc}, {'(', _}, {'{', _}, {atom, _, file} | _]) when Doc =:= doc; Doc =:= moduledoc ->
-    [{Line, "has its documentation in another file"}];
-harmful([{'bsl', Line}, {integer, _, Shift} | _]) when Shift > 4096 -> [{Line, "has a number of more than 4096 bits"}];
-harmful([_ | Rest]) -> harmful(Rest);
-harmful([]) -> [].
-
-text_of(Path) ->
-    {ok, Content} = file:read_file(Path),
-    case unicode:characters_to_list(Content) of
-        Text when is_list(Text) -> Text;
-        _ -> binary_to_list(Content)
-    end.
-
 compile_helper(Mod, Source) ->
-    Compile = fun() -> compile:file(Source, [binary, return, deterministic]) end,
-    case relup_agent_value:bounded(Compile, ?COMPILING, ?COMPILING_BYTES) of
-        {error, {died, Why}} ->
-            {error, helper_not_compiled, "~ts ended the compiler: ~0tP.", [filename:basename(Source), Why, 12]};
-        {error, _} ->
-            {error, helper_not_compiled, "~ts takes more than ~b s or ~b MB to compile.",
-             [filename:basename(Source), ?COMPILING div 1000, ?COMPILING_BYTES bsr 20]};
-        {ok, {ok, Mod, Code, _}} -> beam(Mod, Source, Code);
-        {ok, {ok, Other, _, _}} -> {error, bad_beam, "~ts holds the module ~p.", [filename:basename(Source), Other]};
-        {ok, {error, Errors, _}} ->
-            Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
-                    || {File, Each} <- Errors, {Where, M, E} <- Each],
-            {error, helper_not_compiled, "~ts", [lists:join($\s, Told)]}
+    case relup_agent_helper:compile(Source) of
+        {ok, Mod, Code} -> beam(Mod, Source, Code);
+        {ok, Other, _} -> {error, bad_beam, "~ts holds the module ~p.", [filename:basename(Source), Other]};
+        {error, _, _, _} = Error -> Error
     end.
 
 %% What would be loaded as Mod: {ok, Beam} | {error, Type, Format, Args}. The target's come before helpers.
@@ -260,7 +209,9 @@ included([App | Rest], Apps, Target, Found) ->
 %% The applications that include another one: in the target, or as it runs.
 included_in(App, #{facts := #{apps := Apps}}) ->
     Name = atom_to_binary(App, utf8),
-    Running = [{Outer, Included} || {Outer, _, _} <- application:which_applications(),
+    %% Nobody is asked for it. One without a process includes none.
+    Running = [{Outer, Included} || {Outer, _, _} <- application:loaded_applications(),
+                                    application_controller:get_master(Outer) =/= undefined,
                                     {ok, Included} <- [application:get_key(Outer, included_applications)]],
     lists:usort([binary_to_atom(Outer, utf8) || {Outer, #{included := Names}} <- maps:to_list(Apps), lists:member(Name, Names)] ++
                     [Outer || {Outer, Included} <- Running, lists:member(App, Included)]).

@@ -17,7 +17,7 @@
 %% our own handler of calls answers. Funs that are a part of the value are written back.
 -module(relup_agent_value).
 
--export([evaluate/1, check_text/1, bounded/3]).
+-export([evaluate/1, check_text/1, bounded/3, constant/1, is_arithmetic/2]).
 
 -import(relup_agent_text, [text/2, problem/4, problem/5]).
 
@@ -32,6 +32,8 @@
 -define(WEIGHT, (1 bsl 20)).
 -define(LITTLE, 1024).
 -define(BITS, 4096).
+%% Units of a part of a binary where its value is constant.
+-define(SEGMENT, (1 bsl 20)).
 -define(BINARY, (4 bsl 20)).
 %% What each part of a binary may weigh, however many there are.
 -define(FEW, 64).
@@ -129,6 +131,10 @@ script(Path, Allowed) ->
                     forms(Fd, 1);
                 {error, Reason} -> throw({script, Reason})
             end,
+    %% Patterns are evaluated by nobody that we could ask.
+    _ = try constant([Form || {_, Form} <- Forms])
+        catch throw:{constant, Line, Why} -> throw({too_large, io_lib:format("~ts (line ~b)", [Why, Line])})
+        end,
     Called = fun(Anno, Callee, Args) -> called(erl_anno:line(Anno), Callee, Args, Allowed) end,
     try lists:foldl(fun({Line, Form}, {_, Bindings}) -> evaluated({Line, guarded(Form)}, Bindings, handler(Called)) end,
                     {none, erl_eval:new_bindings()}, Forms) of
@@ -147,7 +153,8 @@ check_text(Path) ->
     Text = case file:read_file(Path) of {ok, Read} -> Read; {error, Reason} -> throw({script, Reason}) end,
     re:run(Text, "[0-9][0-9_]{1000}|#[0-9A-Za-z_]{1000}", [{capture, none}]) =:= nomatch
         orelse throw({too_large, "has a number of more than 1000 digits"}),
-    case re:run(Text, "(?<![\\w@])[a-z][\\w@]*|'", [global, {capture, first, index}]) of
+    %% Also the name of a variable is an atom.
+    case re:run(Text, "(?<![\\w@\\x80-\\xff])[A-Za-z_\\x80-\\xff][\\w@\\x80-\\xff]*|'", [global, {capture, first, index}]) of
         {match, Words} when length(Words) > ?WORDS -> throw({too_large, io_lib:format("has more than ~b words", [?WORDS])});
         _ -> ok
     end.
@@ -243,6 +250,48 @@ unlisted(Anno, Mod, Fun, Arity, Allowed) ->
 too_large(Line) ->
     put(too_large, io_lib:format("makes something too large (line ~b)", [Line])),
     throw(too_large).
+
+%% {value, Number} of what is constant, else unknown. Throws {constant, Line, Why} where something constant is
+%% too large.
+constant({Kind, _, Value}) when Kind =:= integer; Kind =:= char; Kind =:= float -> {value, Value};
+constant({op, Anno, Op, A}) -> made(Anno, Op, [constant(A)]);
+constant({op, Anno, Op, A, B}) -> made(Anno, Op, [constant(A), constant(B)]);
+constant({call, Anno, {remote, _, {atom, _, erlang}, {atom, _, Op}}, Args}) ->
+    made(Anno, Op, [constant(Arg) || Arg <- Args]);
+constant({bin_element, Anno, Value, Size, _}) ->
+    case {constant(Value), constant(Size)} of
+        {unknown, {value, _}} when element(1, Value) =/= string -> unknown;
+        {_, {value, Units}} when Units > ?SEGMENT -> too_long(Anno);
+        _ -> unknown
+    end;
+constant({string, _, _}) -> unknown;
+constant([First | Rest]) ->
+    _ = constant(First),
+    _ = constant(Rest),
+    unknown;
+constant(Form) when is_tuple(Form) -> constant(tuple_to_list(Form));
+constant(_) -> unknown.
+
+made(Anno, 'bsl', [_, {value, Shift}]) when Shift > ?BITS -> too_many_bits(Anno);
+made(Anno, 'bsr', [_, {value, Shift}]) when Shift < -?BITS -> too_many_bits(Anno);
+made(Anno, Op, Args) ->
+    Values = [Value || {value, Value} <- Args],
+    case length(Values) =:= length(Args) andalso is_arithmetic(Op, length(Args)) of
+        true ->
+            try apply(erlang, Op, Values) of
+                Value when is_integer(Value), abs(Value) >= 1 bsl ?BITS -> too_many_bits(Anno);
+                Value -> {value, Value}
+            catch
+                error:_ -> unknown
+            end;
+        false -> unknown
+    end.
+
+is_arithmetic(Op, Arity) -> erl_internal:arith_op(Op, Arity).
+
+too_many_bits(Anno) -> throw({constant, erl_anno:line(Anno), io_lib:format("has a number of more than ~b bits", [?BITS])}).
+
+too_long(Anno) -> throw({constant, erl_anno:line(Anno), io_lib:format("has a part of a binary of more than ~b units", [?SEGMENT])}).
 
 %% Throws too_large where a term has too many parts, each counted as often as it is there.
 weigh(Line, Term, Limit) ->

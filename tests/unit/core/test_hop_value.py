@@ -178,6 +178,11 @@ MEGABYTE = "B = list_to_binary(lists:duplicate(1000000, $a)), "
         SHARED + "try A of B -> 1 catch _:_ -> 2 end.",
         SHARED + "if A == B -> 1; true -> 2 end.",
         SHARED + "fun(X) -> X =:= B end(A).",
+        # Patterns are evaluated as well.
+        "case 1 of ((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1) -> 1; _ -> 2 end.",
+        "case #{} of #{((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1) := _} -> 1; _ -> 2 end.",
+        "case <<>> of <<_:(((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1))>> -> 1; _ -> 2 end.",
+        "((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1) = 5.",
         "{A, B} = lists:foldl(fun(_, {X, Y}) -> {[X | X], [Y | Y]} end, {x, y}, lists:seq(1, 60)), A =:= B.",
         # More than can be told.
         "error(lists:duplicate(2000000, hello)).",

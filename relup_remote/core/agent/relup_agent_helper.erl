@@ -1,0 +1,265 @@
+%% Payload, shipped to hosts: a helper of the catalogue, read and compiled in the VM of a broker at work.
+%%
+%% A compiler evaluates what is constant in a text, by native functions that nobody can end, see relup_agent_value. So
+%% nothing large is left to it:
+%%
+%%     conditions of the preprocessor (-if)   may compare, and not compute
+%%     what follows from constants            is as small as in a hop's file: numbers, and parts of a binary
+%%     what is constant by way of a variable  is hidden from the compiler (`hidden`): it evaluates that also where the passes
+%%                                            for it are switched off, for it must not leave operations on constants
+%%     options in the text (-compile)         are listed here: others run modules, or write files
+%%     functions that are made of others      are ?FUNCTIONS at most, for the name of each is an atom
+%%
+%% All else is done little by little, in a process that is killed when it takes too much time or memory. Tested with the
+%% compiler of OTP 25, and compared with the sources of OTP 27.
+-module(relup_agent_helper).
+
+-export([read/1, compile/1]).
+
+-import(relup_agent_value, [check_text/1, bounded/3, constant/1, is_arithmetic/2]).
+
+%% What a helper may take to be compiled: milliseconds, and bytes of memory. One of 1,000 lines takes 500 ms and 20 MB.
+-define(COMPILING, 10000).
+-define(COMPILING_BYTES, (256 bsl 20)).
+-define(FUNCTIONS, 10000).
+%% The function through which values go, see hidden/2.
+-define(SAME, '$same').
+
+%% {ok, Names}: all atoms that a helper's source has. {error, Type, Format, Args} for one that is not compiled.
+read(Path) ->
+    try check_text(Path), erl_scan:string(content(Path)) of
+        {ok, Tokens, _} ->
+            case harmful(Tokens) of
+                [] -> {ok, lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens])};
+                [{Line, Why} | _] -> refused(Path, Line, Why)
+            end;
+        {error, {Line, Mod, What}, _} -> refused(Path, Line, ["does not compile: ", Mod:format_error(What)])
+    catch
+        throw:{too_large, Why} -> not_compiled("~ts ~ts.", [filename:basename(Path), Why])
+    end.
+
+refused(Path, Line, Why) -> not_compiled("~ts:~b ~ts.", [filename:basename(Path), Line, Why]).
+
+not_compiled(Format, Args) -> {error, helper_not_compiled, Format, Args}.
+
+content(Path) ->
+    {ok, Content} = file:read_file(Path),
+    case {encoding(Path, Content), unicode:characters_to_list(Content)} of
+        {utf8, Text} when is_list(Text) -> Text;
+        _ -> binary_to_list(Content)
+    end.
+
+%% As the compiler has it: what the text says, else what it can be.
+encoding(Path, Content) ->
+    case epp:read_encoding(Path) of
+        none when is_binary(Content) ->
+            case unicode:characters_to_list(Content) of Text when is_list(Text) -> utf8; _ -> latin1 end;
+        Encoding -> Encoding
+    end.
+
+%% [{Line, Why}]: what the preprocessor would do too much for. It looks for these before it puts macros in.
+harmful([{'-', Line}, {atom, _, Kind}, {'(', _} | Rest]) when Kind =:= include; Kind =:= include_lib ->
+    case Rest of
+        [{string, _, Path}, {')', _} | Others] ->
+            case lists:member(hd(Path ++ "/"), "/$") orelse lists:member("..", filename:split(Path)) of
+                true -> [{Line, ["includes ", Path, ", which is no file of a release"]}];
+                false -> harmful(Others)
+            end;
+        _ -> [{Line, "includes a file that it does not name"}]
+    end;
+harmful([{'-', Line}, {atom, _, Doc}, {'(', _}, {'{', _} | _]) when Doc =:= doc; Doc =:= moduledoc -> elsewhere(Line);
+harmful([{'-', Line}, {atom, _, Doc}, {'{', _} | _]) when Doc =:= doc; Doc =:= moduledoc -> elsewhere(Line);
+harmful([{'-', Line}, {'if', _} | Condition]) -> judged(Line, Condition);
+harmful([{'-', Line}, {atom, _, elif} | Condition]) -> judged(Line, Condition);
+harmful([_ | Rest]) -> harmful(Rest);
+harmful([]) -> [].
+
+elsewhere(Line) -> [{Line, "has its documentation in another file"}].
+
+judged(_, [{dot, _} | Rest]) -> harmful(Rest);
+judged(Line, [{'?', _}, {var, _, Macro} | Rest])
+  when Macro =:= 'OTP_RELEASE'; Macro =:= 'FEATURE_AVAILABLE'; Macro =:= 'FEATURE_ENABLED' -> judged(Line, Rest);
+judged(Line, [{Kind, _, _} | Rest]) when Kind =:= atom; Kind =:= var; Kind =:= integer -> judged(Line, Rest);
+judged(Line, [{Symbol, _} | Rest]) ->
+    Compares = ['(', ')', ',', 'not', 'and', 'or', 'andalso', 'orelse', '<', '>', '=<', '>=', '==', '/=', '=:=', '=/='],
+    case lists:member(Symbol, Compares) of
+        true -> judged(Line, Rest);
+        false -> computes(Line)
+    end;
+judged(Line, _) -> computes(Line).
+
+computes(Line) -> [{Line, "has a condition that does more than compare"}].
+
+%% {ok, Mod, Code} | {error, Type, Format, Args}, of a source that read/1 has read.
+compile(Path) ->
+    Name = filename:basename(Path),
+    case bounded(fun() -> compiled(Path) end, ?COMPILING, ?COMPILING_BYTES) of
+        {ok, {ok, Mod, Code, _}} -> {ok, Mod, Code};
+        {ok, {error, Errors, _}} ->
+            Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
+                    || {File, Each} <- Errors, {Where, M, E} <- Each],
+            not_compiled("~ts", [lists:join($\s, Told)]);
+        {error, {constant, Line, Why}} -> refused(Path, Line, Why);
+        {error, {died, Why}} -> not_compiled("~ts ended the compiler: ~0tP.", [Name, Why, 12]);
+        {error, _} ->
+            not_compiled("~ts takes more than ~b s or ~b MB to compile.", [Name, ?COMPILING div 1000, ?COMPILING_BYTES bsr 20])
+    end.
+
+compiled(Path) ->
+    {ok, Content} = file:read_file(Path),
+    {ok, Epp} = epp:open([{name, Path}, {source_name, filename:basename(Path)}, {includes, [filename:dirname(Path)]},
+                          {default_encoding, encoding(Path, Content)}, {deterministic, true}]),
+    Forms = try forms(Epp) after epp:close(Epp) end,
+    _ = constant(Forms),
+    lifted(Forms, 0) =< ?FUNCTIONS orelse refuse(1, io_lib:format("has more than ~b funs and comprehensions", [?FUNCTIONS])),
+    [refuse(Anno, io_lib:format("asks the compiler for ~0tP", [Option, 8]))
+     || {attribute, Anno, compile, Given} <- Forms, Option <- lists:flatten([Given]), not is_harmless(Option)],
+    %% What folds constants: no_copt and no_ssa_opt. The others belong to these, or work for them.
+    Slow = [no_copt, no_ssa_opt, no_bsm_opt, no_type_opt, no_bool_opt, no_share_opt, no_fold, no_module_opt],
+    compile:noenv_forms(all_hidden(Forms), [binary, return, deterministic | Slow]).
+
+%% What the text has once its macros are put in, as the compiler reads it.
+forms(Epp) ->
+    case epp:scan_erl_form(Epp) of
+        {ok, Tokens} ->
+            check_attribute(Tokens),
+            Form = case erl_parse:parse_form(Tokens) of {ok, Read} -> Read; {error, _} = Error -> Error end,
+            [Form | forms(Epp)];
+        {eof, _} = End -> [End];
+        Told -> [Told | forms(Epp)]
+    end.
+
+%% A binary in an attribute is made while the text is parsed.
+check_attribute([{'-', _} | Tokens]) -> check_sizes(Tokens);
+check_attribute(_) -> ok.
+
+check_sizes([{':', _}, {_, Anno, Size} | Rest]) when is_integer(Size) ->
+    %% As in a pattern, whatever is in that part.
+    _ = constant({bin_element, Anno, {integer, Anno, 0}, {integer, Anno, Size}, default}),
+    check_sizes(Rest);
+check_sizes([_ | Rest]) -> check_sizes(Rest);
+check_sizes([]) -> ok.
+
+refuse(Anno, Why) -> throw({constant, erl_anno:line(Anno), Why}).
+
+%% The forms with what is bound, and what is computed with, going through a function of their own: the compiler does not
+%% know what comes of it. In guards no function can be called: there a variable is enough, for none has a constant value.
+all_hidden(Forms) ->
+    Records = [Form || {attribute, _, record, _} = Form <- Forms],
+    {Before, Functions} = lists:splitwith(fun(Form) -> element(1, Form) =/= function end, Forms),
+    Same = {function, 1, ?SAME, 1, [{clause, 1, [{var, 1, 'Same'}], [], [{var, 1, 'Same'}]}]},
+    Before ++ [Same || Functions =/= []] ++ [hidden(Form, Records) || Form <- Functions].
+
+hidden({function, Anno, Name, Arity, Clauses}, Records) -> {function, Anno, Name, Arity, hidden(Clauses, Records)};
+hidden({attribute, _, _, _} = Form, _) -> Form;
+hidden({clause, Anno, Patterns, Guards, Body}, Records) ->
+    guard(Guards),
+    {clause, Anno, Patterns, Guards, hidden(Body, Records)};
+hidden({'case', Anno, Value, Clauses}, Records) -> {'case', Anno, same(hidden(Value, Records)), hidden(Clauses, Records)};
+hidden({'try', Anno, Body, [_ | _] = Clauses, Catches, After}, Records) ->
+    {Before, [Last]} = lists:split(length(Body) - 1, hidden(Body, Records)),
+    {'try', Anno, Before ++ [same(Last)], hidden(Clauses, Records), hidden(Catches, Records), hidden(After, Records)};
+hidden({Kind, Anno, Pattern, Value}, Records)
+  when Kind =:= match; Kind =:= maybe_match; Kind =:= generate; Kind =:= b_generate; Kind =:= m_generate;
+       Kind =:= generate_strict; Kind =:= b_generate_strict; Kind =:= m_generate_strict ->
+    {Kind, Anno, Pattern, same(hidden(Value, Records))};
+hidden({Kind, Anno, Made, Qualifiers}, Records) when Kind =:= lc; Kind =:= bc; Kind =:= mc ->
+    {Kind, Anno, hidden(Made, Records), [qualifier(Each, Records) || Each <- Qualifiers]};
+hidden({op, Anno, Op, A} = Form, Records) ->
+    case constant(Form) of
+        unknown -> {op, Anno, Op, same(hidden(A, Records))};
+        _ -> Form
+    end;
+hidden({op, Anno, Op, A, B} = Form, Records) ->
+    case constant(Form) of
+        unknown -> {op, Anno, Op, same(hidden(A, Records)), hidden(B, Records)};
+        _ -> Form
+    end;
+%% These are evaluated, or made a match specification, before there is a function to call.
+hidden({call, _, {remote, _, _, {atom, _, fun2ms}}, _} = Form, _) -> Form;
+hidden({call, _, {atom, _, record_info}, _} = Form, _) -> Form;
+hidden({call, Anno, Callee, Args}, Records) ->
+    Given = hidden(Args, Records),
+    case may_be_evaluated(Callee, length(Args)) of
+        true -> {call, Anno, callee(Callee, Records), [same(Arg) || Arg <- Given]};
+        false -> {call, Anno, callee(Callee, Records), Given}
+    end;
+hidden({string, _, _} = Form, _) -> Form;
+hidden([Form | Forms], Records) -> [hidden(Form, Records) | hidden(Forms, Records)];
+hidden(Form, Records) when is_tuple(Form) -> list_to_tuple(hidden(tuple_to_list(Form), Records));
+hidden(Form, _) -> Form.
+
+%% A filter that is a guard does not raise anything, so it stays one.
+qualifier(Form, Records) ->
+    IsFilter = not lists:member(element(1, Form), [generate, b_generate, m_generate, generate_strict, b_generate_strict,
+                                                   m_generate_strict, zip]),
+    case IsFilter andalso erl_lint:is_guard_test(Form, Records) of
+        true -> guard(Form), Form;
+        false -> hidden(Form, Records)
+    end.
+
+callee({atom, _, _} = Name, _) -> Name;
+callee({remote, Anno, Mod, Fun}, Records) -> {remote, Anno, named(Mod, Records), named(Fun, Records)};
+callee(Fun, Records) -> through(hidden(Fun, Records)).
+
+named({atom, _, _} = Name, _) -> Name;
+named(Form, Records) -> same(hidden(Form, Records)).
+
+%% Whether a call may be one that the compiler evaluates. A record's name stays where it is.
+may_be_evaluated({atom, _, is_record}, _) -> false;
+may_be_evaluated({atom, _, Name}, Arity) ->
+    erl_internal:bif(Name, Arity) orelse erl_internal:guard_bif(Name, Arity) orelse is_arithmetic(Name, Arity) orelse
+        erl_internal:list_op(Name, Arity);
+may_be_evaluated({remote, _, {atom, _, erlang}, {atom, _, is_record}}, _) -> false;
+may_be_evaluated({remote, _, {atom, _, Mod}, _}, _) -> Mod =:= erlang;
+may_be_evaluated(_, _) -> true.
+
+%% A value that the compiler does not know. What it does not know anyway stays as it is.
+same({Kind, _, _} = Form) when Kind =:= var; Kind =:= 'fun' -> Form;
+same({named_fun, _, _, _} = Form) -> Form;
+same({call, _, {atom, _, ?SAME}, _} = Form) -> Form;
+same({call, _, Callee, Args} = Form) ->
+    case may_be_evaluated(Callee, length(Args)) andalso not is_new(Callee) of true -> through(Form); false -> Form end;
+same(Form) -> through(Form).
+
+%% The compiler makes `receive` fast where it sees that a reference is new.
+is_new({atom, _, Name}) -> lists:member(Name, [make_ref, monitor, spawn_monitor, spawn_request]);
+is_new({remote, _, {atom, _, erlang}, Name}) -> is_new(Name);
+is_new(_) -> false.
+
+through(Form) -> {call, element(2, Form), {atom, element(2, Form), ?SAME}, [Form]}.
+
+%% Throws constant for a guard that computes with what has no variable, and is more than a number.
+guard({op, Anno, Op, A} = Form) -> computed(Anno, Op, [A], Form);
+guard({op, Anno, Op, A, B} = Form) -> computed(Anno, Op, [A, B], Form);
+guard({call, Anno, {remote, _, _, {atom, _, Op}}, Args} = Form) -> computed(Anno, Op, Args, Form);
+guard({string, _, _}) -> ok;
+guard([Form | Forms]) -> guard(Form), guard(Forms);
+guard(Form) when is_tuple(Form) -> guard(tuple_to_list(Form));
+guard(_) -> ok.
+
+computed(Anno, Op, Args, Form) ->
+    is_arithmetic(Op, length(Args)) andalso constant(Form) =:= unknown andalso not has_variable(Args) andalso
+        refuse(Anno, "computes with constants in a guard"),
+    guard(Args).
+
+has_variable({var, _, _}) -> true;
+has_variable({string, _, _}) -> false;
+has_variable([Form | Forms]) -> has_variable(Form) orelse has_variable(Forms);
+has_variable(Form) when is_tuple(Form) -> has_variable(tuple_to_list(Form));
+has_variable(_) -> false.
+
+%% How many functions the compiler makes of what a text has within its own.
+lifted([First | Rest], Count) -> lifted(Rest, lifted(First, Count));
+lifted({string, _, _}, Count) -> Count;
+lifted(Form, Count) when tuple_size(Form) > 0 ->
+    Own = lists:member(element(1, Form), ['fun', named_fun, lc, bc, mc, 'try', 'receive']),
+    lifted(tuple_to_list(Form), case Own of true -> Count + 1; false -> Count end);
+lifted(_, Count) -> Count.
+
+is_harmless({parse_transform, ms_transform}) -> true;
+is_harmless(Option) when is_tuple(Option), tuple_size(Option) > 1 -> is_harmless(element(1, Option));
+is_harmless(Option) when is_atom(Option) ->
+    lists:member(Option, [export_all, inline, inline_size, no_auto_import, debug_info, compressed, warnings_as_errors]) orelse
+        lists:any(fun(Start) -> lists:prefix(Start, atom_to_list(Option)) end, ["nowarn", "warn_"]);
+is_harmless(_) -> false.

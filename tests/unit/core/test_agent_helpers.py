@@ -1,0 +1,97 @@
+"""Helper modules of the catalogue are compiled in the broker's VM: none can hold it up by what a compiler evaluates."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.agent import bundle
+from relup_remote.core.erlang.distribution import Connection
+from relup_remote.core.erlang.term import Atom, text
+
+from .bombs import COMPILED, REFUSED
+from .vm import Vm, running_vm
+
+AT_ONCE = 20.0
+"""Seconds for a call that needs a scheduler, on a busy machine; what a bomb does takes minutes."""
+
+HEAD = "-module(demo_bomb).\n-compile([export_all, nowarn_export_all]).\n"
+
+Compile = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def compiling(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Vm, Connection]]:
+    """A VM with the part of the agent that reads and compiles helpers."""
+    folder = tmp_path_factory.mktemp("compiling")
+    # With one scheduler nothing else runs while it is held.
+    with running_vm(epmd, folder, "+S", "1:1") as vm, vm.connected() as connection:
+        path = folder / "compiling.erl"
+        entries = [("helper", "read", 1), ("helper", "compile", 1)]
+        path.write_bytes(bundle.source(("text", "value", "helper"), path.stem, entries))
+        compiled = connection.call("compile", "file", [str(path), [Atom("binary")]], 60.0)
+        connection.call("code", "load_binary", [Atom(path.stem), str(path), compiled[2]])
+        yield vm, connection
+
+
+@pytest.fixture
+def compiled(compiling: tuple[Vm, Connection]) -> Compile:
+    """Reads a helper, and compiles it if that is no mistake: ("ok", module, code), or why not."""
+    _, connection = compiling
+
+    def run(path: Path) -> Any:
+        for function in ("read", "compile"):
+            answer = connection.call("compiling", bundle.exported("helper", function), [str(path)], AT_ONCE)
+            if answer[0] == "error":
+                told = connection.call("io_lib", "format", [answer[2], answer[3]])
+                return text(connection.call("lists", "flatten", [told]))
+        return answer
+
+    return run
+
+
+def bomb(folder: Path, body: str) -> Path:
+    path = folder / "demo_bomb.erl"
+    path.write_text(HEAD + body + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_is_constant_by_way_of_something_is_not_evaluated(compiled: Compile, tmp_path: Path, name: str) -> None:
+    answer = compiled(bomb(tmp_path, COMPILED[name]))
+    assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
+    assert len(answer[2]) < 10_000
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_evaluated_is_refused_with_its_line(compiled: Compile, tmp_path: Path, name: str) -> None:
+    body, why = REFUSED[name]
+    answer = compiled(bomb(tmp_path, body))
+    assert isinstance(answer, str), answer
+    assert answer.startswith("demo_bomb.erl")
+    assert why in answer
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo_bomb.erl"]
+
+
+def test_the_vm_has_lost_nothing(compiling: tuple[Vm, Connection]) -> None:
+    """After all of them."""
+    vm, connection = compiling
+    assert connection.call("erlang", "memory", [Atom("total")], AT_ONCE) < 512 << 20
+    with vm.connected() as another:
+        assert another.call("erlang", "node", [], AT_ONCE) == vm.name
+
+
+def test_what_is_compiled_does_the_same(compiling: tuple[Vm, Connection], compiled: Compile) -> None:
+    _, connection = compiling
+    path = Path(__file__).with_name("all_of_erlang.erl")
+
+    def does(code: Any) -> Any:
+        assert connection.call("code", "load_binary", [Atom(path.stem), str(path), code])[0] == "module"
+        return connection.call("erlang", "term_to_binary", [connection.call(path.stem, "all", [])])
+
+    usual = connection.call("compile", "file", [str(path), [Atom("binary")]], 60.0)
+    ours = compiled(path)
+    assert ours[0] == "ok", ours
+    assert ours[2] != usual[2]
+    assert does(ours[2]) == does(usual[2])
