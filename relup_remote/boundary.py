@@ -148,7 +148,10 @@ EVENTS: dict[str, Shape] = {
             "error": Record({"err_type": OneOf(tuple(ERRORS))}, {"message": MAYBE_TEXT, "detail": Maybe(OBJECT)}),
         }
     ),
-    "hello": Record({"pid": COUNT, "python": TEXT, "user": TEXT}),
+    "hello": Record(
+        {"pid": COUNT, "python": TEXT, "user": TEXT},
+        {"machine": Record({"id": MAYBE_TEXT, "boot": MAYBE_TEXT})},
+    ),
     "step": _STEP_TOLD,
     "progress": Record({"step": TEXT, "done": Number(), "total": Number()}, {"unit": MAYBE_TEXT, "text": MAYBE_TEXT}),
     "want": Record({"file": TEXT, "offset": SIZE, "bytes": SIZE}),

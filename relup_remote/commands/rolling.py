@@ -229,6 +229,7 @@ def _member(row: Row, host: HostSettings, role: str | None) -> Member:
         done=is_done(row),
         ssh_address=pin.address,
         ssh_key=pin.key,
+        machine=pin.machine["id"] if pin.machine else None,
     )
 
 

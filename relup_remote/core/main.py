@@ -14,6 +14,8 @@ from . import commands
 from .context import Context
 from .deadline import SILENCE, STARTING, Deadline, TimeIsUp
 from .files import writing_failure
+from .machine import check as check_machine
+from .machine import identity
 from .protocol import Failure, Result, encode, exit_status
 from .request import read_request
 from .site import check_trust, check_user, locate
@@ -112,7 +114,9 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
         command = request["command"]
         deadline = Deadline(request.get("deadline"))
         deadline.start()
-        output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user()})
+        machine = identity()
+        output.emit({"event": "hello", "pid": os.getpid(), "python": _python(), "user": _user(), "machine": machine})
+        check_machine(request.get("machine"), command)
         site = locate(request["node"])
         check_user(site)
         check_trust(site)

@@ -120,6 +120,7 @@ _FIELDS: Dict[str, Check] = {
     "paths": _optional(_list(_object(**{"from": _is_text, "target": _is_text}))),
     "helpers": _optional(_list(_object(file=_is_file_name, text=_is_content))),
     "options": _optional(_is_option_set),
+    "machine": _optional(_object(id=_optional(_is_text), boot=_optional(_is_text))),
     "deadline": _optional(_is_time),
 }
 """The fields of a request, and what each has to be."""

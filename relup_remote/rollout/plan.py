@@ -36,7 +36,8 @@ class Gates:
 class Member:
     """A host of the run as the survey found it. ``done``: there was nothing to do on it when the run began.
 
-    For all of the run it has to be at the same address (None behind a jump host), with the same host key and node.
+    For all of the run it has to be at the same address (None behind a jump host), with the same host key and node, on
+    the same machine.
     """
 
     host: str
@@ -49,6 +50,7 @@ class Member:
     done: bool = False
     ssh_address: str | None = None
     ssh_key: str | None = None
+    machine: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The member in request.json."""

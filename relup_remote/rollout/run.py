@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
+from relup_remote.pins import Pin
 from relup_remote.rollout import traces
 from relup_remote.rollout.request import Request
 from relup_remote.rollout.rows import Row, of_failure, of_result, skipped, succeeded
@@ -104,9 +105,15 @@ class Runner:
         started = time.monotonic()
         name = job.host.name
         try:
-            request = self._in_time(job.request)
+            pin = job.host.pin or Pin()
+            request = {**self._in_time(job.request), "machine": pin.machine}
+
+            def watch(event: dict[str, Any]) -> None:
+                pin.note(event)
+                self._watch(name, event)
+
             with self._connect(job.host) as session:
-                event = session.run(request, job.tarball, lambda event: self._watch(name, event))
+                event = session.run(request, job.tarball, watch)
             return of_result(name, event, time.monotonic() - started)
         except Failure as failure:
             failure.stage = failure.stage or "connect"

@@ -72,7 +72,7 @@ class FakeHost:
         self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
         self._fleet.asked.append((self._name, request, tarball))
-        on_event({"event": "hello", "pid": 1})
+        on_event({"event": "hello", "pid": 1, "machine": {"id": f"machine of {self._name}", "boot": "first"}})
         answer = self._fleet.answer(self._name, request)
         if isinstance(answer, BaseException):
             raise answer

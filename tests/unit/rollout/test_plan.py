@@ -56,6 +56,7 @@ def test_the_document_says_from_and_not_what_python_calls_it() -> None:
         "done": False,
         "ssh_address": None,
         "ssh_key": None,
+        "machine": None,
     }
 
 
