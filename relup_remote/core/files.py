@@ -59,7 +59,16 @@ def write_whole(path: str, content: bytes, mode: int = 0o600) -> None:
         os.rename(temporary, path)
         sync_dir(os.path.dirname(path))
     except OSError as error:
+        _forget(temporary)
         raise writing_failure(error, path)
+
+
+def _forget(temporary: str) -> None:
+    """Removes what was written of a file that did not come to be; the error to tell of is another one."""
+    try:
+        os.unlink(temporary)
+    except OSError:
+        pass
 
 
 def reserve(path: str, size: int) -> None:
@@ -76,6 +85,7 @@ def reserve(path: str, size: int) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
+        _forget(temporary)
         raise writing_failure(error, path)
 
 

@@ -19,13 +19,21 @@ from relup_remote.hops.app_file import read_rel
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks.calls import EvalLink, argument, data
 from relup_remote.postchecks.ssh import Link, connect
-from relup_remote.schema import COUNT, ListOf, Maybe, Number, Record, Shape, Unfit, parsed
+from relup_remote.schema import COUNT, Flag, ListOf, Maybe, Number, Record, Shape, Unfit, parsed
 
 LOOKS: Mapping[str, Shape] = {
     "vms": Record(
         {
             "user": TEXT,
-            "vms": ListOf(Record({"pid": COUNT, **dict.fromkeys(("owner", "name", "root", "base", "data_dir"), TEXT)})),
+            "vms": ListOf(
+                Record(
+                    {
+                        "pid": COUNT,
+                        "fits": Flag(),
+                        **dict.fromkeys(("owner", "name", "root", "base", "data_dir"), TEXT),
+                    }
+                )
+            ),
         }
     ),
     "configuration": Record({"status": Maybe(Number()), "said": TEXT}),
@@ -197,7 +205,9 @@ class Node:
 
     @cached_property
     def _seen(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(self._link.host(), "vms", self._settings.data_dir or "")
+        found: dict[str, Any] = self._ask(
+            self._link.host(), "vms", self._settings.data_dir or "", self._settings.root_dir or ""
+        )
         return found
 
     def _shared(self, fact: str) -> str | None:
@@ -206,10 +216,8 @@ class Node:
         return values.pop() if len(values) == 1 else None
 
     def _fits(self, vm: dict[str, Any]) -> bool:
-        root, name = self._settings.root_dir, self._settings.node
-        return (root is None or root in (vm["base"], vm["root"])) and (
-            name is None or name in (vm["name"], vm["name"].partition("@")[0])
-        )
+        name = self._settings.node
+        return bool(vm["fits"]) and (name is None or name in (vm["name"], vm["name"].partition("@")[0]))
 
     def _ask(self, host: Host, *words: str) -> Any:
         python = self._settings.python or "python3"

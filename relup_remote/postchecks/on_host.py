@@ -1,6 +1,6 @@
 """Run on a host by the postchecks, as text given to its Python (3.6 and up, standard library only).
 
-Usage: ``vms DATA_DIR`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` |
+Usage: ``vms DATA_DIR ROOT`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` |
 ``configuration WRAPPER PID``.
 Prints one line of JSON.
 """
@@ -30,17 +30,19 @@ NOT_ENDED = 124
 """As timeout(1) has it."""
 
 
-def vms(data_dir: str = "") -> Dict[str, Any]:
+def vms(data_dir: str = "", root: str = "") -> Dict[str, Any]:
     """The SSH user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more.
+
+    ``fits`` says whether a VM's root, or its base, is the folder ``root``, by whichever path; without one each fits.
 
     A command line is a claim, which anyone may make: it counts if its user may run that root, which may be shown by the
     inventory's ``data_dir``, and if what it executes lies there.
     """
-    found = [_vm(folder, data_dir) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    found = [_vm(folder, data_dir, root) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
     return {"user": getpass.getuser(), "vms": [vm for vm in found if vm]}
 
 
-def _vm(folder: Path, data_dir: str) -> Optional[Dict[str, Any]]:
+def _vm(folder: Path, data_dir: str, wanted: str) -> Optional[Dict[str, Any]]:
     try:
         if (folder / "comm").read_text().strip() != "beam.smp":
             return None
@@ -63,7 +65,16 @@ def _vm(folder: Path, data_dir: str) -> Optional[Dict[str, Any]]:
         "root": str(root),
         "base": str(base),
         "data_dir": str(base / _data_dir(words)),
+        "fits": not wanted or _same(wanted, root) or _same(wanted, base),
     }
+
+
+def _same(one: str, other: Path) -> bool:
+    """Whether two paths lead to the same folder; by their text where that can't be seen."""
+    try:
+        return other.samefile(one)
+    except OSError:
+        return one == str(other)
 
 
 def _may_run(base: Path, data_dir: str) -> Set[int]:

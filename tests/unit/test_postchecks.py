@@ -187,6 +187,13 @@ def test_a_node_that_was_upgraded_passes_every_check(machine: Machine) -> None:
     assert [(step["step"], step["status"]) for step in row["steps"]] == [(check, "ok") for check in CHECKS]
 
 
+def test_a_root_is_known_by_another_path(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "another").symlink_to(machine.root)
+    machine.settings = {"root_dir": str(tmp_path / "another")}
+    status, row = machine.check("--target", "1.1")
+    assert (status, row["outcome"]) == (0, "ok"), row
+
+
 FAULTS: dict[str, tuple[Callable[[Machine], object], str]] = {
     "process": (lambda machine: machine.start_vm(), "2 VMs fit: "),
     "marker": (

@@ -6,7 +6,7 @@ No file is ever in memory whole. A copy is closed to others, whatever the mode o
 import hashlib
 import os
 import stat
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..files import remove_file, writing_failure
 from ..opening import ANYONE, opened
@@ -192,7 +192,7 @@ def _copy_file(source: str, target: str, progress: Progress) -> Tuple[os.stat_re
         before = os.fstat(reading)
         try:
             with os.fdopen(os.open(target, _WRITE, 0o600), "wb", buffering=0) as copied:
-                for chunk in iter(lambda: file.read(_CHUNK), b""):
+                for chunk in iter(lambda: _read(file, source), b""):
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[copied.write(rest) :]
@@ -202,6 +202,14 @@ def _copy_file(source: str, target: str, progress: Progress) -> Tuple[os.stat_re
         except OSError as error:
             raise writing_failure(error, target)
     return before, size, hasher.hexdigest(), os.lstat(source)
+
+
+def _read(file: BinaryIO, source: str) -> bytes:
+    """The next part of a file. Raises `Failure` cannot_read_file."""
+    try:
+        return file.read(_CHUNK)
+    except OSError as error:
+        raise unreadable([source], error)
 
 
 def _mode_and_time(found: os.stat_result) -> Told:

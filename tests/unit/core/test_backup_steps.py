@@ -727,3 +727,11 @@ def test_a_restore_of_which_only_the_journal_is_left_is_done(node: Node) -> None
     assert node.run("backup", "run-3").result.outcome == "backed up"
     node.run("restore", "run-4", backup="run-3")
     assert (node.data / "since").read_text() == "written since"
+
+
+def test_a_file_that_can_not_be_read_is_named_and_not_its_copy(tmp_path: Path) -> None:
+    """It opens as any other, and its first bytes can't be had."""
+    unread = copying.Found("mem", "/proc/self/mem", Path("/proc/self/mem").stat())
+    with pytest.raises(Failure) as caught:
+        copying.copy(unread, str(tmp_path / "copy"), copying.Progress(lambda _event: None, "backup", 0))
+    assert (caught.value.err_type, caught.value.detail["paths"]) == ("cannot_read_file", ["/proc/self/mem"])

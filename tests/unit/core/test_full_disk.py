@@ -10,7 +10,7 @@ import pytest
 from relup_remote.core import checks
 from relup_remote.core.agent import CODE, Agent, outcome_of
 from relup_remote.core.erlang import term
-from relup_remote.core.files import reserve
+from relup_remote.core.files import reserve, write_whole
 from relup_remote.core.journal import Journal
 from relup_remote.core.kept import key
 from relup_remote.core.lock import Lock
@@ -55,6 +55,17 @@ def disk_full() -> Iterator[None]:
     with pytest.raises(Failure) as caught:
         yield
     assert caught.value.err_type == "disk_full"
+
+
+def test_what_is_not_written_whole_leaves_nothing(disk: Path) -> None:
+    (disk / "file").write_bytes(b"old")
+    without_space(disk)
+    with disk_full():
+        write_whole(str(disk / "file"), bytes(100_000))
+    with disk_full():
+        reserve(str(disk / "file"), 100_000)
+    assert sorted(path.name for path in disk.iterdir()) == ["file", "taken"]
+    assert (disk / "file").read_bytes() == b"old"
 
 
 def test_the_compiled_agent(disk: Path) -> None:
