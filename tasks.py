@@ -3,7 +3,8 @@
 from invoke.main import program
 
 from lab import tasks as lab
-from relup_remote.cli import UsageProgram, print_in_any_encoding
+from relup_remote import streams
+from relup_remote.cli import UsageProgram
 from relup_remote.commands import namespace as commands
 
 namespace = commands()
@@ -12,4 +13,4 @@ namespace.add_collection(lab.namespace)
 # Invoke exits with 1 for options it can't parse, and asks this file for nothing but tasks. It loads it before it
 # parses them, though, so that `inv` can still become a program which exits with 2.
 program.__class__ = UsageProgram
-print_in_any_encoding()
+streams.prepare()

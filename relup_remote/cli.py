@@ -1,8 +1,6 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
-import codecs
 import difflib
-import io
 import os
 import re
 import shlex
@@ -15,7 +13,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser.context import ParserContext
 from invoke.program import Program
 
-from relup_remote import program, version
+from relup_remote import program, streams, version
 from relup_remote.commands import namespace
 from relup_remote.commands.options import LOCAL, OPTIONS, option
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
@@ -60,6 +58,10 @@ class UsageProgram(Program):
     for, their help is the manual's, and a shell completes hosts and runs.
     """
 
+    def create_config(self) -> None:
+        """Have Invoke's defaults: its files in the home folder, which may be none, mean nothing to these commands."""
+        self.config = self.config_class(lazy=True)
+
     def parse_core(self, argv: list[str] | None) -> None:
         """Parse the options before the command."""
         with _wrong_use():
@@ -90,6 +92,15 @@ class UsageProgram(Program):
                 super().parse_cleanup()
             except ParseError as error:
                 raise self._explained(error) from None
+
+    def execute(self) -> None:
+        """Carry out the commands. What could not be printed is told, and is no success."""
+        try:
+            super().execute()
+        except Exit as ended:
+            _check_printed(ended.code)
+            raise
+        _check_printed(0)
 
     def no_tasks_given(self) -> None:
         """List the commands: who types none wants to know which there are."""
@@ -296,52 +307,28 @@ def _readers_may_leave() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            _check_printed(0)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Exit from None
 
 
-PLAIN = str.maketrans(
-    {"…": "...", "–": "-", "‹": "<", "›": ">", "→": "->", "✓": "+", "✗": "x", "├": "|", "└": "`", "│": "|", "─": "-"}
-)
-"""What stands for the signs of our texts where the terminal's encoding has none."""
-
-
-def print_in_any_encoding() -> None:
-    """Print signs that the terminal's encoding lacks as plain ones, or as "?": output must not fail half-way."""
-    codecs.register_error(_PLAINLY, _plainly)
-    _open_what_is_closed()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_PLAINLY)
-
-
-_PLAINLY = "relup_remote.plainly"
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """A handler of encoding errors, as `codecs.register_error` wants it."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    signs = (sign.translate(PLAIN) for sign in error.object[error.start : error.end])
-    return "".join(sign if sign.isascii() else "?" for sign in signs), error.end
-
-
-def _open_what_is_closed() -> None:
-    """Have all three standard streams: started without one (``>&-``), the ledger could become what is printed to."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+def _check_printed(status: int | None) -> None:
+    """Raises `Exit` if not all could be printed, as on a full disk."""
+    try:
+        why = streams.unprinted()
+    except BrokenPipeError:
+        # Whoever read has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if why is not None:
+        told = f"The output could not be written: {why}. `{program.name()} runs` and `status` show what was done."
+        raise Exit(folded(told, columns(sys.stderr)), code=status or 1)
 
 
 def main() -> None:
     """Run `relup` with the arguments of this process."""
-    print_in_any_encoding()
+    streams.prepare()
     UsageProgram(
         name="relup", binary="relup", binary_names=["relup"], namespace=namespace(), version=version.installed()
     ).run()

@@ -34,6 +34,19 @@ _SPECIAL = ("/dev/", "/proc/")
 """Where names lead to what is open already, as ``/dev/stdout`` does."""
 
 
+def expanded(path: str) -> Path:
+    """A path with the home folder that a ``~`` stands for; one of a user who is not known stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def below_home(variable: str, place: str) -> Path:
+    """The folder that an environment variable names, else the ``place`` in the user's home. Raises OSError."""
+    found = expanded(os.environ.get(variable) or f"~/{place}")
+    if str(found).startswith("~"):
+        raise OSError(errno.ENOENT, f"there is no home folder; set HOME or {variable}", str(found))
+    return found
+
+
 def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
     """The content of a file of at most ``limit`` bytes; links are followed.
 
@@ -140,8 +153,8 @@ def cache_folder() -> Path | None:
     What lies in it is trusted as code is.
     """
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "relup_remote"
+        folder = below_home("XDG_CACHE_HOME", ".cache") / "relup_remote"
         private_folder(folder)
-    except (OSError, RuntimeError, Failure):
+    except (OSError, Failure):
         return None
     return folder

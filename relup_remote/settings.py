@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from relup_remote.files import expanded
 from relup_remote.pins import Pin
 from relup_remote.secrets import NO_SECRETS, Secrets
 
@@ -48,10 +49,7 @@ def _seconds(value: Any, _base: Path) -> float:
 def _local_path(value: Any, base: Path) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
-    try:
-        return base / Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError from error
+    return base / expanded(value)
 
 
 def _remote_path(value: Any, _base: Path) -> str:

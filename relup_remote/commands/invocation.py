@@ -20,6 +20,7 @@ from relup_remote import inventory
 from relup_remote.commands import limits, passwords
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
+from relup_remote.files import expanded
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 from relup_remote.program import typed
@@ -142,7 +143,9 @@ class Invocation:
         self._selectors = [member["host"] for member in record.request["hosts"]]
         self._inventory = self._inventory or record.request["inventory"]
         members = record.plan["hosts"]
-        self._pins = {each["host"]: Pin(each.get("ssh_address"), each.get("ssh_key")) for each in members}
+        self._pins = {
+            each["host"]: Pin(each.get("ssh_address"), each.get("ssh_key"), each.get("machine")) for each in members
+        }
 
     @property
     def selection(self) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ class Invocation:
         """Read the operator's tarball. If it is not there, every host's row says so and nothing is left to do: None."""
         hosts = self.hosts
         try:
-            return tarball.read(Path(path).expanduser())
+            return tarball.read(expanded(path))
         except Failure as failure:
             self.show([host_rows.of_failure(host.name, failure, "refused") for host in hosts])
             return None

@@ -9,7 +9,7 @@ from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import Failure
-from relup_remote.files import write_private
+from relup_remote.files import expanded, write_private
 from relup_remote.program import typed
 from relup_remote.report import FORMATS, SUFFIXES, render
 from relup_remote.report.json import document
@@ -39,7 +39,7 @@ def report(
         if open and wanted != "html":
             raise UsageError("bad_option", f"--open shows a page, and --format {wanted} makes none")
         made = report_of(ledger.open_run(run))
-        file = Path(o).expanduser() if o else Path(f"relup-{made.run}.{SUFFIXES[wanted]}") if wanted == "html" else None
+        file = expanded(o) if o else Path(f"relup-{made.run}.{SUFFIXES[wanted]}") if wanted == "html" else None
         text = typed(render(made, wanted))
         if file:
             _write(file, text)

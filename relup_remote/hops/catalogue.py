@@ -11,7 +11,7 @@ from typing import Any
 
 from relup_remote.checkout import checkout
 from relup_remote.core.protocol import ERRORS
-from relup_remote.files import read_bytes
+from relup_remote.files import expanded, read_bytes
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
 from relup_remote.hops.reading import ReadError, decoded
@@ -95,7 +95,7 @@ def locate(given: str | None = None) -> Path:
     named = given or os.environ.get(VARIABLE)
     root = checkout()
     if named:
-        folder = Path(named).expanduser()
+        folder = expanded(named)
     elif root:
         folder = root / "priv" / "relup"
     else:

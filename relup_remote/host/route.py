@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relup_remote.core.protocol import Failure
+from relup_remote.files import expanded
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -155,7 +156,7 @@ def _expanded(value: str, tokens: Tokens) -> str:
 
 def _path(value: str, tokens: Tokens) -> Path:
     variables = re.sub(r"\$\{(\w+)\}", lambda variable: os.environ.get(variable[1], ""), value)
-    return Path(_expanded(variables, tokens)).expanduser()
+    return expanded(_expanded(variables, tokens))
 
 
 def _agent(named: str, tokens: Tokens) -> Path | None:

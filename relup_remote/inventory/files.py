@@ -3,10 +3,12 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from relup_remote import files
 from relup_remote.checkout import checkout
+from relup_remote.files import below_home, expanded
 from relup_remote.inventory import ansible, own
 from relup_remote.inventory.errors import InventoryError
 from relup_remote.inventory.select import Inventory
@@ -26,7 +28,7 @@ def locate(given: str | None = None) -> Path:
     """
     named = given or os.environ.get(VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     places = _usual_places()
     for place in places:
         if place.is_file():
@@ -36,11 +38,13 @@ def locate(given: str | None = None) -> Path:
 
 
 def _usual_places() -> list[Path]:
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+    config: list[Path] = []
+    with suppress(OSError):
+        config = [below_home("XDG_CONFIG_HOME", ".config") / "relup_remote" / "inventory.yml"]
     bases = dict.fromkeys(base for base in (Path.cwd(), checkout()) if base)
     return [
         *(base / "inventory" / name for base in bases for name in ("hosts.yml", "lab.yml")),
-        config / "relup_remote" / "inventory.yml",
+        *config,
     ]
 
 

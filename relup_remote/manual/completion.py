@@ -100,4 +100,6 @@ def _hops() -> list[tuple[str, str]]:
 def _runs() -> list[str]:
     from relup_remote.rollout import ledger  # noqa: PLC0415
 
-    return [ledger.LAST, *(record.run for record in ledger.runs())]
+    with contextlib.suppress(UsageError):
+        return [ledger.LAST, *(record.run for record in ledger.runs())]
+    return [ledger.LAST]

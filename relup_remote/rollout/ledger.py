@@ -61,8 +61,11 @@ _PASSING = ("progress", "hello", "note")
 
 
 def runs_folder() -> Path:
-    """Where runs are kept."""
-    return traces.default_folder() / "runs"
+    """Where runs are kept. Raises `UsageError` (``ledger_unusable``)."""
+    try:
+        return traces.default_folder() / "runs"
+    except OSError as error:
+        raise UsageError("ledger_unusable", f"there is no place for ledgers: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -144,14 +147,25 @@ class Record:
         return False
 
 
-def runs(folder: Path | None = None) -> list[Record]:
-    """All runs, the oldest first, those that can't be read among them."""
+def paths_of_runs(folder: Path | None = None) -> list[Path]:
+    """What is where runs are kept. Raises `UsageError` (``ledger_unusable``)."""
+    where = folder or runs_folder()
     try:
-        paths = list((folder or runs_folder()).iterdir())
-    except OSError:
+        return list(where.iterdir())
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UsageError("ledger_unusable", f"the runs in {where} can't be read: {error.strerror}") from error
+
+
+def runs(folder: Path | None = None) -> list[Record]:
+    """All runs, the oldest first, those that can't be read among them.
+
+    Raises `UsageError` (``ledger_unusable``).
+    """
     return sorted(
-        (found for path in paths if (found := record(path)) is not None), key=lambda record: (record.began, record.run)
+        (found for path in paths_of_runs(folder) if (found := record(path)) is not None),
+        key=lambda record: (record.began, record.run),
     )
 
 
@@ -268,7 +282,7 @@ PLAN = Fields(
         "hosts": ListOf(
             Fields(
                 {"host": TEXT, "address": TEXT},
-                dict.fromkeys(("node", "role", "ssh_address", "ssh_key"), MAYBE_TEXT),
+                dict.fromkeys(("node", "role", "ssh_address", "ssh_key", "machine"), MAYBE_TEXT),
             )
         ),
         "waves": ListOf(TEXTS),

@@ -11,7 +11,7 @@ from typing import Any
 
 from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
 from relup_remote.files import read_bytes, write_private
-from relup_remote.rollout.ledger import EVENTS, Record, record, runs_folder
+from relup_remote.rollout.ledger import EVENTS, Record, paths_of_runs, record
 from relup_remote.rollout.roll import done_before
 from relup_remote.schema import MOMENT, SIZE, Unfit, parsed
 from relup_remote.schema import Record as Fields
@@ -41,12 +41,11 @@ KEPT = Fields(
 
 
 def overviews(folder: Path | None = None) -> list[Overview]:
-    """All runs, the oldest first. One that can't be read is there as well, with the reason."""
-    try:
-        paths = list((folder or runs_folder()).iterdir())
-    except OSError:
-        return []
-    found = [overview for path in paths for overview in _of(path)]
+    """All runs, the oldest first. One that can't be read is there as well, with the reason.
+
+    Raises `UsageError` (``ledger_unusable``).
+    """
+    found = [overview for path in paths_of_runs(folder) for overview in _of(path)]
     return sorted(found, key=lambda overview: (overview["started_at"], overview["run"]))
 
 

@@ -288,19 +288,72 @@ def test_malformed_hops_are_told_on_the_way_to_an_upgrade(inventory: str, tmp_pa
     assert relup(*words, "--quiet").stderr == said
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize("words", [["paths"], ["paths", "--json"], ["--list"], ["paths", "--help"]])
+@pytest.mark.parametrize("program", [RELUP, INV])
+def test_a_disk_that_is_full_is_told_in_a_sentence(words: list[str], program: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", program, *words]
+        ended = subprocess.run(
+            command, cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 1
+    assert "The output could not be written: No space left on device." in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_could_not_be_told_of_on_stderr_is_no_error() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", RELUP, "paths"]
+        ended = subprocess.run(
+            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=full, text=True, check=False, timeout=60
+        )
+    assert (ended.returncode, "->" in ended.stdout or "→" in ended.stdout) == (0, True)
+
+
+def test_a_reader_that_does_not_wait_gets_all(tmp_path: Path) -> None:
+    """A pipe that takes only a part at once, as that of another program that reads when it likes."""
     reading, writing = os.pipe()
-    os.close(reading)
-    ended = subprocess.run(
-        [sys.executable, "-m", "relup_remote", "paths"],
-        cwd=PROJECT,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        check=False,
-        timeout=300,
-    )
-    os.close(writing)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    os.set_blocking(writing, False)
+    command = [sys.executable, "-c", "from relup_remote import streams; streams.prepare(); print('x' * 1_000_000)"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading, "rb") as file:
+            content = file.read()
+        assert (process.wait(60), content) == (0, b"x" * 1_000_000 + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("home", "words", "status", "said"),
+    [
+        ("FILE", ["paths"], 0, ""),
+        ("FILE", ["runs"], 2, "Not a directory"),
+        ("FILE", ["report"], 2, "Not a directory"),
+        ("FILE", ["hosts"], 2, "no inventory"),
+        ("FILE", ["plan", "--tarball", "~/release.tar.gz", "--inventory", "~/hosts.yml"], 2, "hosts.yml"),
+        ("/nonexistent", ["runs"], 0, ""),
+        ("/proc/1/mem", ["paths"], 0, ""),
+    ],
+)
+def test_a_home_that_is_no_folder_is_no_traceback(
+    tmp_path: Path, home: str, words: list[str], status: int, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    variables = {**_variables(), "HOME": str(tmp_path / "file") if home == "FILE" else home}
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        variables.pop(name, None)
+    ended = run(RELUP, *words, cwd=tmp_path if words[0] == "hosts" else PROJECT, variables=variables)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (status, False), ended.stderr
+    assert said in ended.stderr
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    without = {name: value for name, value in _variables().items() if name not in ("HOME", "XDG_STATE_HOME")}
+    ended = run(RELUP, "runs", variables=without)
+    assert (ended.returncode, "set HOME or XDG_STATE_HOME" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_what_nobody_foresaw_is_told_in_a_sentence_and_its_traceback_kept(

@@ -12,6 +12,7 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
+from relup_remote import streams
 from relup_remote.commands import by_name, invocation
 from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
@@ -149,6 +150,29 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 # The whole way
+
+
+def test_all_that_follows_is_meant_for_the_machine_that_was_looked_at(desk: Desk) -> None:
+    assert desk.relup("upgrade", yes=True).status == 0
+    first: dict[str, Any] = dict.fromkeys(ROLES)
+    for host, request, _ in desk.fleet.asked:
+        assert request["machine"] == first[host]
+        first[host] = {"id": f"machine of {host}", "boot": "first"}
+    [record] = ledger.runs()
+    assert {each["host"]: each["machine"] for each in record.request["hosts"]} == {
+        host: f"machine of {host}" for host in ROLES
+    }
+
+
+def test_a_run_that_can_not_be_printed_is_done_and_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it was not printed is told by the command line at the end, see its tests."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        stdout = streams.lenient(io.TextIOWrapper(io.BytesIO()), full)
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert desk.relup("upgrade", yes=True).status == 0
+        assert streams.unprinted() == "No space left on device"
+    [record] = ledger.runs()
+    assert [event["outcome"] for event in record.events if event["event"] == "end"] == ["done"]
 
 
 def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None:

@@ -109,7 +109,7 @@ def test_help_on_the_lab_is_invokes() -> None:
     assert (shown.returncode, "--port-offset" in shown.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("words", [["--list"], ["--help"], ["upgrade", "--help"]])
+@pytest.mark.parametrize("words", [["--list"], ["--help"], ["upgrade", "--help"], ["paths"]])
 def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

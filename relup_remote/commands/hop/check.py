@@ -9,7 +9,7 @@ from invoke.context import Context
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import ERRORS, Failure
-from relup_remote.files import write_shared
+from relup_remote.files import expanded, write_shared
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
 
@@ -43,7 +43,7 @@ def check(
         folder = catalogues.locate(catalogue) if catalogue or not given else file.parent
         findings = check_file(file, found, catalogues.load(folder).helpers)
         if sarif:
-            _write(Path(sarif).expanduser(), jsons.dumps(log(file, findings), indent=2) + "\n")
+            _write(expanded(sarif), jsons.dumps(log(file, findings), indent=2) + "\n")
         call.show_document(
             checked.document(file, found, findings),
             checked.text(file, found, findings),
@@ -55,7 +55,7 @@ IN_CATALOGUE = "-"
 
 
 def _existing(hop: str) -> Path:
-    file = Path(hop).expanduser()
+    file = expanded(hop)
     if not file.is_file():
         raise UsageError("bad_option", f"{hop}: there is no such file")
     return file

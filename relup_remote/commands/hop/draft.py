@@ -10,7 +10,7 @@ from invoke.context import Context
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import Failure
-from relup_remote.files import write_shared
+from relup_remote.files import expanded, write_shared
 from relup_remote.usage import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draft(
         made = drafts.draft(found, callbacks)
         if made.helper and not o:
             raise UsageError("bad_option", f"-o is missing: {made.helper.file} must be written beside the hop")
-        file = Path(o or f"{source}-to-{target}.relup").expanduser()
+        file = expanded(o or f"{source}-to-{target}.relup")
         contents = made.contents(file) if o else {}
         _write(contents, force=force)
         findings = check_text(file.name, made.text, found, [made.helper] if made.helper else [])

@@ -1,16 +1,15 @@
 """The two releases that a hop leads between, as options name them."""
 
-from pathlib import Path
-
 from relup_remote.commands.options import required
 from relup_remote.core.protocol import Failure
+from relup_remote.files import expanded
 from relup_remote.hops.compare import Difference, read_both
 from relup_remote.usage import UsageError
 
 
 def difference(from_: str, to: str) -> Difference:
     """What the releases in the tarballs of `--from` and `--to` differ in. Raises `UsageError`."""
-    tarballs = Path(required("from_", from_)).expanduser(), Path(required("to", to)).expanduser()
+    tarballs = expanded(required("from_", from_)), expanded(required("to", to))
     try:
         return Difference(*read_both(*tarballs))
     except Failure as failure:
