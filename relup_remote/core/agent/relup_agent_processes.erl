@@ -150,8 +150,11 @@ handlers(Mods, Found, Ms) ->
     Managers = [Pid || Pid <- lists:usort([Pid || {_, Pid, dynamic} <- Found]), is_event_manager(Pid)],
     Asked = ask(fun handlers/1, Managers, max(Ms, ?AT_LEAST)),
     {maps:from_list([{Pid, Listed} || {Pid, {answer, Listed}} <- Asked, is_list(Listed)]),
-     [{get_modules_failed, "The event manager ~ts does not say whether ~p is one of its handlers.", [name(Pid), Mod]}
-      || {Pid, Answer} <- Asked, Answer =:= silent orelse Answer =:= {answer, unknown}, Mod <- Mods]}.
+     [Problem || {Pid, Answer} <- Asked, Answer =:= silent orelse Answer =:= {answer, unknown}, Mod <- Mods,
+                 {problem, Problem} <- [untold(Pid, Mod)]]}.
+
+untold(Pid, Mod) ->
+    {problem, {get_modules_failed, "The event manager ~ts does not say whether ~p is one of its handlers.", [name(Pid), Mod]}}.
 
 is_event_manager(Pid) -> element(1, proc_lib:translate_initial_call(Pid)) =:= gen_event.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from relup_remote.core.agent import Agent, outcome_of
+from relup_remote.core.agent import Agent, bundle, outcome_of
 from relup_remote.core.archive import FILE, Member
 from relup_remote.core.erlang import term
 from relup_remote.core.erlang.link import DistributionLink
@@ -190,6 +190,16 @@ class Demo:
         (path,) = self.helper(name, body)
         code = self.call("compile", "file", path, [Atom("binary")])[2]
         assert self.call("code", "load_binary", Atom(name), path, code)[0] == "module"
+
+    def load_helper(self, path: str) -> None:
+        """A helper that the VM has from an earlier hop, compiled as the agent does it."""
+        name = "demo_compiling"
+        source = self.folder / f"{name}.erl"
+        source.write_bytes(bundle.source(("text", "value", "helper"), name, [("helper", "compile", 1)]))
+        code = self.call("compile", "file", str(source), [Atom("binary")])[2]
+        assert self.call("code", "load_binary", Atom(name), str(source), code)[0] == "module"
+        _, module, compiled = self.call(name, bundle.exported("helper", "compile"), path)
+        assert self.call("code", "load_binary", module, path, compiled)[0] == "module"
 
     def run(self, changes: str, callbacks: str = "", **fields: Any) -> dict[str, Any]:
         """The outcome of a hop."""

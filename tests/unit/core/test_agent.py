@@ -242,7 +242,7 @@ def test_what_the_hop_has_started_outlives_it(demo: Demo) -> None:
 def test_helper_that_could_not_go_is_taken_for_what_it_is(demo: Demo) -> None:
     body = "wait() -> receive stop -> ok end.\nstart() -> register(waits, spawn(fun wait/0)), ok.\nfails() -> error."
     helpers = demo.helper("demo_helper", body)
-    demo.load("demo_helper", body)
+    demo.load_helper(helpers[0])
     demo.call("demo_helper", "start")
     request = demo.request(f"{LOADS}, {{load_module, demo_helper}}, {{apply, demo_helper, fails, []}}", helpers=helpers)
     assert demo.agent.preflight(request, 30.0)["problems"] == []

@@ -41,14 +41,15 @@ def raised() -> set[str]:
 def in_agent() -> set[str]:
     """Each err_type that the agent reports, warnings included.
 
-    ``{error, timeout}`` is not for reports. Nor are ``refused`` and ``script``: the evaluation of a hop's file throws
-    them to its caller, which makes an err_type of them.
+    ``{error, timeout}`` is not for reports. Nor are ``refused``, ``script`` and ``constant``: what looks at a hop's
+    file or a helper throws them to its caller, which makes an err_type of them.
     """
     return {name for path in AGENT for name in IN_AGENT.findall(path.read_text())} - {
         "timeout",
         "refused",
         "script",
         "too_large",
+        "constant",
     }
 
 

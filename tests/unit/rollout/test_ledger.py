@@ -479,7 +479,17 @@ def test_a_state_directory_that_can_not_be_relied_on_is_refused_before_anything_
         Ledger.create(REQUEST, folder)
     assert caught.value.err_type == "ledger_unusable"
     assert str(folder / RUN) in caught.value.message
+    assert not folder.is_dir() or list(folder.iterdir()) == []
+
+
+def test_runs_that_can_not_be_read_are_an_error_and_not_none(folder: Path) -> None:
     assert runs(folder) == []
+    folder.parent.mkdir(parents=True)
+    folder.write_text("")
+    for look in (runs, overview.overviews):
+        with pytest.raises(UsageError, match="can't be read") as caught:
+            look(folder)
+        assert caught.value.err_type == "ledger_unusable"
 
 
 def test_a_run_that_is_not_there_can_not_be_gone_on_with(folder: Path) -> None:
