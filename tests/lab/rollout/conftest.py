@@ -1,4 +1,7 @@
-"""Six nodes, four cores and two replicants, and a controller with a state directory of its own for each module."""
+"""Clusters of cores and replicants, and a controller with a state directory of its own for each module.
+
+Six nodes, four cores and two replicants, unless a module says that `four` will do: three cores and a replicant.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,13 @@ from tests.lab.rollout.state import all_back
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The nodes, as they are after whatever test came before."""
     with running_lab(tmp_path_factory.mktemp("six"), 6, replicants=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Fewer nodes, as they are after whatever test came before."""
+    with running_lab(tmp_path_factory.mktemp("four"), 4, replicants=1) as made:
         yield made
 
 
@@ -38,7 +48,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> HeldHops:
     return HeldHops(tmp_path_factory.mktemp("held"))
 
 
-@pytest.fixture(scope="package")
-def tarball(six: Lab) -> Path:
+@pytest.fixture(scope="module")
+def tarball(lab: Lab) -> Path:
     """The target."""
-    return six.tarball(FIRST)
+    return lab.tarball(FIRST)

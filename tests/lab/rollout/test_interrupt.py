@@ -14,8 +14,16 @@ from tests.lab.rollout.controller import Controller, applied, is_event
 from tests.lab.rollout.held import HeldHops
 from tests.lab.rollout.state import all_back, cluster_lock, marked, results, successes
 
-ORDER = ["n5", "n6", "n1", "n2", "n3", "n4"]
-IN_HAND = ("n5", "n6")
+IN_HAND = ("n4", "n1")
+
+pytestmark = pytest.mark.xdist_group("rollout of four nodes")
+
+
+@pytest.fixture(scope="module")
+def lab(four: Lab) -> Lab:
+    """The nodes, on the first release when the module begins."""
+    all_back(four)
+    return four
 
 
 @pytest.fixture

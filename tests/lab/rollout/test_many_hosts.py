@@ -11,7 +11,7 @@ from tests.lab.cluster import BASE, FIRST, Ran, running_lab
 from tests.lab.rollout.state import results, successes
 from tests.points import Points, Tally, is_slice
 
-HOSTS, SOME, NODES = 64, 16, 3
+HOSTS, SOME, NODES = 64, 9, 3
 """All hosts, and how many there are where the points of the tests are a slice."""
 
 
