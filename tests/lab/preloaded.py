@@ -1,8 +1,9 @@
 """Commands in processes of their own that have imported everything before they begin.
 
-A command takes most of a second of a processor to import what it needs. So each process of tests has a server that has
-done that once, and forks for each command. What is forked is a process like any other: its words, environment, folder,
-streams and exit status are its own, and it ends as an interpreter does.
+A command takes most of a second of a processor to import what it needs, and to make what is the same in each: the
+core's payload, the grammar of hops. So each process of tests has a server that has done that once, and forks for each
+command. What is forked is a process like any other: its words, environment, folder, streams and exit status are its
+own, and it ends as an interpreter does.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from lab.layout import PROJECT
+from relup_remote.hops.hop_file import read_hop
+from relup_remote.host.payload import payload
 
 MODULE = "relup_remote"
 LATE = ("paramiko", "fabric", "rich.live", "tabulate", "relup_remote.host.host", "relup_remote.hops.release")
@@ -86,6 +89,8 @@ def serve(listener: socket.socket) -> None:
         importlib.import_module(found.name)
     for name in (f"{MODULE}.cli", *LATE):
         importlib.import_module(name)
+    payload()
+    read_hop("a hop", '#{from_version => "1", target_version => "2"}.')
     # What is there by now is not to be copied by every collection of garbage.
     gc.freeze()
     while True:

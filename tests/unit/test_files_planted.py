@@ -24,7 +24,9 @@ PLANTED = [kind for kind in KINDS if kind != "folder"]
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_no_reader_waits_or_reads_for_ever(tmp_path: Path, kind: str) -> None:
+def test_no_reader_waits_or_reads_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    # Each of the readers waits so long for a pipe.
+    monkeypatch.setattr(files, "WAIT", 0.5)
     named = {name: tmp_path / name for name in ("hosts.yml", "hosts.ini", "a.tar.gz", "b.tar.gz.sha256", "key")}
     for path in named.values():
         plant(kind, path)
