@@ -12,6 +12,7 @@ from relup_remote import calls, failures, faults, inventory
 from relup_remote.commands import by_name
 from relup_remote.core.protocol import ERRORS, ErrorSpec
 from relup_remote.hops.check.findings import CHECK_ERRORS
+from relup_remote.host.transport import options as ssh_options
 from relup_remote.inventory import ansible_variables
 from relup_remote.manual import page as manual
 from relup_remote.rollout.endings import OUTCOMES, ROLLOUT_ERRORS
@@ -74,6 +75,11 @@ def inventory_page() -> str:
         for name, setting in inventory.SETTINGS.items()
     ]
     variables = [(", ".join(f"`{name}`" for name in names), meaning) for names, meaning in ansible_variables.MEANINGS]
+    only = [
+        (f"`{name}`", option.why, ", ".join(f"`{plain}`" for plain in option.plain))
+        for name, option in ssh_options.TABLE.items()
+        if option.by is ssh_options.By.OPENSSH
+    ]
     return f"""\
 # The inventory
 
@@ -119,7 +125,7 @@ is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the var
 - Passwords are not read, nothing encrypted is opened (encrypted files of variables are skipped and named), and Jinja
   templates are not evaluated. If a variable of the table is one of these, or has a wrong value, that is an error for a
   command that selects the host, and for no other.
-- Hosts with an `ansible_connection` other than SSH are left out.
+- Hosts with an `ansible_connection` other than SSH and `local` are left out.
 
 ## Which hosts
 
@@ -129,10 +135,32 @@ or that is a host and a group, is an error that names the hosts and groups there
 
 ## Reaching them
 
-OpenSSH itself (`ssh -G`) says what `~/.ssh/config` has for a host: aliases, `ProxyJump` and `ProxyCommand`, several
-`IdentityFile`, `IdentitiesOnly`, `IdentityAgent`, `Include`, `Match`, `HostKeyAlias`. What is set here comes before it.
-Jump hosts are reached as `~/.ssh/config` has them; user and key of the inventory are the host's. Host keys are always
-verified, whatever `StrictHostKeyChecking` says.
+OpenSSH itself (`ssh -G`) says what `~/.ssh/config` has for a host, `Include` and `Match` among it. What is set here
+comes before it. Jump hosts are reached as `~/.ssh/config` has them; user and key of the inventory are the host's. Host
+keys are always verified, whatever `StrictHostKeyChecking` says.
+
+There are three ways to a host, by the setting `transport` or the option `--transport`:
+
+- `fabric` is a library. It needs no other program for a connection, and is what `auto` takes where it will do.
+- `openssh` runs the system's `ssh`, which honours everything in ssh_config. A command logs in once to each host, by a
+  master connection of its own in a private folder. The master ends with the command, and some seconds after it if the
+  command is killed. With a `key` of the inventory, keys that ssh_config names for the host are tried after it.
+  Passwords need OpenSSH 8.5 or newer.
+- `local` uses no SSH: the node is on this machine. Other users are become by sudo as on any host.
+
+`auto` takes `openssh` where ssh_config, for the host or one of its jump hosts, has something that the library can't
+honour, where known_hosts has a certificate authority for it, or where the server and the library have no cipher or key
+exchange in common; a note says why. `fabric` takes the library all the same, and a note says what is not honoured. The
+options for which that is so:
+
+{_table(("option of ssh_config", "what it is about", "no reason if"), only)}
+
+All others are honoured by both, or have no bearing: nothing is forwarded, no terminal is used, and no known_hosts file
+is changed. Of lists of algorithms (`Ciphers`, `KexAlgorithms`, `MACs`, `HostKeyAlgorithms`,
+`PubkeyAcceptedAlgorithms`) the library keeps to those that it knows; where it knows none, `openssh` is taken.
+
+At most 8 logins go on at the same time (`--connects`). All hosts behind a jump host share one connection to it. A
+server that hangs up before it has said anything, as one with too many logins does, is tried five times.
 
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
 unless `IdentitiesOnly` is set. If a server hangs up after too many keys, the rest are offered on a new connection.

@@ -19,7 +19,7 @@ from typing import TextIO
 from relup_remote.core.files import private_dir, write_whole, writing_failure
 from relup_remote.core.protocol import Failure
 
-PRIVATE, SHARED = 0o600, 0o644
+PRIVATE, SHARED, PROGRAM = 0o600, 0o644, 0o700
 
 LARGEST = 256 << 20
 """Bytes that are read of a file at most, unless told otherwise."""
@@ -110,6 +110,11 @@ def write_private(path: Path, text: str) -> None:
 def write_shared(path: Path, text: str) -> None:
     """Write a file that others may read, which appears whole. Raises `Failure`."""
     _write(path, text.encode(), SHARED)
+
+
+def write_program(path: Path, text: str) -> None:
+    """Write a program for the operator alone, which appears whole. Raises `Failure`."""
+    _write(path, text.encode(), PROGRAM)
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from relup_remote.files import expanded
 from relup_remote.pins import Pin
 from relup_remote.secrets import NO_SECRETS, Secrets
+from relup_remote.ways import Ways
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,14 @@ def _arguments(value: Any, _base: Path) -> tuple[str, ...]:
     return tuple(shlex.split(value))
 
 
+def _transport(value: Any, _base: Path) -> str:
+    if value not in TRANSPORTS:
+        raise ValueError
+    return str(value)
+
+
+TRANSPORTS = ("auto", "fabric", "openssh", "local")
+
 WORD = Kind("text without spaces", _word)
 PORT = Kind("whole number from 1 to 65535", _port)
 SECONDS = Kind("seconds, more than 0", _seconds)
@@ -98,6 +107,7 @@ REMOTE_PATH = Kind("absolute path on the host", _remote_path)
 ROLE = Kind("`core` or `replicant`", _role)
 LABELS = Kind("mapping of words without commas and `=`", _labels)
 RESTART = Kind("`auto`, `wrapper` or `service:UNIT`", _restart)
+TRANSPORT = Kind("`auto`, `fabric`, `openssh` or `local`", _transport)
 ARGUMENTS = Kind("options as on the command line of `ssh`, the first with its dash", _arguments)
 
 
@@ -122,6 +132,14 @@ class HostSettings:
             LOCAL_PATH,
             "private key, or the public half of one that the agent holds, relative to the inventory's folder"
             " (ssh_config's and the agent's)",
+        ),
+    )
+    transport: str = field(
+        default="auto",
+        metadata=_about(
+            TRANSPORT,
+            "way to the host: `fabric`, a library; `openssh`, the system's `ssh`; `local`, this very machine; `auto` is"
+            " `fabric`, or `openssh` where ssh_config asks for what only that can do",
         ),
     )
     ssh_config: Path | None = field(
@@ -189,6 +207,8 @@ class HostSettings:
     )
     secrets: Secrets = field(default=NO_SECRETS, repr=False, compare=False)
     """What the operator was asked for: no setting, and in no file."""
+    ways: Ways | None = field(default=None, repr=False, compare=False)
+    """What the connections of one command share. No setting either."""
     pin: Pin | None = field(default=None, repr=False, compare=False)
     """Who the host was when it was first met; None where that does not matter. No setting either."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from relup_remote import inventory
-from relup_remote.commands import limits, passwords
+from relup_remote.commands import limits, passwords, reaching
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.files import expanded
@@ -104,8 +104,10 @@ class Invocation:
         for note in found.notes:
             self.note(note)
         self.clear()
-        secrets = passwords.ask()
-        return [replace(host, secrets=secrets, pin=self._pins.get(host.name) or Pin()) for host in meant]
+        # A wrong option is told before anything is asked for.
+        shared: dict[str, Any] = {**reaching.transport(), "ways": self._screen.enter_context(reaching.ways())}
+        shared["secrets"] = passwords.ask()
+        return [replace(host, **shared, pin=self._pins.get(host.name) or Pin()) for host in meant]
 
     def goes_to_no_host(self) -> None:
         """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from invoke.tasks import Task
 
-from relup_remote.commands import limits, passwords
+from relup_remote.commands import limits, passwords, reaching
 from relup_remote.commands.groups import expanded
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
 from relup_remote.rollout import waves
+from relup_remote.settings import TRANSPORTS
 from relup_remote.usage import UsageError
+from relup_remote.ways import CONNECTS
 
 
 class Option(NamedTuple):
@@ -37,6 +39,10 @@ OPTIONS: dict[str, Option] = {
     "ask_passphrase": Option("ask for the passphrase of the private key; it is used on this machine and sent nowhere"),
     "ask_password": Option("ask for the login password of the SSH user; it is sent to hosts that accept no key"),
     "ask_sudo_password": Option("ask for the password that sudo wants on the hosts"),
+    "transport": Option(
+        f"way to the hosts: {', '.join(TRANSPORTS)} (default: the inventory's, else auto)", "WAY", choices=TRANSPORTS
+    ),
+    "connects": Option(f"how many SSH logins there may be at the same time (default: {CONNECTS})", "LOGINS"),
     "deadline": Option(f"{limits.MEANING} (default: {limits.DEFAULT})", "TIME"),
     **{
         f"{name.replace('.', '_')}.deadline": Option(f"{limits.MEANING} (default: {default})", "TIME")
@@ -169,10 +175,10 @@ def command(body: Callable[..., None]) -> "Task[Any]":
 
     One without a default is given by its position; one whose name is a keyword has an underscore after it. Numbers are
     taken as text (a default of "") and checked by `number`, so that a wrong one gets a sentence. Those that go to hosts
-    get the options of `passwords` and `limits` as well. A parameter may be a group of options, see `groups`.
+    get those of `passwords`, `reaching` and `limits` as well. A parameter may be a group of options, see `groups`.
     """
     body = expanded(body)
-    body = body if body.__name__ in LOCAL else limits.may_take(passwords.may_ask(body))
+    body = body if body.__name__ in LOCAL else limits.may_take(reaching.may_choose(passwords.may_ask(body)))
     parameters = list(inspect.signature(body).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
     return Task(

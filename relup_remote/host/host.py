@@ -10,7 +10,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.host import session
 from relup_remote.host.payload import Payload, payload
-from relup_remote.host.transport import Connection, fabric
+from relup_remote.host.transport import Connection, choice
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -91,7 +91,7 @@ class Host:
     ) -> dict[str, Any]:
         if self._connection is None or not self._connection.is_active:
             self.close()
-            self._connection = fabric.Connection(self._settings)
+            self._connection = choice.connect(self._settings, lambda said: on_event({"event": "note", "message": said}))
         errand = session.Errand(
             request=request,
             tarball=tarball,

@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,28 @@ def usual(files: Iterable[Path], identities_only: bool, agent: Keys, passphrase:
                 unusable.append(f"{file}: {reason}")
     others = [] if identities_only else agent.found
     return Keys(list({(key.asbytes(), key.public_blob is None): key for key in (*keys, *others)}.values()), unusable)
+
+
+def accepted(keys: Keys, algorithms: Collection[str], rsa_bits: int) -> Keys:
+    """Those of the keys that can sign by one of the ``algorithms``, any where there is none.
+
+    RSA keys must have so many bits.
+    """
+    found, unusable = list[PKey](), list(keys.unusable)
+    for key in keys.found:
+        names = RSA if key.get_name() == "ssh-rsa" else (key.get_name(),)
+        names_of_all = {*names, *(f"{name}-cert-v01@openssh.com" for name in names)}
+        if key.get_name() == "ssh-rsa" and 0 < key.get_bits() < rsa_bits:
+            unusable.append(f"{_shown(key)}: it has less than the {rsa_bits} bits that ssh_config demands")
+        elif not algorithms or names_of_all & set(algorithms):
+            found.append(key)
+        else:
+            unusable.append(f"{_shown(key)}: its kind is not in PubkeyAcceptedAlgorithms of ssh_config")
+    return Keys(found, unusable)
+
+
+RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
+"""What RSA keys sign by."""
 
 
 def of_agent(path: Path | None, seconds: float) -> Keys:

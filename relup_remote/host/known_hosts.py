@@ -1,8 +1,8 @@
 """Host keys that are known: reading `known_hosts` files, and judging a key that a server shows.
 
 The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT": hashed names, patterns with ``*``, ``?`` and ``!``, and
-``@revoked``. Certificate authorities (``@cert-authority``) are not supported: their lines are passed over, so that a
-host known by nothing else is unknown.
+``@revoked``. Certificate authorities (``@cert-authority``) are for OpenSSH itself: `has_authority` says whether a host
+has one, its lines are passed over by all else.
 
 Keys that are revoked for all hosts are in the file of ssh_config's ``RevokedHostKeys``: public keys, one a line, or a
 key revocation list of ssh-keygen(1), "KEY REVOCATION LISTS". Such a list is left to `ssh-keygen`, which knows its
@@ -51,6 +51,18 @@ def host_name(host: str, port: int, alias: str | None = None) -> str:
 def find(files: Iterable[Path], name: str) -> list[Entry]:
     """The entries for a host of that name. A file that is not there or can't be read has none."""
     return [entry for file in files for entry in _read(file, name)]
+
+
+def has_authority(files: Iterable[Path], name: str) -> bool:
+    """Whether a file trusts an authority to certify the key of the host of that name."""
+    for file in files:
+        for words in _lines(file):
+            if len(words) > 3 and words[0] == AUTHORITY and _fits(words[1], name):
+                return True
+    return False
+
+
+AUTHORITY = "@cert-authority"
 
 
 def judge(entries: Iterable[Entry], blob: bytes) -> Verdict:
@@ -110,12 +122,7 @@ def fingerprint(blob: bytes) -> str:
 
 
 def _read(file: Path, name: str) -> Iterator[Entry]:
-    try:
-        lines = read_bytes(file).decode("utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for number, line in enumerate(lines, 1):
-        words = line.split()
+    for number, words in enumerate(_lines(file), 1):
         marker = words.pop(0) if words and words[0].startswith("@") else ""
         if len(words) < 3 or words[0].startswith("#") or marker not in ("", "@revoked"):
             continue
@@ -126,6 +133,14 @@ def _read(file: Path, name: str) -> Iterator[Entry]:
             except binascii.Error:
                 continue
             yield Entry(key_type, blob, marker == "@revoked", f"{file}:{number}")
+
+
+def _lines(file: Path) -> list[list[str]]:
+    """The words of each line; a file that can't be read has none."""
+    try:
+        return [line.split() for line in read_bytes(file).decode("utf-8", errors="replace").splitlines()]
+    except OSError:
+        return []
 
 
 def _fits(patterns: str, name: str) -> bool:

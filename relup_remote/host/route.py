@@ -12,7 +12,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Station:
 
     ``agent`` is the agent's socket, None where there is none or none is wanted. ``key_name`` is the name under which
     its host key is filed, if another. ``revoked`` is the file of host keys that are accepted nowhere. ``jumps`` and
-    ``command`` are how it is connected to, if not simply by TCP.
+    ``command`` are how it is connected to, if not simply by TCP. ``options`` are all that OpenSSH says of it.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Station:
     revoked: Path | None
     jumps: tuple[str, ...]
     command: str | None
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def place(self) -> Place:
@@ -75,8 +76,9 @@ def _before(settings: "HostSettings", station: Station, passed: Set[Place]) -> l
     """
     if not station.jumps:
         return []
-    config = list(_configuration(settings.ssh_args))
-    hops = [_station(settings, *_jump(settings, jump, config)) for jump in station.jumps]
+    config = list(configuration(settings.ssh_args))
+    found = (jump(settings, each) for each in station.jumps)
+    hops = [_station(settings, name, [*words, *config]) for name, words in found]
     first = hops[0]
     if first.place == station.place:
         # A pattern that fits the jump host as well: it is not reached by itself.
@@ -86,19 +88,19 @@ def _before(settings: "HostSettings", station: Station, passed: Set[Place]) -> l
     return [*_before(settings, first, {*passed, first.place}), *hops]
 
 
-def _jump(settings: "HostSettings", jump: str, config: Sequence[str]) -> tuple[str, list[str]]:
-    """What to look a jump host up by, and the options that say the rest of it."""
+def jump(settings: "HostSettings", jump: str) -> tuple[str, list[str]]:
+    """What to look a jump host up by, and the options that say the rest of it. Raises `Failure`."""
     parts = JUMP.fullmatch(jump)
     if parts is None:
         raise _unreadable(settings.address, f"{jump!r} is no jump host")
-    return parts["host"].strip("[]"), [*_option("-p", parts["port"]), *_option("-l", parts["user"]), *config]
+    return parts["host"].strip("[]"), [*_option("-p", parts["port"]), *_option("-l", parts["user"])]
 
 
 def _option(flag: str, value: object) -> list[str]:
     return [] if value is None else [flag, str(value)]
 
 
-def _configuration(arguments: Iterable[str]) -> Iterable[str]:
+def configuration(arguments: Iterable[str]) -> Iterable[str]:
     """The ``-F`` of some arguments: it holds for jump hosts too, as with `ssh`."""
     words = iter(arguments)
     for word in words:
@@ -132,9 +134,22 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
         known_hosts=tuple(_path(file, tokens) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
         key_name=alias,
         revoked=_path(revoked, tokens) if revoked else None,
-        jumps=tuple(jumps.split(",")) if jumps else (),
+        jumps=tuple(_expanded(jumps, tokens).split(",")) if jumps else (),
         command=_expanded(command, tokens) if command else None,
+        options=found,
     )
+
+
+def usual(seconds: float) -> Mapping[str, Sequence[str]]:
+    """What OpenSSH says of a host where nothing is configured; nothing if it can't be asked within so many seconds."""
+    try:
+        command = ["ssh", "-F", "none", "-G", "-T", "--", "host"]
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    return _read(ended.stdout)
 
 
 def _local_tokens() -> Tokens:
@@ -196,10 +211,15 @@ def _asked(settings: "HostSettings", command: Sequence[str]) -> dict[str, list[s
     if ended.returncode != 0:
         said = [line.strip() for line in ended.stderr.splitlines() if not line.startswith("Pseudo-terminal")]
         raise _unreadable(settings.address, said[0] if said else f"ssh ended with {ended.returncode}")
+    return _read(ended.stdout)
+
+
+def _read(said: str) -> dict[str, list[str]]:
+    """The values of each option; OpenSSH has a name or two that is not in small letters."""
     found: dict[str, list[str]] = {}
-    for line in ended.stdout.splitlines():
+    for line in said.splitlines():
         option, _, value = line.partition(" ")
-        found.setdefault(option, []).append(value)
+        found.setdefault(option.lower(), []).append(value)
     return found
 
 

@@ -8,7 +8,8 @@ import os
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,7 @@ from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
 from relup_remote.host.transport import Connection, Process
+from relup_remote.host.transport.text import shown
 from relup_remote.schema import Unfit
 from relup_remote.secrets import NotTried, Password
 
@@ -174,7 +176,7 @@ class _Core:
         while len(noise) < NOISE:
             line = self._lines.next()
             if line is None:
-                raise self._ended("become_failed" if self._errand.user else "core_failed")
+                raise self._ended("become_failed" if self._errand.user else "core_failed", noise)
             event = boundary.event(line)
             if event and event["event"] == "core":
                 return self._checked(event)
@@ -244,15 +246,23 @@ class _Core:
             if self._process.is_cut_off():
                 raise
 
-    def _ended(self, err_type: str) -> Failure:
-        """The failure for a core that says no more."""
+    def _ended(self, err_type: str, noise: Sequence[bytes] = ()) -> Failure:
+        """The failure for a core that says no more; ``noise`` is what came instead of it, as from a login shell."""
         if self._process.is_cut_off():
             return Failure("connection_lost")
-        status = self._process.wait(GRACE)
+        status = None
+        with suppress(TimeoutError):
+            status = self._process.wait(GRACE)
         self._stderr.join(GRACE)
         said = self._stderr.text()
         how = "a signal, or its output was closed" if status is None else f"exit status {status}"
-        return Failure(err_type, detail={"ended_by": how, "stderr": said})
+        instead = [shown(line.decode("utf-8", "replace")).strip() for line in noise]
+        words = [line for line in instead if line]
+        message = None
+        if words and not self._errand.user:
+            message = f"The host ended before the core could start, and said: {words[-1]}"
+        detail = {"ended_by": how, "stderr": said, **({"said": "\n".join(words)} if words else {})}
+        return Failure(err_type, message, detail=detail)
 
     def _garbage(self, message: str, line: bytes) -> Failure:
         said = line[:SHOWN].decode("utf-8", errors="replace")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote import files
-from relup_remote.inventory.ansible_variables import SECRETS, by_ssh, settings
+from relup_remote.inventory.ansible_variables import SECRETS, is_ours, settings
 from relup_remote.inventory.checking import Checker, merged
 from relup_remote.inventory.errors import InventoryError
 from relup_remote.inventory.select import Inventory
@@ -36,7 +36,7 @@ def load(path: Path) -> Inventory:
     """Read and check the inventory in a file or folder.
 
     A host that can't be used is an error only for who selects it: such an inventory may be of a whole company. Hosts
-    that are not reached by SSH are left out. Raises `InventoryError`.
+    that are reached in other ways than SSH are left out, but for this machine itself. Raises `InventoryError`.
     """
     if _is_program(path):
         raise Checker(path).wrong("", f"is a program or a plugin's configuration, and no such thing is run{WRITE_IT}")
@@ -51,9 +51,9 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
     check = Checker(path)
     variables = check.mapping(check.mapping(document.get("_meta", {}), "_meta").get("hostvars", {}), "_meta.hostvars")
     members = _members(document)
-    ours = [name for name in members["all"] if by_ssh(variables.get(name, {}))]
+    ours = [name for name in members["all"] if is_ours(variables.get(name, {}))]
     if not ours:
-        raise check.wrong("", "no hosts are given that are reached by SSH")
+        raise check.wrong("", "no hosts are given that are reached by SSH or are this machine")
     hosts, unusable = [], {}
     for name in ours:
         try:

@@ -9,6 +9,7 @@ from relup_remote.settings import SETTINGS
 
 OWN = "relup_"
 OVER_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
+HERE = ("local", "ansible.builtin.local")
 VAULT = "__ansible_vault"
 """The key of an encrypted value, as `ansible-inventory` shows it."""
 
@@ -18,9 +19,9 @@ SECRETS = re.compile(r"ansible_(?:\w+_)?pass(?:word|phrase)?")
 Variables = Mapping[str, Any]
 
 
-def by_ssh(variables: Variables) -> bool:
-    """Whether a host is one that is reached by SSH."""
-    return variables.get("ansible_connection", "ssh") in OVER_SSH
+def is_ours(variables: Variables) -> bool:
+    """Whether a host is one that is reached by SSH, or this very machine."""
+    return variables.get("ansible_connection", "ssh") in (*OVER_SSH, *HERE)
 
 
 def settings(check: Checker, variables: Variables, where: str) -> Settings:
@@ -34,6 +35,8 @@ def settings(check: Checker, variables: Variables, where: str) -> Settings:
             value = read(_plain(check, variables[name], f"{where}.{name}"))
             if value is not None:
                 found[setting] = check.value(setting, value, f"{where}.{name}")
+    if variables.get("ansible_connection") in HERE:
+        found["transport"] = "local"
     if (become := _become(check, variables, where)) is not None:
         found["become"] = become
     if arguments := _ssh_args(check, variables, where):
@@ -80,7 +83,10 @@ MEANINGS = (
     (("ansible_become",), "if false, `become: never`"),
     (("ansible_become_user",), "if it is to become: `become`; root, who can be anybody, is `auto`"),
     (("ansible_become_method",), "nothing but `sudo` is known"),
-    (("ansible_connection",), "whether the host is one for us: SSH in any of Ansible's ways"),
+    (
+        ("ansible_connection",),
+        "whether the host is one for us: SSH in any of Ansible's ways; `local` is `transport: local`",
+    ),
 )
 """The variables that mean something, and what, for people."""
 

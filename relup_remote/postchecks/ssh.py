@@ -13,7 +13,7 @@ from testinfra.host import Host
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.host.stderr import Stderr, prompt
-from relup_remote.host.transport import Connection, Process, fabric
+from relup_remote.host.transport import Connection, Process, choice
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import Password
 
@@ -68,9 +68,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
                 out = self._read_as_another(process, err, password)
             err.join(self._limit)
             status = process.wait(self._limit)
-            if status is None:
-                raise TimeoutError
-            return self.result(status, encoded, out, err.text().encode())
+            return self.result(-1 if status is None else status, encoded, out, err.text().encode())
         finally:
             process.close()
 
@@ -138,7 +136,8 @@ def connect(settings: HostSettings, deadline: Deadline = NEVER) -> Iterator[Link
     if deadline.is_over:
         raise too_late(deadline)
     try:
-        connection = fabric.Connection(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)))
+        seconds = deadline.within(settings.connect_timeout)
+        connection = choice.connect(replace(settings, connect_timeout=seconds), lambda _said: None)
     except Failure:
         if deadline.is_over:
             raise too_late(deadline) from None

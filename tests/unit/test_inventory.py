@@ -112,7 +112,7 @@ def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_table_of_settings_is_the_dataclass() -> None:
-    assert ["name", *SETTINGS, "secrets", "pin"] == [field.name for field in fields(HostSettings)]
+    assert ["name", *SETTINGS, "secrets", "ways", "pin"] == [field.name for field in fields(HostSettings)]
     assert all(setting.metadata["description"] for setting in SETTINGS.values())
 
 

@@ -89,7 +89,14 @@ def test_a_folder_of_inventories(tmp_path: Path) -> None:
 
 
 def test_every_setting_can_be_a_variable(tmp_path: Path) -> None:
-    values = {"labels": "{a: b}", "port": 1, "role": "core", "restart": "wrapper", "ssh_args": "-J b"}
+    values = {
+        "labels": "{a: b}",
+        "port": 1,
+        "role": "core",
+        "restart": "wrapper",
+        "ssh_args": "-J b",
+        "transport": "local",
+    }
     seconds = {"connect_timeout": 1, "command_timeout": 1, "keepalive": 1}
     given = {name: {**values, **seconds}.get(name, "/x") for name in SETTINGS}
     lines = "".join(f"        relup_{name}: {value}\n" for name, value in given.items())
@@ -156,10 +163,16 @@ def test_passwords_are_not_read_and_it_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_not_reached_by_ssh_is_left_out(tmp_path: Path) -> None:
-    inventory = load(written(tmp_path, "hosts", "localhost ansible_connection=local\nn1 ansible_connection=ssh\n"))
+    inventory = load(written(tmp_path, "hosts", "win1 ansible_connection=winrm\nn1 ansible_connection=ssh\n"))
     assert names(inventory) == names(inventory, "all") == ["n1"]
-    with pytest.raises(UsageError, match="no host or group matches 'localhost'"):
-        inventory.select(["localhost"])
+    with pytest.raises(UsageError, match="no host or group matches 'win1'"):
+        inventory.select(["win1"])
+
+
+def test_this_very_machine_is_reached_without_ssh(tmp_path: Path) -> None:
+    text = "here ansible_connection=local\nthere\nelse ansible_connection=local relup_transport=openssh\n"
+    transports = {host.name: host.transport for host in load(written(tmp_path, "hosts", text)).hosts}
+    assert transports == {"here": "local", "there": "auto", "else": "openssh"}
 
 
 def test_a_word_that_is_a_host_and_a_group_is_ambiguous(tmp_path: Path) -> None:
@@ -202,7 +215,7 @@ def test_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("hosts.yml", "all: [n1]\n", "no hosts are given"),
         ("hosts.yml", "all:\n  hosts: {\n", "ansible-inventory can't read it: "),
         ("hosts", "", "no hosts are given"),
-        ("hosts", "localhost ansible_connection=local\n", "no hosts are given that are reached by SSH"),
+        ("hosts", "win1 ansible_connection=winrm\n", "no hosts are given that are reached by SSH"),
         ("hosts", "#!/bin/sh\n", "is a program"),
     ],
 )

@@ -84,6 +84,7 @@ LIMITLESS = {
     "core/request.py": "the alarm that the launcher sets",
     "host/bootstrap.py": "the alarm that the launcher sets",
     "rollout/ledger.py": "only asked for without waiting",
+    "host/transport/openssh.py": "only asked for without waiting",
     "rollout/stop.py": "a daemon that has nothing else to do",
     "commands/asking.py": "a person at a terminal",
     "commands/passwords.py": "no wait: the value of a context variable",

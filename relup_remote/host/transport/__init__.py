@@ -2,7 +2,11 @@
 
 A way has a file of its own, with a class that makes a `Connection` of a host's settings:
 
-- `fabric`: SSH by Fabric and paramiko.
+- `fabric`: SSH by Fabric and paramiko,
+- `openssh`: the system's `ssh` as a program,
+- `local`: this very machine.
+
+`choice` says which one is taken, from `options`: what of ssh_config each of them honours.
 
 What goes wrong while a connection is made is a `relup_remote.core.protocol.Failure`. What goes wrong later is an
 OSError, or a TimeoutError where the host was silent for too long.
@@ -36,7 +40,10 @@ class Process(Protocol):
         """Close the command's standard input. Safe to repeat."""
 
     def wait(self, seconds: float) -> int | None:
-        """The command's exit status; None if it has none, or not within so many seconds."""
+        """The command's exit status; None if it has none, being ended by a signal.
+
+        Raises TimeoutError if it has not ended within so many seconds.
+        """
 
     def is_cut_off(self) -> bool:
         """Whether the connection was lost, once `receive` has nothing or `send` fails: the command did not end it."""

@@ -4,26 +4,40 @@ The way is the operator's ssh_config's, see `route`; what the inventory says com
 a known_hosts file is never accepted, whatever ssh_config says.
 """
 
+import functools
 import logging
-import shlex
+import os
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import fabric
-from paramiko import Channel, MissingHostKeyPolicy, PKey, SSHClient, SSHConfig, SSHException, Transport
-from paramiko.ssh_exception import NoValidConnectionsError
+from paramiko import (
+    Channel,
+    ChannelException,
+    MissingHostKeyPolicy,
+    PKey,
+    SecurityOptions,
+    SSHClient,
+    SSHConfig,
+    SSHException,
+    Transport,
+)
+from paramiko.ssh_exception import IncompatiblePeer, NoValidConnectionsError
 
 from relup_remote.core.protocol import Failure
 from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities, Keys
 from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
+from relup_remote.host.transport.options import Options
+from relup_remote.host.transport.text import shown
+from relup_remote.ways import Ways
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -44,38 +58,44 @@ LINE = 256 << 20
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
+class Incompatible(Failure):
+    """There is nothing that both the server and paramiko know: another client may know more."""
+
+
 class Connection:
     """An SSH connection that stands.
 
     The login password is the host's: jump hosts get none. A passphrase opens keys, those for jump hosts too, and leaves
-    this machine never. Raises `Failure`:
+    this machine never. Connections to jump hosts are shared with the other hosts of a command. Raises `Failure`:
     ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``host_key_revoked``, ``auth_failed``,
     ``key_unusable``, ``ssh_timeout``.
     """
 
-    def __init__(self, settings: "HostSettings") -> None:
-        self._settings = settings
-        self._chain: list[fabric.Connection] = []
-        self._started = time.monotonic()
-        jump: Station | None = None
+    def __init__(self, settings: "HostSettings", stations: Sequence[Station] | None = None) -> None:
+        self._own = ExitStack()
         try:
-            *jumps, host = route.to(settings)
-            for jump in jumps:
-                self._connect(jump, *_rules_of_jump(jump, settings))
-            jump = None
-            pin, is_direct = settings.pin, not jumps and host.command is None
-            self._connect(host, *_rules_of_host(host, settings), pin.address if pin and is_direct else None)
-            self._transport: Transport = self._chain[-1].transport
+            ways = settings.ways or self._own.enter_context(Ways())
+            stations = stations or route.to(settings)
+            pin, is_direct = settings.pin, len(stations) == 1 and stations[0].command is None
+            try:
+                link = _linked(settings, stations, ways)
+            except _Stale:
+                # The connection to a jump host was older than it could bear. It is made anew, once.
+                link = _linked(settings, stations, ways)
+            self._own.callback(link.close)
+            self._transport = link.transport
             if pin is not None:
                 key = known_hosts.fingerprint(self._transport.get_remote_server_key().asbytes())
                 pin.meet(str(self._transport.getpeername()[0]) if is_direct else None, key)
             self._transport.set_keepalive(max(1, round(settings.keepalive)))
         except BaseException as error:
             self.close()
-            if isinstance(error, Failure | OSError | EOFError | SSHException):
-                failure = _failure(error, settings, jump, time.monotonic() - self._started)
-                failure.stage = "connect"
-                raise failure from None
+            if isinstance(error, _Stale):
+                raise error.failure(settings) from None
+            if isinstance(error, OSError | EOFError | SSHException):
+                raise Failure("host_unreachable", detail={"error": _words(error)}, stage="connect") from None
+            if isinstance(error, Failure):
+                error.stage = "connect"
             raise
 
     @property
@@ -88,7 +108,7 @@ class Connection:
         started = time.monotonic()
         with _closed_after(self._transport, seconds):
             try:
-                channel = self._transport.open_session(timeout=seconds)
+                channel = self._session(seconds)
                 channel.settimeout(seconds)
                 asked = time.monotonic()
                 channel.exec_command(command)
@@ -101,29 +121,263 @@ class Connection:
                     raise
                 raise ConnectionError(str(error)) from error
 
-    def close(self) -> None:
-        """Close the connection, and those of the jump hosts under it. Safe to repeat."""
-        for connection in reversed(self._chain):
-            connection.client.close()
-
-    def _connect(
-        self, station: Station, known_hosts_files: Sequence[Path], who: Identities, address: str | None = None
-    ) -> None:
-        """Connect to the next station, through the last one: as often as it takes to offer all that is to offer.
-
-        ``address`` is where it was found before, whatever its name leads to now.
-        """
-        there = station if address is None else replace(station, address=address)
-        connection = _fabric(there, self._chain[-1] if self._chain else None)
-        self._chain.append(connection)
-        name = known_hosts.host_name(station.address, station.port, station.key_name)
-        _set_rules(connection, _Policy(station.revoked, known_hosts_files, name, self._settings.connect_timeout), who)
-        while not connection.is_connected:
-            self._started = time.monotonic()
+    def _session(self, seconds: float) -> Channel:
+        """A session; a server that allows few of them may still be about to free the last one."""
+        refusal: ChannelException | None = None
+        for _ in Ways.tries():
             try:
-                connection.open()
+                return self._transport.open_session(timeout=seconds)
+            except ChannelException as error:
+                refusal = error
+        assert refusal is not None
+        raise refusal
+
+    def close(self) -> None:
+        """Close the connection; those of jump hosts are left to others. Safe to repeat."""
+        self._own.close()
+
+
+class _Stale(Exception):
+    """The connection to a jump host leads nowhere any more."""
+
+    def __init__(self, jump: Station) -> None:
+        super().__init__()
+        self._jump = jump
+
+    def failure(self, settings: "HostSettings") -> Failure:
+        """The failure where it is so again."""
+        message = f"The jump host {self._jump.name} did not answer within {settings.connect_timeout:g} s."
+        return Failure("ssh_timeout", message, detail={"jump_host": self._jump.name}, stage="connect")
+
+
+def _linked(settings: "HostSettings", stations: Sequence[Station], ways: Ways) -> "_Link":
+    """A connection to the last station by way of the others, which are shared. Raises `Failure`, `_Stale`."""
+    *jumps, host = stations
+    before: _Link | None = None
+    for number, jump in enumerate(jumps, 1):
+        way = ("jump", settings.known_hosts, *(each.place for each in jumps[:number]))
+        before = ways.kept(way, functools.partial(_to_jump, jump, before, settings, ways), _Link.is_good)
+    # Where it was found before, whatever its name leads to now.
+    address = settings.pin.address if settings.pin and not jumps and host.command is None else None
+    return _Link(host, before, settings, ways, *_rules_of_host(host, settings), address)
+
+
+def _to_jump(jump: Station, before: "_Link | None", settings: "HostSettings", ways: Ways) -> "_Link":
+    try:
+        link = _Link(jump, before, settings, ways, *_rules_of_jump(jump, settings))
+    except Failure as failure:
+        failure.detail.setdefault("jump_host", jump.name)
+        raise
+    link.transport.set_keepalive(max(1, round(settings.keepalive)))
+    return link
+
+
+class _Link:
+    """A connection to a station, perhaps ``before``'s next one. Raises `Failure`.
+
+    ``address`` is where to connect to, by default where its name leads.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        before: "_Link | None",
+        settings: "HostSettings",
+        ways: Ways,
+        files: Sequence[Path],
+        who: Identities,
+        address: str | None = None,
+    ) -> None:
+        self.station = station
+        self._before = before
+        self._seconds = settings.connect_timeout
+        self._proxy: _Proxy | None = None
+        self._greeting = _Greeting()
+        self._started = time.monotonic()
+        self._fabric = fabric.Connection(
+            address or station.address,
+            user=station.user,
+            port=station.port,
+            # Its own configuration and its reading of ssh_config are off.
+            config=fabric.Config(lazy=True, ssh_config=SSHConfig()),
+            gateway=False,
+        )
+        policy = _Policy(station, files, self._seconds)
+        _set_rules(self._fabric, policy, who, station.options, self._greeting)
+        try:
+            for left in Ways.tries():
+                with ways.login(self._seconds):
+                    if self._is_open(may_try_again=left > 0):
+                        break
+            self.transport: Transport = self._fabric.transport
+        except (OSError, EOFError, SSHException) as error:
+            # A proxy command is asked before it is ended.
+            failure = self._failure(error, settings)
+            self.close()
+            raise failure from None
+        except BaseException:
+            self.close()
+            raise
+
+    def is_good(self) -> bool:
+        """Whether it still stands."""
+        return self.transport.is_active()
+
+    def close(self) -> None:
+        """Close it. Safe to repeat."""
+        self._fabric.client.close()
+        if self._proxy is not None:
+            self._proxy.close()
+
+    def _is_open(self, may_try_again: bool) -> bool:
+        """Connect, as often as it takes to offer all that is to offer; not yet, if the server is too busy to greet."""
+        while True:
+            self._started = time.monotonic()
+            self._greeting.clear()
+            try:
+                self._fabric.connect_kwargs["sock"] = self._socket()
+                self._fabric.open()
             except identities.ConnectAgain:
-                connection.client.close()
+                self.close()
+            except (OSError, EOFError, SSHException):
+                transport = self._fabric.client.get_transport()
+                hung_up = transport is not None and not transport.remote_version and self._greeting.is_busy
+                is_late = time.monotonic() - self._started >= self._seconds
+                if not (hung_up and may_try_again) or is_late or self._proxy:
+                    raise
+                self.close()
+                return False
+            else:
+                return True
+
+    def _socket(self) -> Any:
+        """What leads to the station, if it is not simply TCP."""
+        if self.station.command is not None:
+            self._proxy = _Proxy(self.station.command)
+            return self._proxy.socket
+        if self._before is None:
+            return None
+        there = (self.station.address, self.station.port)
+        try:
+            return self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds)
+        except ChannelException as error:
+            jump = self._before.station
+            what = "does not lead there" if error.code == 1 else "does not reach it"
+            message = f"The jump host {jump.name} {what}: {error.text or 'it gives no reason'}."
+            detail = {"error": str(error), "jump_host": jump.name, "address": f"{there[0]} port {there[1]}"}
+            raise Failure("host_unreachable", message, detail=detail) from None
+        except (OSError, EOFError, SSHException):
+            if self._before.answers():
+                # Then it is the station that does not.
+                raise
+            self._before.close()
+            raise _Stale(self._before.station) from None
+
+    def answers(self) -> bool:
+        """Whether this jump host still answers: others have connections through it that stand."""
+        try:
+            # Whatever is there, or is not: that is said at once.
+            self.transport.open_channel("direct-tcpip", ("127.0.0.1", 1), ("", 0), timeout=self._seconds).close()
+        except ChannelException:
+            return True
+        except (OSError, EOFError, SSHException):
+            return False
+        return True
+
+    def _failure(self, error: BaseException, settings: "HostSettings") -> Failure:
+        """The failure behind what was raised."""
+        where = settings.address if settings.port is None else f"{settings.address} port {settings.port}"
+        if settings.address not in (self.station.name, self.station.address):
+            where = f"{self.station.address} port {self.station.port}"
+        said = {"stderr": self._proxy.said()} if self._proxy and self._proxy.said() else {}
+        if self._proxy is not None and self._proxy.has_failed():
+            reason = said.get("stderr", "").strip().splitlines() or [f"exit status {self._proxy.status}"]
+            message = f"The ProxyCommand of {where} ended: {reason[-1]}."
+            return Failure("host_unreachable", message, detail={"address": where, **said})
+        # paramiko has no type of its own for most of its timeouts.
+        if isinstance(error, TimeoutError) or time.monotonic() - self._started >= self._seconds:
+            message = f"{where} did not answer within {self._seconds:g} s."
+            return Failure("ssh_timeout", message, detail={"error": _words(error), **said})
+        reasons = _words(error)
+        if isinstance(error, NoValidConnectionsError):
+            reasons = "; ".join(sorted({_words(reason) for reason in error.errors.values()}))
+        kind = Incompatible if isinstance(error, IncompatiblePeer) else Failure
+        return kind("host_unreachable", detail={"address": where, "error": reasons, **said})
+
+
+class _Greeting:
+    """How a server greets; no more of it than tells whether it is too busy."""
+
+    def __init__(self) -> None:
+        self._said = b""
+
+    def clear(self) -> None:
+        """Forget what an earlier one said."""
+        self._said = b""
+
+    def hear(self, data: bytes) -> None:
+        """Take note of what it says."""
+        if len(self._said) < LONGEST_GREETING:
+            self._said += data[:LONGEST_GREETING]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has said nothing, or that it has too much to do."""
+        return not self._said or self._said.startswith(BUSY)
+
+
+LONGEST_GREETING = 64
+BUSY = (b"Exceeded MaxStartups", b"Not allowed at this time")
+
+
+class _Proxy:
+    """A proxy command: its ``socket`` leads to the host, and what it says besides is read, so that it never waits."""
+
+    def __init__(self, command: str) -> None:
+        self.socket, its_end = socket.socketpair()
+        self.status: int | None = None
+        self._said = b""
+        with its_end:
+            # OpenSSH has a shell do it, too.
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command}"],
+                stdin=its_end.fileno(),
+                stdout=its_end.fileno(),
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stderr:
+            while data := os.read(stderr.fileno(), 1 << 16):
+                self._said = (self._said + data)[-LONGEST_SAID:]
+
+    def said(self) -> str:
+        """What it has said on standard error, without escapes."""
+        return shown(self._said.decode("utf-8", "replace")).strip()
+
+    def has_failed(self) -> bool:
+        """Whether it has ended by itself."""
+        with suppress(subprocess.TimeoutExpired):
+            self.status = self._process.wait(PROXY_ENDS)
+            self._reader.join(PROXY_ENDS)
+        return self.status is not None
+
+    def close(self) -> None:
+        """End it."""
+        self.has_failed()
+        if self.status is None:
+            self._process.kill()
+            self.has_failed()
+        self.socket.close()
+
+
+LONGEST_SAID = 4096
+PROXY_ENDS = 0.5
+"""Seconds in which a proxy command ends that has lost its host."""
 
 
 class Process:
@@ -166,8 +420,9 @@ class Process:
             self._channel.shutdown_write()
 
     def wait(self, seconds: float) -> int | None:
-        """Its exit status, or None."""
-        self._channel.status_event.wait(seconds)
+        """Its exit status, or None. Raises TimeoutError."""
+        if not self._channel.status_event.wait(seconds):
+            raise TimeoutError
         return self._channel.exit_status if self._channel.exit_status >= 0 else None
 
     def is_cut_off(self) -> bool:
@@ -204,15 +459,20 @@ class _Prompt(socket.socket):
     until then, for 40 ms if we take our time. Linux forgets that option, so it is set for every packet.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, greeting: _Greeting) -> None:
         super().__init__(fileno=sock.detach())
-        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._greeting = greeting
+        with suppress(OSError):
+            # A proxy command's is another kind.
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As of any socket."""
         with suppress(OSError, AttributeError):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return super().recv(size, flags)
+        data = super().recv(size, flags)
+        self._greeting.hear(data)
+        return data
 
 
 class _Policy(MissingHostKeyPolicy):
@@ -222,11 +482,16 @@ class _Policy(MissingHostKeyPolicy):
     ``timeout`` the seconds for each part.
     """
 
-    def __init__(self, revoked: Path | None, files: Sequence[Path], name: str, timeout: float) -> None:
+    def __init__(self, station: Station, files: Sequence[Path], timeout: float) -> None:
         self.timeout = timeout
-        self._revoked = revoked
+        self._revoked = station.revoked
+        self._rsa_bits = _rsa_bits(station)
         self._files = files
+        name = known_hosts.host_name(station.address, station.port, station.key_name)
         self._entries = known_hosts.find(files, name)
+        if not self.known_types and name != station.address.lower() and station.key_name is None:
+            # As OpenSSH does: a key that is filed without its port counts for all of them.
+            self._entries += known_hosts.find(files, known_hosts.host_name(station.address, 22))
 
     @property
     def known_types(self) -> list[str]:
@@ -236,6 +501,12 @@ class _Policy(MissingHostKeyPolicy):
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
         """Raises `Failure` unless the key is known, and not revoked."""
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
+        if key.get_name() == "ssh-rsa" and key.get_bits() < self._rsa_bits:
+            message = (
+                f"The SSH key of {hostname} has less than the {self._rsa_bits} bits that ssh_config demands: {shown}."
+            )
+            advice = "Give the server a longer key, or lower RequiredRSASize in ssh_config."
+            raise Failure("host_unreachable", message, hint=advice, detail={"host": hostname, "key_shown": shown})
         detail: dict[str, Any] = {"host": hostname, "key_shown": shown, "files": [str(file) for file in self._files]}
         verdict = known_hosts.judge(self._entries, key.asbytes())
         reason, hint = self._revocation(key, verdict)
@@ -269,22 +540,11 @@ class _Policy(MissingHostKeyPolicy):
         return ("is revoked" if verdict is Verdict.REVOKED else ""), None
 
 
-def _fabric(station: Station, before: fabric.Connection | None) -> fabric.Connection:
-    """Fabric's connection to a station, not opened. Its own configuration and its reading of ssh_config are off."""
-    gateway: fabric.Connection | str | None = before
-    if station.command is not None:
-        # paramiko starts it by itself, where OpenSSH has a shell do it.
-        gateway = shlex.join(["sh", "-c", f"exec {station.command}"])
-    config = fabric.Config(lazy=True, ssh_config=SSHConfig())
-    return fabric.Connection(
-        station.address, user=station.user, port=station.port, config=config, gateway=gateway or False
-    )
-
-
 def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
     agent = _agent_of(jump, settings)
     keys = identities.usual(jump.identity_files, jump.identities_only, agent, settings.secrets.passphrase)
+    keys = identities.accepted(keys, _listed(jump.options, *ACCEPTED), _rsa_bits(jump))
     given = [settings.known_hosts] if settings.known_hosts else []
     return [*given, *jump.known_hosts], Identities(jump.user, keys)
 
@@ -296,6 +556,7 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
         keys = identities.only(settings.key, agent, settings.secrets.passphrase)
     else:
         keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.passphrase)
+    keys = identities.accepted(keys, _listed(host.options, *ACCEPTED), _rsa_bits(host))
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
     return files, Identities(host.user, keys, settings.secrets.login, settings.name)
 
@@ -305,56 +566,84 @@ def _agent_of(station: Station, settings: "HostSettings") -> Keys:
     return identities.of_agent(station.agent, 0.8 * settings.connect_timeout)
 
 
-def _set_rules(connection: fabric.Connection, policy: _Policy, who: Identities) -> None:
-    """Set what a connection is made by: what judges the host's key, and who we are."""
+def _set_rules(
+    connection: fabric.Connection, policy: _Policy, who: Identities, options: Options, greeting: _Greeting
+) -> None:
+    """Set what a connection is made by: what judges the host's key, who we are, and which algorithms are allowed."""
     timeout = policy.timeout
     connection.client.set_missing_host_key_policy(policy)
     connection.connect_timeout = timeout
+    accepted = _listed(options, *ACCEPTED)
     connection.connect_kwargs = {
         "banner_timeout": timeout,
         "auth_timeout": timeout,
         "channel_timeout": timeout,
         "auth_strategy": who,
-        "transport_factory": _transport_factory(policy.known_types),
+        "disabled_algorithms": {"pubkeys": [name for name in KNOWN["pubkeyacceptedalgorithms"] if name not in accepted]}
+        if accepted
+        else None,
+        "transport_factory": _transport_factory(policy.known_types, options, greeting),
     }
 
 
-def _transport_factory(known_types: Sequence[str]) -> Any:
-    """What makes paramiko's transports: without Nagle's delay, with fast ciphers, asking for the known key first."""
+def _transport_factory(known_types: Sequence[str], options: Options, greeting: _Greeting) -> Any:
+    """What makes paramiko's transports: without Nagle's delay, with fast ciphers, asking for the known key first.
 
-    def make(sock: Any, **options: Any) -> Transport:
-        transport = Transport(_Prompt(sock) if isinstance(sock, socket.socket) else sock, **options)
+    They use nothing that ssh_config does not allow.
+    """
+
+    def make(sock: Any, **others: Any) -> Transport:
+        transport = Transport(_Prompt(sock, greeting) if isinstance(sock, socket.socket) else sock, **others)
         security = transport.get_security_options()
-        security.ciphers = _first(FAST_CIPHERS, security.ciphers)
+        security.ciphers = _allowed(options, "ciphers", _first(FAST_CIPHERS, security.ciphers))
+        security.digests = _allowed(options, "macs", security.digests)
+        security.kex = _allowed(options, "kexalgorithms", security.kex)
         signatures = [name for known in known_types for name in (RSA_SIGNATURES if known == "ssh-rsa" else (known,))]
-        security.key_types = _first(signatures, security.key_types)
+        security.key_types = _allowed(options, "hostkeyalgorithms", _first(signatures, security.key_types))
         return transport
 
     return make
 
 
+def _security() -> Mapping[str, Sequence[str]]:
+    """The algorithms that paramiko uses of each list of ssh_config."""
+    # It reads the defaults of the class.
+    security = SecurityOptions(cast("Transport", Transport))
+    return {
+        "ciphers": security.ciphers,
+        "macs": security.digests,
+        "kexalgorithms": security.kex,
+        "hostkeyalgorithms": security.key_types,
+        "pubkeyacceptedalgorithms": security.key_types,
+        "pubkeyacceptedkeytypes": security.key_types,
+    }
+
+
+KNOWN = _security()
+
+
+def _rsa_bits(station: Station) -> int:
+    """How many bits an RSA key must have there; versions of OpenSSH that do not say so demand the same."""
+    return int(station.options.get("requiredrsasize", ["1024"])[0])
+
+
+ACCEPTED = ("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes")
+"""Which kinds of keys may be used to log in; older versions of OpenSSH have the second name."""
+
+
+def _listed(options: Options, *names: str) -> set[str]:
+    return {word for name in names for value in options.get(name, ()) for word in value.split(",")}
+
+
+def _allowed(options: Options, name: str, possible: Sequence[str]) -> Sequence[str]:
+    """Those of the ``possible`` algorithms that ssh_config allows; all of them where it has none of them."""
+    listed = _listed(options, name)
+    return [each for each in possible if each in listed] or possible
+
+
 def _first(preferred: Sequence[str], possible: Sequence[str]) -> list[str]:
     """``possible`` with the ``preferred`` ones of it in front."""
     return list(dict.fromkeys([*(name for name in preferred if name in possible), *possible]))
-
-
-def _failure(error: BaseException, settings: "HostSettings", jump: Station | None, seconds: float) -> Failure:
-    """The failure behind what was raised ``seconds`` after the attempt began, perhaps at a jump host."""
-    at: dict[str, Any] = {"jump_host": jump.name} if jump else {}
-    if isinstance(error, Failure):
-        error.detail.update(at)
-        return error
-    where = settings.address if settings.port is None else f"{settings.address} port {settings.port}"
-    if jump:
-        where = f"{jump.address} port {jump.port}"
-    # paramiko has no type of its own for most of its timeouts.
-    if isinstance(error, TimeoutError) or seconds >= settings.connect_timeout:
-        message = f"{where} did not answer within {settings.connect_timeout:g} s."
-        return Failure("ssh_timeout", message, detail={"error": _words(error), **at})
-    reasons = _words(error)
-    if isinstance(error, NoValidConnectionsError):
-        reasons = "; ".join(sorted({_words(reason) for reason in error.errors.values()}))
-    return Failure("host_unreachable", detail={"address": where, "error": reasons, **at})
 
 
 def _words(error: BaseException) -> str:

@@ -22,6 +22,7 @@ class Server:
     host: layout.Host
     key: Path
     known_hosts: Path
+    transport: str = "auto"
 
     @property
     def cache(self) -> Path:
@@ -38,6 +39,7 @@ class Server:
             "key": self.key,
             "known_hosts": self.known_hosts,
             "become": "never",
+            "transport": self.transport,
             "connect_timeout": 5.0,
             "command_timeout": 10.0,
         }

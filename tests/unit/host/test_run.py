@@ -1,9 +1,11 @@
-"""A request's way to a host and back, over a real SSH server."""
+"""A request's way to a host and back, over a real SSH server, by each of the ways to one."""
 
 import hashlib
 import os
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,16 @@ from relup_remote.deadline import Deadline
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
 
-from .ssh_server import Server
+from .ssh_server import Server, running
 
 Events = list[dict[str, Any]]
+
+
+@pytest.fixture(params=["fabric", "openssh"])
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server, and the way to it."""
+    with running(tmp_path) as found:
+        yield replace(found, transport=request.param)
 
 
 def nothing(_event: dict[str, Any]) -> None:
@@ -205,6 +214,17 @@ def test_host_that_only_prints(server: Server, core: Payload) -> None:
         host.run({"act": "echo"}, None, nothing)
     assert caught.value.err_type == "core_failed"
     assert caught.value.detail["said"] == "mind the gap"
+
+
+def test_a_login_shell_that_lets_nobody_in_is_heard(server: Server, core: Payload) -> None:
+    (server.host.ssh_dir / "session").write_text(
+        "#!/bin/sh\necho 'This account is \033[1mnot\033[0m available.'\nexit 1\n"
+    )
+    with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "echo"}, None, nothing)
+    assert caught.value.err_type == "core_failed"
+    assert caught.value.message.endswith("said: This account is not available.")
+    assert caught.value.detail["ended_by"] == "exit status 1"
 
 
 def test_a_word_of_the_core_that_was_lost_is_not_waited_for(server: Server, core: Payload) -> None:

@@ -1,0 +1,102 @@
+"""Which way is taken to a host, and why."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relup_remote.core.protocol import Failure
+from relup_remote.files import read_bytes
+from relup_remote.host import known_hosts, route
+from relup_remote.host.route import Station
+from relup_remote.host.transport import Connection, fabric, local, openssh
+from relup_remote.host.transport.options import Options, unmet
+
+if TYPE_CHECKING:
+    from relup_remote.inventory import HostSettings
+
+
+def connect(settings: "HostSettings", tell: Callable[[str], None]) -> Connection:
+    """A connection to a host, by the way that its settings name.
+
+    ``tell`` gets a sentence where OpenSSH is taken by ourselves, and where Fabric is taken although it can't honour
+    all of ssh_config: the first time in a command. Raises `Failure`, stage ``connect``.
+    """
+    if settings.transport == "local":
+        return local.Connection(settings)
+    if settings.transport == "openssh":
+        return openssh.Connection(settings)
+    try:
+        stations = route.to(settings)
+        reasons = _reasons(settings, stations)
+    except Failure as failure:
+        failure.stage = "connect"
+        raise
+    if settings.transport == "fabric":
+        if reasons:
+            _tell(settings, tell, f"Not honoured by the transport fabric: {'; '.join(reasons)}.")
+        return fabric.Connection(settings, stations)
+    if not reasons:
+        try:
+            return fabric.Connection(settings, stations)
+        except fabric.Incompatible as failure:
+            reasons = [f"the library and the server have nothing in common ({failure.detail['error']})"]
+    _tell(settings, tell, f"Reached by OpenSSH itself, for only that can honour: {'; '.join(reasons)}.")
+    return openssh.Connection(settings)
+
+
+def _tell(settings: "HostSettings", tell: Callable[[str], None], sentence: str) -> None:
+    if settings.ways is None or settings.ways.is_news((settings.name, sentence)):
+        tell(sentence)
+
+
+def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]:
+    """What only OpenSSH can honour, of the host and its jump hosts."""
+    found = list[str]()
+    for station in stations:
+        is_host = station is stations[-1]
+        of_it = unmet(station.options, _usual(), fabric.KNOWN, _has_ticket())
+        given = [settings.known_hosts] if settings.known_hosts else []
+        files = [*given, *([] if given and is_host else station.known_hosts)]
+        of_it += _of_keys(station, files, () if settings.key and is_host else station.identity_files)
+        found += of_it if is_host else [f"{reason} of the jump host {station.name}" for reason in of_it]
+    return found
+
+
+def _of_keys(station: Station, files: Sequence[Path], identities: Sequence[Path]) -> list[str]:
+    name = known_hosts.host_name(station.address, station.port, station.key_name)
+    found = list[str]()
+    if known_hosts.has_authority(files, name) or (
+        station.key_name is None and known_hosts.has_authority(files, station.address.lower())
+    ):
+        found.append(f"{known_hosts.AUTHORITY} in known_hosts")
+    types = {entry.key_type for entry in known_hosts.find(files, name) if not entry.revoked}
+    if types and not types & {"ssh-rsa", *fabric.KNOWN["hostkeyalgorithms"]}:
+        found.append(f"the kind of the host's key ({', '.join(sorted(types))})")
+    found += [f"the security key {file}" for file in identities if _is_security_key(file)]
+    return found
+
+
+def _is_security_key(file: Path) -> bool:
+    """Whether a file, or its public half, is a key that lies on a token."""
+    for each in (file.with_name(f"{file.name}.pub"), file):
+        try:
+            if read_bytes(each, LONGEST_KEY).startswith(b"sk-"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+LONGEST_KEY = 1 << 20
+
+
+@cache
+def _usual() -> Options:
+    return route.usual(10.0)
+
+
+def _has_ticket() -> bool:
+    """Whether there may be a Kerberos ticket: that is where one is looked for, unless told otherwise."""
+    return bool(os.environ.get("KRB5CCNAME")) or Path(f"/tmp/krb5cc_{os.getuid()}").exists()  # noqa: S108

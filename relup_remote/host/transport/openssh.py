@@ -1,0 +1,660 @@
+"""The system's `ssh`, with all that it knows of ways, keys and certificates.
+
+A master connection is made once for a command (see ssh_config(5), "ControlMaster"), and each process on the host is a
+session of it. Jump hosts have masters as well, which all hosts behind them share. All of it lies in a folder of ours,
+which nobody else may enter. A master ends with its command: it lives as long as somebody is connected to its socket,
+and we are. So it ends by itself some seconds after us if we are killed.
+
+`ssh` reads a configuration of ours, which begins with our rules and then includes the operator's, for the first value
+counts. It holds for jump hosts too, to which `ssh` hands it down. What `ssh` itself says goes to a pipe of its own, so
+that it is never taken for what a proxy command says, a jump host's `ssh`, or the host.
+"""
+
+import contextlib
+import fcntl
+import functools
+import glob
+import os
+import re
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relup_remote.core.protocol import Failure
+from relup_remote.deadline import Deadline
+from relup_remote.files import write_private
+from relup_remote.host import route
+from relup_remote.host.route import Station
+from relup_remote.host.transport import askpass, pipes
+from relup_remote.host.transport.askpass import Answers
+from relup_remote.host.transport.text import shown
+from relup_remote.ways import Ways
+
+if TYPE_CHECKING:
+    from relup_remote.inventory import HostSettings
+
+LINGERS = 10
+"""Seconds for which a master lives that nobody is connected to."""
+
+KEPT = 4096
+"""Bytes kept of what a program says."""
+
+PREFIX = "relup-ssh-"
+"""How our folders are called."""
+
+LONGEST_FOLDER = 50
+"""Characters of a folder's name: the path of a socket may have 104, and OpenSSH needs 60 for its own."""
+
+PASSWORDS_SINCE = (8, 5)
+"""The first version of OpenSSH that marks the questions of servers."""
+
+SHELLS = ("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh")
+"""Shells that understand what we put before a proxy command."""
+
+RULES = """\
+StrictHostKeyChecking yes
+NoHostAuthenticationForLocalhost no
+UpdateHostKeys no
+AddKeysToAgent no
+NumberOfPasswordPrompts 1
+RemoteCommand none
+RequestTTY no
+ClearAllForwardings yes
+ForwardAgent no
+ForwardX11 no
+VisualHostKey no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+"""
+"""What holds whatever the operator's configuration says: jump hosts get no password either."""
+
+
+class Connection:
+    """A way to a host through a master, which other connections of the same command share.
+
+    Raises `Failure`: ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``host_key_revoked``,
+    ``auth_failed``, ``key_unusable``, ``ssh_timeout``, ``host_changed``; stage ``connect``.
+    """
+
+    def __init__(self, settings: "HostSettings") -> None:
+        self._own = ExitStack()
+        ways = settings.ways or self._own.enter_context(Ways())
+        key = ("openssh", settings.address, settings.port, settings.user, settings.ssh_args, settings.ssh_config)
+        try:
+            self._master = ways.kept(
+                (*key, settings.key, settings.known_hosts), lambda: Master(settings, ways), _stands
+            )
+            if settings.pin is not None and self._master.key is not None:
+                settings.pin.meet(self._master.address, self._master.key)
+        except BaseException as error:
+            self._own.close()
+            if isinstance(error, Failure):
+                error.stage = "connect"
+            if isinstance(error, OSError):
+                raise _not_even_tried(error, settings) from None
+            raise
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the master is there."""
+        return self._master.is_active
+
+    def start(self, command: str, seconds: float) -> "Process":
+        """Have the host's login shell run a command. Raises TimeoutError, OSError."""
+        deadline = Deadline(seconds)
+        said = ""
+        for _ in Ways.tries():
+            process = Process(self._master, command)
+            if process.begins(deadline):
+                return process
+            process.close()
+            said = process.said()
+            # A server that allows few sessions may still be about to free the last one.
+            if not process.is_refused:
+                break
+        raise ConnectionError(said or "the session was not opened")
+
+    def close(self) -> None:
+        """Leave the master to others, or end it if there can be none."""
+        self._own.close()
+
+
+class Log:
+    """What programs say, by a named pipe: `ssh` closes all descriptors but its streams, and drops what others say."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path, 0o600)
+        self.reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(self.reading, True)
+        # As long as this is open there is no end, even if nobody else has opened it yet.
+        self.writing = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def is_ready(self) -> None:
+        """The `ssh` has opened it, or has ended: there is an end when it ends."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+            self.path.unlink(missing_ok=True)
+
+    def read(self, take: Callable[[bytes], None]) -> None:
+        """Read it to its end, which closes it."""
+        while data := os.read(self.reading, 1 << 16):
+            take(data)
+        os.close(self.reading)
+
+
+class Process(pipes.Process):
+    """A session of a master, as an `ssh` that is its client."""
+
+    def __init__(self, master: "Master", command: str) -> None:
+        self._master = master
+        self._log = Log(master.folder.file("log"))
+        self._said = b""
+        self.is_refused = False
+        # Without a master it must not go anywhere: it would by default.
+        options = ["-F", os.devnull, "-o", "ProxyCommand=false", "-o", "LogLevel=DEBUG1", "-E", str(self._log.path)]
+        options += ["-S", str(master.socket), "-T", "-e", "none", "--", "relup", command]
+        try:
+            super().__init__(["ssh", *options])
+        except OSError:
+            self._log.is_ready()
+            os.close(self._log.reading)
+            raise
+
+    def begins(self, deadline: Deadline) -> bool:
+        """Whether the session is opened. Raises TimeoutError."""
+        poll = select.poll()
+        poll.register(self._log.reading, select.POLLIN)
+        poll.register(self._output, 0)
+        try:
+            while OPENED not in self._said:
+                ready = dict(poll.poll(deadline.within(deadline.seconds) * 1000))
+                if not ready:
+                    raise TimeoutError
+                if self._log.reading in ready:
+                    self._take(os.read(self._log.reading, 1 << 12))
+                elif OPENED not in self._said:
+                    # It has ended, and has nothing more to say.
+                    return False
+            return True
+        except TimeoutError:
+            self.close()
+            raise
+        finally:
+            self._log.is_ready()
+            threading.Thread(target=self._log.read, args=[self._take], daemon=True).start()
+
+    def _take(self, data: bytes) -> None:
+        self._said = (self._said + data)[-KEPT:]
+        self.is_refused = self.is_refused or b"refused by peer" in self._said
+
+    def said(self) -> str:
+        """What `ssh` said of it."""
+        return _shown(_lines(self._said.decode("utf-8", "replace")))
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status. Raises TimeoutError."""
+        status = super().wait(seconds)
+        # This is how `ssh` says that there is none.
+        return None if status == UNKNOWN else status
+
+    def is_cut_off(self) -> bool:
+        """Whether the master is gone; its client ends in the same way as many commands do."""
+        with suppress(TimeoutError):
+            return self.wait(pipes.ENDS) is None and self._master.ends(pipes.ENDS)
+        return False
+
+    def close(self) -> None:
+        """End it: the master closes the session."""
+        self.end()
+
+
+UNKNOWN = 255
+
+OPENED = b"master session id"
+"""What an `ssh` says once the host has taken its command."""
+
+
+class Master:
+    """The connection itself. Raises `Failure`."""
+
+    def __init__(self, settings: "HostSettings", ways: Ways) -> None:
+        self._settings = settings
+        self._stations = route.to(settings)
+        self.folder = ways.kept(("folder",), Folder, lambda _folder: True)
+        self.socket = self.folder.file("s")
+        self._config = self.folder.file("conf")
+        write_private(self._config, self._configuration())
+        self.key: str | None = None
+        self.address: str | None = None
+        self._tether: socket.socket | None = None
+        self._looking = threading.Lock()
+        jumps = self._stations[:-1]
+        with ways.first(("jump", *jumps[-1].place) if jumps else None, settings.connect_timeout):
+            for _ in Ways.tries():
+                with ways.login(settings.connect_timeout):
+                    attempt = _Attempt(self._command, settings, self._stations, self.folder)
+                    failure = attempt.run()
+                if failure is None or not attempt.may_be_busy:
+                    break
+            if failure is not None:
+                raise failure
+        self.key, self.address = attempt.key, None if jumps or self._stations[-1].command else attempt.address
+        self._tether = socket.socket(socket.AF_UNIX)
+        try:
+            self._tether.settimeout(settings.connect_timeout)
+            self._tether.connect(str(self.socket))
+            # Its greeting.
+            self._tether.recv(1 << 12)
+        except OSError as error:
+            self._tether.close()
+            raise Failure("host_unreachable", detail={"error": f"the master connection is gone: {error}"}) from None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it stands."""
+        return not self.ends(0)
+
+    def ends(self, seconds: float) -> bool:
+        """Whether it has ended, or does within so many seconds: it closes its socket then."""
+        with self._looking:
+            if self._tether is None:
+                return True
+            poll = select.poll()
+            poll.register(self._tether, select.POLLIN)
+            if poll.poll(seconds * 1000):
+                with suppress(OSError):
+                    # It has nothing to say to who asks nothing.
+                    if self._tether.recv(1 << 12):
+                        return False
+                self._tether.close()
+                self._tether = None
+            return self._tether is None
+
+    def close(self) -> None:
+        """End it at once."""
+        if self._tether is None:
+            return
+        command = ["ssh", "-F", os.devnull, "-S", str(self.socket), "-O", "exit", "--", "relup"]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=pipes.ENDS)
+        self._tether.close()
+        self._tether = None
+
+    def _command(self, others: Path) -> list[str]:
+        """``others`` is where the programs on the way say what they have to say: `ssh` would drop it."""
+        settings, host = self._settings, self._stations[-1]
+        words = ["ssh", "-F", str(self._config), "-f", "-N", "-M", "-S", str(self.socket)]
+        words += ["-o", f"ControlPersist={LINGERS}", "-o", "LogLevel=DEBUG1"]
+        if settings.key:
+            words += ["-o", f"IdentityFile={_quoted(settings.key)}", "-o", "IdentitiesOnly=yes"]
+        if settings.known_hosts:
+            words += ["-o", f"UserKnownHostsFile={_quoted(settings.known_hosts)}", "-o", "GlobalKnownHostsFile=none"]
+            words += ["-o", "KnownHostsCommand=none"]
+        if settings.secrets.login is not None and version() >= PASSWORDS_SINCE:
+            for option in ("passwordauthentication", "kbdinteractiveauthentication"):
+                words += ["-o", f"{option}={host.options.get(option, ['yes'])[0]}"]
+        before = self._before(host) if Path(os.environ.get("SHELL") or "/bin/sh").name in SHELLS else None
+        if before is not None:
+            # `ssh` puts `exec` before it.
+            words += ["-o", f"ProxyCommand=2>>{others}; exec {before}"]
+        words += [*_option("-p", settings.port), *_option("-l", settings.user)]
+        words += [*_without(settings.ssh_args, "-F", *(["-J"] if before else [])), "--", settings.address]
+        return words
+
+    def _before(self, host: Station) -> str | None:
+        """The command that leads to the host, as `ssh` would make it of its jump hosts; with its tokens."""
+        if host.command is not None:
+            return host.options["proxycommand"][0]
+        if len(self._stations) == 1:
+            return None
+        *others, last = host.jumps
+        name, options = route.jump(self._settings, last)
+        chain = ["-J", ",".join(others)] if others else []
+        words = shlex.join(["ssh", *options, *chain, "-F", str(self._config)]).replace("%", "%%")
+        return f"{words} -W '[%h]:%p' -- {shlex.quote(name).replace('%', '%%')}"
+
+    def _configuration(self) -> str:
+        settings = self._settings
+        is_asked = bool(settings.secrets.passphrase or settings.secrets.login) and version() >= PASSWORDS_SINCE
+        lines = [
+            *RULES.splitlines(),
+            f"BatchMode {'no' if is_asked else 'yes'}",
+            f"ConnectTimeout {max(1, round(settings.connect_timeout))}",
+            f"ServerAliveInterval {max(1, round(settings.keepalive))}",
+            "ControlMaster auto",
+            f"ControlPath {self.folder.path}/%C",
+            f"ControlPersist {LINGERS}",
+        ]
+        if settings.known_hosts:
+            for jump in self._stations[:-1]:
+                files = " ".join(map(_quoted, (settings.known_hosts, *jump.known_hosts)))
+                lines += [f"Match originalhost {jump.name}", f"UserKnownHostsFile {files}", "GlobalKnownHostsFile none"]
+        return "\n".join([*lines, "Match all", *(f"Include {each}" for each in _included(settings)), ""])
+
+
+class Folder:
+    """A folder for sockets, ours alone. Those that a controller left that was killed are removed."""
+
+    def __init__(self) -> None:
+        parent = Path(tempfile.gettempdir())
+        if len(str(parent)) > LONGEST_FOLDER or not re.fullmatch(r"[\w/.-]+", str(parent)):
+            parent = Path("/tmp")  # noqa: S108  # A folder of a name of its own is made in it.
+        _tidy(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock = _locked(self.path)
+        askpass.program(self.path / "askpass")
+        self._count = 0
+        self._change = threading.Lock()
+
+    def file(self, suffix: str) -> Path:
+        """The path of a new file."""
+        with self._change:
+            self._count += 1
+            return self.path / f"{self._count}.{suffix}"
+
+    def close(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A lock on a folder, for as long as we are; None if somebody else has it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _tidy(parent: Path) -> None:
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid() and time.time() - folder.lstat().st_mtime > LINGERS:
+                lock = _locked(folder)
+                if lock is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    os.close(lock)
+
+
+class _Attempt:
+    """One `ssh` that is to become a master: what it says, and what comes of it."""
+
+    def __init__(
+        self,
+        command: Callable[[Path], Sequence[str]],
+        settings: "HostSettings",
+        stations: Sequence[Station],
+        folder: Folder,
+    ) -> None:
+        self._command = command
+        self._settings = settings
+        self._stations = stations
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = b""
+        self._begun = b""
+        self._others = b""
+        self._facts: dict[str, str] = {}
+        self.may_be_busy = False
+
+    @property
+    def key(self) -> str | None:
+        """The fingerprint of the host's key."""
+        return self._facts.get("key")
+
+    @property
+    def address(self) -> str | None:
+        """What was connected to."""
+        return self._facts.get("address")
+
+    def run(self) -> Failure | None:
+        """Make the connection; returns the failure if there is none."""
+        settings = self._settings
+        seconds = settings.connect_timeout * (len(self._stations) + 1)
+        log, others = (Log(self._folder.file("log")) for _ in range(2))
+        ask = self._folder.file("ask")
+        environment = {
+            **os.environ,
+            "SSH_ASKPASS": str(self._folder.path / "askpass"),
+            "SSH_ASKPASS_REQUIRE": "force",
+            askpass.SOCKET: str(ask),
+        }
+        readers = [
+            threading.Thread(target=log.read, args=[self._note], daemon=True),
+            threading.Thread(target=others.read, args=[self._hear], daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
+        with Answers(ask, settings.secrets, settings.name, seconds, self._pid, self._hang_up) as answers:
+            is_late, status = False, None
+            try:
+                program, *arguments = self._command(others.path)
+                self._process = subprocess.Popen(
+                    [program, "-E", str(log.path), *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=others.writing,
+                    env=environment,
+                    start_new_session=True,
+                )
+                status = self._process.wait(seconds)
+            except OSError as problem:
+                return Failure("host_unreachable", detail={"error": f"ssh can't be run: {problem.strerror}"})
+            except subprocess.TimeoutExpired:
+                is_late = True
+                self._hang_up()
+            finally:
+                log.is_ready()
+                others.is_ready()
+            if status == 0:
+                answers.ended(True)
+                return None
+            # What it has said is soon read; a proxy command may keep its end open.
+            for reader in readers:
+                reader.join(pipes.ENDS)
+            is_denied = b"Permission denied" in self._log or answers.is_refused
+            answers.ended(False if is_denied else None)
+            return self._failure(is_late, answers)
+
+    def _pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def _hang_up(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(pipes.ENDS)
+
+    def _hear(self, data: bytes) -> None:
+        """Take note of what other programs say on the way; it is read, so that they never have to wait for us."""
+        self._others = (self._others + data)[-KEPT:]
+
+    def _note(self, data: bytes) -> None:
+        """Take note of what `ssh` says."""
+        *lines, rest = (self._begun + data).split(b"\n")
+        self._begun = rest[-KEPT:]
+        for line in lines:
+            text = line.decode("utf-8", "replace").strip("\r")
+            for fact, pattern in FACTS.items():
+                if found := pattern.match(text):
+                    self._facts.setdefault(fact, found[1])
+            if not _is_detail(text):
+                self._log = (self._log + line + b"\n")[-KEPT:]
+
+    def _failure(self, is_late: bool, answers: Answers) -> Failure:
+        own = self._log.decode("utf-8", "replace")
+        others = self._others.decode("utf-8", "replace")
+        host, jumps = self._stations[-1], self._stations[:-1]
+        has_spoken = "protocol" in self._facts
+        # Until the host itself has spoken, whatever is wrong is wrong on the way.
+        said = own if has_spoken or not (jumps or host.command) else f"{others}\n{own}"
+        at: dict[str, Any] = {"stderr": _shown(_lines(f"{others}\n{own}"))}
+        jump = None if has_spoken else _blamed(jumps, said)
+        if jump:
+            at["jump_host"] = jump.name
+        settings = self._settings
+        where = settings.address if settings.port is None else f"{settings.address} port {settings.port}"
+        station = jump or host
+        if jump:
+            where = f"{jump.address} port {jump.port}"
+        seen = f": {self.key}" if self.key and not jump else ""
+        if answers.not_tried:
+            return Failure("auth_failed", detail={"note": f"the password was not tried: {answers.not_tried}", **at})
+        if answers.is_refused:
+            return Failure("auth_failed", detail={"user": station.user, "note": "the password was refused", **at})
+        late = f"{where} did not answer within {settings.connect_timeout:g} s."
+        if is_late:
+            return Failure("ssh_timeout", late, detail={"error": "ssh had not ended", **at})
+        files = [str(file) for file in ([settings.known_hosts] if settings.known_hosts else host.known_hosts)]
+        for err_type, pattern in REASONS:
+            if not re.search(pattern, said):
+                continue
+            message: str | None = None
+            if err_type in HOST_KEYS:
+                at |= {"host": station.address, "files": files, **({"key_shown": self.key} if self.key else {})}
+                message = HOST_KEYS[err_type].format(host=station.address, key=seen)
+            elif err_type == "ssh_timeout":
+                message = late
+            elif err_type == "auth_failed":
+                at["user"] = station.user
+                if answers.is_tried:
+                    at["note"] = "the password was refused"
+                if settings.key and not jump and str(settings.key) in said:
+                    at["key"] = str(settings.key)
+                    message = f"The private key {settings.key} can't be used: {_about(settings.key, said)}."
+                    return Failure("key_unusable", message, detail=at)
+            return Failure(err_type, message, detail=at)
+        # What says more is not about being busy.
+        self.may_be_busy = not has_spoken and all(re.search(BUSY, line) for line in _lines(f"{others}\n{own}"))
+        return Failure("host_unreachable", detail={"address": where, "error": _reason(said), **at})
+
+
+FACTS = {
+    "address": re.compile(r"debug1: Connecting to \S+ \[([^]]+)\] port"),
+    "protocol": re.compile(r"debug1: Remote protocol version (\S+)"),
+    "key": re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:\S+?),?(?: |$)"),
+}
+"""What of ssh's details tells us something."""
+
+HOST_KEYS = {
+    "host_key_revoked": "The SSH key of {host} is revoked{key}.",
+    "host_key_changed": "The SSH key of {host} is not the one in known_hosts{key}.",
+    "host_key_unknown": "The SSH key of {host} is in no known_hosts file{key}.",
+}
+
+REASONS = (
+    ("host_key_revoked", r"REVOKED HOST KEY|revoked by file|marked as revoked|in revoked keys file|key is revoked"),
+    ("host_key_changed", r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed"),
+    ("host_key_unknown", r"host key is known for|Host key verification failed|authenticity of host|KnownHostsCommand"),
+    ("auth_failed", r"Permission denied \(|Too many authentication failures|No more authentication methods"),
+    ("ssh_timeout", r"[Tt]imed out|timeout, server"),
+)
+"""Which failure is meant by what `ssh` says, the first that fits."""
+
+BUSY = (
+    r"kex_exchange_identification|banner exchange|[Cc]onnection (?:reset|closed)|MaxStartups|Not allowed at this time"
+)
+"""What `ssh` says where a server has hung up before it said anything."""
+
+
+def _not_even_tried(error: OSError, settings: "HostSettings") -> Failure:
+    """The failure where it was not `ssh` that failed: there was no turn for it, or no room for its files."""
+    if isinstance(error, TimeoutError):
+        message = f"{settings.address} had to wait too long for the logins of other hosts."
+        return Failure("ssh_timeout", message, stage="connect")
+    return Failure("host_unreachable", detail={"address": settings.address, "error": str(error)}, stage="connect")
+
+
+def _stands(master: Master) -> bool:
+    return master.is_active
+
+
+def _is_detail(line: str) -> bool:
+    return re.match(r"debug\d:", line) is not None
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line for line in text.splitlines() if line.strip() and not _is_detail(line))
+
+
+def _shown(lines: Iterator[str]) -> str:
+    """Lines without what would move a terminal's cursor, or colour it."""
+    return shown("\n".join(lines))
+
+
+def _reason(said: str) -> str:
+    """The line that tells most: the first that is not about how it went on from there."""
+    lines = [line for line in _shown(_lines(said)).splitlines() if line.strip()]
+    telling = [line for line in lines if not re.search(r"UNKNOWN port|kex_exchange_identification|^Killed by", line)]
+    line = (telling or lines or ["ssh gives no reason"])[0].strip()
+    return re.sub(r"^ssh: (connect to host \S+ port \d+: )?", "", line)
+
+
+def _about(key: Path, said: str) -> str:
+    """What `ssh` says of a key, in a few words."""
+    found = re.search(rf"{re.escape(str(key))}\S*[:\s]+([^\n]+)", said)
+    return found[1].strip().rstrip(".") if found else "it is refused"
+
+
+def _blamed(jumps: Sequence[Station], said: str) -> Station | None:
+    """The jump host that a reason is about, where there is one."""
+    if not jumps:
+        return None
+    named = [jump for jump in jumps if re.search(rf"(?<![\w.]){re.escape(jump.address)}(?![\w.])", said)]
+    if "open failed: connect failed" in said:
+        # It is the host behind it that does not answer.
+        return None
+    return named[-1] if named else jumps[-1]
+
+
+def _quoted(file: Path) -> str:
+    return '"' + str(file).replace("%", "%%") + '"'
+
+
+def _option(flag: str, value: object) -> list[str]:
+    return [] if value is None else [flag, str(value)]
+
+
+def _without(arguments: Sequence[str], *flags: str) -> list[str]:
+    """``arguments`` without these flags and their values, for which ours stand."""
+    words, rest = list[str](), iter(arguments)
+    for word in rest:
+        if word in flags:
+            next(rest, "")
+        elif not word.startswith(flags):
+            words.append(word)
+    return words
+
+
+def _included(settings: "HostSettings") -> list[str]:
+    """The configuration that `ssh` would read by itself."""
+    given = list(route.configuration(settings.ssh_args))
+    file = given[-1].removeprefix("-F") if given else settings.ssh_config and str(settings.ssh_config)
+    if file is None:
+        return ["~/.ssh/config", "/etc/ssh/ssh_config"]
+    return [] if str(file).lower() == "none" else [f'"{glob.escape(str(Path(file).expanduser().absolute()))}"']
+
+
+@functools.cache
+def version() -> tuple[int, int]:
+    """The version of the installed OpenSSH; zeros if it is not known."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        ended = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False, timeout=10)
+        if found := re.search(r"OpenSSH_(\d+)\.(\d+)", ended.stderr + ended.stdout):
+            return int(found[1]), int(found[2])
+    return 0, 0

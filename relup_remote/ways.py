@@ -1,0 +1,135 @@
+"""What the connections of one command share: masters, jump hosts, and how many logins there are at once."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+CONNECTS = 8
+"""Logins at the same time, unless told otherwise: OpenSSH's server turns some away from ten on."""
+
+TRIES = 5
+"""How often a server that hangs up at once is tried."""
+
+FIRST_PAUSE = 0.25
+"""Seconds before the second try; each further pause is about twice as long."""
+
+
+class Closable(Protocol):
+    """What is closed at the end of a command."""
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+class Ways:
+    """Things that are made once for a command, by their key, and closed at its end; as a context manager.
+
+    ``connects`` is how many logins there may be at once.
+    """
+
+    def __init__(self, connects: int = CONNECTS) -> None:
+        self._logins = threading.BoundedSemaphore(connects)
+        self._lock = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._kept: dict[Hashable, Any] = {}
+        self._failed: dict[Hashable, tuple[float, Exception]] = {}
+        self._proven = set[Hashable]()
+        self._told = set[Hashable]()
+
+    def __enter__(self) -> "Ways":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def kept(self, key: Hashable, make: Callable[[], T], is_good: Callable[[T], bool]) -> T:
+        """What ``make`` has made for this key; it is made anew where it is no longer good.
+
+        What ``make`` raises is raised for those too who waited for it meanwhile.
+        """
+        came = time.monotonic()
+        with self._lock_of(key):
+            found = self._kept.pop(key, None)
+            if found is not None and is_good(found):
+                self._kept[key] = found
+                return found  # type: ignore[no-any-return]  # The key stands for the type.
+            if found is not None:
+                found.close()
+            failed, error = self._failed.get(key, (0.0, None))
+            if error is not None and failed > came:
+                raise error
+            try:
+                self._kept[key] = made = make()
+            except Exception as problem:
+                self._failed[key] = time.monotonic(), problem
+                raise
+            return made
+
+    @contextmanager
+    def login(self, seconds: float) -> Iterator[None]:
+        """One of the logins that may be at once. Raises TimeoutError if none is free within so many seconds."""
+        # Each of the others may take as long as we may; whoever waits is not yet late.
+        if not self._logins.acquire(timeout=max(seconds, 1.0) * TURNS):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._logins.release()
+
+    @contextmanager
+    def first(self, key: Hashable | None, seconds: float) -> Iterator[None]:
+        """Let the first one alone connect by what ``key`` stands for; nobody waits where it is None.
+
+        The others then find what it has made, such as the connection to a jump host.
+        """
+        if key is None or key in self._proven:
+            yield
+            return
+        lock = self._lock_of(("first", key))
+        is_alone = lock.acquire(timeout=max(seconds, 1.0) * TURNS)
+        if is_alone and key in self._proven:
+            lock.release()
+            is_alone = False
+        try:
+            yield
+        finally:
+            self._proven.add(key)
+            if is_alone:
+                lock.release()
+
+    def is_news(self, key: Hashable) -> bool:
+        """Whether it is the first time that this is asked with the key."""
+        with self._lock:
+            is_news = key not in self._told
+            self._told.add(key)
+            return is_news
+
+    def close(self) -> None:
+        """Close all that was made, the last first. Safe to repeat."""
+        while self._kept:
+            _key, last = self._kept.popitem()
+            last.close()
+
+    @staticmethod
+    def tries() -> Iterator[int]:
+        """How many tries are left at a server that may be too busy, down to 0, each but the first after a pause.
+
+        The pauses differ, so that those who were turned away together do not come back so.
+        """
+        for number in range(TRIES):
+            if number:
+                time.sleep(FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # Nothing secret.
+            yield TRIES - 1 - number
+
+    def _lock_of(self, key: Hashable) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault(key, threading.Lock())
+
+
+TURNS = 6
+"""Times the limit of a connection that may be waited for others to connect."""

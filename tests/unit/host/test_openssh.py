@@ -1,0 +1,474 @@
+"""The way by the system's `ssh`: passwords, masters and their ends, bastions; on real servers."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from lab import layout, sshd
+from relup_remote.core.protocol import Failure
+from relup_remote.host import Host
+from relup_remote.host.payload import Payload
+from relup_remote.host.transport import Connection, choice, openssh
+from relup_remote.inventory import HostSettings
+from relup_remote.postchecks import ssh as postchecks
+from relup_remote.secrets import NO_SECRETS, Password, Secrets
+from relup_remote.ways import Ways
+
+from .accounts import Account, account
+from .ssh_server import ME, Server, running
+from .test_passwords import OTHER, PASSWORDS, QUESTIONS, WRONG, options
+from .test_passwords import settings as settings_of
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make accounts with passwords")
+
+
+@pytest.fixture(scope="module")
+def alice() -> Iterator[Account]:
+    """Someone with a password."""
+    with account() as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for sockets in which nobody else has any, and no keys but those of the test."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    folder = Path("/tmp") / f"rt-{os.getpid()}-{threading.get_ident() % 10000}"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def failure(settings: HostSettings) -> Failure:
+    """The failure that connecting ends in; it shows no secret."""
+    with pytest.raises(Failure) as caught:
+        openssh.Connection(settings)
+    assert WRONG not in f"{caught.value} {caught.value.to_json()}"
+    assert caught.value.stage == "connect"
+    return caught.value
+
+
+def says(connection: Connection, command: str) -> str:
+    """What a command says on the host."""
+    process = connection.start(command, 10.0)
+    try:
+        process.end_input()
+        said = b""
+        while data := process.receive(10.0):
+            said += data
+        return said.decode()
+    finally:
+        process.close()
+
+
+# Passwords
+
+
+def login(server: Server, alice: Account, secrets: Secrets = NO_SECRETS, **changes: Any) -> HostSettings:
+    """The server as a host to log in to as ``alice``; there are no other keys."""
+    config = server.known_hosts.with_name("config")
+    config.write_text("IdentityFile none\nIdentitiesOnly yes\n")
+    return settings_of(server, alice, secrets, **{"ssh_config": config, **changes})
+
+
+@AS_ROOT
+@pytest.mark.parametrize("kind", [PASSWORDS, QUESTIONS], ids=["password", "questions"])
+def test_a_password_is_given_to_whom_it_is_for(tmp_path: Path, alice: Account, kind: Any) -> None:
+    with running(tmp_path / "server", *options(alice, *kind)) as server:
+        with Ways() as ways:
+            secrets = Secrets(login=Password(alice.password))
+            connection = openssh.Connection(login(server, alice, secrets, ways=ways))
+            assert says(connection, "id -un") == f"{alice.name}\n"
+        assert failure(login(server, alice)).err_type == "auth_failed"
+        refused = failure(login(server, alice, Secrets(login=Password(WRONG))))
+        assert (refused.err_type, refused.detail["note"]) == ("auth_failed", "the password was refused")
+        # The passphrase of a key is none of the server's business, although it would let us in.
+        assert failure(login(server, alice, Secrets(passphrase=alice.password))).err_type == "auth_failed"
+        log = (server.host.ssh_dir / "sshd.log").read_text()
+    assert log.count("Failed password") + log.count("Failed keyboard-interactive") == 1
+
+
+@AS_ROOT
+def test_a_wrong_password_is_one_attempt_however_many_hosts_there_are(tmp_path: Path, alice: Account) -> None:
+    secrets = Secrets(login=Password(WRONG))
+    with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server, ThreadPoolExecutor(4) as pool:
+        hosts = [replace(login(server, alice, secrets), name=f"n{number}") for number in range(4)]
+        failures = list(pool.map(failure, hosts))
+        log = (server.host.ssh_dir / "sshd.log").read_text()
+    assert {failed.err_type for failed in failures} == {"auth_failed"}
+    notes = [failed.detail.get("note", "") for failed in failures]
+    assert sum(note.startswith("the password was not tried: it was refused by n") for note in notes) == 3
+    assert log.count("Failed password") == 1
+
+
+@AS_ROOT
+def test_a_jump_host_gets_no_password(server: Server, tmp_path: Path, alice: Account) -> None:
+    with running(tmp_path / "bastion", *options(alice, *PASSWORDS)) as bastion:
+        config = tmp_path / "config"
+        known = f"UserKnownHostsFile {bastion.known_hosts}"
+        config.write_text(f"Host jump\n HostName {layout.LOOPBACK}\n Port {bastion.host.ssh_port}\n {known}\n")
+        way = replace(
+            server.settings(secrets=Secrets(login=Password(alice.password))),
+            ssh_config=config,
+            ssh_args=("-J", f"{alice.name}@jump"),
+        )
+        refused = failure(way)
+        log = (bastion.host.ssh_dir / "sshd.log").read_text()
+    assert (refused.err_type, refused.detail["jump_host"]) == ("auth_failed", "jump")
+    assert "Accepted" not in log
+
+
+def test_the_passphrase_of_a_key(server: Server) -> None:
+    change = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(server.key)]
+    subprocess.run(change, check=True, capture_output=True)
+    with Ways() as ways:
+        connection = openssh.Connection(server.settings(secrets=Secrets(passphrase="secret"), ways=ways))
+        assert says(connection, "echo in") == "in\n"
+    assert failure(server.settings()).err_type in ("auth_failed", "key_unusable")
+    refused = failure(server.settings(secrets=Secrets(passphrase=WRONG)))
+    assert refused.err_type in ("auth_failed", "key_unusable")
+
+
+@AS_ROOT
+def test_checks_from_outside_go_the_same_way(tmp_path: Path, alice: Account) -> None:
+    secrets = Secrets(login=Password(alice.password), sudo=Password(alice.password))
+    with (
+        running(tmp_path / "server", *options(alice, *PASSWORDS)) as server,
+        alice.in_sudoers(f"ALL=({OTHER}) ALL"),
+        postchecks.connect(login(server, alice, secrets, transport="openssh")) as link,
+    ):
+        ran = link.host(OTHER).run("id -un; cat; exit 4")
+        assert (ran.rc, ran.stdout.split()) == (4, [OTHER])
+        assert link.host().run("id -un").stdout.split() == [alice.name]
+
+
+@AS_ROOT
+def test_a_core_becomes_another(tmp_path: Path, alice: Account, core: Payload) -> None:
+    secrets = Secrets(login=Password(alice.password), sudo=Password(alice.password))
+    with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server, alice.in_sudoers(f"ALL=({OTHER}) ALL"):
+        way = login(server, alice, secrets, transport="openssh")
+        with Host(way, core) as host:
+            assert host.run({"act": "owned", "owner": OTHER}, None, lambda _event: None)["outcome"] == "ok"
+
+
+# Masters
+
+
+def logins(server: Server) -> int:
+    """How often somebody has logged in."""
+    return (server.host.ssh_dir / "sshd.log").read_text().count("Accepted publickey")
+
+
+def test_a_command_logs_in_once_however_often_it_asks(server: Server, core: Payload, own_folder: Path) -> None:
+    with Ways() as ways:
+        for _ in range(3):
+            with Host(server.settings(transport="openssh", ways=ways), core) as host:
+                assert host.run({"act": "echo"}, None, lambda _event: None)["outcome"] == "ok"
+        [folder] = own_folder.iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert logins(server) == 1
+    assert list(own_folder.iterdir()) == []
+
+
+def test_without_a_command_a_connection_has_its_own_master(server: Server, own_folder: Path) -> None:
+    connection = openssh.Connection(server.settings())
+    assert says(connection, "echo in") == "in\n"
+    connection.close()
+    assert list(own_folder.iterdir()) == []
+
+
+def test_a_master_ends_soon_after_who_made_it_was_killed(server: Server, own_folder: Path) -> None:
+    code = f"""
+import sys, tempfile
+sys.path.insert(0, {str(Path.cwd())!r})
+tempfile.tempdir = {str(own_folder)!r}
+from pathlib import Path
+from relup_remote.host.transport import openssh
+from relup_remote.inventory import HostSettings
+openssh.LINGERS = 1
+openssh.Connection(HostSettings("n1", address={layout.LOOPBACK!r}, port={server.host.ssh_port}, user={ME!r},
+    key=Path({str(server.key)!r}), known_hosts=Path({str(server.known_hosts)!r})))
+print("connected", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as controller:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == "connected\n"
+        [folder] = own_folder.iterdir()
+        [master] = masters(folder)
+        watched = os.pidfd_open(master)
+        controller.send_signal(signal.SIGKILL)
+    assert ends(watched)
+    # Its folder is removed by who comes next, once it is old enough to be nobody's.
+    os.utime(folder, (0, 0))
+    openssh.Connection(server.settings()).close()
+    assert not folder.exists()
+
+
+def masters(folder: Path) -> list[int]:
+    """The processes that have a folder in their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        words = (process / "cmdline").read_bytes() if (process / "cmdline").exists() else b""
+        if str(folder).encode() in words and words.startswith(b"ssh"):
+            found.append(int(process.name))
+    return found
+
+
+def ends(process: int) -> bool:
+    """Whether a process, given by its pidfd, ends within some seconds."""
+    import select
+
+    try:
+        return bool(select.select([process], [], [], 20)[0])
+    finally:
+        os.close(process)
+
+
+def test_nothing_secret_is_where_others_can_see_it(
+    server: Server, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever `ssh` starts sees its arguments and its environment: here a proxy command, which notes them."""
+    noted = own_folder / "noted"
+    spy = own_folder / "spy"
+    spy.write_text(f"#!/bin/sh\n(env; cat /proc/$PPID/cmdline /proc/$PPID/environ) > {noted}\nexit 1\n")
+    spy.chmod(0o755)
+    secrets = Secrets(passphrase="hush-one", login=Password("hush-two"), sudo=Password("hush-three"))
+    failure(server.settings(secrets=secrets, ssh_args=("-o", f"ProxyCommand={spy}")))
+    seen = noted.read_text()
+    assert "SSH_ASKPASS" in seen
+    assert "hush" not in seen
+
+
+def test_a_server_with_one_session_at_a_time(tmp_path: Path) -> None:
+    with running(tmp_path / "server", "MaxSessions 1") as server:
+        for transport in ("fabric", "openssh"):
+            with Ways() as ways:
+                connection = choice.connect(server.settings(transport=transport, ways=ways), print)
+                first = connection.start("cat; echo over", 10.0)
+                with ThreadPoolExecutor(1) as pool:
+                    # It is asked for before the first is freed.
+                    second = pool.submit(connection.start, "echo second", 10.0)
+                    first.end_input()
+                    assert first.receive(10.0) == b"over\n"
+                    first.close()
+                    assert second.result(20).receive(10.0) == b"second\n"
+                connection.close()
+
+
+# Bastions
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[tuple[Server, list[HostSettings]]]:
+    """A bastion that turns most of those away who come at once, and eight names of one host behind it."""
+    with running(tmp_path / "bastion", "MaxStartups 2:90:4") as bastion, running(tmp_path / "inner") as inner:
+        config = tmp_path / "config"
+        sections = [
+            ("jump", bastion, ""),
+            *((f"n{number}", inner, "  ProxyJump jump\n") for number in range(8)),
+        ]
+        config.write_text(
+            "".join(
+                f"Host {name}\n  HostName {layout.LOOPBACK}\n  Port {server.host.ssh_port}\n  User {ME}\n"
+                f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n{more}"
+                for name, server, more in sections
+            )
+            + "Host *\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+        )
+        yield (
+            bastion,
+            [
+                HostSettings(f"n{number}", address=f"n{number}", ssh_config=config, connect_timeout=20.0)
+                for number in range(8)
+            ],
+        )
+
+
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_all_hosts_behind_a_bastion_share_one_connection_to_it(
+    behind: tuple[Server, list[HostSettings]], transport: str
+) -> None:
+    bastion, hosts = behind
+    with Ways() as ways, ThreadPoolExecutor(8) as pool:
+
+        def reach(settings: HostSettings) -> bytes:
+            connection = choice.connect(replace(settings, transport=transport, ways=ways), print)
+            process = connection.start("echo in", 20.0)
+            try:
+                return process.receive(20.0)
+            finally:
+                process.close()
+                connection.close()
+
+        assert list(pool.map(reach, hosts)) == [b"in\n"] * 8
+        assert logins(bastion) == 1
+
+
+def children(pid: int) -> list[str]:
+    """The processes that another one has started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_a_connection_to_a_bastion_that_answers_no_more_is_made_anew(behind: tuple[Server, list[HostSettings]]) -> None:
+    bastion, hosts = behind
+    with Ways() as ways:
+        first, second = (replace(host, ways=ways, transport="fabric", connect_timeout=2.0) for host in hosts[:2])
+        connection = choice.connect(first, print)
+        frozen = [int(pid) for pid in children(sshd.pid(bastion.host) or 0)]
+        assert frozen
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            choice.connect(second, print).close()
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+            connection.close()
+        assert logins(bastion) == 2
+
+
+def test_a_host_that_does_not_answer_is_no_reason_to_leave_the_bastion(
+    behind: tuple[Server, list[HostSettings]],
+) -> None:
+    bastion, hosts = behind
+    with socket.socket() as silent, Ways() as ways:
+        silent.bind((layout.LOOPBACK, 0))
+        silent.listen(0)
+        way = replace(hosts[0], ways=ways, transport="fabric", connect_timeout=2.0)
+        connection = choice.connect(way, print)
+        # Its queue is full: who else comes is not answered.
+        with socket.create_connection(silent.getsockname()), pytest.raises(Failure) as caught:
+            choice.connect(replace(way, port=silent.getsockname()[1]), print)
+        assert caught.value.err_type == "ssh_timeout"
+        assert says(connection, "echo still") == "still\n"
+        connection.close()
+        assert logins(bastion) == 1
+
+
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_a_server_that_turns_many_away_is_tried_again(tmp_path: Path, transport: str) -> None:
+    with (
+        running(tmp_path / "server", "MaxStartups 1:100:1") as server,
+        Ways(connects=3) as ways,
+        ThreadPoolExecutor(6) as pool,
+    ):
+
+        def reach(number: int) -> bool:
+            # Each of them is another host, as far as we know.
+            way = server.settings(transport=transport, ways=ways, ssh_args=("-o", f"SetEnv=N={number}"))
+            connection = choice.connect(replace(way, connect_timeout=20.0), print)
+            connection.close()
+            return True
+
+        assert all(pool.map(reach, range(6)))
+
+
+def test_never_more_logins_at_once_than_allowed() -> None:
+    at_once, most, lock = 0, 0, threading.Lock()
+    barrier = threading.Barrier(2)
+
+    def log_in(ways: Ways) -> None:
+        nonlocal at_once, most
+        with ways.login(20.0):
+            with lock:
+                at_once += 1
+                most = max(most, at_once)
+            # Two come to this point together, and never a third.
+            barrier.wait(20)
+            with lock:
+                at_once -= 1
+
+    with Ways(connects=2) as ways, ThreadPoolExecutor(8) as pool:
+        list(pool.map(log_in, [ways] * 8))
+    assert most == 2
+
+
+class CountedLock:
+    """A lock, and an event for when so many have come to it."""
+
+    def __init__(self, many: int) -> None:
+        self._lock = threading.Lock()
+        self._left = threading.Semaphore(many - 1)
+        self.all_came = threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._left.acquire(blocking=False):
+            self.all_came.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
+def test_who_waits_for_a_bastion_fails_with_who_tried_it() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    tries: list[int] = []
+
+    def fail() -> Ways:
+        tries.append(1)
+        began.set()
+        go_on.wait(20)
+        raise Failure("host_unreachable")
+
+    with Ways() as ways, ThreadPoolExecutor(3) as pool:
+        lock = CountedLock(3)
+        ways._locks["bastion"] = cast("threading.Lock", lock)
+        first = pool.submit(ways.kept, "bastion", fail, lambda _made: True)
+        began.wait(20)
+        others = [pool.submit(ways.kept, "bastion", fail, lambda _made: True) for _ in range(2)]
+        assert lock.all_came.wait(20)
+        go_on.set()
+        assert all(isinstance(each.exception(20), Failure) for each in (first, *others))
+        assert len(tries) == 1
+        # Who comes later tries again.
+        with pytest.raises(Failure):
+            ways.kept("bastion", fail, lambda _made: True)
+        assert len(tries) == 2
+
+
+# This very machine
+
+
+def test_a_core_runs_here_without_ssh(tmp_path: Path, core: Payload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tarball = tmp_path / "release.tar.gz"
+    tarball.write_bytes(bytes(3_000_000))
+    here = HostSettings("n1", transport="local", become="never", address="nowhere.invalid")
+    with Host(here, core) as host:
+        assert host.run({"act": "echo"}, None, lambda _event: None)["facts"]["home"] == str(tmp_path)
+        wanted = host.run({"act": "want", "offset": 1, "bytes": 2_000_000}, tarball, lambda _event: None)
+        assert wanted["outcome"] == "staged"
+        with pytest.raises(Failure) as caught:
+            host.run({"act": "die"}, None, lambda _event: None)
+    assert caught.value.detail["ended_by"] == "exit status 7"
+    assert json.dumps(caught.value.to_json())
+
+
+@AS_ROOT
+def test_a_core_becomes_another_here(core: Payload, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A Python that everybody may run.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    here = HostSettings("n1", transport="local", become=OTHER)
+    with Host(here, core) as host:
+        assert host.run({"act": "owned", "owner": OTHER}, None, lambda _event: None)["outcome"] == "ok"
+
+
+def test_checks_from_outside_run_here() -> None:
+    with postchecks.connect(HostSettings("n1", transport="local", address="nowhere.invalid")) as link:
+        ran = link.host().run("echo %s; exit 3", "a b")
+        assert (ran.rc, ran.stdout) == (3, "a b\n")

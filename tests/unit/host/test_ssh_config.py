@@ -1,0 +1,422 @@
+"""Situations of ssh_config on real servers: who `ssh` reaches we reach, and who it refuses we refuse.
+
+`ssh` itself is run in each of them. What it would accept only by not checking host keys is no part of it: we never do.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+
+from lab import layout, sshd
+from relup_remote.core.protocol import Failure
+from relup_remote.host.transport import choice, fabric, openssh
+from relup_remote.inventory import HostSettings
+from relup_remote.ways import Ways
+
+from .ssh_server import ME, Server, running
+
+
+@dataclass
+class World:
+    """Some servers, what authorities have signed, and programs that lead to hosts."""
+
+    folder: Path
+    main: Server
+    certified: Server
+    chacha: Server
+    shut: Server
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.files[name])
+
+    def key_of(self, server: Server) -> str:
+        """The public half of a server's key, as known_hosts has it."""
+        return " ".join((server.host.ssh_dir / "host_key.pub").read_text().split()[:2])
+
+    def write(self, name: str, text: str, mode: int = 0o600) -> Path:
+        """A file of the world."""
+        file = self.folder / name
+        file.write_text(text)
+        file.chmod(mode)
+        self.files[name] = file
+        return file
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """All of it: four servers, started once."""
+    folder = tmp_path_factory.mktemp("world")
+    with ExitStack() as stack:
+
+        def server(name: str, *options: str) -> Server:
+            return stack.enter_context(running(folder / name, *options))
+
+        authority = folder / "authority"
+        public = sshd.make_key(authority, "authority")
+        certificate = folder / "certified" / "host" / "ssh" / "host_key-cert.pub"
+        made = World(
+            folder,
+            server("main", f"TrustedUserCAKeys {authority}.pub", "MaxAuthTries 20"),
+            server("certified"),
+            server("chacha", "Ciphers chacha20-poly1305@openssh.com"),
+            server("shut", "AllowTcpForwarding no"),
+        )
+        made.files = {"authority": authority}
+        _certify_host(made, authority, certificate)
+        _keys(made, authority)
+        made.write("with_authority", f"@cert-authority * {public}")
+        made.write("with_other_authority", f"@cert-authority * {sshd.make_key(folder / 'other_authority', 'x')}")
+        made.write("authority_of_others", f"@cert-authority *.example.org {public}")
+        made.write("with_revoked_authority", f"@cert-authority * {public}@revoked * {public}")
+        made.write("empty", "")
+        made.write("without_port", f"{layout.LOOPBACK} {made.key_of(made.main)}\n")
+        made.write("wrong_without_port", f"{layout.LOOPBACK} {made.key_of(made.shut)}\n")
+        made.write("revoked_main", f"{made.key_of(made.main)}\n")
+        made.write("revoked_other", f"{made.key_of(made.shut)}\n")
+        name = f"[{layout.LOOPBACK}]:{made.main.host.ssh_port}"
+        made.write("says_key", f"#!/bin/sh\necho '{name} {made.key_of(made.main)}'\n", 0o755)
+        made.write("says_other_key", f"#!/bin/sh\necho '{name} {made.key_of(made.shut)}'\n", 0o755)
+        made.write("relay.py", RELAY)
+        made.write("pass.py", PASS)
+        made.write("part", f'Match originalhost alias exec "true"\n  Port {made.main.host.ssh_port}\n')
+        yield made
+
+
+def _certify_host(world: World, authority: Path, certificate: Path) -> None:
+    """Give the certified server a certificate, and have it read it."""
+    server = world.certified
+    key = server.host.ssh_dir / "host_key.pub"
+    _run("ssh-keygen", "-q", "-s", authority, "-h", "-I", "host", "-n", layout.LOOPBACK, key)
+    config = sshd.config(server.host)
+    config.write_text(f"HostCertificate {server.host.ssh_dir / 'host_key-cert.pub'}\n{config.read_text()}")
+    sshd.stop(server.host)
+    sshd.start(server.host)
+
+
+def _keys(world: World, authority: Path) -> None:
+    """Keys that the main server knows, or that the authority has signed."""
+    for name, validity in (("signed", "always:forever"), ("expired", "20200101:20200102")):
+        file = world.folder / name
+        sshd.make_key(file, name)
+        _run("ssh-keygen", "-q", "-s", authority, "-I", name, "-n", ME, "-V", validity, f"{file}.pub")
+        world.files[name] = file
+        # The same without its certificate beside it.
+        bare = world.write(f"{name}_bare", file.read_text())
+        (world.folder / f"{name}_bare.pub").write_text(Path(f"{file}.pub").read_text())
+        world.files[f"{name}_certificate"] = world.folder / f"{name}-cert.pub"
+        assert bare.exists()
+    # A certificate of the key that the server accepts by itself.
+    known = world.folder / "known_and_expired"
+    world.write(known.name, world.main.key.read_text())
+    Path(f"{known}.pub").write_text(Path(f"{world.main.key}.pub").read_text())
+    _run("ssh-keygen", "-q", "-s", authority, "-I", "x", "-n", ME, "-V", "20200101:20200102", f"{known}.pub")
+    world.files["known_and_expired_certificate"] = world.folder / "known_and_expired-cert.pub"
+    rsa = world.folder / "rsa"
+    _run("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", rsa)
+    authorized = world.main.host.ssh_dir / "authorized_keys"
+    authorized.write_text(authorized.read_text() + Path(f"{rsa}.pub").read_text())
+    world.files["rsa"] = rsa
+    sshd.make_key(world.folder / "stranger", "stranger")
+    world.files["stranger"] = world.folder / "stranger"
+
+
+def _run(*command: object) -> None:
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+
+RELAY = """\
+import os, socket, sys, threading
+sys.stderr.write("x" * int(sys.argv[3]))
+sys.stderr.flush()
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def up():
+    while data := os.read(0, 65536):
+        peer.sendall(data)
+    os._exit(0)
+threading.Thread(target=up, daemon=True).start()
+while data := peer.recv(65536):
+    os.write(1, data)
+"""
+
+PASS = """\
+import array, socket, sys
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+out = socket.socket(fileno=1)
+out.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [peer.fileno()]))])
+"""
+
+
+class Case(NamedTuple):
+    """A situation: what the configuration has more or else, and what is expected: the way, and the error if refused.
+
+    Values are filled in from the files of the world. ``hosts`` are more sections of the configuration.
+    """
+
+    way: str
+    options: Mapping[str, str] = MappingProxyType({})
+    error: str | tuple[str, ...] = ""
+    to: str = "main"
+    hosts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    says: str = ""
+
+
+PYTHON = shlex.quote(sys.executable)
+BASTION: Mapping[str, Mapping[str, str]] = {"jump": {}}
+CASES: dict[str, Case] = {
+    "nothing special": Case("fabric"),
+    # Who the host is
+    "its key revoked": Case("fabric", {"RevokedHostKeys": "{revoked_main}"}, "host_key_revoked"),
+    "another key revoked": Case("fabric", {"RevokedHostKeys": "{revoked_other}"}),
+    "its key revoked, by OpenSSH": Case(
+        "openssh", {"RevokedHostKeys": "{revoked_main}", "BindAddress": "127.0.0.1"}, "host_key_revoked"
+    ),
+    "an authority": Case("openssh", {"UserKnownHostsFile": "{with_authority}"}, to="certified"),
+    "another authority": Case(
+        "openssh", {"UserKnownHostsFile": "{with_other_authority}"}, "host_key_unknown", to="certified"
+    ),
+    "an authority for others": Case(
+        "fabric", {"UserKnownHostsFile": "{authority_of_others}"}, "host_key_unknown", to="certified"
+    ),
+    "a revoked authority": Case(
+        "openssh",
+        {"UserKnownHostsFile": "{with_revoked_authority}"},
+        ("host_key_revoked", "host_key_unknown"),
+        to="certified",
+    ),
+    "an authority, and a host without a certificate": Case(
+        "openssh", {"UserKnownHostsFile": "{with_authority}"}, "host_key_unknown"
+    ),
+    "known without its port": Case("fabric", {"UserKnownHostsFile": "{without_port}"}),
+    "known without its port, by another key": Case(
+        "fabric", {"UserKnownHostsFile": "{wrong_without_port}"}, ("host_key_changed", "host_key_unknown")
+    ),
+    "a program that knows the key": Case(
+        "openssh", {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "{says_key}"}
+    ),
+    "a program that knows another key": Case(
+        "openssh",
+        {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "{says_other_key}"},
+        ("host_key_changed", "host_key_unknown"),
+    ),
+    "a program that fails": Case(
+        "openssh", {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "/bin/false"}, "host_key_unknown"
+    ),
+    "unknown": Case("fabric", {"UserKnownHostsFile": "{empty}"}, "host_key_unknown"),
+    "unknown, and DNS is asked": Case(
+        "openssh", {"UserKnownHostsFile": "{empty}", "VerifyHostKeyDNS": "yes"}, "host_key_unknown"
+    ),
+    "an alias that is not known": Case("fabric", {"HostKeyAlias": "cluster"}, "host_key_unknown"),
+    "the address checked as well": Case("openssh", {"CheckHostIP": "yes"}),
+    "kinds of host keys that it does not have": Case(
+        "openssh", {"HostKeyAlgorithms": "rsa-sha2-512"}, "host_unreachable"
+    ),
+    # Who we are
+    "a certificate beside its key": Case("fabric", {"IdentityFile": "{signed}"}),
+    "a certificate elsewhere": Case(
+        "openssh", {"IdentityFile": "{signed_bare}", "CertificateFile": "{signed_certificate}"}
+    ),
+    "no certificate for a key that needs it": Case("fabric", {"IdentityFile": "{signed_bare}"}, "auth_failed"),
+    "an expired certificate": Case("fabric", {"IdentityFile": "{expired}"}, "auth_failed"),
+    "an expired certificate elsewhere": Case(
+        "openssh", {"IdentityFile": "{expired_bare}", "CertificateFile": "{expired_certificate}"}, "auth_failed"
+    ),
+    "an expired certificate beside a valid key": Case("fabric", {"IdentityFile": "{known_and_expired}"}),
+    "an expired certificate elsewhere, and a valid key": Case(
+        "openssh", {"CertificateFile": "{known_and_expired_certificate}"}
+    ),
+    "a key of a stranger": Case("fabric", {"IdentityFile": "{stranger}"}, "auth_failed"),
+    "a stranger": Case("openssh", {"IdentityFile": "{stranger}", "BindAddress": "127.0.0.1"}, "auth_failed"),
+    "an RSA key": Case("fabric", {"IdentityFile": "{rsa}"}),
+    "an RSA key that is too short": Case("fabric", {"IdentityFile": "{rsa}", "RequiredRSASize": "3072"}, "auth_failed"),
+    "an RSA key that is long enough": Case("fabric", {"IdentityFile": "{rsa}", "RequiredRSASize": "2048"}),
+    "kinds of keys that ours is not": Case("fabric", {"PubkeyAcceptedAlgorithms": "rsa-sha2-512"}, "auth_failed"),
+    "no keys": Case("openssh", {"PubkeyAuthentication": "no"}, "auth_failed"),
+    "keys first": Case("openssh", {"PreferredAuthentications": "publickey,password"}),
+    "passwords only": Case("openssh", {"PreferredAuthentications": "password"}, "auth_failed"),
+    "no passwords": Case("openssh", {"PasswordAuthentication": "no"}),
+    "no questions": Case("openssh", {"KbdInteractiveAuthentication": "no"}),
+    "the key of this machine as well": Case("openssh", {"HostbasedAuthentication": "yes"}),
+    "Kerberos without a ticket": Case("fabric", {"GSSAPIAuthentication": "yes"}),
+    # Where to
+    "an address to connect from": Case("openssh", {"BindAddress": "127.0.0.1"}),
+    "an address that is not ours": Case("openssh", {"BindAddress": "192.0.2.1"}, "host_unreachable"),
+    "an interface to connect from": Case("openssh", {"BindInterface": "lo"}),
+    "one kind of address": Case("openssh", {"AddressFamily": "inet"}),
+    "the other kind of address": Case("openssh", {"AddressFamily": "inet6"}, "host_unreachable"),
+    "several attempts": Case("openssh", {"ConnectionAttempts": "2"}),
+    "a port that is closed": Case("fabric", {"Port": "1"}, "host_unreachable"),
+    "a port that is closed, by OpenSSH": Case("openssh", {"Port": "1", "BindAddress": "127.0.0.1"}, "host_unreachable"),
+    "a configuration in parts": Case("fabric", {"Port": "", "Include": "{part}"}),
+    # By what
+    "a jump host": Case("fabric", {"ProxyJump": "jump"}, hosts=BASTION),
+    "a jump host with tokens": Case("fabric", {"ProxyJump": "%r@jump-%n"}, hosts={"jump-alias": {}}),
+    "two jump hosts": Case("fabric", {"ProxyJump": "jump,second"}, hosts={"jump": {}, "second": {}}),
+    "a jump host with a bind address": Case(
+        "openssh", {"ProxyJump": "jump"}, hosts={"jump": {"BindAddress": "127.0.0.1"}}
+    ),
+    "a jump host that is unknown": Case(
+        "fabric", {"ProxyJump": "jump"}, "host_key_unknown", hosts={"jump": {"UserKnownHostsFile": "{empty}"}}
+    ),
+    "a jump host that is unknown, by OpenSSH": Case(
+        "openssh",
+        {"ProxyJump": "jump"},
+        "host_key_unknown",
+        hosts={"jump": {"UserKnownHostsFile": "{empty}", "BindAddress": "127.0.0.1"}},
+    ),
+    "a jump host that accepts no key of ours, by OpenSSH": Case(
+        "openssh",
+        {"ProxyJump": "jump"},
+        "auth_failed",
+        hosts={"jump": {"IdentityFile": "{stranger}", "BindAddress": "127.0.0.1"}},
+    ),
+    "a jump host that leads nowhere": Case(
+        "fabric", {"ProxyJump": "shut"}, "host_unreachable", hosts={"shut": {}}, says="The jump host shut"
+    ),
+    "a jump host that leads nowhere, by OpenSSH": Case(
+        "openssh",
+        {"ProxyJump": "shut"},
+        "host_unreachable",
+        hosts={"shut": {"BindAddress": "127.0.0.1"}},
+        says="shut",
+    ),
+    "a proxy command": Case("fabric", {"ProxyCommand": PYTHON + " {relay.py} %h %p 0"}),
+    "a proxy command that talks much": Case("fabric", {"ProxyCommand": PYTHON + " {relay.py} %h %p 1000000"}),
+    "a proxy command that talks much, by OpenSSH": Case(
+        "openssh", {"ProxyCommand": PYTHON + " {relay.py} %h %p 1000000", "CheckHostIP": "yes"}
+    ),
+    "a proxy command that says why not": Case(
+        "fabric", {"ProxyCommand": "sh -c 'echo no such tunnel >&2; exit 3'"}, "host_unreachable", says="no such tunnel"
+    ),
+    "a proxy command that says why not, by OpenSSH": Case(
+        "openssh",
+        {"ProxyCommand": "sh -c 'echo no such tunnel >&2; exit 3'", "CheckHostIP": "yes"},
+        "host_unreachable",
+        says="no such tunnel",
+    ),
+    "a proxy command that hands over": Case(
+        "openssh", {"ProxyCommand": PYTHON + " {pass.py} %h %p", "ProxyUseFdpass": "yes"}
+    ),
+    # How it is said
+    "a server with one cipher, unknown to the library": Case("openssh", to="chacha"),
+    "a cipher that only OpenSSH has": Case("openssh", {"Ciphers": "chacha20-poly1305@openssh.com"}),
+    "a cipher": Case("fabric", {"Ciphers": "aes256-ctr"}),
+    "a cipher that the server has not": Case("openssh", {"Ciphers": "3des-cbc"}, "host_unreachable"),
+    "a key exchange that only OpenSSH has": Case("openssh", {"KexAlgorithms": "sntrup761x25519-sha512@openssh.com"}),
+    "a code that only OpenSSH has": Case("openssh", {"Ciphers": "aes128-ctr", "MACs": "umac-128-etm@openssh.com"}),
+    # What else is done
+    "a command to run here": Case("openssh", {"PermitLocalCommand": "yes", "LocalCommand": "true"}),
+    "much that has no bearing on us": Case(
+        "fabric", {"ForwardAgent": "yes", "SendEnv": "LANG", "Compression": "yes", "VisualHostKey": "yes"}
+    ),
+}
+
+
+def configured(world: World, case: Case) -> Path:
+    """The configuration of a case."""
+    servers: dict[str, Server] = {"shut": world.shut, "alias": getattr(world, case.to)}
+    text = ""
+    for name, options in {"alias": case.options, **case.hosts}.items():
+        server = servers.get(name, world.main)
+        given = {
+            "HostName": layout.LOOPBACK,
+            "Port": str(server.host.ssh_port),
+            "User": ME,
+            "IdentityFile": str(server.key),
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "UserKnownHostsFile": str(server.known_hosts),
+            "GlobalKnownHostsFile": "none",
+            **options,
+        }
+        text += f"Host {name}\n"
+        for option, value in given.items():
+            filled = re.sub(r"\{([\w.]+)\}", lambda word: world[word[1]], value)
+            text += f"  {option} {filled}\n" if filled else ""
+    return world.write("config", text)
+
+
+def oracle(config: Path) -> bool:
+    """Whether `ssh` runs a command there."""
+    options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5"]
+    ended = subprocess.run(
+        ["ssh", "-F", config, *options, "alias", "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    return ended.returncode == 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_who_ssh_reaches_is_reached_and_who_it_refuses_is_refused(world: World, name: str) -> None:
+    case = CASES[name]
+    config = configured(world, case)
+    told: list[str] = []
+    with Ways() as ways:
+        settings = HostSettings(name, address="alias", ssh_config=config, connect_timeout=5.0, ways=ways)
+        reached, failure = _reached(settings, told)
+    assert reached is oracle(config), failure and failure.to_json()
+    assert reached is not bool(case.error), failure and failure.to_json()
+    assert bool(told) is (case.way == "openssh"), told
+    if failure is not None:
+        assert failure.stage == "connect"
+        assert failure.err_type in case.error if isinstance(case.error, tuple) else failure.err_type == case.error
+        assert case.says in str(failure.to_json())
+        if "jump host" in name:
+            assert failure.detail["jump_host"] in case.hosts
+
+
+def _reached(settings: HostSettings, told: list[str]) -> tuple[bool, Failure | None]:
+    """Whether a command runs there, else why not."""
+    try:
+        connection = choice.connect(settings, told.append)
+    except Failure as failure:
+        return False, failure
+    process = connection.start("echo reached", 5.0)
+    try:
+        said = process.receive(5.0)
+        assert isinstance(connection, openssh.Connection if told else fabric.Connection)
+        return said == b"reached\n", None
+    finally:
+        process.close()
+        connection.close()
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(CASES) >= 40
+
+
+def test_what_the_library_can_not_honour_is_named_where_it_is_to_be_taken(world: World) -> None:
+    config = configured(world, CASES["an address to connect from"])
+    settings: dict[str, Any] = {"address": "alias", "ssh_config": config, "transport": "fabric"}
+    told: list[str] = []
+    assert _reached_by_fabric(HostSettings("n1", **settings), told)
+    assert told == ["Not honoured by the transport fabric: bindaddress 127.0.0.1 (the address to connect from)."]
+
+
+def _reached_by_fabric(settings: HostSettings, told: list[str]) -> bool:
+    connection = choice.connect(settings, told.append)
+    connection.close()
+    return isinstance(connection, fabric.Connection)
+
+
+def test_a_reason_is_told_once_in_a_command(world: World) -> None:
+    config = configured(world, CASES["an address to connect from"])
+    told: list[str] = []
+    with Ways() as ways:
+        for _ in range(2):
+            choice.connect(HostSettings("n1", address="alias", ssh_config=config, ways=ways), told.append).close()
+    assert told == [
+        "Reached by OpenSSH itself, for only that can honour: bindaddress 127.0.0.1 (the address to connect from)."
+    ]
