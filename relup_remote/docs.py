@@ -113,10 +113,15 @@ its own.
 
 ## Ansible's
 
-`inventory/example.ini` is one. A folder, a file with the suffix `.ini` or none, and a YAML file with `all:` at the
-start of a line are taken for Ansible's. `ansible-inventory` reads them (`pip install 'relup_remote[ansible]'`, or any
-ansible-core on the PATH), with groups, children, ranges, and `group_vars` and `host_vars` beside the inventory. Nothing
-is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the variables of your environment.
+`inventory/example.ini` is one. What is in a file says whose it is, not its name: YAML or JSON with `all`, or with
+nothing but groups, is Ansible's, and so is all that is not YAML, as INI. Folders are Ansible's. A byte order mark does
+no harm. `ansible-inventory` reads them (`pip install 'relup_remote[ansible]'`, or any ansible-core on the PATH), with
+groups, children, ranges, and `group_vars` and `host_vars` beside the inventory. What `ansible-inventory --list` has
+written (JSON with `_meta`) is read without it.
+
+Nothing is run for it: no plugin, no `ansible.cfg`, none of the variables of your environment. An inventory that is a
+program (`#!` at its start), or the configuration of a plugin (`plugin:`), is refused, unless `--allow-inventory-code`
+allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg` and environment.
 
 {_table(("variable", "what is taken of it"), variables)}
 
@@ -129,9 +134,11 @@ is run for it: no inventory script, no plugin, no `ansible.cfg`, none of the var
 
 ## Which hosts
 
-`--host` takes a host, a group, a glob over both (`'n*'`), a label (`label:rack=a`, `'label:rack=*'`), or a comma list
-of these, and may be repeated. Hosts are always used in the order of the file, each once. A word that matches nothing,
-or that is a host and a group, is an error that names the hosts and groups there are.
+`--host` takes a host, a group, a glob over both (`'n*'`), a regular expression for the beginning of a name
+(`'~n[12]$'`), a label (`label:rack=a`, `'label:rack=*'`), or a list of these with commas or colons. It may be repeated.
+As in Ansible's patterns, a word after `!` is taken away from what is meant, and of it only what a word after `&` means
+is kept: `'cores:!n1'`, `'label:rack=a:&cores'`. Hosts are always used in the order of the file, each once. A word
+that matches nothing, or that is a host and a group, is an error that names the hosts and groups there are.
 
 ## Reaching them
 

@@ -99,7 +99,7 @@ class Invocation:
     @cached_property
     def hosts(self) -> list[HostSettings]:
         """The hosts that are meant, with the passwords for them. Raises `UsageError`."""
-        found = inventory.load(self.inventory_path)
+        found = inventory.load(self.inventory_path, reaching.may_run_inventory())
         meant = found.select(self._selectors)
         for note in found.notes:
             self.note(note)

@@ -32,7 +32,8 @@ class Option(NamedTuple):
 
 OPTIONS: dict[str, Option] = {
     "host": Option(
-        "host, group, glob, label:NAME=VALUE or comma list of these; repeatable (default: all hosts)",
+        "host, group, glob, ~REGEX, label:NAME=VALUE or comma list of these, !NOT or &ALSO before one;"
+        " repeatable (default: all hosts)",
         "HOST",
         repeats=True,
     ),
@@ -43,6 +44,7 @@ OPTIONS: dict[str, Option] = {
         f"way to the hosts: {', '.join(TRANSPORTS)} (default: the inventory's, else auto)", "WAY", choices=TRANSPORTS
     ),
     "connects": Option(f"how many SSH logins there may be at the same time (default: {CONNECTS})", "LOGINS"),
+    "allow_inventory_code": Option("run an inventory that is a program, or asks a plugin of Ansible's"),
     "deadline": Option(f"{limits.MEANING} (default: {limits.DEFAULT})", "TIME"),
     **{
         f"{name.replace('.', '_')}.deadline": Option(f"{limits.MEANING} (default: {default})", "TIME")

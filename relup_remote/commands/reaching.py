@@ -1,4 +1,4 @@
-"""How hosts are reached. Every command that goes to hosts has the options; `options.command` adds them."""
+"""How hosts are found and reached. Every command that goes to hosts has the options; `options.command` adds them."""
 
 import functools
 import inspect
@@ -9,9 +9,9 @@ from typing import Any
 from relup_remote.settings import TRANSPORTS
 from relup_remote.ways import CONNECTS, Ways
 
-OPTIONS = TRANSPORT, LOGINS = "transport", "connects"
+OPTIONS = TRANSPORT, LOGINS, CODE = "transport", "connects", "allow_inventory_code"
 
-_wanted: ContextVar[Mapping[str, str]] = ContextVar("wanted")
+_wanted: ContextVar[Mapping[str, Any]] = ContextVar("wanted")
 """What the operator said for the command that is carried out."""
 
 
@@ -20,14 +20,15 @@ def may_choose(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def with_options(*arguments: Any, **rest: Any) -> None:
-        token = _wanted.set({name: rest.pop(name, "") for name in OPTIONS})
+        token = _wanted.set({name: rest.pop(name) for name in OPTIONS if name in rest})
         try:
             body(*arguments, **rest)
         finally:
             _wanted.reset(token)
 
     own = inspect.signature(body)
-    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default="") for name in OPTIONS]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    more = [inspect.Parameter(name, kind, default=False if name == CODE else "") for name in OPTIONS]
     vars(with_options)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *more])
     return with_options
 
@@ -48,5 +49,10 @@ def ways() -> Ways:
     return Ways(options.numbers(connects=_said(LOGINS)).get(LOGINS, CONNECTS))
 
 
+def may_run_inventory() -> bool:
+    """Whether an inventory that is a program, or asks a plugin, may be run."""
+    return bool(_wanted.get({}).get(CODE))
+
+
 def _said(name: str) -> str:
-    return _wanted.get({}).get(name, "")
+    return str(_wanted.get({}).get(name, ""))

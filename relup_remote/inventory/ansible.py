@@ -2,8 +2,9 @@
 
 `ansible-inventory` of ansible-core reads them, in a process of its own (its licence, GPL, does not mix with ours) that
 runs nothing: only the plugins for INI and YAML are on, with an empty configuration, an empty working folder, and no
-variable of the operator's environment. Weighed against it: the parsers that other projects keep know a part of the
-format each, and none of them `group_vars` and their precedence.
+variable of the operator's environment. A program, or what asks a plugin, is only run where that is allowed. Weighed
+against it: the parsers that other projects keep know a part of the format each, and none of them `group_vars` and their
+precedence.
 
 What is taken of a host is in `ansible_variables`.
 """
@@ -15,42 +16,64 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from relup_remote import files
 from relup_remote.inventory.ansible_variables import SECRETS, is_ours, settings
-from relup_remote.inventory.checking import Checker, merged
+from relup_remote.inventory.checking import Checker, merged, shown
 from relup_remote.inventory.errors import InventoryError
 from relup_remote.inventory.select import Inventory
 
 PROGRAM = "ansible-inventory"
 TIMEOUT = 60.0
-WRITE_IT = f"; write down what it says: {PROGRAM} -i … --list --yaml --output hosts.yml"
+RUN_IT = f"is a program or a plugin's configuration: see --allow-inventory-code, or write down what it says:\
+ {PROGRAM} -i … --list --yaml --output hosts.yml"
 ENCRYPTED = b"$ANSIBLE_VAULT"
 """How a file begins that ansible-vault has encrypted."""
 
 
-def load(path: Path) -> Inventory:
-    """Read and check the inventory in a file or folder.
+def load(path: Path, text: str | None = None, kind: str = "", *, allow_code: bool = False) -> Inventory:
+    """Read and check the inventory in a folder, or in a file with this ``text``, of the ``kind`` `.yml` or `.ini`.
 
     A host that can't be used is an error only for who selects it: such an inventory may be of a whole company. Hosts
     that are reached in other ways than SSH are left out, but for this machine itself. Raises `InventoryError`.
     """
-    if _is_program(path):
-        raise Checker(path).wrong("", f"is a program or a plugin's configuration, and no such thing is run{WRITE_IT}")
+    if allow_code:
+        return run(path, allow_code)
     with tempfile.TemporaryDirectory(prefix="relup-") as folder:
-        view, encrypted = _view(path.absolute(), Path(folder))
-        document = _asked(path, view, Path(folder))
+        view, encrypted = _view(path.absolute(), text, kind, Path(folder))
+        empty, configuration = Path(folder) / "empty", Path(folder) / "ansible.cfg"
+        empty.mkdir()
+        configuration.touch()
+        arguments = ["-i", str(view), "--list", "--playbook-dir", str(empty)]
+        document = _asked(path, view, arguments, empty, _environment(empty, configuration))
     return inventory(path, document, [f"{path}: not opened, for it is encrypted: {file}" for file in encrypted])
+
+
+def run(path: Path, allow_code: bool) -> Inventory:
+    """The inventory that a program says, or a plugin: `ansible-inventory` runs it, with all that is configured for it.
+
+    Raises `InventoryError`, also unless ``allow_code``.
+    """
+    if not allow_code:
+        raise Checker(path).wrong("", RUN_IT)
+    folder = path.absolute() if path.is_dir() else path.absolute().parent
+    document = _asked(path, path.absolute(), ["-i", str(path.absolute()), "--list"], folder, dict(os.environ))
+    return inventory(path, document)
 
 
 def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -> Inventory:
     """The inventory that ``document``, an answer of `ansible-inventory --list` for ``path``, stands for."""
     check = Checker(path)
     variables = check.mapping(check.mapping(document.get("_meta", {}), "_meta").get("hostvars", {}), "_meta.hostvars")
-    members = _members(document)
+    for name, of_host in variables.items():
+        check.mapping(of_host, f"_meta.hostvars.{shown(name)}")
+    try:
+        members = _members(check, document)
+    except RecursionError as error:
+        raise check.wrong("", "is nested too deep") from error
     ours = [name for name in members["all"] if is_ours(variables.get(name, {}))]
     if not ours:
         raise check.wrong("", "no hosts are given that are reached by SSH or are this machine")
@@ -68,42 +91,41 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
     return Inventory(path, tuple(hosts), groups, unusable, tuple(notes))
 
 
-def _members(document: Mapping[str, Any]) -> dict[str, list[str]]:
+def _members(check: Checker, document: Mapping[str, Any]) -> dict[str, list[str]]:
     """The hosts of every group, those of its children too, in the order in which Ansible lists them."""
     found: dict[str, list[str]] = {}
 
     def of(group: str) -> list[str]:
         if group not in found:
             found[group] = []
-            listed = document.get(group, {})
-            hosts = dict.fromkeys(listed.get("hosts", []))
-            for child in listed.get("children", []):
+            listed = check.mapping(document.get(group, {}), group)
+            hosts = dict.fromkeys(_names(check, listed, group, "hosts"))
+            for child in _names(check, listed, group, "children"):
                 hosts |= dict.fromkeys(of(child))
             found[group] = list(hosts)
         return found[group]
 
-    for group in ("all", *document):
+    for group in ("all", *map(str, document)):
         if group != "_meta":
             of(group)
     return found
 
 
+def _names(check: Checker, listed: Mapping[str, Any], group: str, what: str) -> list[str]:
+    names = listed.get(what, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise check.wrong(f"{group}.{what}", f"expected a list of names, found {shown(names)}")
+    return names
+
+
 # Asking ansible-inventory
 
 
-def _is_program(path: Path) -> bool:
-    """Whether Ansible would run something to read it: an executable file, or a configuration for a plugin."""
-    if path.is_dir():
-        return False
-    if path.suffix in ("", ".ini"):
-        return files.read_bytes(path).startswith(b"#!")
-    return re.search(r"^plugin\s*:", files.read_text(path), re.MULTILINE) is not None
+def _view(path: Path, text: str | None, kind: str, folder: Path) -> tuple[Path, list[Path]]:
+    """The inventory in ``folder``, with links to the variables beside it, and the encrypted files that are left out.
 
-
-def _view(path: Path, folder: Path) -> tuple[Path, list[Path]]:
-    """The inventory as links in ``folder``, with the variables beside it, and the encrypted files that are left out.
-
-    Ansible would not go on without the password for them.
+    A file is written anew, in UTF-8 and under a name by which Ansible knows what it is. What is encrypted is left out,
+    for Ansible would not go on without the password.
     """
     encrypted: list[Path] = []
 
@@ -112,14 +134,14 @@ def _view(path: Path, folder: Path) -> tuple[Path, list[Path]]:
         encrypted.extend(Path(parent, name) for name in found)
         return found
 
-    view = folder / "inventory" / path.name
-    beside = [path] if path.is_dir() else [path.with_name(name) for name in ("group_vars", "host_vars")]
+    view = folder / "inventory" / (path.name if text is None else f"hosts{kind}")
+    beside = [path] if text is None else [path.with_name(name) for name in ("group_vars", "host_vars")]
     view.parent.mkdir()
     for source in beside:
         if source.is_dir():
             shutil.copytree(source, view.parent / source.name, ignore=left_out, copy_function=os.symlink)
-    if not path.is_dir():
-        view.symlink_to(path)
+    if text is not None:
+        files.write_private(view, text)
     return view, encrypted
 
 
@@ -131,18 +153,16 @@ def _is_encrypted(file: Path) -> bool:
         return False
 
 
-def _asked(path: Path, view: Path, folder: Path) -> dict[str, Any]:
-    """What `ansible-inventory --list` says of ``view``, the one of ``path``; it works in ``folder``."""
+def _asked(
+    path: Path, view: Path, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """What `ansible-inventory` says of ``view``, the one of ``path``; it works in ``folder``."""
     check = Checker(path)
-    empty = folder / "empty"
-    empty.mkdir()
-    configuration = folder / "ansible.cfg"
-    configuration.touch()
     try:
         ended = subprocess.run(
-            [_program(path), "-i", str(view), "--list", "--playbook-dir", str(empty)],
-            cwd=empty,
-            env=_environment(empty, configuration),
+            [_program(path), *arguments],
+            cwd=folder,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -156,7 +176,7 @@ def _asked(path: Path, view: Path, folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise check.wrong("", f"{PROGRAM} can't be run: {error.strerror}") from error
     if ended.returncode != 0:
-        raise check.wrong("", _reason(path, ended.stderr.replace(str(view), str(path))))
+        raise check.wrong("", _reason(view, ended.stderr.replace(str(view), str(path))))
     try:
         return check.mapping(json.loads(ended.stdout), "")
     except ValueError as error:
@@ -185,9 +205,9 @@ def _environment(home: Path, configuration: Path) -> dict[str, str]:
     }
 
 
-def _reason(path: Path, said: str) -> str:
+def _reason(view: Path, said: str) -> str:
     """Why Ansible can't read it, in one line. What is quoted of the file is cut off: it may be a password."""
-    plugin = "yaml" if path.suffix in (".yml", ".yaml", ".json") else "ini"
+    plugin = "yaml" if view.suffix in (".yml", ".yaml", ".json") else "ini"
     found = re.search(rf"with '{plugin}' plugin: (.+)", said) or re.search(r"\[?ERROR\]?: (.+)", said)
     reason = found[1] if found else "it gives no reason"
     return f"{PROGRAM} can't read it: {re.split(r', got: ', reason)[0][:300]}"

@@ -1,10 +1,15 @@
 """Which file is the inventory, and in which format it is."""
 
+import codecs
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from relup_remote import files
 from relup_remote.checkout import checkout
@@ -17,7 +22,20 @@ from relup_remote.usage import UsageError
 VARIABLE = "RELUP_INVENTORY"
 YAML = (".yml", ".yaml", ".json")
 ALL = re.compile(r"""^(all|'all'|"all")\s*:""", re.MULTILINE)
-"""How an Ansible inventory in YAML begins: its groups are below `all`."""
+"""How an Ansible inventory in YAML usually begins: its groups are below `all`."""
+
+SECTION = re.compile(r"^\s*\[[^\[\]{}\"',]+\]\s*(?:[#;].*)?$")
+"""The line that begins a group of an Ansible inventory in INI."""
+
+OF_GROUPS = ("hosts", "children", "vars")
+"""What a group of an Ansible inventory in YAML has."""
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks, and the coding that each stands for."""
 
 
 def locate(given: str | None = None) -> Path:
@@ -48,26 +66,75 @@ def _usual_places() -> list[Path]:
     ]
 
 
-def load(path: Path) -> Inventory:
+def load(path: Path, allow_code: bool = False) -> Inventory:
     """Read and check an inventory. Raises `InventoryError` for the first thing that is wrong.
 
-    A folder, a file with the suffix `.ini` or none, and a YAML file with `all:` at the start of a line are Ansible's;
-    any other file is our own YAML.
+    What is in it says whose it is, not its name. A folder is Ansible's. So is a program, and a configuration of a
+    plugin: these are run by `ansible-inventory`, but only if ``allow_code``. YAML, or JSON, is our own unless it has
+    Ansible's groups. Everything else is Ansible's INI.
     """
     if path.is_dir():
-        return ansible.load(path)
-    text = _text(path)
-    if path.suffix in YAML and not ALL.search(text):
-        return own.load(path, text)
-    if path.suffix in (*YAML, ".ini", ""):
-        return ansible.load(path)
-    return own.load(path, text)
+        return ansible.load(path, allow_code=allow_code)
+    content = _content(path)
+    if content.startswith(b"#!"):
+        return ansible.run(path, allow_code)
+    text = _text(path, content)
+    document = _parsed(text)
+    if isinstance(document, dict):
+        if "plugin" in document:
+            return ansible.run(path, allow_code)
+        if "_meta" in document and not {*own.SECTIONS} & {*document}:
+            # What `ansible-inventory --list` has said, and dynamic inventories say.
+            return ansible.inventory(path, document)
+        return ansible.load(path, text, ".yml") if _is_ansibles(document) else own.load(path, text)
+    if path.suffix in YAML and not _is_ini(text):
+        # It can't be read, or is no mapping: the words for that are those of its kind.
+        return ansible.load(path, text, ".yml") if ALL.search(text) else own.load(path, text)
+    return ansible.load(path, text, ".ini")
 
 
-def _text(path: Path) -> str:
+def _parsed(text: str) -> Any:
+    """What a text is as YAML; None if it is none, or empty. Nothing is made of it but plain values."""
     try:
-        return files.read_text(path)
+        return yaml.load(text, _Plain)  # noqa: S506  # A SafeLoader.
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError):
+        return None
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML in which values with tags of others, as `!vault`, are nothing: it is only asked what there is."""
+
+
+_Plain.add_multi_constructor("!", lambda _loader, _tag, _node: None)
+
+
+def _is_ansibles(document: Mapping[Any, Any]) -> bool:
+    """Whether a document has Ansible's groups: `all`, or nothing but groups."""
+    if {*own.SECTIONS} & {*document}:
+        return False
+    groups = [group for group in document.values() if group is not None]
+    return "all" in document or (
+        bool(groups) and all(isinstance(group, dict) and {*group} and {*group} <= {*OF_GROUPS} for group in groups)
+    )
+
+
+def _is_ini(text: str) -> bool:
+    """Whether a text begins with a group of an INI file, or a host with variables."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
+    return bool(lines) and (SECTION.match(lines[0]) is not None or re.match(r"[\w.:-]+\s+\w+=", lines[0]) is not None)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return files.read_bytes(path)
     except OSError as error:
         raise InventoryError(path, "", f"can't be read: {error.strerror}") from error
+
+
+def _text(path: Path, content: bytes) -> str:
+    coding = next((coding for mark, coding in MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(coding)
     except UnicodeDecodeError as error:
-        raise InventoryError(path, "", f"is not UTF-8 text: byte {error.start}") from error
+        name = coding.upper().removesuffix("-SIG")
+        raise InventoryError(path, "", f"is not {name} text: byte {error.start}") from error

@@ -1,7 +1,8 @@
 """An inventory that was read, and which of its hosts are meant."""
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from relup_remote.settings import HostSettings
 from relup_remote.usage import UsageError
 
 LABEL = "label:"
+SEPARATOR = re.compile(r"(?<!\blabel)[:,]")
+"""What parts words; the colon of a label does not."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,22 @@ class Inventory:
     def select(self, selectors: Iterable[str] = ()) -> list[HostSettings]:
         """The hosts meant by ``selectors``, in the inventory's order, each once; all of them if there are none.
 
-        A selector is a host, a group, a glob over both, ``label:NAME=VALUE`` (a glob too), or a comma list of such.
-        Raises `UsageError`: ``unknown_host`` if one means nothing, ``ambiguous_host`` if one is a host and a group;
-        `InventoryError` if a host that is meant can't be used.
+        A selector is a host, a group, a glob over both, a regular expression after ``~``, ``label:NAME=VALUE`` (a glob
+        too), or a list of such, with commas or colons, as Ansible's patterns. Of all that is meant, a word after ``&``
+        keeps what it means too, and one after ``!`` takes that away. Raises `UsageError`: ``unknown_host`` if one
+        means nothing, or nothing is left, ``ambiguous_host`` if one is a host and a group; `InventoryError` if a host
+        that is meant can't be used.
         """
-        words = [word.strip() for selector in selectors for word in selector.split(",")]
-        wanted = {name for word in words for name in self._meant_by(word)} if words else set(self._names)
+        words = [word.strip() for selector in selectors for word in SEPARATOR.split(selector)]
+        plain = [word for word in words if not word.startswith(("&", "!"))]
+        wanted = {name for word in plain for name in self._meant_by(word)} if plain else set(self._names)
+        for word in words:
+            if word.startswith("&"):
+                wanted &= self._meant_by(word[1:])
+            elif word.startswith("!"):
+                wanted -= self._meant_by(word[1:])
+        if not wanted:
+            raise UsageError("unknown_host", f"no host is left of '{','.join(words)}'; {self.path} has {self._there()}")
         for name, error in self.unusable.items():
             if name in wanted:
                 raise error
@@ -50,9 +63,14 @@ class Inventory:
         elif word in self.groups and word in self._names and set(self.groups[word]) != {word}:
             raise UsageError("ambiguous_host", f"'{word}' is a host and a group of {self.path}")
         else:
-            found = {name for name in self._names if fnmatch.fnmatchcase(name, word)}
+            try:
+                fits = _fitting(word)
+            except re.error as error:
+                what = f"'{word}' is no regular expression: {error}"
+                raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}") from error
+            found = {name for name in self._names if fits(name)}
             for group, members in self.groups.items():
-                if fnmatch.fnmatchcase(group, word):
+                if fits(group):
                     found.update(members)
         if not found:
             what = f"the group '{word}' has no hosts" if word in self.groups else f"no host or group matches '{word}'"
@@ -71,6 +89,11 @@ class Inventory:
             "labels": sorted({label for host in self.hosts for label in _labels(host)}),
         }
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
+
+
+def _fitting(word: str) -> Callable[[str], object]:
+    """What says whether a name fits a word: a glob, or a regular expression for its beginning. Raises re.error."""
+    return re.compile(word[1:]).match if word.startswith("~") else lambda name: fnmatch.fnmatchcase(name, word)
 
 
 def _labels(host: HostSettings) -> list[str]:

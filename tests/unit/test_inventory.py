@@ -208,6 +208,14 @@ def test_a_file_that_can_not_be_read_is_an_error_of_its_own(tmp_path: Path) -> N
         (["*1"], ["n1", "edge1"]),
         (["cor*"], ["n1", "n2"]),
         (["n1", "n1,cores"], ["n1", "n2"]),
+        (["cores:!n1"], ["n2"]),
+        (["!n1"], ["n2", "edge1"]),
+        (["!n1,!edges"], ["n2"]),
+        (["cores:edges:&*1"], ["n1", "edge1"]),
+        (["cores", "!n2"], ["n1"]),
+        (["~n[12]$"], ["n1", "n2"]),
+        (["~(cor|none)"], ["n1", "n2"]),
+        (["*:!~.*1"], ["n2"]),
     ],
 )
 def test_selected_hosts_come_in_the_order_of_the_file_and_once(
@@ -216,7 +224,9 @@ def test_selected_hosts_come_in_the_order_of_the_file_and_once(
     assert [host.name for host in good.select(selectors)] == meant
 
 
-@pytest.mark.parametrize("selector", ["n3", "N1", "", "n1,", "x*"])
+@pytest.mark.parametrize(
+    "selector", ["n3", "N1", "", "n1,", "x*", "cores:!n3", "n1:!n1", "n1:&n2", "!", "~[", "~x", "!*"]
+)
 def test_a_selector_that_means_nothing_is_an_error_that_lists_what_there_is(good: Inventory, selector: str) -> None:
     with pytest.raises(UsageError) as caught:
         good.select([selector])

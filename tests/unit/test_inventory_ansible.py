@@ -162,6 +162,64 @@ def test_passwords_are_not_read_and_it_is_said(tmp_path: Path) -> None:
     assert "hunter" not in repr(inventory)
 
 
+SAME = {
+    "hosts.cfg": b"# two\n[cores]\nn1\nn2\n",
+    "hosts.yml": b"[cores]\nn1\nn2\n",
+    "hosts.json": b'{"all": {"children": {"cores": {"hosts": {"n1": {}, "n2": {}}}}}}',
+    "hosts": b"---\nall:\n  children:\n    cores:\n      hosts: {n1: , n2: }\n",
+    "without_all.yml": b"cores:\n  hosts:\n    n1:\n    n2:\n",
+    "marked.yml": b"\xef\xbb\xbfcores:\n  hosts:\n    n1:\n    n2:\n",
+    "marked.ini": b"\xef\xbb\xbf[cores]\nn1\nn2\n",
+    "wide.ini": "[cores]\nn1\nn2\n".encode("utf-16"),
+    "variables.yml": b"n1 ansible_port=22\nn2\n[cores]\nn1\nn2\n",
+    "listed.ini": b'{"_meta": {"hostvars": {}}, "all": {"children": ["cores"]}, "cores": {"hosts": ["n1", "n2"]}}',
+    "ours.ini": b"hosts: {n1: {}, n2: {}}\ngroups: {cores: [n1, n2]}\n",
+    "ours": b'\xef\xbb\xbf{"hosts": {"n1": {}, "n2": {}}, "groups": {"cores": ["n1", "n2"]}}',
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_in_a_file_says_what_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(SAME[name])
+    assert names(load(tmp_path / name), "cores") == ["n1", "n2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"_meta": {"hostvars": {"n1": []}}, "all": {"hosts": ["n1"]}}', "_meta.hostvars.'n1'"),
+        ('{"_meta": [], "all": {"hosts": ["n1"]}}', "_meta"),
+        ('{"_meta": {}, "all": ["n1"]}', "all"),
+        ('{"_meta": {}, "all": {"hosts": {"n1": {}}}}', "all.hosts"),
+        ('{"_meta": {}, "all": {"children": [["n1"]]}}', "all.children"),
+    ],
+)
+def test_what_a_program_has_said_is_checked(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        load(written(tmp_path, "hosts.json", text))
+    assert caught.value.where == where
+
+
+def test_programs_and_plugins_are_run_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = '{"_meta": {"hostvars": {"n1": {"ansible_port": 2222}}}, "cores": {"hosts": ["n1"]}}'
+    program = written(tmp_path, "hosts.yml", f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    with pytest.raises(InventoryError, match="see --allow-inventory-code"):
+        load(program)
+    [host] = load(program, allow_code=True).select(["cores"])
+    assert (host.name, host.port) == ("n1", 2222)
+    plugin = written(tmp_path, "constructed.yml", "plugin: advanced_host_list\n")
+    with pytest.raises(InventoryError, match="see --allow-inventory-code"):
+        load(plugin)
+    # What a plugin says against it is heard.
+    with pytest.raises(InventoryError, match=r"ansible-inventory can't read it|no hosts are given"):
+        load(plugin, allow_code=True)
+    mixed = written(tmp_path, "folder/static", "[edges]\nn2\n").parent
+    (mixed / "dynamic").write_text(program.read_text())
+    (mixed / "dynamic").chmod(0o755)
+    assert names(load(mixed, allow_code=True), "cores", "edges") == ["n1", "n2"]
+
+
 def test_what_is_not_reached_by_ssh_is_left_out(tmp_path: Path) -> None:
     inventory = load(written(tmp_path, "hosts", "win1 ansible_connection=winrm\nn1 ansible_connection=ssh\n"))
     assert names(inventory) == names(inventory, "all") == ["n1"]
