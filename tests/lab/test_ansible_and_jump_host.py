@@ -125,15 +125,39 @@ def test_ansible_itself_goes_the_same_way(relup: Tool, lab: Lab, bastion: Server
     assert ways(bastion, lab) == {name: count + 1 for name, count in before.items()}
 
 
+def test_nodes_of_this_machine_are_reached_without_ssh(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = logins(lab)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = [
+        f"  {name}: {{root_dir: {lab.host(name).root}, transport: local, address: nowhere.invalid}}" for name in HOSTS
+    ]
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("\n".join(["hosts:", *lines, ""]))
+    here = Tool(inventory)
+    seen = here.run("status")
+    assert seen.status == 0, seen.stdout + seen.stderr
+    assert [(row["node"], row["running"]) for row in seen.document["hosts"]] == [
+        (lab.host(name).node, BASE) for name in HOSTS
+    ]
+    refused = here.run("status", "--transport", "fabric")
+    assert {row["error"]["err_type"] for row in refused.document["hosts"]} == {"host_unreachable"}
+    assert logins(lab) == before
+
+
 def test_a_whole_upgrade_goes_that_way(relup: Tool, lab: Lab, bastion: Server) -> None:
     tarball = str(lab.tarball(FIRST))
+    staged = relup.run("stage", "--tarball", tarball, "--transport", "openssh")
+    assert staged.status == 0, staged.stdout + staged.stderr
     plan = relup.run("plan", "--tarball", tarball)
     assert plan.status == 0, plan.stdout + plan.stderr
     upgrade = relup.run("upgrade", "--tarball", tarball, "--yes", "--no-backup", "--host", "cores", timeout=600)
     assert upgrade.status == 0, upgrade.stdout + upgrade.stderr
     assert [row["outcome"] for row in upgrade.document["hosts"]] == ["upgraded"] * len(HOSTS)
     for command in ("verify", "postcheck"):
-        checked = relup.run(command, "--host", "all")
-        assert checked.status == 0, checked.stdout + checked.stderr
+        for transport in ("auto", "openssh"):
+            checked = relup.run(command, "--host", "all", "--transport", transport)
+            assert checked.status == 0, checked.stdout + checked.stderr
     assert [lab.eval(name, "emqx_release:version()") for name in HOSTS] == [f'"{FIRST}"'] * len(HOSTS)
     assert ways(bastion, lab) == logins(lab)

@@ -130,6 +130,27 @@ def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, i
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--transport", "pigeon"], "--transport must be auto or fabric or openssh or local, not 'pigeon'"),
+        (["--connects", "0"], "--connects must be a whole number, 1 or more, not '0'"),
+        (["--connects", "many"], "--connects must be a whole number, 1 or more, not 'many'"),
+    ],
+)
+def test_ways_that_there_are_not(inventory: str, words: list[str], said: str) -> None:
+    assert said in wrong(relup("status", "--inventory", inventory, *words))
+
+
+def test_an_inventory_is_run_where_that_is_allowed(tmp_path: Path) -> None:
+    program = tmp_path / "hosts"
+    program.write_text("""#!/bin/sh\necho '{"all": {"hosts": ["n1"]}}'\n""")
+    program.chmod(0o755)
+    words = ("status", "--inventory", str(program), "--host", "n2")
+    assert "see --allow-inventory-code" in wrong(relup(*words))
+    assert "no host or group fits 'n2'" in wrong(relup(*words, "--allow-inventory-code"))
+
+
 @pytest.mark.parametrize("program", [RELUP, "relup_remote.cli"])
 def test_there_are_several_ways_to_call_it(program: str) -> None:
     ended = in_a_process("--list", program=program)
