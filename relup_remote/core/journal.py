@@ -172,7 +172,7 @@ class Journal:
         try:
             import sqlite3  # noqa: PLC0415
         except ImportError:
-            raise self._unusable("the host's Python has no sqlite3")
+            raise self._unusable("the host's Python has no sqlite3", _NO_SQLITE)
         self._refuse_others()
         try:
             # No transactions but our own.
@@ -229,9 +229,12 @@ class Journal:
         row["source"] = "journal"
         return row
 
-    def _unusable(self, reason: str) -> Failure:
+    def _unusable(self, reason: str, hint: Optional[str] = None) -> Failure:
         message = "{}: {}.".format(self.path, reason)
-        return Failure("journal_unusable", message, detail={"path": self.path}, hint=_HINT)
+        return Failure("journal_unusable", message, detail={"path": self.path}, hint=hint or _HINT)
+
+
+_NO_SQLITE = "Install the module sqlite3 for it, or name another Python with `python` in the inventory."
 
 
 _NULL = type(None)

@@ -14,7 +14,6 @@ import os
 import pwd
 import re
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -138,6 +137,9 @@ def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
     path = Path(data_dir, "relup_remote", "journal.sqlite3")
     if not path.is_file():
         return None
+    # Late: not every Python has it, and the other looks need none.
+    import sqlite3  # noqa: PLC0415
+
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
     names = ("run", "target_vsn", "status", "result", "stage", "extra")
     query = "SELECT run, target_vsn, status, result, stage, extra FROM attempts ORDER BY id DESC"

@@ -290,6 +290,8 @@ def test_a_python_without_sqlite(journal: Journal, monkeypatch: pytest.MonkeyPat
     with pytest.raises(Failure, match="no sqlite3") as caught:
         attempt(journal)
     assert caught.value.err_type == "journal_unusable"
+    # The file is as good as ever.
+    assert "another Python" in caught.value.hint
 
 
 @pytest.fixture
