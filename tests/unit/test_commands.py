@@ -148,7 +148,7 @@ def test_an_inventory_is_run_where_that_is_allowed(tmp_path: Path) -> None:
     program.chmod(0o755)
     words = ("status", "--inventory", str(program), "--host", "n2")
     assert "see --allow-inventory-code" in wrong(relup(*words))
-    assert "no host or group fits 'n2'" in wrong(relup(*words, "--allow-inventory-code"))
+    assert "no host or group matches 'n2'" in wrong(relup(*words, "--allow-inventory-code"))
 
 
 @pytest.mark.parametrize("program", [RELUP, "relup_remote.cli"])
