@@ -42,6 +42,7 @@ checks: setup-tests
 # The releases of the lab, which otherwise all workers would wait for.
 releases: setup-tests
 	$(BIN)/python -m lab.build
+	$(BIN)/python -m lab.build --lean
 
 format: setup-tests
 	$(BIN)/ruff format .

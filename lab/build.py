@@ -1,6 +1,6 @@
 """Builds the lab's releases: tarballs shaped as EMQX's, with real OTP libraries and a broker of our own.
 
-    python -m lab.build [VERSION…] [--elixir] [--libraries N] [--no-machine] [--out DIR]
+    python -m lab.build [VERSION…] [--elixir] [--libraries N] [--no-machine] [--lean] [--out DIR]
 
 A tarball is built again only when something it is made of has changed. The same inputs give the same bytes.
 """
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,8 @@ OUT_DIR = Layout(DEFAULT_STATE).releases
 VERSIONS = tuple(sources.CHANGES)
 EMPTY_DIRECTORIES = ("data", "log", "plugins")
 FILES = sources.HERE / "files"
+NODETOOL = "bin/nodetool"
+"""A program of a release that is compiled; elsewhere it is shipped as its source, and takes twice as long to start."""
 VARS = Vars.RELATIVE
 """Which folders a release names to its wrapper, unless a variant of it has others."""
 
@@ -49,11 +51,13 @@ def build_all(out_dir: Path = OUT_DIR, traits: Traits = USUAL) -> dict[str, Path
 def build(versions: Iterable[str], out_dir: Path, traits: Traits = USUAL) -> dict[str, Path]:
     """The tarballs of some releases by version, in ``out_dir``, each with its sidecar; built if need be.
 
-    ``traits`` are what they take on of real ones; those with other traits than the usual lie beside, under other names.
+    ``traits`` are what they take on of real ones; those with other traits than the usual lie beside, under other names
+    or in another folder.
     Several processes may build into one folder: they take turns, and the second finds what the first built.
 
     Raises `LabError` (``unknown_release``, ``erlang_missing``, ``otp_incomplete``, ``build_failed``).
     """
+    out_dir /= traits.folder
     wanted = {version: out_dir / f"emqx-{version}{traits.suffix}.tar.gz" for version in versions}
     for version in wanted:
         if version not in VERSIONS:
@@ -124,12 +128,17 @@ def _build(tarballs: dict[str, Path], installed: Otp, work: Path, traits: Traits
         )
         for version in tarballs
     }
-    beams = _compile(releases.values(), installed, work)
-    common = installed.tree() | {
+    tree = installed.tree(traits.lean)
+    stripped = {name: work / "stripped" / name for name in tree if traits.lean and name.endswith(".beam")}
+    to_strip = {path: to for name, to in stripped.items() if isinstance(path := tree[name].content, Path)}
+    beams = _compile(releases.values(), installed, work, to_strip)
+    tree |= {name: File(path) for name, path in stripped.items()}
+    common = tree | {
         str(path.relative_to(FILES)): File(path, executable=os.access(path, os.X_OK))
         for path in FILES.rglob("*")
         if path.is_file()
     }
+    common[NODETOOL] = File(work / "nodetool", executable=True)
 
     def pack(version: str) -> None:
         made = work / tarballs[version].name
@@ -145,8 +154,13 @@ def _build(tarballs: dict[str, Path], installed: Otp, work: Path, traits: Traits
         list(pool.map(pack, tarballs))
 
 
-def _compile(releases: Iterable[_Release], installed: Otp, work: Path) -> dict[str, Path]:
-    """Compile each different source once, and make the boot files; the beams by source."""
+def _compile(
+    releases: Iterable[_Release], installed: Otp, work: Path, stripped: Mapping[Path, Path]
+) -> dict[str, Path]:
+    """Compile each different source once, make the boot files, and strip the beams in ``stripped`` to where it says.
+
+    Returns the beams by source.
+    """
     beams: dict[str, Path] = {}
     steps = []
     for release in releases:
@@ -160,6 +174,10 @@ def _compile(releases: Iterable[_Release], installed: Otp, work: Path) -> dict[s
         boot_dir = _boot_dir(work, release.version)
         _prepare_boot(release, boot_dir)
         steps.append(_term("boot", boot_dir / "emqx", boot_dir / "lib", boot_dir))
+    for beam, to in stripped.items():
+        to.parent.mkdir(parents=True, exist_ok=True)
+        steps.append(_term("strip", beam, to))
+    steps.append(_term("escript", FILES / NODETOOL, work / "nodetool"))
     plan = work / "plan"
     plan.write_text("".join(steps))
     escript = installed.root / "bin" / "escript"
@@ -173,7 +191,7 @@ def _prepare_boot(release: _Release, boot_dir: Path) -> None:
     """A `lib` with all applications of a release, as far as the boot file's maker looks, and the `.rel` file."""
     lib = boot_dir / "lib"
     lib.mkdir(parents=True)
-    for name in otp.STARTED + otp.LOADED:
+    for name in otp.STARTED + otp.loaded(release.traits.lean):
         directory = release.installed.app_dir(name)
         (lib / directory.name).symlink_to(directory)
     for app in release.apps:
@@ -210,7 +228,7 @@ def _rel(release: _Release) -> str:
     by_broker = ("mnesia",) if release.traits.machine else ()
     installed = release.installed
     members = [(app, installed.app_version(app), "load" if app in by_broker else "") for app in otp.STARTED]
-    members += [(app, installed.app_version(app), "load") for app in otp.LOADED]
+    members += [(app, installed.app_version(app), "load") for app in otp.loaded(release.traits.lean)]
     members += [(app.name, app.version, app.start) for app in release.apps]
     listed = ",\n  ".join(f'{{{name}, "{vsn}"{f", {start}" if start else ""}}}' for name, vsn, start in members)
     return f'{{release, {{"emqx", "{release.version}"}}, {{erts, "{installed.erts}"}},\n [{listed}]}}.\n'
@@ -242,9 +260,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", metavar="DIR", type=Path, default=OUT_DIR, help="folder of the tarballs")
     parser.add_argument("--elixir", action="store_true", help="as a build with Elixir")
     parser.add_argument("--libraries", metavar="N", type=int, default=0, help="so many further libraries")
+    parser.add_argument("--lean", action="store_true", help="with less of Erlang/OTP, as the tests' labs")
     parser.add_argument("--no-machine", action="store_true", help="have the boot script start all applications")
     options = parser.parse_args(arguments)
-    traits = Traits(machine=not options.no_machine, libraries=options.libraries, elixir=options.elixir)
+    traits = Traits(not options.no_machine, options.libraries, options.elixir, options.lean)
     try:
         for path in build(options.versions or VERSIONS, options.out.absolute(), traits).values():
             print(path)

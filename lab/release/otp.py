@@ -19,6 +19,9 @@ STARTED = ("kernel", "stdlib", "sasl", "compiler", "crypto", "asn1", "public_key
 LOADED = ("syntax_tools", "parsetools", "tools", "xmerl", "inets", "os_mon", "snmp")
 """The applications of OTP that are in a release without being started."""
 
+LEAN_LOADED = ("syntax_tools", "os_mon")
+"""Those of them that are in a lean release: the small ones."""
+
 BOOT_FILES = ("no_dot_erlang.boot", "start_clean.boot")
 """The boot files that `escript` and `erl_call` look for in a root's `bin`."""
 
@@ -62,15 +65,24 @@ class Otp:
         """The version of an application."""
         return self.app_dir(app).name.removeprefix(f"{app}-")
 
-    def tree(self) -> dict[str, File]:
-        """What a release takes over: the VM, the applications, the boot files of the tools."""
+    def tree(self, lean: bool = False) -> dict[str, File]:
+        """What a release takes over: the VM, the applications, the boot files of the tools.
+
+        ``lean``: of the applications, only what a VM reads.
+        """
         erts = self.root / f"erts-{self.erts}"
         tree = dict(_files(erts, erts.name))
-        for app in STARTED + LOADED:
+        for app in STARTED + loaded(lean):
             directory = self.app_dir(app)
-            tree.update(_files(directory, f"lib/{directory.name}"))
+            for part in (directory / "ebin", directory / "priv") if lean else (directory,):
+                tree.update(_files(part, f"lib/{part.relative_to(directory.parent)}"))
         tree.update({f"bin/{name}": File(self.root / "bin" / name) for name in BOOT_FILES})
         return tree
+
+
+def loaded(lean: bool) -> tuple[str, ...]:
+    """The applications of OTP that are in a release, lean or not, without being started."""
+    return LEAN_LOADED if lean else LOADED
 
 
 @cache

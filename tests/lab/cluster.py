@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.cluster import Lab
 from lab.layout import PROJECT
-from lab.release.sources import USUAL, Traits
+from lab.release.sources import LEAN, Traits
 from tests.lab import preloaded
 from tests.lab.ports import free_ports
 from tests.lab.quick import QuickLab
@@ -129,7 +129,7 @@ def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:
 
 @contextlib.contextmanager
 def running_lab(
-    folder: Path, nodes: int, *, replicants: int | None = None, hosts: int | None = None, traits: Traits = USUAL
+    folder: Path, nodes: int, *, replicants: int | None = None, hosts: int | None = None, traits: Traits = LEAN
 ) -> Iterator[Lab]:
     """A lab in a folder and on ports of its own, up, and down again at the end whatever happens."""
     lab = QuickLab(folder, nodes=nodes, ports=free_ports(), replicants=replicants, hosts=hosts, traits=traits)

@@ -282,7 +282,7 @@ REFUSED: dict[str, Defect] = {
         needs("emqx_alarms", "emqx_nowhere"), "app_dependency_missing", "{restart_application,emqx_alarms}"
     ),
     "a dependency that is not started": Defect(
-        needs("emqx_alarms", "xmerl"), "app_dependency_not_started", "{restart_application,emqx_alarms}"
+        needs("emqx_alarms", "os_mon"), "app_dependency_not_started", "{restart_application,emqx_alarms}"
     ),
     # The release
     "a release that is not reloaded": Defect(

@@ -16,7 +16,7 @@ import pytest
 from lab import variants
 from lab.cluster import Lab
 from lab.durable import Estate
-from lab.release.sources import USUAL, Traits
+from lab.release.sources import LEAN, Traits
 from lab.release.wrapper import Vars, folders
 from tests.lab.cluster import BASE, FIRST, SECOND, Tool
 from tests.lab.ports import free_ports
@@ -35,7 +35,7 @@ class Installation:
 
     packaged: bool = False
     tls: bool = False
-    traits: Traits = USUAL
+    traits: Traits = LEAN
     base: Callable[[Lab], None] = lambda _lab: None
     target: Callable[[Path, Path], Path] = lambda usual, _new: usual
 

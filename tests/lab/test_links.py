@@ -43,7 +43,7 @@ def test_agent_comes_and_goes_by_the_wrapper_too(lab: Lab, tmp_path: Path) -> No
     try:
         assert agent.verify(None, [], timeout=30)["suspended_count"] == 0
         # As many as a node of EMQX has, more than fit into an argument of a command.
-        beams = 4 * beams_in(str(lab.root("n3")))
+        beams = 5 * beams_in(str(lab.root("n3")))
         found = agent.verify(beams, [], timeout=60)
         assert (len(beams) > 3000, found["left_count"], found["unloaded_count"]) == (True, 0, 0)
     finally:

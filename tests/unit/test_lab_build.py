@@ -16,6 +16,7 @@ from lab import build, variants
 from lab.errors import LabError
 from lab.layout import PROJECT
 from lab.release import otp, sources
+from relup_remote.hops.beam import read_beam
 
 BASE = "5.10.4-lab"
 CATALOGUE = PROJECT / "priv" / "relup"
@@ -209,6 +210,27 @@ def test_traits_of_real_releases(base: Path, tmp_path: Path) -> None:
     usual = content(base, f"releases/{BASE}/emqx.rel")
     assert re.search(r'\{mnesia, "[^"]+", load\}.*\{emqx, "[^"]+", load\}.*\{emqx_machine, "[^"]+"\}', usual, re.DOTALL)
     assert 'IS_ELIXIR="${IS_ELIXIR:-no}"' in content(base, "releases/emqx_vars")
+
+
+def test_lean_releases_run_the_same_code(base: Path) -> None:
+    made = build.build_release(BASE, traits=sources.LEAN)
+    assert made == base.parent / "lean" / base.name
+    assert made.stat().st_size < base.stat().st_size / 2
+    beam = re.compile(r"lib/[^/]+/ebin/[^/]+\.beam")
+    whole, lean = (
+        {name: content for name, content in files(tarball).items() if content and beam.fullmatch(name)}
+        for tarball in (base, made)
+    )
+    left_out = {name.split("/")[1].split("-")[0] for name in whole.keys() - lean.keys()}
+    assert left_out == set(otp.LOADED) - set(otp.LEAN_LOADED)
+    assert {name: read_beam(content).md5 for name, content in lean.items()} == {
+        name: read_beam(content).md5 for name, content in whole.items() if name in lean
+    }
+    stdlib = otp.find().app_dir("stdlib")
+    lists = f"lib/{stdlib.name}/ebin/lists.beam"
+    assert (b"Dbgi" in whole[lists], b"Dbgi" in lean[lists]) == (True, False)
+    # It was not stripped where it was taken from.
+    assert (stdlib / "ebin" / "lists.beam").read_bytes() == whole[lists]
 
 
 # The differences between the releases, and the hops
