@@ -141,6 +141,21 @@ def _call_start(host: Host) -> bool:
     return True
 
 
+def launch(host: Host) -> int:
+    """Start the node in the background, as its wrapper does, and return its pid at once; nothing is awaited."""
+    with host.start_log.open("wb") as log:
+        started = subprocess.run(
+            ["sh", "-c", 'setsid "$0" foreground </dev/null >&2 & echo $!', str(host.wrapper)],
+            cwd=host.root,
+            env=_environment(host),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=True,
+        )
+    return int(started.stdout)
+
+
 def stop(host: Host) -> bool:
     """Stop the node as an init system does, by SIGTERM, and await its end; returns whether it ran."""
     running = pid(host)

@@ -47,12 +47,22 @@ def environment(pid: int) -> dict[str, str]:
 
 def parent(pid: int) -> int:
     """The pid of a process's parent; 0 where there is none."""
+    return int(_stat(pid)[1])
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and has not ended; also while it becomes another program."""
+    return _stat(pid)[0] not in ("", "Z", "X")
+
+
+def _stat(pid: int) -> list[str]:
+    """What `/proc` says of a process, from its state on; as of one that is not there where it can't be read."""
     try:
         stat = (PROC / str(pid) / "stat").read_text()
     except OSError:
-        return 0
+        return ["", "0"]
     # The second field, the name in parentheses, may hold anything.
-    return int(stat.rpartition(")")[2].split()[1])
+    return stat.rpartition(")")[2].split()
 
 
 def all_pids() -> list[int]:

@@ -1,17 +1,36 @@
-"""A lab whose nodes are asked over the distribution protocol, at a hundredth of what asking by the wrapper costs."""
+"""A lab for tests, at a fraction of what others cost.
 
+Its releases are lean. Its nodes are asked over the distribution protocol: asking by the wrapper costs a hundred times
+as much. That is how they are awaited, too. The agent is compiled by one node, and all others find it in the caches of
+their hosts.
+"""
+
+import tempfile
+import time
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from lab.cluster import Lab
+from lab import node, processes
+from lab.cluster import FIRST_RELEASE, READY, Lab
 from lab.errors import LabError
 from lab.layout import LOOPBACK, Host
+from lab.release.sources import LEAN, Traits
+from relup_remote.core import running_node
+from relup_remote.core.agent import _HOP, _LOOKS, Agent
 from relup_remote.core.erlang.distribution import Address, BadRpc, Connection, DistributionError
-from relup_remote.core.erlang.link import show
+from relup_remote.core.erlang.link import connect, show
 from relup_remote.core.erlang.term import text
+
+CACHE = Path(".cache", "relup_remote")
+"""Where the core keeps compiled agents, below the home of a host."""
 
 
 class QuickLab(Lab):
-    """A lab for tests, which look into nodes often."""
+    """A lab for tests, which look into nodes often. Arguments as those of `Lab`; ``traits`` are lean by default."""
+
+    def __init__(self, *given: Any, traits: Traits = LEAN, **named: Any) -> None:
+        super().__init__(*given, traits=traits, **named)
 
     def eval(self, name: str, expression: str) -> str:
         """As `Lab.eval`, which is asked where the node can't be reached, or is to be found by epmd."""
@@ -25,6 +44,63 @@ class QuickLab(Lab):
                 # The wrapper says what is wrong.
                 pass
         return super().eval(name, expression)
+
+    def start_node(self, name: str) -> bool:
+        """As `Lab.start_node`, without a VM that does nothing but wait for the node."""
+        host = self.host(name)
+        if self.layout.epmd:
+            return super().start_node(name)
+        if node.pid(host) is not None:
+            return False
+        self._await_start(host, node.launch(host))
+        return True
+
+    def _await_start(self, host: Host, pid: int) -> None:
+        cookie = self.layout.cookie.read_text()
+        deadline = time.monotonic() + node.START_TIMEOUT
+        while time.monotonic() < deadline and processes.lives(pid):
+            try:
+                if evaluated(host, cookie, READY) == "true":
+                    return
+            except (BadRpc, DistributionError, OSError):
+                # It does not listen yet, or has not all of its code.
+                pass
+            time.sleep(node.POLL_INTERVAL)
+        raise LabError("node_failed", f"Node {host.node} did not start.", f"See {host.start_log} and {host.log}.")
+
+    def up(self, release: str = FIRST_RELEASE) -> None:
+        """As `Lab.up`; nodes find the agent compiled, which otherwise each of them would do."""
+        super().up(release)
+        for host in self.layout.hosts:
+            cache = host.home / CACHE
+            if not cache.exists():
+                cache.parent.mkdir(mode=0o700, exist_ok=True)
+                cache.mkdir(mode=0o700)
+                for name, content in _agents(self).items():
+                    (cache / name).touch(mode=0o600)
+                    (cache / name).write_bytes(content)
+
+
+def _agents(lab: Lab) -> dict[str, bytes]:
+    """The agent as the core keeps it, by file name: compiled once in this process, by the first node of a lab."""
+    if not _compiled:
+        found = running_node.find(str(lab.root(lab.hosts[0])), None)
+        assert found
+        with tempfile.TemporaryDirectory() as work, closing(connect(found.peer)) as link:
+            kept = Path(work) / "kept"
+            kept.mkdir(mode=0o700)
+            agent = Agent(link, work, str(kept))
+            try:
+                for module in (_LOOKS, _HOP):
+                    agent._need(module)
+            finally:
+                agent.unload()
+            _compiled.update({path.name: path.read_bytes() for path in kept.iterdir()})
+        assert len(_compiled) == 2
+    return _compiled
+
+
+_compiled: dict[str, bytes] = {}
 
 
 def evaluated(host: Host, cookie: str, expression: str) -> str:

@@ -36,6 +36,16 @@ def test_a_process_is_described_by_what_it_runs(idler: subprocess.Popen[bytes]) 
     assert processes.describe(idler.pid) == f"pid {idler.pid} (cat: cat)"
 
 
+def test_a_process_lives_until_it_has_ended(idler: subprocess.Popen[bytes]) -> None:
+    assert processes.lives(idler.pid)
+    idler.kill()
+    os.waitid(os.P_PID, idler.pid, os.WEXITED | os.WNOWAIT)
+    # Nobody has asked for its status yet.
+    assert not processes.lives(idler.pid)
+    idler.wait()
+    assert not processes.lives(idler.pid)
+
+
 def test_it_is_found_by_what_recognises_it(idler: subprocess.Popen[bytes]) -> None:
     assert processes.find(lambda pid: processes.parent(pid) == os.getpid() and processes.executable(pid) == "cat") == [
         idler.pid
