@@ -104,11 +104,17 @@ class Rolling:
         return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
 
     def _refuse_over(self, survey: Survey) -> None:
-        """Raises `UsageError` (``run_is_over``) where the ledger says that all is done, and so do all the hosts."""
+        """Raises `UsageError` (``run_is_over``) where the ledger says that all is done, and so do all the hosts.
+
+        A lock that the run has left on a host is something to do.
+        """
         ended = self.record.end if self.record else None
         if self.record is None or ended is None or ended["outcome"] not in ("done", "partly done"):
             return
         is_said = all(map(succeeded, self.record.rows.values()))
+        locks = [row["facts"].get("cluster_lock") or {} for row in survey.rows]
+        if any(lock.get("run") == self.record.run for lock in locks):
+            return
         if is_said and all(row["host"] in survey.done for row in survey.rows):
             raise UsageError("run_is_over", f"nothing is left to do in {self.record.run}")
 
@@ -275,7 +281,8 @@ def _after(ending: Ending, run: str, passed: str) -> str:
     if nodes := detail.get("behind"):
         lines.append(f"Other nodes of the cluster are not on the target: {', '.join(nodes)}.")
     if hosts := detail.get("still_locked"):
-        lines.append(f"The cluster is still locked on {', '.join(hosts)}. `inv unlock` removes your locks.")
+        first = "once `inv status` shows that nothing goes on there"
+        lines.append(f"The cluster is still locked on {', '.join(hosts)}. `inv unlock` removes your locks, {first}.")
     if ending.outcome == "done":
         return "\n".join([*lines, f"run {run}: done {passed}. `inv report {run}` shows it."])
     if ending.outcome == "nothing to do":

@@ -14,6 +14,9 @@ by the second                      go on by themselves        held by the run: `
                                                               need ``inv unlock --force``
 by the death of the controller     the same                   the same
 =================================  =========================  ==========================================
+
+What was begun on a host that was not heard to the end may go on there: on that host the lock is held by the run, at
+whatever end.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -78,6 +81,7 @@ class Rollout:
         self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
         self._in_hand: set[str] = set()
+        self._unheard: set[str] = set()
         self._locked: list[str] = []
         self._staged: dict[str, Row] = {}
         self._changed = record is not None
@@ -187,9 +191,11 @@ class Rollout:
         self._refuse()
 
     def _unlock(self) -> list[str]:
-        """Give the lock back; returns the hosts on which that did not work."""
-        rows = self._runner.at_once(self._jobs(self._locked, self._order("unlock")))
-        return [row["host"] for row in rows if not succeeded(row)]
+        """Give the lock back, but where the run may still be at work; returns the hosts on which it is left."""
+        heard = [name for name in self._locked if name not in self._unheard]
+        rows = self._runner.at_once(self._jobs(heard, self._order("unlock")))
+        left = {row["host"] for row in rows if not succeeded(row)} | self._unheard
+        return [name for name in self._locked if name in left]
 
     def _leave(self) -> None:
         for name in sorted(self._in_hand):
@@ -207,6 +213,8 @@ class Rollout:
 
         for row in self._runner.as_done(jobs, limit, self._may_go_on, begins):
             self._in_hand.discard(row["host"])
+            if row["error"] and row["error"]["err_type"] in UNHEARD:
+                self._unheard.add(row["host"])
             yield row
 
     def _may_go_on(self) -> bool:
@@ -293,7 +301,7 @@ def _passed_before(record: Record | None) -> set[int]:
 
 
 def _unless_locked(ending: Ending, locked: Sequence[str]) -> Ending:
-    """The ending of a run whose lock could not be given back on the hosts ``locked``."""
+    """The ending of a run whose lock is left on the hosts ``locked``."""
     if not locked:
         return ending
     detail = {**ending.detail, "still_locked": list(locked)}

@@ -555,6 +555,19 @@ def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     assert (sorted(desk.hosts("plan")), desk.commands) == (sorted(ROLES), ["plan"])
 
 
+def test_a_run_whose_lock_is_left_is_not_over(desk: Desk) -> None:
+    desk.says(n2_unlock=Failure("host_unreachable"))
+    first = desk.relup("upgrade", yes=True)
+    assert (first.status, first.rollout["err_type"]) == (1, "lock_left")
+    desk.is_upgraded(*ROLES)
+    lock = {"run": ledger.runs()[-1].run, "operator": "alice@desk", "since": 1_000, "why": ""}
+    there = refused("already_upgraded_to_target_vsn", cluster=CLUSTER, nodes=NODES, connections=100, cluster_lock=lock)
+    desk.says(n2_plan=there, n2_unlock=result("unlocked"))
+    again = desk.relup("upgrade", yes=True, resume=True)
+    assert (again.status, again.rollout["outcome"], desk.hosts("upgrade")) == (0, "done", [])
+    assert sorted(desk.hosts("unlock")) == sorted(ROLES)
+
+
 def test_whether_a_run_is_over_is_asked_of_the_hosts(desk: Desk) -> None:
     """One that was put back meanwhile is done again."""
     desk.relup("upgrade", yes=True)
