@@ -211,3 +211,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         rows = [(tally.name, tally.of, tally.done, tally.good, f"{tally.seconds:.0f}") for tally in tallies]
         terminalreporter.section(f"points, seed {config.option.seed}")
         terminalreporter.write_line(tabulate(rows, headers=["", "there are", "tried", "as they should be", "seconds"]))
+        for tally in tallies:
+            if tally.note:
+                terminalreporter.write_line(f"\n{tally.name}: {tally.note}")

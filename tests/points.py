@@ -52,13 +52,17 @@ def examples(usual: int) -> int:
 
 @dataclass
 class Tally:
-    """What became of the points of a test: how many there are, were begun and came out right, and the seconds spent."""
+    """What became of the points of a test: how many there are, were begun and came out right, and the seconds spent.
+
+    A ``note`` is printed below the table.
+    """
 
     name: str
     of: int = 0
     done: int = 0
     good: int = 0
     seconds: float = 0.0
+    note: str = ""
 
     def add(self, other: "Tally") -> None:
         """Count another test's points as well."""
@@ -66,6 +70,7 @@ class Tally:
         self.done += other.done
         self.good += other.good
         self.seconds += other.seconds
+        self.note = "\n".join(filter(None, (self.note, other.note)))
 
 
 @dataclass
