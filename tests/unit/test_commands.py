@@ -133,7 +133,7 @@ def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, i
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--transport", "pigeon"], "--transport must be auto or fabric or openssh or local, not 'pigeon'"),
+        (["--transport", "pigeon"], "--transport must be auto, fabric, openssh or local, not 'pigeon'"),
         (["--connects", "0"], "--connects must be a whole number, 1 or more, not '0'"),
         (["--connects", "many"], "--connects must be a whole number, 1 or more, not 'many'"),
     ],
