@@ -38,7 +38,7 @@ ENDS = ("apply", "cleanup")
 """The phases that a finished host was in last."""
 
 UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
-"""Errors of a host that may have done what it was asked for all the same."""
+"""Errors of a host that may have taken the lock all the same."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ class Rollout:
         self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
         self._in_hand: set[str] = set()
-        self._unheard: set[str] = set()
         self._locked: list[str] = []
         self._staged: dict[str, Row] = {}
         self._changed = record is not None
@@ -192,9 +191,10 @@ class Rollout:
 
     def _unlock(self) -> list[str]:
         """Give the lock back, but where the run may still be at work; returns the hosts on which it is left."""
-        heard = [name for name in self._locked if name not in self._unheard]
+        unheard = self._runner.unheard
+        heard = [name for name in self._locked if name not in unheard]
         rows = self._runner.at_once(self._jobs(heard, self._order("unlock")))
-        left = {row["host"] for row in rows if not succeeded(row)} | self._unheard
+        left = {row["host"] for row in rows if not succeeded(row)} | unheard
         return [name for name in self._locked if name in left]
 
     def _leave(self) -> None:
@@ -213,8 +213,6 @@ class Rollout:
 
         for row in self._runner.as_done(jobs, limit, self._may_go_on, begins):
             self._in_hand.discard(row["host"])
-            if row["error"] and row["error"]["err_type"] in UNHEARD:
-                self._unheard.add(row["host"])
             yield row
 
     def _may_go_on(self) -> bool:

@@ -33,6 +33,9 @@ GRACE = 60.0
 ALWAYS = ("unlock",)
 """Commands that are sent also when the time is over: what they give back would outlive it."""
 
+CHANGING = ("stage", "upgrade", "rollback", "cleanup")
+"""Commands of a run that change a host, so that it matters whether they may still be at work there."""
+
 INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
 
 LOST = {
@@ -99,29 +102,47 @@ class Runner:
         self.deadline = deadline
         self._watch = watch
         self._traces = traces_folder
+        self.unheard: set[str] = set()
+        """Hosts on which what a run has begun may go on: their core was asked, and not heard to its end."""
 
     def one(self, job: Job) -> Row:
         """The row of one job. An interruption passes."""
         started = time.monotonic()
         name = job.host.name
+        has_core = False
         try:
             pin = job.host.pin or Pin()
             request = {**self._in_time(job.request), "machine": pin.machine}
 
             def watch(event: dict[str, Any]) -> None:
+                nonlocal has_core
+                has_core = True
                 pin.note(event)
                 self._watch(name, event)
 
             with self._connect(job.host) as session:
+                self._begins(job)
                 event = session.run(request, job.tarball, watch)
+            self._ends(job, event["error"])
             return of_result(name, event, time.monotonic() - started)
         except Failure as failure:
             failure.stage = failure.stage or "connect"
+            if failure.err_type == "core_failed" and not has_core:
+                # None was started.
+                self._ends(job)
             if failure.err_type == "connection_lost":
                 failure.hint = LOST.get(job.request["command"], failure.hint)
             return of_failure(name, failure, seconds=time.monotonic() - started)
         except Exception as error:
             return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
+
+    def _begins(self, job: Job) -> None:
+        if job.request["command"] in CHANGING:
+            self.unheard.add(job.host.name)
+
+    def _ends(self, job: Job, error: dict[str, Any] | None = None) -> None:
+        if job.request["command"] in CHANGING and not _goes_on(error, job.request["run"]):
+            self.unheard.discard(job.host.name)
 
     def _in_time(self, request: Request) -> Request:
         """The request with the time that is left for it. Raises `Failure` (``deadline_exceeded``) if there is none."""
@@ -180,10 +201,25 @@ class Runner:
                 in_hand[job.host.name] = job, Deadline(job.request["deadline"] + GRACE)
             if not in_hand:
                 return
-            row = _next(done, in_hand.values())
+            row = self._next(done, in_hand.values())
             # One that was given up may come to its end after all.
             if in_hand.pop(row["host"], None):
                 yield row
+
+    def _next(self, done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> Row:
+        """The next row, or that of a host which is given up.
+
+        It is waited for in turns: a signal that comes just before a wait would be noticed only after it.
+        """
+        while True:
+            try:
+                return done.get(timeout=TURN)
+            except Empty:
+                for job, deadline in in_hand:
+                    if deadline.is_over:
+                        # It may still be connecting, and begin after all.
+                        self._begins(job)
+                        return _given_up(job, deadline.seconds)
 
     def _put(self, job: Job, done: "SimpleQueue[Row]") -> None:
         done.put(self.one(job))
@@ -193,25 +229,17 @@ class Runner:
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
 
 
-def _next(done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> Row:
-    """The next row, or that of a host which is given up.
+def _given_up(job: Job, seconds: float) -> Row:
+    message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
+    failure = Failure("deadline_exceeded", message, stage=job.request["command"])
+    return of_failure(job.host.name, failure, seconds=seconds)
 
-    It is waited for in turns: a signal that comes just before a wait would be noticed only after it.
-    """
-    while True:
-        try:
-            return done.get(timeout=TURN)
-        except Empty:
-            for job, deadline in in_hand:
-                if deadline.is_over:
-                    message = (
-                        f"The host did not finish within {deadline.seconds:g} s. The command no longer waits for it."
-                    )
-                    return of_failure(
-                        job.host.name,
-                        Failure("deadline_exceeded", message, stage=job.request["command"]),
-                        seconds=deadline.seconds,
-                    )
+
+def _goes_on(error: dict[str, Any] | None, run: str) -> bool:
+    """Whether a core says that what was begun goes on without it: by a hop in the VM, or an earlier core of the run."""
+    if error is None or error["err_type"] != "upgrade_in_progress":
+        return error is not None and error["err_type"] == "hop_timeout"
+    return error["detail"].get("run") in (None, run)
 
 
 def interrupted(job: Job) -> Row:

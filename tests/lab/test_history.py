@@ -109,7 +109,14 @@ def killed_in_hop(lab: Lab, relup: Tool, tarball: Path, folder: Path, host: str 
     until("the hop is under way", Path(f"{gate}.reached").exists)
     os.kill(until("the lock names its owner", lambda: lock(lab, host))["pid"], signal.SIGKILL)
     assert ended(started).status == 1
+    give_back(relup, host)
     return gate
+
+
+def give_back(relup: Tool, host: str) -> None:
+    """Take the lock of the cluster off, which a run leaves where its core was killed: what that began may go on."""
+    ran = relup.run("unlock", "--host", host)
+    assert (ran.status, ran.row()["outcome"]) == (0, "unlocked")
 
 
 def test_an_attempt_is_in_both_and_shown_once(lab: Lab, relup: Tool, tarball: Path, node: str) -> None:
@@ -275,6 +282,7 @@ def test_a_vm_that_has_to_restart_although_the_core_is_gone(
     dead = until("the lock names its owner", lambda: lock(lab, node))
     os.kill(dead["pid"], signal.SIGKILL)
     assert ended(started).status == 1
+    give_back(relup, node)
     before = boot_of(lab, node)
     if command == "upgrade":
         with ThreadPoolExecutor(1) as pool:

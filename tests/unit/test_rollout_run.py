@@ -3,6 +3,7 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,42 @@ def test_the_first_that_is_not_done_is_the_last(answer: Answer, outcome: str) ->
     assert outcomes(found) == [("n1", "upgraded"), ("n2", outcome), ("n3", "skipped")]
     assert found[2]["facts"] == {"reason": "n2 was not done"}
     assert hosts.commands == [("n1", "upgrade"), ("n2", "upgrade")]
+
+
+class Broken(FakeHost):
+    """A session in which no core is ever started."""
+
+    def run(self, *_asked: object) -> dict[str, Any]:
+        raise Failure("core_failed", "it arrived damaged")
+
+
+def test_on_which_hosts_something_may_go_on() -> None:
+    hosts = fleet("upgrade", Failure("connection_lost"), result("upgraded"), Failure("core_failed"))
+    hosts.answers.update({("n1", "verify"): result("verified"), ("n2", "verify"): Failure("connection_lost")})
+    hosts.answers["n3", "cleanup"] = result("cleaned")
+    runner = Runner(hosts.connect)
+    for job in jobs("upgrade"):
+        runner.one(job)
+    assert runner.unheard == {"n1", "n3"}
+    # A look is neither here nor there.
+    for job in jobs("verify")[:2]:
+        runner.one(job)
+    assert runner.unheard == {"n1", "n3"}
+    runner.one(jobs("cleanup")[2])
+    assert runner.unheard == {"n1"}
+
+
+@pytest.mark.parametrize("err_type", ["ssh_timeout", "host_unreachable"])
+def test_nothing_goes_on_where_there_was_no_connection(err_type: str) -> None:
+    runner = Runner(Fleet({("n1", "connect"): Failure(err_type)}).connect)
+    assert runner.one(jobs("upgrade")[0])["error"]["err_type"] == err_type
+    assert runner.unheard == set()
+
+
+def test_nothing_goes_on_where_no_core_was_started() -> None:
+    runner = Runner(lambda settings: Broken(Fleet({}), settings.name))
+    assert runner.one(jobs("upgrade")[0])["error"]["err_type"] == "core_failed"
+    assert runner.unheard == set()
 
 
 def test_a_host_that_can_not_be_reached_is_a_failed_row_of_stage_connect() -> None:

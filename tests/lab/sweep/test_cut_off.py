@@ -55,7 +55,7 @@ def check_cut_off(machine: Machine, relup: Tool, upgrade: Upgrade, cut: str, mom
     done = disk.marker(machine.root) == FIRST
     assert done or moment.stage != "hop"
 
-    # Whatever was cut, the host may still be at work for all that was known: the lock of the cluster is left to the run.
+    # Whatever was cut, the host may have been at work still: the lock of the cluster is left to the run.
     target = ("--target", FIRST if done else BASE) if command == "verify" else ()
     found = relup.run(command, *(upgrade.resuming if command == "upgrade" else ("--host", "n1", *target)))
     assert found.status == 0, found.stdout

@@ -452,13 +452,45 @@ def test_where_a_lock_could_not_be_given_back_is_said() -> None:
     assert run.ending == Ending("partly done", "lock_left", "n2: still locked.", "inv unlock", {"still_locked": ["n2"]})
 
 
-@pytest.mark.parametrize("err_type", UNHEARD)
+GOES_ON: dict[str, Answer] = {
+    **{err_type: Failure(err_type) for err_type in UNHEARD},
+    "unforeseen here": ZeroDivisionError("oh"),
+    "the hop takes too long": failed("hop_timeout"),
+    "a core of the same run": {
+        **failed("apply_failed"),
+        "error": Failure("upgrade_in_progress", detail={"run": RUN}).to_json(),
+    },
+    "a hop of nobody's": {
+        **failed("apply_failed"),
+        "error": Failure("upgrade_in_progress", detail={"run": None}).to_json(),
+    },
+}
+ENDED: dict[str, Answer] = {
+    "the core's time is over": failed("deadline_exceeded"),
+    "the core lost its connection": failed("connection_lost"),
+    "a core of another run": {
+        **failed("apply_failed"),
+        "error": Failure("upgrade_in_progress", detail={"run": "r9"}).to_json(),
+    },
+}
+
+
+@pytest.mark.parametrize("why", GOES_ON)
 @pytest.mark.parametrize("command", ["stage", "upgrade", "cleanup"])
-def test_it_stays_where_what_was_begun_may_go_on(command: str, err_type: str) -> None:
+def test_it_stays_where_what_was_begun_may_go_on(command: str, why: str) -> None:
     said = {(host, "upgrade"): result("upgraded", ALL_BUT_CLEANUP) for host in ("n1", "n2")}
-    run = Run(plan(["n1"], ["n2"]), {**said, ("n1", command): Failure(err_type)}).roll()
+    run = Run(plan(["n1"], ["n2"]), {**said, ("n1", command): GOES_ON[why]}).roll()
     assert run.course[-1] == ("unlock", ["n2"])
     assert run.ending.detail["still_locked"] == ["n1"]
+
+
+@pytest.mark.parametrize("why", ENDED)
+@pytest.mark.parametrize("command", ["stage", "upgrade", "cleanup"])
+def test_it_is_given_back_where_the_core_has_ended(command: str, why: str) -> None:
+    said = {(host, "upgrade"): result("upgraded", ALL_BUT_CLEANUP) for host in ("n1", "n2")}
+    run = Run(plan(["n1"], ["n2"]), {**said, ("n1", command): ENDED[why]}).roll()
+    assert run.course[-1] == ("unlock", ["n1", "n2"])
+    assert "still_locked" not in run.ending.detail
 
 
 # What goes wrong here
