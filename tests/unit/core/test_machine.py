@@ -16,7 +16,7 @@ HERE = machine.identity()
 
 
 def asked(command: str, meant: dict[str, Any] | None) -> tuple[dict[str, Any], Result]:
-    """What a core says hello with, and what it comes to."""
+    """What a core says hello with, {} if it does not, and what it comes to."""
     request = {
         "protocol": PROTOCOL_VERSION,
         "command": command,
@@ -28,7 +28,7 @@ def asked(command: str, meant: dict[str, Any] | None) -> tuple[dict[str, Any], R
     }
     said = io.BytesIO()
     result = serve(io.BytesIO(json.dumps(request).encode() + b"\n"), Output(said))
-    return json.loads(said.getvalue().splitlines()[0]), result
+    return json.loads((said.getvalue().splitlines() or [b"{}"])[0]), result
 
 
 def err_type(result: Result) -> str:
