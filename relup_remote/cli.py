@@ -98,7 +98,7 @@ class UsageProgram(Program):
         try:
             super().execute()
         except Exit as ended:
-            _check_printed(ended.code)
+            _check_printed(ended.code, ended.message)
             raise
         _check_printed(0)
 
@@ -313,8 +313,8 @@ def _readers_may_leave() -> Iterator[None]:
         raise Exit from None
 
 
-def _check_printed(status: int | None) -> None:
-    """Raises `Exit` if not all could be printed, as on a full disk."""
+def _check_printed(status: int | None, message: str | None = None) -> None:
+    """Raises `Exit` if not all could be printed, as on a full disk. It says the ``message`` of the command, too."""
     try:
         why = streams.unprinted()
     except BrokenPipeError:
@@ -323,7 +323,8 @@ def _check_printed(status: int | None) -> None:
         return
     if why is not None:
         told = f"The output could not be written: {why}. `{program.name()} runs` and `status` show what was done."
-        raise Exit(folded(told, columns(sys.stderr)), code=status or 1)
+        lines = [message] if message else []
+        raise Exit("\n".join([*lines, folded(told, columns(sys.stderr))]), code=status or 1)
 
 
 def main() -> None:

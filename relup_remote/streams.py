@@ -94,7 +94,8 @@ def lenient(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
         io.BufferedWriter(_Lenient(raw)),
         encoding=stream.encoding,
         errors=_PLAINLY,
-        line_buffering=stream.line_buffering,
+        # With PYTHONUNBUFFERED only the other is set, and below this there is a buffer of ours.
+        line_buffering=stream.line_buffering or stream.write_through,
         write_through=stream.write_through,
     )
 

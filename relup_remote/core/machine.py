@@ -43,7 +43,7 @@ def check(meant: Optional[Dict[str, Any]], command: str) -> None:
     here = identity()
     differ = [name for name, value in here.items() if None not in (value, meant.get(name)) and value != meant[name]]
     if "id" in differ:
-        message = "Another machine answers than the one that was looked at."
+        message = "Another machine answers than the one that was looked at, or its name or /etc/machine-id has changed."
     elif "boot" in differ and command in _CHANGES:
         message = "The machine was rebooted after it was looked at, or it is another one."
     else:

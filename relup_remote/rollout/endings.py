@@ -41,7 +41,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     ),
     "lock_left": ErrorSpec(
         "The run is done, but its lock could not be removed on every host.",
-        "`inv unlock` removes your own locks.",
+        "Look at `inv status`. Once nothing goes on there, `inv unlock` removes your own locks.",
     ),
     "too_many_failures": ErrorSpec(
         "More hosts failed than --max-failures allows. No more hosts were started.",

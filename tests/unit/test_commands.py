@@ -331,6 +331,16 @@ def test_what_could_not_be_told_of_on_stderr_is_no_error() -> None:
     assert (ended.returncode, "->" in ended.stdout or "→" in ended.stdout) == (0, True)
 
 
+def test_without_a_buffer_each_line_is_printed_at_once() -> None:
+    """Many containers set PYTHONUNBUFFERED. A command that is killed must not keep its warnings to itself."""
+    code = (
+        "import os, sys; from relup_remote import streams; streams.prepare(); print('x', file=sys.stderr); os._exit(0)"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stderr == "x\n"
+
+
 def test_a_reader_that_does_not_wait_gets_all(tmp_path: Path) -> None:
     """A pipe that takes only a part at once, as that of another program that reads when it likes."""
     reading, writing = os.pipe()
