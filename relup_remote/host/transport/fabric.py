@@ -225,7 +225,9 @@ class _Link:
 
     def close(self) -> None:
         """Close it. Safe to repeat."""
-        self._fabric.client.close()
+        # What it goes through may be gone already: then it can't say goodbye.
+        with suppress(OSError, EOFError, SSHException):
+            self._fabric.client.close()
         if self._proxy is not None:
             self._proxy.close()
 
@@ -259,7 +261,7 @@ class _Link:
             return None
         there = (self.station.address, self.station.port)
         try:
-            return self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds)
+            return _Through(self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds))
         except ChannelException as error:
             jump = self._before.station
             what = "does not lead there" if error.code == 1 else "does not reach it"
@@ -431,7 +433,8 @@ class Process:
 
     def close(self) -> None:
         """Close its input and outputs."""
-        self._channel.close()
+        with suppress(OSError, EOFError, SSHException):
+            self._channel.close()
 
 
 def _limit(channel: Channel, size: int) -> None:
@@ -473,6 +476,32 @@ class _Prompt(socket.socket):
         data = super().recv(size, flags)
         self._greeting.hear(data)
         return data
+
+
+class _Through:
+    """A channel of a jump host's connection, as the socket of another one.
+
+    A channel of paramiko may still send data that another thread has in hand while it is closed. A server ends the
+    whole connection for that, and with it all other channels. So it is not closed before such data is sent.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def send(self, data: bytes) -> int:
+        """As of any socket."""
+        with self._sending:
+            sent: int = self._channel.send(data)
+            return sent
+
+    def close(self) -> None:
+        """As of any socket."""
+        with self._sending:
+            self._channel.close()
 
 
 class _Policy(MissingHostKeyPolicy):
