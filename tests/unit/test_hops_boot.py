@@ -85,7 +85,7 @@ def test_a_dependency_of_which_only_a_node_can_tell_is_no_error(beams: Beams, tm
     target = machine("1.1", "driver")
     (found,) = checked(beams, tmp_path, machine("1.0", "driver"), Edit(target.files, {**target.texts, **needs}))
     assert (found.severity, found.err_type) == ("note", "only_the_node_can_tell")
-    assert found.message == "extra needs driver; only a node can tell whether that runs."
+    assert found.message == "extra needs driver. Only a node can tell whether that runs."
 
 
 def test_a_new_application_of_type_load_is_not_missed(beams: Beams, tmp_path: Path) -> None:
