@@ -48,11 +48,15 @@ take_back(#{current := Current, undo := Undo, firm := Firm, changing := Changing
            end,
     OnLoads = await_on_loads(Ms),
     Left = bring_back(Back),
-    #{left := Silent} = Released = release(Ledger, Ms),
+    #{left := Silent, kept := Kept} = Released = release(Ledger, Ms),
     [unload(Mod) || Mod <- Helpers],
-    Released#{undone => not Firm andalso Left =:= [] andalso Silent =:= [] andalso OnLoads =:= [],
+    %% One that goes on may have the new state, and its code is the old one again. Where all have changed the code stays.
+    Unfit = case Changing of {all, _} -> []; _ -> [short_kept(Pid) || Pid <- Kept] end,
+    Released#{undone => not Firm andalso Left =:= [] andalso Silent =:= [] andalso OnLoads =:= [] andalso Unfit =:= [],
               left => [short({element(1, How), element(2, How)}) || How <- lists:sublist(Left, ?NAMED)] ++ Silent ++
-                  [short({on_load, Pid}) || Pid <- OnLoads]}.
+                  [short({on_load, Pid}) || Pid <- OnLoads] ++ Unfit}.
+
+short_kept(Pid) -> <<"{kept,", Pid/binary, "}">>.
 
 %% The part of it that concerns processes: those whose state is no good are ended, all others go on. Nothing is undone by it.
 release(#{above := Above} = Ledger, Ms) ->

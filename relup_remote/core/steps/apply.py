@@ -149,6 +149,9 @@ def finish(context: Context, outcome: Optional[Dict[str, Any]]) -> Tuple[str, Di
     context.note(updated=outcome.get("updated", {}))
     if outcome.get("killed_count"):
         after += " Processes ended, to be started afresh by their supervisors: {}.".format(outcome["killed_count"])
+    if outcome.get("kept"):
+        kept = ", ".join(outcome["kept"])
+        after += " Processes that go on with a state that may not fit their code: {}.".format(kept)
     if outcome.get("restart"):
         _restart(context, "{}{}.".format(place, said), dict(detail, err_type=err_type))
         after = "The node was restarted and is back."

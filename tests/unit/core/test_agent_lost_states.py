@@ -221,3 +221,18 @@ def test_one_whose_supervisor_does_not_answer_keeps_its_state(epmd: int, tmp_pat
         assert (silent[0], silent[1]) == ([], [child])
         demo.call("sys", "resume", static)
         assert demo.call("demo_replace", bundle.exported("replace", "run"), [child], [static], 5000) == ([child], [])
+
+
+def test_one_that_may_have_the_new_state_under_the_old_code_is_left(epmd: int, tmp_path: Path) -> None:
+    """The first does not end its change, and its supervisor, which begins another thing, does not answer."""
+    hangs = (
+        "spawn(fun() -> sys:replace_state(demo_sup, fun(_) -> timer:sleep(infinity) end) end), timer:sleep(infinity)"
+    )
+    with running_demo(epmd, tmp_path, f"_ = {{From, Id, Extra}}, {hangs}, {{ok, State}}") as demo:
+        code, first = demo.code(), demo.children()[0]
+        outcome = demo.run(UPDATE.format("demo_worker"), timeout=500)
+        assert (outcome["result"], outcome["undone"], outcome["killed"]) == ("code_change_failed", False, [])
+        assert len(outcome["kept"]) == 1
+        assert outcome["left"] == [f"{{kept,{outcome['kept'][0]}}}"]
+        assert demo.code() == code
+        assert demo.call("erlang", "is_process_alive", first) == "true"

@@ -1,4 +1,4 @@
-"""What a step that applied a hop says where the restart after it fails as well."""
+"""What a step that applied a hop says of what is left, and of a restart after it that fails as well."""
 
 from pathlib import Path
 from typing import Any
@@ -34,3 +34,16 @@ def test_a_restart_that_fails_does_not_hide_what_the_hop_came_to(
         apply.finish(context, outcome)
     assert (caught.value.err_type, caught.value.message) == ("restart_failed", said)
     assert caught.value.detail["hop"] == hop
+
+
+def test_processes_whose_state_may_not_fit_are_named(tmp_path: Path) -> None:
+    kept = {"undone": False, "left": ["{kept,<0.1.0>}"], "kept": ["<0.1.0>"]}
+    with pytest.raises(Failure) as caught:
+        apply.finish(
+            Node(tmp_path).context("backup"), {"result": "code_change_failed", "n": 3, "message": "timeout", **kept}
+        )
+    assert caught.value.message == (
+        "Instruction 3: timeout. Only a part could be undone; the detail names the rest. "
+        "Processes that go on with a state that may not fit their code: <0.1.0>."
+    )
+    assert caught.value.changed
