@@ -132,13 +132,15 @@ wanted(Mod, #{target_code := Target}) ->
     end.
 
 %% The processes that modules have before they are replaced, where an update is still to come: those that start in between
-%% have the new state from the beginning.
+%% have the new state from the beginning. Where a look has got no answer, {unknown, Problem}: that is thrown by the update, not
+%% here, where an application may have stopped.
 with_old(Beams, #{updates := Updates, old := Old, timeout := Ms} = Ctx) ->
     case [Mod || {Mod, _} <- Beams, lists:member(Mod, Updates)] of
         [] -> Ctx;
         Mods ->
-            {Found, _, _} = supervised(Mods, Ms),
-            Ctx#{old := lists:foldl(fun(Mod, Known) -> Known#{Mod => pids(Mod, Found)} end, Old, Mods)}
+            {Found, Problems, _} = supervised(Mods, Ms),
+            Had = fun(Mod) -> case Problems of [] -> pids(Mod, Found); [Problem | _] -> {unknown, Problem} end end,
+            Ctx#{old := lists:foldl(fun(Mod, Known) -> Known#{Mod => Had(Mod)} end, Old, Mods)}
     end.
 
 %% Replaces all modules at once; those with on_load, which can't be prepared, one by one after them. All that can be done
@@ -229,6 +231,8 @@ to_change(_, Pids, true, _) -> Pids;
 to_change(Mod, Pids, false, #{updated := Updated, old := Old}) ->
     case {Updated, Old} of
         {#{Mod := Kept}, _} -> [Pid || Pid <- Pids, lists:member(text("~p", [Pid]), Kept)];
+        {_, #{Mod := {unknown, Problem}}} when Pids =/= [] -> throw(Problem);
+        {_, #{Mod := {unknown, _}}} -> [];
         {_, #{Mod := Had}} -> ordsets:intersection(Pids, Had);
         _ -> Pids
     end.

@@ -236,3 +236,14 @@ def test_one_that_may_have_the_new_state_under_the_old_code_is_left(epmd: int, t
         assert outcome["left"] == [f"{{kept,{outcome['kept'][0]}}}"]
         assert demo.code() == code
         assert demo.call("erlang", "is_process_alive", first) == "true"
+
+
+def test_processes_of_a_supervisor_that_was_silent_at_the_load_are_not_skipped(epmd: int, tmp_path: Path) -> None:
+    """Whether they had their state before the load is not known then, so the update fails."""
+    with running_demo(epmd, tmp_path) as demo:
+        helpers = demo.helper("demo_helper", "go_on() -> sys:resume(demo_sup).")
+        changes = "{load_module, demo_worker}, {apply, demo_helper, go_on, []}, " + UPDATE.format("demo_worker")
+        demo.call("sys", "suspend", Atom("demo_sup"))
+        outcome = demo.run(changes, helpers=helpers)
+        assert (outcome["result"], outcome["n"], outcome["undone"]) == ("suspended_supervisor", 3, False)
+        assert "demo_sup" in outcome["message"]
