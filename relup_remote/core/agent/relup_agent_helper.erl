@@ -95,9 +95,11 @@ compile(Path) ->
     Name = filename:basename(Path),
     case bounded(fun() -> compiled(Path) end, ?COMPILING, ?COMPILING_BYTES) of
         {ok, {ok, Mod, Code, _}} -> {ok, Mod, Code};
-        {ok, {error, Errors, _}} ->
+        {ok, {error, Errors, Warnings}} ->
+            %% Without an error it is a warning that the text calls one.
+            Why = case Errors of [] -> Warnings; _ -> Errors end,
             Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
-                    || {File, Each} <- Errors, {Where, M, E} <- Each],
+                    || {File, Each} <- Why, {Where, M, E} <- Each],
             not_compiled("~ts", [lists:join($\s, Told)]);
         {error, {constant, Line, Why}} -> refused(Path, Line, Why);
         {error, {died, Why}} -> not_compiled("~ts ended the compiler: ~0tP.", [Name, Why, 12]);
@@ -116,7 +118,8 @@ compiled(Path) ->
      || {attribute, Anno, compile, Given} <- Forms, Option <- lists:flatten([Given]), not is_harmless(Option)],
     %% What folds constants: no_copt and no_ssa_opt. The others belong to these, or work for them.
     Slow = [no_copt, no_ssa_opt, no_bsm_opt, no_type_opt, no_bool_opt, no_share_opt, no_fold, no_module_opt],
-    compile:noenv_forms(all_hidden(Forms), [binary, return, deterministic | Slow]).
+    Unused = {nowarn_unused_function, [{?SAME, 1}]},
+    compile:noenv_forms(all_hidden(Forms), [binary, return, deterministic, Unused | Slow]).
 
 %% What the text has once its macros are put in, as the compiler reads it.
 forms(Epp) ->
@@ -145,65 +148,84 @@ refuse(Anno, Why) -> throw({constant, erl_anno:line(Anno), Why}).
 %% The forms with what is bound, and what is computed with, going through a function of their own: the compiler does not
 %% know what comes of it. In guards no function can be called: there a variable is enough, for none has a constant value.
 all_hidden(Forms) ->
-    Records = [Form || {attribute, _, record, _} = Form <- Forms],
-    {Before, Functions} = lists:splitwith(fun(Form) -> element(1, Form) =/= function end, Forms),
+    {Before, Functions} = lists:splitwith(fun(Form) -> element(1, Form) =/= function end,
+                                          [case Form of {attribute, _, record, _} -> record(Form, Forms); _ -> Form end
+                                           || Form <- Forms]),
+    Head = [Form || {attribute, _, Kind, _} = Form <- Before ++ Functions, lists:member(Kind, [record, compile])],
     Same = {function, 1, ?SAME, 1, [{clause, 1, [{var, 1, 'Same'}], [], [{var, 1, 'Same'}]}]},
-    Before ++ [Same || Functions =/= []] ++ [hidden(Form, Records) || Form <- Functions].
+    Before ++ [Same || Functions =/= []] ++ [hidden(Form, Head) || Form <- Functions].
 
-hidden({function, Anno, Name, Arity, Clauses}, Records) -> {function, Anno, Name, Arity, hidden(Clauses, Records)};
+%% Values of fields are put in where a record is made.
+record({attribute, Anno, record, {Name, Fields}}, Head) when is_list(Fields) ->
+    {attribute, Anno, record, {Name, [field(Field, Head) || Field <- Fields]}};
+record(Form, _) -> Form.
+
+field({typed_record_field, Field, Type}, Head) -> {typed_record_field, field(Field, Head), Type};
+field({record_field, Anno, Name, Value}, Head) -> {record_field, Anno, Name, hidden(Value, Head)};
+field(Field, _) -> Field.
+
+%% Head: the attributes that say what records there are, and what the compiler is asked for.
+hidden({function, Anno, Name, Arity, Clauses}, Head) -> {function, Anno, Name, Arity, hidden(Clauses, Head)};
 hidden({attribute, _, _, _} = Form, _) -> Form;
-hidden({clause, Anno, Patterns, Guards, Body}, Records) ->
+hidden({clause, Anno, Patterns, Guards, Body}, Head) ->
     guard(Guards),
-    {clause, Anno, Patterns, Guards, hidden(Body, Records)};
-hidden({'case', Anno, Value, Clauses}, Records) -> {'case', Anno, same(hidden(Value, Records)), hidden(Clauses, Records)};
-hidden({'try', Anno, Body, [_ | _] = Clauses, Catches, After}, Records) ->
-    {Before, [Last]} = lists:split(length(Body) - 1, hidden(Body, Records)),
-    {'try', Anno, Before ++ [same(Last)], hidden(Clauses, Records), hidden(Catches, Records), hidden(After, Records)};
-hidden({Kind, Anno, Pattern, Value}, Records)
+    {clause, Anno, Patterns, Guards, hidden(Body, Head)};
+hidden({'case', Anno, Value, Clauses}, Head) -> {'case', Anno, same(hidden(Value, Head)), hidden(Clauses, Head)};
+hidden({'try', Anno, Body, [_ | _] = Clauses, Catches, After}, Head) ->
+    {Before, [Last]} = lists:split(length(Body) - 1, hidden(Body, Head)),
+    {'try', Anno, Before ++ [same(Last)], hidden(Clauses, Head), hidden(Catches, Head), hidden(After, Head)};
+hidden({Kind, Anno, Pattern, Value}, Head)
   when Kind =:= match; Kind =:= maybe_match; Kind =:= generate; Kind =:= b_generate; Kind =:= m_generate;
        Kind =:= generate_strict; Kind =:= b_generate_strict; Kind =:= m_generate_strict ->
-    {Kind, Anno, Pattern, same(hidden(Value, Records))};
-hidden({Kind, Anno, Made, Qualifiers}, Records) when Kind =:= lc; Kind =:= bc; Kind =:= mc ->
-    {Kind, Anno, hidden(Made, Records), [qualifier(Each, Records) || Each <- Qualifiers]};
-hidden({op, Anno, Op, A} = Form, Records) ->
+    {Kind, Anno, Pattern, same(hidden(Value, Head))};
+hidden({Kind, Anno, Made, Qualifiers}, Head) when Kind =:= lc; Kind =:= bc; Kind =:= mc ->
+    {Kind, Anno, hidden(Made, Head), [qualifier(Each, Head) || Each <- Qualifiers]};
+hidden({op, Anno, Op, A} = Form, Head) ->
     case constant(Form) of
-        unknown -> {op, Anno, Op, same(hidden(A, Records))};
+        unknown -> {op, Anno, Op, same(hidden(A, Head))};
         _ -> Form
     end;
-hidden({op, Anno, Op, A, B} = Form, Records) ->
+hidden({op, Anno, Op, A, B} = Form, Head) ->
     case constant(Form) of
-        unknown -> {op, Anno, Op, same(hidden(A, Records)), hidden(B, Records)};
+        unknown -> {op, Anno, Op, same(hidden(A, Head)), hidden(B, Head)};
         _ -> Form
     end;
 %% These are evaluated, or made a match specification, before there is a function to call.
-hidden({call, _, {remote, _, _, {atom, _, fun2ms}}, _} = Form, _) -> Form;
-hidden({call, _, {atom, _, record_info}, _} = Form, _) -> Form;
-hidden({call, Anno, Callee, Args}, Records) ->
-    Given = hidden(Args, Records),
-    case may_be_evaluated(Callee, length(Args)) of
-        true -> {call, Anno, callee(Callee, Records), [same(Arg) || Arg <- Given]};
-        false -> {call, Anno, callee(Callee, Records), Given}
+hidden({call, _, {remote, _, {atom, _, Mod}, {atom, _, fun2ms}}, [{'fun', _, {clauses, _}}]} = Form, Head)
+  when Mod =:= ets; Mod =:= dbg ->
+    case [asked || {attribute, _, compile, Given} <- Head, {parse_transform, ms_transform} <- lists:flatten([Given])] of
+        [] -> hidden_call(Form, Head);
+        _ -> Form
     end;
+hidden({call, _, {atom, _, record_info}, [{atom, _, _}, {atom, _, _}]} = Form, _) -> Form;
+hidden({call, _, _, _} = Form, Head) -> hidden_call(Form, Head);
 hidden({string, _, _} = Form, _) -> Form;
-hidden([Form | Forms], Records) -> [hidden(Form, Records) | hidden(Forms, Records)];
-hidden(Form, Records) when is_tuple(Form) -> list_to_tuple(hidden(tuple_to_list(Form), Records));
+hidden([Form | Forms], Head) -> [hidden(Form, Head) | hidden(Forms, Head)];
+hidden(Form, Head) when is_tuple(Form) -> list_to_tuple(hidden(tuple_to_list(Form), Head));
 hidden(Form, _) -> Form.
 
+hidden_call({call, Anno, Callee, Args}, Head) ->
+    Given = hidden(Args, Head),
+    case may_be_evaluated(Callee, length(Args)) of
+        true -> {call, Anno, callee(Callee, Head), [same(Arg) || Arg <- Given]};
+        false -> {call, Anno, callee(Callee, Head), Given}
+    end.
+
 %% A filter that is a guard does not raise anything, so it stays one.
-qualifier(Form, Records) ->
+qualifier(Form, Head) ->
     IsFilter = not lists:member(element(1, Form), [generate, b_generate, m_generate, generate_strict, b_generate_strict,
                                                    m_generate_strict, zip]),
-    case IsFilter andalso erl_lint:is_guard_test(Form, Records) of
+    case IsFilter andalso erl_lint:is_guard_test(Form, Head) of
         true -> guard(Form), Form;
-        false -> hidden(Form, Records)
+        false -> hidden(Form, Head)
     end.
 
 callee({atom, _, _} = Name, _) -> Name;
-callee({remote, Anno, Mod, Fun}, Records) -> {remote, Anno, named(Mod, Records), named(Fun, Records)};
-callee(Fun, Records) -> through(hidden(Fun, Records)).
+callee({remote, Anno, Mod, Fun}, Head) -> {remote, Anno, named(Mod, Head), named(Fun, Head)};
+callee(Fun, Head) -> through(hidden(Fun, Head)).
 
 named({atom, _, _} = Name, _) -> Name;
-named(Form, Records) -> same(hidden(Form, Records)).
+named(Form, Head) -> same(hidden(Form, Head)).
 
 %% Whether a call may be one that the compiler evaluates. A record's name stays where it is.
 may_be_evaluated({atom, _, is_record}, _) -> false;

@@ -9,6 +9,9 @@ HUGE = "33554000"
 
 TIMES = "(1 bsl A) * (1 bsl A)"
 
+LARGE = "Y = 150000, (1 bsl Y) div 1000003"
+"""It is made at once, and shows: its digits can't be compressed, and are more than a helper's code."""
+
 COMPILED = {
     "variables": f"f() -> X = {HUGE}, A = 1 bsl X, B = A - 1, B * B * B * B.",
     "product": "f() -> X = 50, Y = X * 1000000000, 1 bsl Y.",
@@ -28,6 +31,12 @@ COMPILED = {
     "map in place": f"f() -> (1 bsl map_get(a, #{{a => {HUGE}}})) * (1 bsl map_get(a, #{{a => {HUGE}}})).",
     "record": f"-record(r, {{a = {HUGE}}}).\nf() -> R = #r{{}}, A = R#r.a, {TIMES}.",
     "record in place": f"-record(r, {{a = {HUGE}}}).\nf() -> (1 bsl (#r{{}})#r.a) * (1 bsl (#r{{}})#r.a).",
+    "fun in a record": f"-record(r, {{a = (fun() -> {LARGE} end)()}}).\nf() -> #r{{}}.",
+    "typed field of a record": f"-record(r, {{a = (fun() -> {LARGE} end)() :: any()}}).\nf() -> #r{{}}.",
+    "call in a record": '-record(r, {a = (1 bsl (hd("a") * 2000)) div 1000003}).\nf() -> #r{}.',
+    "no match specification": f"f() -> x:fun2ms(begin {LARGE} end).",
+    "match specification that is not asked for": f"f() -> ets:fun2ms(fun(_) -> {LARGE} end).",
+    "no information of a record": f"f() -> record_info(begin {LARGE} end, a, b).\nrecord_info(A, _, _) -> A.",
     "block": f"f() -> (1 bsl begin {HUGE} end) * (1 bsl begin {HUGE} end).",
     "catch": f"f() -> (catch 1) bsl (catch {HUGE}).",
     "match in place": f"f() -> g(A = {HUGE}), {TIMES}.\ng(X) -> X.",

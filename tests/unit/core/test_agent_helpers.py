@@ -95,3 +95,17 @@ def test_what_is_compiled_does_the_same(compiling: tuple[Vm, Connection], compil
     assert ours[0] == "ok", ours
     assert ours[2] != usual[2]
     assert does(ours[2]) == does(usual[2])
+
+
+def test_warnings_that_the_text_calls_errors_are_its_own_and_told(compiled: Compile, tmp_path: Path) -> None:
+    strict = "-compile(warnings_as_errors).\n"
+    answer = compiled(bomb(tmp_path, strict + "f() -> ok."))
+    assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
+    assert compiled(bomb(tmp_path, strict + "f() -> X = 1, ok.")) == "demo_bomb.erl:4: variable 'X' is unused."
+
+
+def test_match_specifications_are_still_made(compiled: Compile, tmp_path: Path) -> None:
+    asked = '-include_lib("stdlib/include/ms_transform.hrl").\n'
+    answer = compiled(bomb(tmp_path, asked + "f() -> ets:fun2ms(fun({A, B}) when A > 1 -> B end)."))
+    assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
+    assert b"fun2ms" not in answer[2]
