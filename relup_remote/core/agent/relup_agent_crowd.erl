@@ -136,8 +136,9 @@ shares(Pids, Count) ->
     {Share, Rest} = lists:split(length(Pids) div Count, Pids),
     [Share | shares(Rest, Count - 1)].
 
+%% Told before they are unlinked: a hand that is neither would stay for good if its maker is killed in between.
 leave(Hands) ->
-    [begin unlink(Hand), Hand ! {self(), leave} end || Hand <- Hands],
+    [begin Hand ! {self(), leave}, unlink(Hand) end || Hand <- Hands],
     ok.
 
 %% A system message to all but some ([{Pid, _}]), and Then to each that has said ok, unless it is none:

@@ -247,3 +247,30 @@ def test_processes_of_a_supervisor_that_was_silent_at_the_load_are_not_skipped(e
         outcome = demo.run(changes, helpers=helpers)
         assert (outcome["result"], outcome["n"], outcome["undone"]) == ("suspended_supervisor", 3, False)
         assert "demo_sup" in outcome["message"]
+
+
+# Which of the two one does first that tells a hand to leave.
+LEAVES = """
+order(Fun) ->
+    Pid = spawn(fun() -> receive go -> demo_crowd:Fun([whereis(demo_sup)], 5000) end end),
+    erlang:trace(Pid, true, [send, procs]),
+    Pid ! go,
+    seen(Pid).
+seen(Pid) ->
+    receive
+        {trace, Pid, _, {_, leave}, _} -> [leave | seen(Pid)];
+        {trace, Pid, unlink, _} -> [unlink | seen(Pid)];
+        {trace, Pid, exit, _} -> [];
+        {trace, Pid, _, _} -> seen(Pid);
+        {trace, Pid, _, _, _} -> seen(Pid)
+    end.
+"""
+
+
+def test_a_hand_is_told_to_leave_before_it_outlives_its_maker(epmd: int, tmp_path: Path) -> None:
+    with running_demo(epmd, tmp_path) as demo:
+        crowd = bundle.source(("text", "processes", "crowd"), "demo_crowd", []).decode()
+        demo.load("demo_crowd", crowd.partition("-export([]).")[2])
+        demo.load("demo_leaves", LEAVES)
+        order = demo.call("demo_leaves", "order", Atom(bundle.exported("crowd", "resume")))
+        assert [str(each) for each in order] == ["leave", "unlink"]
