@@ -391,7 +391,9 @@ class Process:
     def receive(self, seconds: float) -> bytes:
         """What it has said on standard output. Raises TimeoutError, OSError."""
         self._channel.settimeout(seconds)
-        return self._channel.recv(1 << 16)
+        # What was read makes room, which is told to the server.
+        with _as_os_error():
+            return self._channel.recv(1 << 16)
 
     def has_output(self) -> bool:
         """Whether `receive` would have something at once."""
@@ -401,7 +403,8 @@ class Process:
         """What it has said on standard error."""
         while True:
             try:
-                return self._channel.recv_stderr(1 << 16)
+                with _as_os_error():
+                    return self._channel.recv_stderr(1 << 16)
             except TimeoutError:
                 continue
             except OSError:
@@ -411,14 +414,15 @@ class Process:
         """Write to its standard input. Raises TimeoutError, OSError."""
         self._channel.settimeout(seconds)
         # paramiko sends any buffer, its stubs know of two.
-        sent = self._channel.send(cast("bytes", data))
+        with _as_os_error():
+            sent = self._channel.send(cast("bytes", data))
         if not sent:
             raise OSError("the channel is closed")
         return sent
 
     def end_input(self) -> None:
         """Close its standard input."""
-        with suppress(OSError):
+        with suppress(OSError, EOFError, SSHException):
             self._channel.shutdown_write()
 
     def wait(self, seconds: float) -> int | None:
@@ -435,6 +439,15 @@ class Process:
         """Close its input and outputs."""
         with suppress(OSError, EOFError, SSHException):
             self._channel.close()
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Raise as a socket does: paramiko says that the connection is gone by errors of other kinds, too."""
+    try:
+        yield
+    except (EOFError, SSHException) as error:
+        raise ConnectionError(_words(error)) from error
 
 
 def _limit(channel: Channel, size: int) -> None:
