@@ -79,18 +79,29 @@ def load(path: Path, allow_code: bool = False) -> Inventory:
     if content.startswith(b"#!"):
         return ansible.run(path, allow_code)
     text = _text(path, content)
-    document = _parsed(text)
+    trouble = None
+    try:
+        # Most are our own, and large ones take long to read: once will do.
+        document = own.read(path, text)
+    except InventoryError as error:
+        document, trouble = _parsed(text), error
     if isinstance(document, dict):
         if "plugin" in document:
             return ansible.run(path, allow_code)
         if "_meta" in document and not {*own.SECTIONS} & {*document}:
             # What `ansible-inventory --list` has said, and dynamic inventories say.
             return ansible.inventory(path, document)
-        return ansible.load(path, text, ".yml") if _is_ansibles(document) else own.load(path, text)
-    if path.suffix in YAML and not _is_ini(text):
+        is_ansibles = _is_ansibles(document)
+    elif path.suffix in YAML and not _is_ini(text):
         # It can't be read, or is no mapping: the words for that are those of its kind.
-        return ansible.load(path, text, ".yml") if ALL.search(text) else own.load(path, text)
-    return ansible.load(path, text, ".ini")
+        is_ansibles = ALL.search(text) is not None
+    else:
+        return ansible.load(path, text, ".ini")
+    if is_ansibles:
+        return ansible.load(path, text, ".yml")
+    if trouble is not None:
+        raise trouble
+    return own.inventory(path, document)
 
 
 def _parsed(text: str) -> Any:

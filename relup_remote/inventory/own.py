@@ -32,10 +32,10 @@ class Group(NamedTuple):
     settings: Settings
 
 
-def load(path: Path, text: str) -> Inventory:
-    """The inventory that ``text``, read from ``path``, is. Raises `InventoryError` for the first thing wrong."""
+def inventory(path: Path, read: Any) -> Inventory:
+    """The inventory that was `read` from ``path``. Raises `InventoryError` for the first thing wrong."""
     check = Checker(path)
-    document = check.mapping(_document(check, text), "")
+    document = check.mapping(read, "")
     check.known(document, SECTIONS, "", "section")
     defaults = check.settings(document.get("defaults"), "defaults")
     hosts = _hosts(check, document.get("hosts"))
@@ -47,7 +47,9 @@ def load(path: Path, text: str) -> Inventory:
     )
 
 
-def _document(check: Checker, text: str) -> Any:
+def read(path: Path, text: str) -> Any:
+    """What ``text``, out of ``path``, is as YAML in which no key is given twice. Raises `InventoryError`."""
+    check = Checker(path)
     try:
         # A SafeLoader: it makes plain values and nothing else.
         document = yaml.load(text, _UniqueKeys)  # noqa: S506
