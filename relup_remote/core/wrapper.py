@@ -78,8 +78,7 @@ def run(command: List[str], env: Dict[str, str], cwd: str, timeout: float, log: 
 
     One that writes without end is ended as well, with all that it has started, but for a VM, which has a session of its
     own. It does not inherit our pipes: a node that it starts would keep the SSH session open. With `whole`, whatever it
-    has started is ended with it when its time is over, too. Raises `Failure`
-    where the log can't be written.
+    has started is ended with it when its time is over, too. Raises `Failure` where the log can't be written.
     """
     # Late, for it is slow to import, and most requests run nothing.
     import subprocess  # noqa: PLC0415

@@ -54,6 +54,9 @@ OpenSSH would let us send 2 MB ahead, in a buffer that it copies whenever it gro
 LINE = 256 << 20
 """Bytes a second that a line may carry and still be full: the longer a host takes to answer, the more is under way."""
 
+GONE = (OSError, EOFError, SSHException)
+"""What paramiko raises where a connection is gone, or does not come about."""
+
 # paramiko logs at error level what it raises as well; without a handler that would go to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -92,7 +95,7 @@ class Connection:
             self.close()
             if isinstance(error, _Stale):
                 raise error.failure(settings) from None
-            if isinstance(error, OSError | EOFError | SSHException):
+            if isinstance(error, GONE):
                 raise Failure("host_unreachable", detail={"error": _words(error)}, stage="connect") from None
             if isinstance(error, Failure):
                 error.stage = "connect"
@@ -108,18 +111,17 @@ class Connection:
         started = time.monotonic()
         with _closed_after(self._transport, seconds):
             try:
-                channel = self._session(seconds)
-                channel.settimeout(seconds)
-                asked = time.monotonic()
-                channel.exec_command(command)
-                _limit(channel, max(UNDER_WAY, int(LINE * (time.monotonic() - asked))))
-                return Process(channel)
-            except (SSHException, EOFError, OSError) as error:
+                with _as_os_error():
+                    channel = self._session(seconds)
+                    channel.settimeout(seconds)
+                    asked = time.monotonic()
+                    channel.exec_command(command)
+                    _limit(channel, max(UNDER_WAY, int(LINE * (time.monotonic() - asked))))
+                    return Process(channel)
+            except OSError as error:
                 if time.monotonic() - started >= seconds:
                     raise TimeoutError from error
-                if isinstance(error, OSError):
-                    raise
-                raise ConnectionError(str(error)) from error
+                raise
 
     def _session(self, seconds: float) -> Channel:
         """A session; a server that allows few of them may still be about to free the last one."""
@@ -210,7 +212,7 @@ class _Link:
                     if self._is_open(may_try_again=left > 0):
                         break
             self.transport: Transport = self._fabric.transport
-        except (OSError, EOFError, SSHException) as error:
+        except GONE as error:
             # A proxy command is asked before it is ended.
             failure = self._failure(error, settings)
             self.close()
@@ -226,7 +228,7 @@ class _Link:
     def close(self) -> None:
         """Close it. Safe to repeat."""
         # What it goes through may be gone already: then it can't say goodbye.
-        with suppress(OSError, EOFError, SSHException):
+        with suppress(*GONE):
             self._fabric.client.close()
         if self._proxy is not None:
             self._proxy.close()
@@ -241,7 +243,7 @@ class _Link:
                 self._fabric.open()
             except identities.ConnectAgain:
                 self.close()
-            except (OSError, EOFError, SSHException):
+            except GONE:
                 transport = self._fabric.client.get_transport()
                 hung_up = transport is not None and not transport.remote_version and self._greeting.is_busy
                 is_late = time.monotonic() - self._started >= self._seconds
@@ -268,7 +270,7 @@ class _Link:
             message = f"The jump host {jump.name} {what}: {error.text or 'it gives no reason'}."
             detail = {"error": str(error), "jump_host": jump.name, "address": f"{there[0]} port {there[1]}"}
             raise Failure("host_unreachable", message, detail=detail) from None
-        except (OSError, EOFError, SSHException):
+        except GONE:
             if self._before.answers():
                 # Then it is the station that does not.
                 raise
@@ -282,7 +284,7 @@ class _Link:
             self.transport.open_channel("direct-tcpip", ("127.0.0.1", 1), ("", 0), timeout=self._seconds).close()
         except ChannelException:
             return True
-        except (OSError, EOFError, SSHException):
+        except GONE:
             return False
         return True
 
@@ -422,7 +424,7 @@ class Process:
 
     def end_input(self) -> None:
         """Close its standard input."""
-        with suppress(OSError, EOFError, SSHException):
+        with suppress(*GONE):
             self._channel.shutdown_write()
 
     def wait(self, seconds: float) -> int | None:
@@ -437,7 +439,7 @@ class Process:
 
     def close(self) -> None:
         """Close its input and outputs."""
-        with suppress(OSError, EOFError, SSHException):
+        with suppress(*GONE):
             self._channel.close()
 
 
@@ -446,7 +448,9 @@ def _as_os_error() -> Iterator[None]:
     """Raise as a socket does: paramiko says that the connection is gone by errors of other kinds, too."""
     try:
         yield
-    except (EOFError, SSHException) as error:
+    except OSError:
+        raise
+    except GONE as error:
         raise ConnectionError(_words(error)) from error
 
 

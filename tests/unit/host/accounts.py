@@ -1,5 +1,6 @@
 """A real account of this machine with a password, made for a test and removed after it. Only root can."""
 
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -7,7 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 SUDOERS = Path("/etc/sudoers.d")
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make accounts with passwords")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
 
+from ..core.others import as_root
 from .ssh_server import Server
 
 Events = list[dict[str, Any]]
 
 OTHER = "nobody"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 def run(server: Server, core: Payload, become: str, events: Events, owner: str = OTHER) -> dict[str, Any]:

@@ -26,12 +26,10 @@ from relup_remote.postchecks import ssh as postchecks
 from relup_remote.secrets import NO_SECRETS, Password, Secrets
 from relup_remote.ways import Ways
 
-from .accounts import Account, account
+from .accounts import Account, account, as_root
 from .ssh_server import ME, Server, running
 from .test_passwords import OTHER, PASSWORDS, QUESTIONS, WRONG, options
 from .test_passwords import settings as settings_of
-
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make accounts with passwords")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +81,7 @@ def login(server: Server, alice: Account, secrets: Secrets = NO_SECRETS, **chang
     return settings_of(server, alice, secrets, **{"ssh_config": config, **changes})
 
 
-@AS_ROOT
+@as_root
 @pytest.mark.parametrize("kind", [PASSWORDS, QUESTIONS], ids=["password", "questions"])
 def test_a_password_is_given_to_whom_it_is_for(tmp_path: Path, alice: Account, kind: Any) -> None:
     with running(tmp_path / "server", *options(alice, *kind)) as server:
@@ -100,7 +98,7 @@ def test_a_password_is_given_to_whom_it_is_for(tmp_path: Path, alice: Account, k
     assert log.count("Failed password") + log.count("Failed keyboard-interactive") == 1
 
 
-@AS_ROOT
+@as_root
 def test_a_wrong_password_is_one_attempt_however_many_hosts_there_are(tmp_path: Path, alice: Account) -> None:
     secrets = Secrets(login=Password(WRONG))
     with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server, ThreadPoolExecutor(4) as pool:
@@ -113,7 +111,7 @@ def test_a_wrong_password_is_one_attempt_however_many_hosts_there_are(tmp_path: 
     assert log.count("Failed password") == 1
 
 
-@AS_ROOT
+@as_root
 def test_a_jump_host_gets_no_password(server: Server, tmp_path: Path, alice: Account) -> None:
     with running(tmp_path / "bastion", *options(alice, *PASSWORDS)) as bastion:
         config = tmp_path / "config"
@@ -141,7 +139,7 @@ def test_the_passphrase_of_a_key(server: Server) -> None:
     assert refused.err_type in ("auth_failed", "key_unusable")
 
 
-@AS_ROOT
+@as_root
 def test_checks_from_outside_go_the_same_way(tmp_path: Path, alice: Account) -> None:
     secrets = Secrets(login=Password(alice.password), sudo=Password(alice.password))
     with (
@@ -154,7 +152,7 @@ def test_checks_from_outside_go_the_same_way(tmp_path: Path, alice: Account) -> 
         assert link.host().run("id -un").stdout.split() == [alice.name]
 
 
-@AS_ROOT
+@as_root
 def test_a_core_becomes_another(tmp_path: Path, alice: Account, core: Payload) -> None:
     secrets = Secrets(login=Password(alice.password), sudo=Password(alice.password))
     with running(tmp_path / "server", *options(alice, *PASSWORDS)) as server, alice.in_sudoers(f"ALL=({OTHER}) ALL"):
@@ -459,7 +457,7 @@ def test_a_core_runs_here_without_ssh(tmp_path: Path, core: Payload, monkeypatch
     assert json.dumps(caught.value.to_json())
 
 
-@AS_ROOT
+@as_root
 def test_a_core_becomes_another_here(core: Payload, monkeypatch: pytest.MonkeyPatch) -> None:
     # A Python that everybody may run.
     monkeypatch.setenv("PATH", "/usr/bin:/bin")

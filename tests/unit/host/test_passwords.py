@@ -1,7 +1,6 @@
 """Passwords: real accounts, a real SSH server that takes them, and a real sudo that asks for them."""
 
 import json
-import os
 import pwd
 import sys
 import time
@@ -23,10 +22,10 @@ from relup_remote.postchecks import ssh as postchecks
 from relup_remote.secrets import NO_SECRETS, Password, Secrets
 
 from ..terminal import on_terminal
-from .accounts import Account, account
+from .accounts import Account, account, as_root
 from .ssh_server import Server, running
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make accounts with passwords")
+pytestmark = as_root
 
 OTHER = "nobody"
 WRONG = "not-the-password"
