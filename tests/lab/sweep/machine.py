@@ -92,8 +92,9 @@ class Machine:
             try:
                 self.lab.start_node("n1")
             except LabError as error:
-                # Read now: the next boot writes over both.
-                said = [path.read_text().strip() for path in (self.host.start_log, self.root / "log" / "start.log")]
+                # Read now: the next boot writes over both. A wrapper that waits for no node writes the first alone.
+                logs = (self.host.start_log, self.root / "log" / "start.log")
+                said = [path.read_text().strip() for path in logs if path.exists()]
                 raise LabError(error.err_type, f"{error.message} It said: {' / '.join(said)}", error.hint) from None
 
     def lose_power(self) -> None:
