@@ -18,6 +18,7 @@ from lab.layout import LOOPBACK, Host
 from lab.release.sources import LEAN, Traits
 from relup_remote.core import running_node
 from relup_remote.core.agent import _HOP, _LOOKS, Agent
+from relup_remote.core.booting import starting
 from relup_remote.core.erlang.distribution import Address, BadRpc, Connection, DistributionError
 from relup_remote.core.erlang.link import connect, show
 from relup_remote.core.erlang.term import text
@@ -50,6 +51,7 @@ class QuickLab(Lab):
         host = self.host(name)
         if self.layout.epmd:
             return super().start_node(name)
+        _await_others(host)
         if node.pid(host) is not None:
             return False
         self._await_start(host, node.launch(host))
@@ -79,6 +81,16 @@ class QuickLab(Lab):
                 for name, content in _agents(self).items():
                     (cache / name).touch(mode=0o600)
                     (cache / name).write_bytes(content)
+
+
+def _await_others(host: Host) -> None:
+    """Wait until a node that somebody else starts, as by its wrapper, can be told by its VM, or is given up.
+
+    A second VM of the same node would take its ports.
+    """
+    deadline = time.monotonic() + node.START_TIMEOUT
+    while node.pid(host) is None and starting(str(host.root), str(host.wrapper)) and time.monotonic() < deadline:
+        time.sleep(node.POLL_INTERVAL)
 
 
 def _agents(lab: Lab) -> dict[str, bytes]:
