@@ -233,7 +233,9 @@ in time:
 
 The report names the processes that were ended (`killed`) and those that go on as before (`kept`). The next upgrade asks
 only the kept ones again: the history keeps which modules are done for as long as the VM lives. A process that has
-started after its module was loaded has the new state from the beginning, and is not asked.
+started after its module was loaded has the new state from the beginning, and is not asked. If the first process does
+not end its change in time and can't be ended either, its state may be new while its code is the old one again: the hop
+does not count as undone, and the report names the process (`left`).
 
 Processes have 5 s to stand still, and `step_timeout` (30 s) to change. Both grow by 20 µs for every process that is
 asked.
