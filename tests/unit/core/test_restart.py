@@ -105,8 +105,9 @@ def runs(pid: int) -> bool:
 def test_nor_does_what_it_has_started_but_a_vm_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapper, "_MOST_SAID", 1 << 20)
     monkeypatch.setattr(wrapper, "_LOOK", 0.01)
-    # As `erl -detached` does it, the VM has a session of its own.
-    script = f"yes & echo $! >{tmp_path}/child; setsid sleep 600 >/dev/null 2>&1 & echo $! >{tmp_path}/vm; wait"
+    # As `erl -detached` does it, the VM has a session of its own. Both numbers are there before the first line is written.
+    vm_starts = "setsid sh -c 'echo $$ >vm; exec sleep 600' >/dev/null 2>&1 & until [ -s vm ]; do :; done"
+    script = f"{vm_starts}; sh -c 'echo $$ >child; exec yes' & wait"
     ran = wrapper.run(["sh", "-c", script], dict(os.environ), str(tmp_path), 3600, str(tmp_path / "log"))
     assert ran.said.endswith("It wrote more than 1 MB.\n")
     child, vm = (int((tmp_path / name).read_text()) for name in ("child", "vm"))
