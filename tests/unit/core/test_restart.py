@@ -105,7 +105,7 @@ def runs(pid: int) -> bool:
 def test_nor_does_what_it_has_started_but_a_vm_lives_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapper, "_MOST_SAID", 1 << 20)
     monkeypatch.setattr(wrapper, "_LOOK", 0.01)
-    # As `erl -detached` does it, the VM has a session of its own. Both numbers are there before the first line is written.
+    # As `erl -detached` does it, the VM has a session of its own. Both numbers are there before anything is written.
     vm_starts = "setsid sh -c 'echo $$ >vm; exec sleep 600' >/dev/null 2>&1 & until [ -s vm ]; do :; done"
     script = f"{vm_starts}; sh -c 'echo $$ >child; exec yes' & wait"
     ran = wrapper.run(["sh", "-c", script], dict(os.environ), str(tmp_path), 3600, str(tmp_path / "log"))
