@@ -6,11 +6,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Tests wait for others most of the time, so there is one more worker than there are processors; 4 at most (tests/lab/ports.py).
 WORKERS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
-# Seconds for which `make test-more` begins new points, in each test and in all.
-SECONDS := 900
-MORE := --points $(SECONDS) --points-until $(SECONDS)
+# Seconds for which `make test-more` begins new points. A test gets a quarter of them, since the workers have more than one.
+SECONDS := 1800
+MORE := --points $(shell echo $$(($(SECONDS) / 4))) --points-until $(SECONDS)
 
-.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types transcripts unit lab-tests bench clean
+.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types transcripts costs unit lab-tests bench clean
 
 setup: $(VENV)/.ready-for-demo
 
@@ -23,17 +23,17 @@ $(VENV)/.ready-for-%: pyproject.toml scripts/setup
 demo: setup
 	$(BIN)/inv lab.demo
 
-# All that must hold; of what has very many cases, some (docs/testing.md).
+# What must hold, in ten minutes: of scenarios and of what has very many cases, some (docs/testing.md).
 test: checks
-	$(PYTEST)
+	$(PYTEST) --scenarios some
 
-# The same with all cases.
+# The same with all scenarios and all cases.
 test-all: checks
 	$(PYTEST) --points all
 
-# Only what has very many cases, as many of them as there is time for. SEED=number: others than those of this commit.
+# The scenarios that `make test` leaves out, then as many cases as there is time for. SEED=number: other cases.
 test-more: setup-tests
-	$(PYTEST) -m points $(MORE) $(if $(SEED),--seed $(SEED))
+	$(PYTEST) --scenarios rest $(MORE) $(if $(SEED),--seed $(SEED))
 
 # All that comes before the tests, two at a time.
 checks: setup-tests
@@ -58,6 +58,10 @@ types: setup-tests
 # What operators see of each command, written anew: tests/transcripts.
 transcripts: setup-tests
 	RELUP_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/lab/test_transcripts.py
+
+# What scenarios cost on this machine: tests/lab/costs.json, by which `make test` chooses.
+costs: checks
+	$(PYTEST) tests/lab --write-costs
 
 unit: setup-tests
 	$(PYTEST) tests/unit

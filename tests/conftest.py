@@ -15,16 +15,19 @@ import hypothesis
 import pytest
 from tabulate import tabulate
 
-from tests import guard
+from tests import guard, scenarios
 from tests.points import ALL, EXAMPLES, FEW_EXAMPLES, SLICE, Points, Tally, as_property, from_properties, seed_of_commit
 
-LAB = Path(__file__).parent / "lab"
 MARK = "RELUP_TESTS"
 """An environment variable that tells the processes of one run of the tests from all others."""
 
 STARTED = pytest.StashKey[float]()
 GUARD = pytest.StashKey["subprocess.Popen[bytes]"]()
 TALLIES = pytest.StashKey["Tallies"]()
+MEASURED = pytest.StashKey["scenarios.Measured"]()
+COMMIT = pytest.StashKey[int]()
+TRIED = pytest.StashKey[tuple[int, int]]()
+"""How many scenarios are tried, and how many there are."""
 
 hypothesis.settings.register_profile("all", max_examples=EXAMPLES, deadline=None)
 hypothesis.settings.register_profile("slice", max_examples=FEW_EXAMPLES, deadline=None)
@@ -46,6 +49,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="begin no point at all so long after the start of the tests",
     )
     group.addoption("--seed", type=int, metavar="NUMBER", help="the seed of the points (default: from the commit)")
+    group = parser.getgroup("scenarios", "scenarios (tests/scenarios.py)")
+    group.addoption(
+        "--scenarios",
+        default=scenarios.ALL,
+        choices=(scenarios.SOME, scenarios.REST, scenarios.ALL),
+        help="which tests of the lab are tried: 'some' by the commit, or the 'rest' of these with no other tests but"
+        " those of points (default: all)",
+    )
+    group.addoption("--write-costs", action="store_true", help="write what scenarios cost into the table")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,8 +71,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[TALLIES])
     given = getattr(config, "workerinput", {})
     config.stash[STARTED] = given.get("started", time.monotonic())
+    config.stash[COMMIT] = given["commit"] if given else seed_of_commit(Path(__file__).parent)
     if config.option.seed is None:
-        config.option.seed = given.get("seed", seed_of_commit(Path(__file__).parent))
+        config.option.seed = given.get("seed", config.stash[COMMIT])
+    if config.option.write_costs and not given:
+        config.stash[MEASURED] = scenarios.Measured()
+        config.pluginmanager.register(config.stash[MEASURED])
     hypothesis.settings.load_profile("all" if config.option.points == ALL else "slice")
 
 
@@ -81,8 +97,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(shared_by(item)))
         if "points" in getattr(item, "fixturenames", ()):
             item.add_marker("points")
+    choose(config, items)
     # Workers take what is shared in this order, and what takes long is best begun first.
-    items.sort(key=lambda item: item.path.is_relative_to(LAB), reverse=True)
+    items.sort(key=is_scenario, reverse=True)
+    if config.option.scenarios == scenarios.REST:
+        put_points_last(config, items)
     yield
     if config.getoption("loadgroup", default=False):
         for item in items:
@@ -104,6 +123,55 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     if left:
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
         items[:] = [item for item in items if item.nodeid not in left]
+
+
+def is_scenario(item: pytest.Item) -> bool:
+    """Whether a test needs a lab."""
+    return item.path.is_relative_to(scenarios.LAB)
+
+
+def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the scenarios that are asked for. Where it is the rest of them, all else was tried but for more points."""
+    mode = config.option.scenarios
+    files = {file_of(item) for item in items if is_scenario(item)}
+    wanted = files
+    if mode != scenarios.ALL:
+        some = scenarios.chosen(files, scenarios.read_costs(), config.stash[COMMIT])
+        wanted = some if mode == scenarios.SOME else files - some
+        kept = [item for item in items if file_of(item) in wanted or is_kept(item, mode)]
+        config.hook.pytest_deselected(items=sorted(set(items) - set(kept), key=items.index))
+        items[:] = kept
+    config.stash[TRIED] = (len(wanted), len(files))
+
+
+def is_kept(item: pytest.Item, mode: str) -> bool:
+    """Whether a test is kept, whatever scenarios are wanted."""
+    return not is_scenario(item) if mode == scenarios.SOME else item.get_closest_marker("points") is not None
+
+
+def file_of(item: pytest.Item) -> str:
+    """The file of a test, as the table of costs names it."""
+    return item.nodeid.partition("::")[0]
+
+
+def group_of(item: pytest.Item) -> str:
+    """The name under which tests stay together."""
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else ""
+
+
+def put_points_last(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Points fill the time that is left: so their tests come last, in an order by the seed, and hold up no others."""
+    with_points = [item for item in items if item.get_closest_marker("points")]
+    groups = sorted({group_of(item) for item in with_points})
+    random.Random(config.option.seed).shuffle(groups)
+    with_points.sort(key=lambda item: groups.index(group_of(item)))
+    for item in with_points:
+        group = f"{group_of(item)}, points"
+        item.own_markers[:] = [mark for mark in item.own_markers if mark.name != "xdist_group"]
+        item.add_marker(pytest.mark.xdist_group(group), append=False)
+    last = set(with_points)
+    items[:] = [item for item in items if item not in last] + with_points
 
 
 def keep_group(item: Any) -> None:
@@ -187,7 +255,25 @@ def points(request: pytest.FixtureRequest) -> Iterator[Points]:
 def pytest_configure_node(node: Any) -> None:
     """Hand on to a worker what all have in common."""
     node.workerinput["seed"] = node.config.option.seed
+    node.workerinput["commit"] = node.config.stash[COMMIT]
     node.workerinput["started"] = node.config.stash[STARTED]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand on from a worker how many scenarios there are, and keep what they cost."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["scenarios"] = config.stash.get(TRIED, None)
+    elif MEASURED in config.stash:
+        config.stash[MEASURED].write()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """All workers say the same."""
+    told = getattr(node, "workeroutput", {}).get("scenarios")
+    if told:
+        node.config.stash[TRIED] = tuple(told)
 
 
 class Tallies:
@@ -204,7 +290,7 @@ class Tallies:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of all points."""
+    """The table of all points, and how many scenarios were tried."""
     # A test may ask whether all points are tried, and have none by itself.
     tallies = [tally for tally in config.stash[TALLIES].by_name.values() if tally.of or tally.done]
     if tallies:
@@ -214,3 +300,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for tally in tallies:
             if tally.note:
                 terminalreporter.write_line(f"\n{tally.name}: {tally.note}")
+    tried, there_are = config.stash.get(TRIED, (0, 0))
+    if there_are:
+        terminalreporter.write_line("\n" + scenarios.summary(config.option.scenarios, tried, there_are))
