@@ -22,6 +22,9 @@
 -define(COMPILING, 10000).
 -define(COMPILING_BYTES, (256 bsl 20)).
 -define(FUNCTIONS, 10000).
+%% How many mistakes are told, and as many letters of each.
+-define(TOLD, 10).
+-define(LETTERS, 500).
 %% The function through which values go, see hidden/2.
 -define(SAME, '$same').
 
@@ -29,7 +32,7 @@
 read(Path) ->
     try check_text(Path), erl_scan:string(content(Path)) of
         {ok, Tokens, _} ->
-            case harmful(Tokens) of
+            case harmful(Tokens, Path) of
                 [] -> {ok, lists:usort([atom_to_list(Atom) || {atom, _, Atom} <- Tokens])};
                 [{Line, Why} | _] -> refused(Path, Line, Why)
             end;
@@ -57,38 +60,55 @@ encoding(Path, Content) ->
         Encoding -> Encoding
     end.
 
-%% [{Line, Why}]: what the preprocessor would do too much for. It looks for these before it puts macros in.
-harmful([{'-', Line}, {atom, _, Kind}, {'(', _} | Rest]) when Kind =:= include; Kind =:= include_lib ->
-    case Rest of
-        [{string, _, Path}, {')', _} | Others] ->
-            case lists:member(hd(Path ++ "/"), "/$") orelse lists:member("..", filename:split(Path)) of
-                true -> [{Line, ["includes ", Path, ", which is no file of a release"]}];
-                false -> harmful(Others)
-            end;
-        _ -> [{Line, "includes a file that it does not name"}]
+%% [{Line, Why}]: what the preprocessor would do too much for. Like the preprocessor it looks only at how a form begins, and
+%% before macros are put in.
+harmful(Tokens, Path) ->
+    Forms = split(Tokens, []),
+    Macros = lists:foldl(fun([{'-', _}, {atom, _, define}, {'(', _}, {_, _, Name} | Body], Known) ->
+                                 Known#{Name => [Body | maps:get(Name, Known, [])]};
+                            (_, Known) -> Known
+                         end, #{}, Forms),
+    [{Line, Why} || [{'-', Line} | Form] <- Forms, Why <- wrong(Form, Path, Macros)].
+
+split([], []) -> [];
+split([], Form) -> [lists:reverse(Form)];
+split([{dot, _} | Rest], Form) -> [lists:reverse(Form) | split(Rest, [])];
+split([Token | Rest], Form) -> split(Rest, [Token | Form]).
+
+wrong([{atom, _, Kind}, {'(', _} | Named], Path, _) when Kind =:= include; Kind =:= include_lib ->
+    case Named of
+        [{string, _, Header}, {')', _}] ->
+            %% A file beside a helper is another helper, which may not have been read yet.
+            [["includes ", Header, ", which is no file of a release"]
+             || lists:member(hd(Header ++ "/"), "/$") orelse lists:member("..", filename:split(Header)) orelse
+                filelib:is_file(filename:join(filename:dirname(Path), Header))];
+        _ -> ["includes a file that it does not name"]
     end;
-harmful([{'-', Line}, {atom, _, Doc}, {'(', _}, {'{', _} | _]) when Doc =:= doc; Doc =:= moduledoc -> elsewhere(Line);
-harmful([{'-', Line}, {atom, _, Doc}, {'{', _} | _]) when Doc =:= doc; Doc =:= moduledoc -> elsewhere(Line);
-harmful([{'-', Line}, {'if', _} | Condition]) -> judged(Line, Condition);
-harmful([{'-', Line}, {atom, _, elif} | Condition]) -> judged(Line, Condition);
-harmful([_ | Rest]) -> harmful(Rest);
-harmful([]) -> [].
+wrong([{atom, _, Doc} | Text], _, _) when Doc =:= doc; Doc =:= moduledoc ->
+    ["has its documentation in another file"
+     || case Text of [{'(', _}, {'{', _} | _] -> true; [{'{', _} | _] -> true; _ -> false end];
+wrong([{'if', _} | Condition], _, Macros) -> judged(Condition, Macros);
+wrong([{atom, _, elif} | Condition], _, Macros) -> judged(Condition, Macros);
+wrong(_, _, _) -> [].
 
-elsewhere(Line) -> [{Line, "has its documentation in another file"}].
+judged(Condition, Macros) -> ["has a condition that does more than compare" || not compares([Condition], Macros)].
 
-judged(_, [{dot, _} | Rest]) -> harmful(Rest);
-judged(Line, [{'?', _}, {var, _, Macro} | Rest])
-  when Macro =:= 'OTP_RELEASE'; Macro =:= 'FEATURE_AVAILABLE'; Macro =:= 'FEATURE_ENABLED' -> judged(Line, Rest);
-judged(Line, [{Kind, _, _} | Rest]) when Kind =:= atom; Kind =:= var; Kind =:= integer -> judged(Line, Rest);
-judged(Line, [{Symbol, _} | Rest]) ->
-    Compares = ['(', ')', ',', 'not', 'and', 'or', 'andalso', 'orelse', '<', '>', '=<', '>=', '==', '/=', '=:=', '=/='],
-    case lists:member(Symbol, Compares) of
-        true -> judged(Line, Rest);
-        false -> computes(Line)
+%% Whether these tokens, and those of the macros in them, do no more than compare. A macro that is defined elsewhere is the
+%% system's, or a release's, or there is none.
+compares([], _) -> true;
+compares([[] | Others], Macros) -> compares(Others, Macros);
+compares([[{'?', _}, {Kind, _, Name} | Rest] | Others], Macros) when Kind =:= atom; Kind =:= var ->
+    case maps:take(Name, Macros) of
+        {Bodies, Left} -> compares(Bodies ++ [Rest | Others], Left);
+        error -> compares([Rest | Others], Macros)
     end;
-judged(Line, _) -> computes(Line).
-
-computes(Line) -> [{Line, "has a condition that does more than compare"}].
+compares([[{Kind, _, _} | Rest] | Others], Macros)
+  when Kind =:= atom; Kind =:= var; Kind =:= integer; Kind =:= char; Kind =:= float; Kind =:= string ->
+    compares([Rest | Others], Macros);
+compares([[{Symbol, _} | Rest] | Others], Macros) ->
+    lists:member(Symbol, ['(', ')', ',', 'not', 'and', 'or', 'xor', 'andalso', 'orelse', '<', '>', '=<', '>=', '==', '/=', '=:=',
+                          '=/=']) andalso compares([Rest | Others], Macros);
+compares(_, _) -> false.
 
 %% {ok, Mod, Code} | {error, Type, Format, Args}, of a source that read/1 has read.
 compile(Path) ->
@@ -98,9 +118,11 @@ compile(Path) ->
         {ok, {error, Errors, Warnings}} ->
             %% Without an error it is a warning that the text calls one.
             Why = case Errors of [] -> Warnings; _ -> Errors end,
-            Told = [io_lib:format("~ts:~p: ~ts.", [filename:basename(File), Where, M:format_error(E)])
-                    || {File, Each} <- Why, {Where, M, E} <- Each],
-            not_compiled("~ts", [lists:join($\s, Told)]);
+            All = [{filename:basename(File), Where, M, E} || {File, Each} <- Why, {Where, M, E} <- Each],
+            Told = [string:slice(io_lib:format("~ts:~p: ~ts", [File, Where, M:format_error(E)]), 0, ?LETTERS) ++ "."
+                    || {File, Where, M, E} <- lists:sublist(All, ?TOLD)],
+            More = [io_lib:format("And ~b more.", [length(All) - ?TOLD]) || length(All) > ?TOLD],
+            not_compiled("~ts", [lists:join($\s, Told ++ More)]);
         {error, {constant, Line, Why}} -> refused(Path, Line, Why);
         {error, {died, Why}} -> not_compiled("~ts ended the compiler: ~0tP.", [Name, Why, 12]);
         {error, _} ->
@@ -136,6 +158,7 @@ forms(Epp) ->
 check_attribute([{'-', _} | Tokens]) -> check_sizes(Tokens);
 check_attribute(_) -> ok.
 
+check_sizes([{':', Anno}, {Sign, _} | Rest]) when Sign =:= '('; Sign =:= '+'; Sign =:= '-' -> check_sizes([{':', Anno} | Rest]);
 check_sizes([{':', _}, {_, Anno, Size} | Rest]) when is_integer(Size) ->
     %% As in a pattern, whatever is in that part.
     _ = constant({bin_element, Anno, {integer, Anno, 0}, {integer, Anno, Size}, default}),

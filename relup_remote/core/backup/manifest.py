@@ -11,7 +11,8 @@ manifest.json is one object::
 
     {"format": 1, "number": 12, "name": "<run>", "run": "<run>", "operator": "alice@desk", "at": <ms since the epoch>,
      "node": "emqx@10.0.0.1" | null, "root": "/opt/emqx", "data_dir": "/opt/emqx/data", "etc_dir": "/opt/emqx/etc",
-     "mounts": {"data": "/opt/emqx/data", "etc": "/"},
+     "mounts": {"data": {"point": "/opt/emqx/data", "within": ["mnesia"], "on_root": false},
+                "etc": {"point": "/", "within": [], "on_root": true}},
      "version": "5.10.4" | null, "marker": "5.10.4" | null, "release": "5.10.4",
      "mnesia": {"saved": "tables" | "files" | "none", "folder": "mnesia/emqx@10.0.0.1" | null, "tables": 17,
                 "by_table": {"emqx_session": {"storage": "disc_copies", "saved": "snapshot" | "rows" | "definition"}}},
@@ -21,8 +22,8 @@ manifest.json is one object::
                {"path": "data/c", "kind": "folder", "mode": 448, "mtime": <ns>}],
      "sha256": "<64 hex>"}
 
-``number`` is its place in the order of the backups there, see store.py. ``mounts`` says where the file systems were
-mounted on which the folders lay; older backups do not say it. ``version`` is what ran, ``release`` what the
+``number`` is its place in the order of the backups there, see store.py. ``mounts`` says on which file systems the
+folders lay, see mounts.py; older backups do not say it. ``version`` is what ran, ``release`` what the
 data is of: that, or else what the root would have booted. ``by_table`` says of each table how it was saved, see
 mnesia.py. ``changing`` names files that were being written to while they were copied. ``sha256`` is that of all the
 rest.

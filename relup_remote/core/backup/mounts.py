@@ -2,31 +2,86 @@
 
 A data folder often lies on a disk of its own. Where that disk is not mounted, its mount point is an empty folder: what
 is restored there is on another disk, and hidden once the right one is mounted.
+
+What a backup keeps of each folder, in its manifest, is one object::
+
+    {"point": "/opt/emqx/data", "within": ["mnesia"], "on_root": false}
+
+``point`` is the mount point of the file system on which the folder lay, ``within`` names the mount points in it.
+``on_root`` says whether it was on the root's file system: an empty folder may have been bound to a mount point.
 """
 
 import os
 import re
-from typing import List
+from typing import Any, Dict, List, Optional
 
-from ..opening import of_kernel
+from ..opening import cannot_read, of_kernel
+from .swap import Place
 
 TABLE = "/proc/self/mountinfo"
 """The table of mount points, of proc(5): the fifth field of a line is one, with spaces in octal."""
+
+ROOT = "/"
 
 _LARGEST = 16 << 20
 """Bytes: a hundred thousand mounts."""
 
 
 def mount_points(table: str = TABLE) -> List[str]:
-    """All mount points. Raises `OSError` where the table can't be read."""
-    lines = (of_kernel(table, _LARGEST) or b"").splitlines()
-    points = (line.split(b" ")[4] for line in lines)
+    """All mount points. Raises `Failure` cannot_read_file where they can't be known."""
+    try:
+        content = of_kernel(table, _LARGEST)
+    except OSError as error:
+        raise cannot_read(table, error)
+    if not content:
+        raise cannot_read(table, OSError("it tells of no file system"))
+    points = (line.split(b" ")[4] for line in content.splitlines())
     return [
         os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found.group(1), 8)]), point)) for point in points
     ]
 
 
 def mount_point_of(path: str, table: str = TABLE) -> str:
-    """The mount point of the file system on which `path`, a real path, lies. Raises `OSError` as `mount_points`."""
+    """The mount point of the file system on which `path`, a real path, lies. Raises `Failure` as `mount_points`."""
     above = (point for point in mount_points(table) if (path + "/").startswith(point.rstrip("/") + "/"))
-    return max(above, key=len, default="/")
+    return max(above, key=len, default=ROOT)
+
+
+def mounted_within(place: Place, table: str = TABLE) -> List[str]:
+    """The mount points in a place, at any depth, in what has to make room for a restore; relative to it.
+
+    Raises `Failure` as `mount_points`.
+    """
+    present = place.present()
+    inner = (point[len(place.path) + 1 :] for point in mount_points(table) if point.startswith(place.path + "/"))
+    return sorted({path for path in inner if path.partition("/")[0] in present})
+
+
+def told_of(place: Place) -> Dict[str, Any]:
+    """What the manifest of a backup keeps of a place. Raises `Failure` as `mount_points`."""
+    return {"point": mount_point_of(place.path), "within": mounted_within(place), "on_root": _is_on_root(place.path)}
+
+
+def missing(place: Place, told: Dict[str, Any]) -> Optional[str]:
+    """Why a place does not lie on the file systems on which it lay at the time of a backup, as a sentence; else None.
+
+    `told` is what the manifest keeps of it; an older one may keep nothing. Raises `Failure` as `mount_points`.
+    """
+    mounted, point = mount_points(), told.get("point", ROOT)
+    # A place that has moved to another file system than that of the empty mount point is on a disk of its own again.
+    if point not in (*mounted, ROOT) and mount_point_of(place.path) == mount_point_of(point):
+        return "{} was on the file system mounted at {}. Nothing is mounted there now.".format(place.path, point)
+    for inner in told.get("within", []):
+        path = os.path.join(place.path, inner)
+        if path not in mounted:
+            return "A file system was mounted at {}. Nothing is mounted there now.".format(path)
+    if not told.get("on_root", True) and _is_on_root(place.path):
+        return "{} was not on the file system of {}. Now it is.".format(place.path, ROOT)
+    return None
+
+
+def _is_on_root(path: str) -> bool:
+    """Whether a real path, or its nearest folder that exists, lies on the file system of the root."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.stat(path).st_dev == os.stat(ROOT).st_dev

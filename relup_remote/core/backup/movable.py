@@ -14,21 +14,27 @@ taken back.
 
 import os
 import stat
-from typing import Optional
+from typing import Optional, Tuple
 
-from .mounts import TABLE, mount_points
+from .mounts import TABLE, mounted_within
 from .swap import Place
 
+UNMOUNT = (
+    "Unmount it, and run the restore with --force. Then move what was restored in there to that file system, and mount "
+    "it again."
+)
+GIVE = "Give it to the node's user, or move it away. Then run the restore again."
 
-def fixed(place: Place, table: str = TABLE) -> Optional[str]:
-    """Why something in a place can't be moved aside, as a sentence; None where all can.
 
-    `table` is that of the mount points. Raises `OSError` where it can't be read.
+def fixed(place: Place, table: str = TABLE) -> Optional[Tuple[str, str]]:
+    """Why something in a place can't be moved aside, as a sentence, and what to do about it; None where all can.
+
+    `table` is that of the mount points. Raises `Failure` as `mounted_within`.
     """
+    within = mounted_within(place, table)
+    if within:
+        return "{} is a mount point and can't be moved aside.".format(os.path.join(place.path, within[0])), UNMOUNT
     present = place.present()
-    for point in mount_points(table):
-        if point.startswith(place.path + "/") and point[len(place.path) + 1 :].partition("/")[0] in present:
-            return "{} is a mount point and can't be moved aside.".format(point)
     if os.geteuid() == 0:
         return None
     outer = os.stat(place.path) if present else None
@@ -38,7 +44,7 @@ def fixed(place: Place, table: str = TABLE) -> Optional[str]:
         if found.st_uid == os.geteuid() or outer is None:
             continue
         if outer.st_mode & stat.S_ISVTX and outer.st_uid != os.geteuid():
-            return "{} belongs to another user. Only that user can move it aside.".format(path)
+            return "{} belongs to another user. Only that user can move it aside.".format(path), GIVE
         if stat.S_ISDIR(found.st_mode) and not os.access(path, os.W_OK):
-            return "{} belongs to another user and can't be moved aside.".format(path)
+            return "{} belongs to another user and can't be moved aside.".format(path), GIVE
     return None

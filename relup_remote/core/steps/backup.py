@@ -115,9 +115,9 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
             context, "These links lead to files that are not in the backup: {}.".format(", ".join(outside[:20]))
         )
     for place in restored(context):
-        why = movable.fixed(place)
-        if why is not None:
-            history.warn(context, "A restore of this node would be refused as things are now. " + why)
+        fixed = movable.fixed(place)
+        if fixed is not None:
+            history.warn(context, "A restore of this node would be refused as things are now. " + fixed[0])
     return {
         "number": store.next_number(site.backups),
         "name": name,
@@ -128,7 +128,7 @@ def _copy(context: Context, name: str, folder: str) -> manifest.Manifest:
         "root": site.base,
         "data_dir": site.data_dir,
         "etc_dir": wanted.etc,
-        "mounts": {"data": mounts.mount_point_of(wanted.data), "etc": mounts.mount_point_of(wanted.etc)},
+        "mounts": {place.name: mounts.told_of(place) for place in restored(context)},
         "version": context.result.running,
         "marker": release.marked_version(site.base),
         "release": context.result.running or boots(site.base),

@@ -126,12 +126,11 @@ def _same_release(context: Context) -> None:
 
 def _mounted(context: Context) -> None:
     """The folders lie on the disks that they lay on: without its disk a mount point is an empty folder."""
-    told, mounted = _says(context).get("mounts", {}), mounts.mount_points()
+    told = _says(context).get("mounts", {})
     for place in places.restored(context):
-        point = told.get(place.name, "/")
-        if point not in (*mounted, "/") and not context.option("restore_force"):
-            message = "{} was on the file system mounted at {}. Nothing is mounted there now.".format(place.path, point)
-            raise Failure("not_mounted", message, detail={"path": place.path, "mount_point": point})
+        why = mounts.missing(place, told.get(place.name, {}))
+        if why is not None and not context.option("restore_force"):
+            raise Failure("not_mounted", why, detail={"path": place.path})
 
 
 def _room(context: Context) -> None:
@@ -143,10 +142,9 @@ def _room(context: Context) -> None:
 
 def _movable(context: Context) -> None:
     for place in places.restored(context):
-        why = movable.fixed(place)
-        if why is not None:
-            hint = "Unmount it, give it to the node's user, or move it away. Then run the restore again."
-            raise Failure("cannot_write_file", why, hint=hint, detail={"path": place.path})
+        found = movable.fixed(place)
+        if found is not None:
+            raise Failure("cannot_write_file", found[0], hint=found[1], detail={"path": place.path})
 
 
 def _checks(is_whole: checks.Check) -> Tuple[Tuple[str, checks.Check], ...]:

@@ -87,6 +87,16 @@ REFUSED = {
     "text in a pattern": ('f(<<"abc":80000000000>>) -> a.', UNITS),
     "binary in an attribute": ("-vsn(<<0:80000000000>>).\nf() -> ok.", UNITS),
     "macro in an attribute": ("-define(S, 80000000000).\n-foo([<<0:?S>>]).\nf() -> ok.", UNITS),
+    "binary in parentheses": ("-vsn([<<0:(80000000000)>>]).\nf() -> ok.", UNITS),
+    "binary with a sign": ("-vsn(<<0:((+ (80000000000)))>>).\nf() -> ok.", UNITS),
+    "macro within a macro": (
+        f"-define(S, (1 bsl {HUGE})).\n-define(T(X), X < ?S).\n-if(?T(1)).\n-endif.\nf() -> ok.",
+        "condition",
+    ),
+    "second of two macros": (
+        f"-ifdef(X).\n-define(S, 1).\n-else.\n-define(S, (1 bsl {HUGE})).\n-endif.\n-if(?S > 0).\n-endif.\nf() -> ok.",
+        "condition",
+    ),
     "documentation": ('-doc {file, "/dev/zero"}.\nf() -> ok.', "documentation"),
     "path in two": ('-include("x/" "../../../../../../dev/zero").\nf() -> ok.', "does not name"),
     "parse transform": ("-compile({parse_transform, evil}).\nf() -> ok.", "parse_transform"),

@@ -109,3 +109,50 @@ def test_match_specifications_are_still_made(compiled: Compile, tmp_path: Path) 
     answer = compiled(bomb(tmp_path, asked + "f() -> ets:fun2ms(fun({A, B}) when A > 1 -> B end)."))
     assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
     assert b"fun2ms" not in answer[2]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "-define(EDITION, ee).\n-if(?EDITION == ee).",
+        "-define(edition, ee).\n-if(?edition =:= ee).",
+        '-define(EDITION, "ee").\n-if(?EDITION == "ee" andalso not defined(CE)).',
+        "-define(OF(X), X == ee).\n-if(?OF(ee)).",
+        "-if(?OTP_RELEASE < 20).\n-elif(?MODULE == demo_bomb).",
+        "-ifdef(CE).\n-define(LEVEL, 1).\n-else.\n-define(LEVEL, 2).\n-endif.\n-if(?LEVEL > 1).",
+    ],
+)
+def test_conditions_that_compare_macros_are_taken(compiled: Compile, tmp_path: Path, condition: str) -> None:
+    answer = compiled(bomb(tmp_path, f"{condition}\nf() -> right.\n-else.\nf() -> wrong.\n-endif."))
+    assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
+    assert b"right" in answer[2]
+
+
+def test_a_circle_of_macros_ends(compiled: Compile, tmp_path: Path) -> None:
+    circle = "-define(A, ?B).\n-define(B, ?A).\n-if(?A).\n-endif.\nf() -> ok."
+    assert "circular macro" in compiled(bomb(tmp_path, circle))
+
+
+def test_what_begins_no_form_is_no_directive(compiled: Compile, tmp_path: Path) -> None:
+    body = """
+        f(N) -> N - if N > 2 -> 1 * 3; true -> length([a]) end.
+        g(X) -> X - include(X) - doc({X}).
+        include(X) -> X.
+        doc({X}) -> X.
+    """
+    answer = compiled(bomb(tmp_path, body))
+    assert tuple(answer[:2]) == ("ok", "demo_bomb"), answer
+
+
+def test_another_helper_is_no_header(compiled: Compile, tmp_path: Path) -> None:
+    (tmp_path / "demo_other.erl").write_text("-if((1 bsl 100) > 0).\n-endif.\n")
+    why = "includes demo_other.erl, which is no file of a release."
+    assert compiled(bomb(tmp_path, '-include("demo_other.erl").\nf() -> ok.')) == f"demo_bomb.erl:3 {why}"
+
+
+def test_some_of_many_mistakes_are_told(compiled: Compile, tmp_path: Path) -> None:
+    long = f'-error("{"a" * 100_000}").\n'
+    told = compiled(bomb(tmp_path, long + "".join(f"f{number}() -> g{number}().\n" for number in range(200))))
+    assert len(told) < 6_000
+    assert told.startswith('demo_bomb.erl:3: -error("aaa')
+    assert told.endswith("more.")

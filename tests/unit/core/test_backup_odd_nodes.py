@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relup_remote.core import commands
-from relup_remote.core.backup import manifest, movable, store, swap
+from relup_remote.core.backup import manifest, mounts, movable, store, swap
 from relup_remote.core.backup.mounts import mount_point_of
 from relup_remote.core.context import Context
 from relup_remote.core.protocol import Failure
@@ -262,6 +262,74 @@ def test_a_disk_that_is_not_mounted_is_not_restored_beside(node: Node, tmp_path:
     assert (node.data / "configs" / "cluster.hocon").exists()
 
 
+@as_root
+def test_a_disk_within_the_data_that_is_not_mounted_is_known(node: Node, tmp_path: Path) -> None:
+    tables = node.data / "mnesia"
+    shutil.move(tables, tmp_path / "tables")
+    with mounted(tables, "-t", "tmpfs", "none"):
+        shutil.copytree(tmp_path / "tables", tables, dirs_exist_ok=True)
+        node.run("backup")
+        # The mount point can't be moved.
+        assert node.refused("restore") == ["cannot_write_file"]
+    assert node.refused("restore") == ["not_mounted"]
+    assert node.run("restore", "run-2", restore_force=True).result.outcome == "restored"
+    assert contents(tables) == contents(tmp_path / "tables")
+
+
+@as_root
+def test_a_bind_mount_of_a_disk_that_is_not_mounted_is_known(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mount point is one also then: an empty folder of the root's file system is mounted there."""
+    monkeypatch.setattr(mounts, "ROOT", str(tmp_path))
+    shutil.move(node.data, tmp_path / "content")
+    disk = tmp_path / "disk"
+    with mounted(disk, "-t", "tmpfs", "none"):
+        with mounted(node.data, "--bind", disk):
+            shutil.copytree(tmp_path / "content", node.data, dirs_exist_ok=True, symlinks=True)
+            node.run("backup")
+            assert node.run("restore", "run-2").result.outcome == "restored"
+        node.data.rmdir()
+    with mounted(node.data, "--bind", disk):
+        assert node.refused("restore") == ["not_mounted"]
+
+
+@as_root
+def test_a_disk_that_is_mounted_elsewhere_is_restored_to(node: Node, tmp_path: Path) -> None:
+    shutil.move(node.data, tmp_path / "content")
+    for number in (1, 2):
+        disk = tmp_path / f"disk {number}"
+        with mounted(disk, "-t", "tmpfs", "none"):
+            shutil.copytree(tmp_path / "content", disk / "data", symlinks=True)
+            node.data.unlink(missing_ok=True)
+            node.data.symlink_to(disk / "data")
+            if number == 1:
+                node.run("backup")
+            assert node.run("restore", f"run-{number + 1}").result.outcome == "restored"
+
+
+@as_root
+def test_a_link_to_a_disk_that_is_not_mounted_is_known(node: Node, tmp_path: Path) -> None:
+    shutil.move(node.data, tmp_path / "content")
+    disk = tmp_path / "disk"
+    with mounted(disk, "-t", "tmpfs", "none"):
+        shutil.copytree(tmp_path / "content", disk / "data", symlinks=True)
+        node.data.symlink_to(disk / "data")
+        node.run("backup")
+    (disk / "data").mkdir()
+    assert node.refused("restore") == ["not_mounted"]
+
+
+def test_where_mount_points_can_not_be_read_nothing_is_said_of_them(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.run("backup")
+    with pytest.raises(Failure, match="no file system") as caught:
+        mounts.mount_points(str(tmp_path / "none"))
+    monkeypatch.setattr(mounts, "mount_points", lambda _table="": (_ for _ in ()).throw(caught.value))
+    assert node.refused("restore") == ["cannot_read_file"]
+
+
 def test_a_backup_that_says_nothing_of_mounts_is_restored(node: Node) -> None:
     node.run("backup")
     folder = str(node.backups / "run-1")
@@ -285,7 +353,8 @@ def test_mount_points_that_are_in_nobodys_way(node: Node, tmp_path: Path) -> Non
         table.write_text(f"36 35 98:0 / {node.data}{inner} rw - ext4 /dev/sda rw\n")
         assert movable.fixed(data, str(table)) is None
     table.write_text(f"36 35 98:0 / {node.data}/mnesia/a\\040b rw - ext4 /dev/sda rw\n")
-    assert movable.fixed(data, str(table)) == f"{node.data}/mnesia/a b is a mount point and can't be moved aside."
+    fixed = f"{node.data}/mnesia/a b is a mount point and can't be moved aside."
+    assert movable.fixed(data, str(table)) == (fixed, movable.UNMOUNT)
 
 
 # ------------------------------------------------------------------------------------------------- what a backup lacks
