@@ -102,7 +102,7 @@ CALLS: tuple[Calls, ...] = (
     ),
     Calls(
         "compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
-        " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file",
+        " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file file:read_file_info",
         "helper",
         "compiles the catalogue's helpers that the hop uses, once nothing is left in them that a compiler would compute at length",
         "500 ms and 20 MB for 1,000 lines", "macros that grow", "10 s and 256 MB for each",

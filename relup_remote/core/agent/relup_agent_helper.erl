@@ -81,7 +81,7 @@ wrong([{atom, _, Kind}, {'(', _} | Named], Path, _) when Kind =:= include; Kind 
             %% A file beside a helper is another helper, which may not have been read yet.
             [["includes ", Header, ", which is no file of a release"]
              || lists:member(hd(Header ++ "/"), "/$") orelse lists:member("..", filename:split(Header)) orelse
-                filelib:is_file(filename:join(filename:dirname(Path), Header))];
+                file:read_file_info(filename:join(filename:dirname(Path), Header), [raw]) =/= {error, enoent}];
         _ -> ["includes a file that it does not name"]
     end;
 wrong([{atom, _, Doc} | Text], _, _) when Doc =:= doc; Doc =:= moduledoc ->

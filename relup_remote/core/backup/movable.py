@@ -20,8 +20,8 @@ from .mounts import TABLE, mounted_within
 from .swap import Place
 
 UNMOUNT = (
-    "Unmount it, and run the restore with --force. Then move what was restored in there to that file system, and mount "
-    "it again."
+    "Unmount it, and run `inv restore --force`. Then move what was restored in there to that file system, and mount it "
+    "again."
 )
 GIVE = "Give it to the node's user, or move it away. Then run the restore again."
 
