@@ -24,7 +24,7 @@ REQUESTS = 9
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table; 0 if OpenSSH logged in once to each host."""
+    """Prints the table; 0 if each transport logged in once to each host."""
     parser = argparse.ArgumentParser(prog="bench transports", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--hosts", type=int, default=16, help="number of hosts (default 16)")
     options = parser.parse_args(arguments)
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> int:
                 rows.append([way, seconds[0], statistics.median(seconds[1:]), logins])
     print(f"{options.hosts} hosts, {REQUESTS} requests")
     print(tabulate(rows, headers=["", "first s", "next, median s", "logins a host"], floatfmt=".2f"))
-    missed = rows[-1][-1] != 1
-    print(f"target, one login a host by openssh: {'MISSED' if missed else 'met'}")
+    missed = any(row[-1] != 1 for row in rows)
+    print(f"target, one login a host: {'MISSED' if missed else 'met'}")
     return int(missed)
 
 

@@ -1,9 +1,10 @@
-"""What the connections of one command share: masters, jump hosts, and how many logins there are at once."""
+"""What the requests of one command share: connections, masters, jump hosts, and how many logins there are at once."""
 
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +26,9 @@ class Closable(Protocol):
 
 T = TypeVar("T", bound=Closable)
 
+IDLE = 32
+"""Things that are kept while nobody uses them, see `Ways.lent`: each may be a connection, with a thread of ours."""
+
 
 class Ways:
     """Things that are made once for a command, by their key, and closed at its end; as a context manager.
@@ -38,6 +42,8 @@ class Ways:
         self._locks: dict[Hashable, threading.Lock] = {}
         self._kept: dict[Hashable, Any] = {}
         self._failed: dict[Hashable, tuple[float, Exception]] = {}
+        self._lent: dict[Hashable, Any] = {}
+        self._users = Counter[Hashable]()
         self._proven = set[Hashable]()
         self._told = set[Hashable]()
 
@@ -69,6 +75,33 @@ class Ways:
                 self._failed[key] = time.monotonic(), problem
                 raise
             return made
+
+    @contextmanager
+    def lent(self, key: Hashable, make: Callable[[], T]) -> Iterator[T]:
+        """What ``make`` has made for this key, as long as the context lasts; several may have it at once.
+
+        It is kept after that. Of what nobody uses only the `IDLE` things that were used last stay.
+        """
+        with self._lock:
+            if key not in self._lent:
+                self._lent[key] = make()
+            thing = self._lent[key]
+            self._users[key] += 1
+        try:
+            yield thing
+        finally:
+            for each in self._given_back(key):
+                each.close()
+
+    def _given_back(self, key: Hashable) -> Sequence[Closable]:
+        """Note that one user less has it; returns what is to be closed."""
+        with self._lock:
+            self._users[key] -= 1
+            if key in self._lent:
+                # The last one is what was used last.
+                self._lent[key] = self._lent.pop(key)
+            idle = [each for each in self._lent if not self._users[each]]
+            return [self._lent.pop(each) for each in idle[:-IDLE]]
 
     @contextmanager
     def login(self, seconds: float) -> Iterator[None]:
@@ -110,7 +143,12 @@ class Ways:
             return is_news
 
     def close(self) -> None:
-        """Close all that was made, the last first. Safe to repeat."""
+        """Close all that was made: what stands on hosts, then what leads there, the last first. Safe to repeat."""
+        with self._lock:
+            lent = list(self._lent.values())
+            self._lent.clear()
+        for each in lent:
+            each.close()
         while self._kept:
             _key, last = self._kept.popitem()
             last.close()

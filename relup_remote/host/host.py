@@ -1,16 +1,18 @@
-"""A host: one connection for all requests, and the right user for each."""
+"""A host: the right user for each request, over what stands there."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relup_remote.boundary import Event
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
-from relup_remote.host import session
+from relup_remote.host import session, standing
 from relup_remote.host.payload import Payload, payload
-from relup_remote.host.transport import Connection, choice
+from relup_remote.host.standing import Standing
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -29,16 +31,17 @@ LATER = 20.0
 
 
 class Host:
-    """A host of the inventory. It is connected to when it is first needed, and until `close`.
+    """A host of the inventory. It is connected to when it is first needed.
 
-    ``core`` is what is run there.
+    Its connection is the one of the command that the settings belong to (``ways``), and stays for that command's later
+    requests. Without one it is closed by `close`. ``core`` is what is run there.
     """
 
     def __init__(self, settings: "HostSettings", core: Payload | None = None) -> None:
         self._settings = settings
         self._core = core or payload()
-        self._connection: Connection | None = None
-        self._user = None if settings.become in ("auto", "never") else settings.become
+        self._lent = ExitStack()
+        self._standing: Standing | None = None
 
     def __enter__(self) -> "Host":
         return self
@@ -47,10 +50,9 @@ class Host:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Leave the connection to its command, or close it. Safe to repeat."""
+        self._standing = None
+        self._lent.close()
 
     def run(
         self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None]
@@ -64,8 +66,9 @@ class Host:
         """
         # The core ends by itself at the request's deadline; somewhat later nobody waits for its word.
         deadline = Deadline(request.get("deadline", DEADLINE) + LATER)
-        if self._user is not None or self._settings.become == "never":
-            return self._attempt(request, tarball, on_event, deadline)
+        become = self._settings.become
+        if become != "auto":
+            return self._attempt(request, tarball, on_event, deadline, None if become == "never" else become)
         # A core that can't see the node asks for root first, and as root it finds whose the node is.
         # No third user is needed, and each is an attempt at sudo.
         seen = set[str]()
@@ -73,7 +76,7 @@ class Host:
         while True:
             held = _Held(on_event)
             try:
-                result = self._attempt(request, tarball, held, deadline)
+                result = self._attempt(request, tarball, held, deadline, self._stands.user)
             except Failure as failure:
                 if failure.err_type == "become_failed" and why:
                     failure.message = f"{why} {failure.message}"
@@ -83,28 +86,37 @@ class Host:
                 held.release()
                 return result
             seen.add(owner)
-            self._user = owner
+            self._stands.user = owner
             why = str(result["error"]["message"])
 
+    @property
+    def _stands(self) -> Standing:
+        if self._standing is None:
+            self._standing = self._lent.enter_context(standing.on(self._settings))
+        return self._standing
+
     def _attempt(
-        self, request: Mapping[str, Any], tarball: Path | None, on_event: Callable[[Event], None], deadline: Deadline
+        self,
+        request: Mapping[str, Any],
+        tarball: Path | None,
+        on_event: Callable[[Event], None],
+        deadline: Deadline,
+        user: str | None,
     ) -> dict[str, Any]:
-        if self._connection is None or not self._connection.is_active:
-            self.close()
-            self._connection = choice.connect(self._settings, lambda said: on_event({"event": "note", "message": said}))
         errand = session.Errand(
             request=request,
             tarball=tarball,
             on_event=on_event,
             payload=self._core,
             python=self._settings.python,
-            user=self._user,
+            user=user,
             name=self._settings.name,
             sudo_password=self._settings.secrets.sudo,
             timeout=self._settings.command_timeout,
             deadline=deadline,
         )
-        return session.run(self._connection, errand)
+        start = partial(self._stands.start, self._settings, lambda said: on_event({"event": "note", "message": said}))
+        return session.run(start, errand)
 
 
 @dataclass

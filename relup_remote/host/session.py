@@ -23,7 +23,7 @@ from relup_remote.files import open_file
 from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
-from relup_remote.host.transport import Connection, Process
+from relup_remote.host.transport import Process, Start
 from relup_remote.host.transport.text import shown
 from relup_remote.schema import Unfit
 from relup_remote.secrets import NotTried, Password
@@ -70,14 +70,14 @@ class Errand:
     sudo_password: Password | None = field(default=None, repr=False)
 
 
-def run(connection: Connection, errand: Errand) -> Event:
-    """Run the core once; returns its ``result`` event, and gives every event before it to ``on_event``.
+def run(start: Start, errand: Errand) -> Event:
+    """Run the core once, by ``start``; returns its ``result`` event, and gives every event before it to ``on_event``.
 
     Raises `Failure`, stage ``connect``: ``python_missing``, ``become_failed``, ``untrusted_dir``, ``core_failed``,
     ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
     """
     try:
-        with _Core(connection, errand) as core:
+        with _Core(start, errand) as core:
             try:
                 return core.result()
             except TimeoutError:
@@ -106,13 +106,13 @@ def too_late(deadline: Deadline, step: str | None = None) -> Failure:
 class _Core:
     """The core as it runs on a host. Leaving the context closes its input and output."""
 
-    def __init__(self, connection: Connection, errand: Errand) -> None:
+    def __init__(self, start: Start, errand: Errand) -> None:
         self._errand = errand
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
         self._prompt = prompt() if errand.user is not None and errand.sudo_password is not None else None
         command = launcher.command(errand.python, errand.user, len(self._bootstrap), digest, size, self._prompt)
-        self._process = connection.start(command, errand.timeout)
+        self._process = start(command, errand.timeout)
         self._lines = _Lines(self._process, errand.deadline, errand.timeout)
         self.step: str | None = None
         self._stderr = Stderr(self._process, self._prompt)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from testinfra.backend.base import BaseBackend, CommandResult
@@ -12,8 +13,9 @@ from testinfra.host import Host
 
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
+from relup_remote.host import standing
 from relup_remote.host.stderr import Stderr, prompt
-from relup_remote.host.transport import Connection, Process, choice
+from relup_remote.host.transport import Process, Start
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import Password
 
@@ -33,10 +35,10 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
     NAME = "relup"
 
     def __init__(
-        self, connection: Connection, settings: HostSettings, sudo_user: str | None = None, deadline: Deadline = NEVER
+        self, start: Start, settings: HostSettings, sudo_user: str | None = None, deadline: Deadline = NEVER
     ) -> None:
         super().__init__(settings.name, sudo=sudo_user is not None, sudo_user=sudo_user)
-        self._connection = connection
+        self._start = start
         self._settings = settings
         self._deadline = deadline
         self._prompt = prompt()
@@ -57,7 +59,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
 
     def _run(self, encoded: bytes) -> CommandResult:
         password = self._settings.secrets.sudo if self.sudo else None
-        process = self._connection.start(encoded.decode("utf-8", "surrogateescape"), self._limit)
+        process = self._start(encoded.decode("utf-8", "surrogateescape"), self._limit)
         try:
             err = Stderr(process, self._prompt if password else None, MOST)
             err.start()
@@ -117,32 +119,33 @@ def too_late(deadline: Deadline) -> Failure:
 class Link:
     """A way to get testinfra hosts that share one connection."""
 
-    def __init__(self, connection: Connection, settings: HostSettings, deadline: Deadline) -> None:
-        self._connection = connection
+    def __init__(self, start: Start, settings: HostSettings, deadline: Deadline) -> None:
+        self._start = start
         self._settings = settings
         self._deadline = deadline
 
     def host(self, sudo_user: str | None = None) -> Host:
         """The host as the SSH user, or as another by sudo."""
-        return Host(Backend(self._connection, self._settings, sudo_user, self._deadline))
+        return Host(Backend(self._start, self._settings, sudo_user, self._deadline))
 
 
 @contextmanager
 def connect(settings: HostSettings, deadline: Deadline = NEVER) -> Iterator[Link]:
-    """A connection that stands, for as long as the context does, for commands that end by the ``deadline``.
+    """The connection that stands on a host, for commands that end by the ``deadline``.
 
     Raises `Failure`: that of the connection, stage ``connect``, or ``deadline_exceeded``, stage ``postcheck``.
     """
     if deadline.is_over:
         raise too_late(deadline)
-    try:
-        seconds = deadline.within(settings.connect_timeout)
-        connection = choice.connect(replace(settings, connect_timeout=seconds), lambda _said: None)
-    except Failure:
-        if deadline.is_over:
-            raise too_late(deadline) from None
-        raise
-    try:
-        yield Link(connection, settings, deadline)
-    finally:
-        connection.close()
+    with standing.on(settings) as stands:
+        try:
+            stands.connect(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)), _ignore)
+        except Failure:
+            if deadline.is_over:
+                raise too_late(deadline) from None
+            raise
+        yield Link(partial(stands.start, settings, _ignore), settings, deadline)
+
+
+def _ignore(_said: str) -> None:
+    """What is told of the way to a host was told by the core's requests."""

@@ -12,6 +12,7 @@ What goes wrong while a connection is made is a `relup_remote.core.protocol.Fail
 OSError, or a TimeoutError where the host was silent for too long.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -67,3 +68,7 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close it, and all that was started through it. Safe to repeat."""
+
+
+Start = Callable[[str, float], Process]
+"""What starts a command on a host, as `Connection.start` does."""

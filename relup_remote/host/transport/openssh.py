@@ -79,7 +79,7 @@ KbdInteractiveAuthentication no
 
 
 class Connection:
-    """A way to a host through a master, which other connections of the same command share.
+    """A way to a host through a master of its own.
 
     Raises `Failure`: ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``host_key_revoked``,
     ``auth_failed``, ``key_unusable``, ``ssh_timeout``, ``host_changed``; stage ``connect``.
@@ -88,11 +88,9 @@ class Connection:
     def __init__(self, settings: "HostSettings") -> None:
         self._own = ExitStack()
         ways = settings.ways or self._own.enter_context(Ways())
-        key = ("openssh", settings.address, settings.port, settings.user, settings.ssh_args, settings.ssh_config)
         try:
-            self._master = ways.kept(
-                (*key, settings.key, settings.known_hosts), lambda: Master(settings, ways), _stands
-            )
+            self._master = Master(settings, ways)
+            self._own.callback(self._master.close)
             if settings.pin is not None and self._master.key is not None:
                 settings.pin.meet(self._master.address, self._master.key)
         except BaseException as error:
@@ -124,7 +122,7 @@ class Connection:
         raise ConnectionError(said or "the session was not opened")
 
     def close(self) -> None:
-        """Leave the master to others, or end it if there can be none."""
+        """End the master. Safe to repeat."""
         self._own.close()
 
 
@@ -578,10 +576,6 @@ def _not_even_tried(error: OSError, settings: "HostSettings") -> Failure:
         message = f"{settings.address} had to wait too long for the logins of other hosts."
         return Failure("ssh_timeout", message, stage="connect")
     return Failure("host_unreachable", detail={"address": settings.address, "error": str(error)}, stage="connect")
-
-
-def _stands(master: Master) -> bool:
-    return master.is_active
 
 
 def _is_detail(line: str) -> bool:

@@ -34,6 +34,7 @@ def test_check_shows_the_plan_and_changes_nothing(lab: Lab, controller: Controll
 
 def test_nobody_notices(lab: Lab, controller: Controller, tarball: Path) -> None:
     pids = {host: lab.node_pid(host) for host in lab.hosts}
+    before = {host: logins(lab, host) for host in lab.hosts}
     with Traffic({host: lab.mqtt_port(host) for host in lab.hosts}, clients=36) as traffic:
         ran = controller.run("upgrade", "--tarball", str(tarball), "--yes", "--no-backup")
         assert ran.status == 0, ran.stderr + ran.stdout
@@ -44,12 +45,18 @@ def test_nobody_notices(lab: Lab, controller: Controller, tarball: Path) -> None
         (host, "upgraded", FIRST) for host in ORDER
     ]
     assert {host: lab.node_pid(host) for host in lab.hosts} == pids
+    assert {host: logins(lab, host) - before[host] for host in lab.hosts} == dict.fromkeys(lab.hosts, 1)
     for host in lab.hosts:
         assert lab.eval(host, "emqx_release:version()") == f'"{FIRST}"'
         assert successes(lab, host) == [(BASE, FIRST)]
         assert cluster_lock(lab, host) is None
         assert foreign(lab, host) == NOTHING
         assert not list((lab.root(host) / "data" / "relup_remote" / "staging").iterdir())
+
+
+def logins(lab: Lab, host: str) -> int:
+    """How often somebody has logged in to a host."""
+    return (lab.host(host).ssh_dir / "sshd.log").read_text().count("Accepted publickey")
 
 
 def test_the_ledger_tells_all_of_it(controller: Controller, tarball: Path) -> None:

@@ -12,7 +12,7 @@ from relup_remote.core.protocol import ERRORS, Failure, Result
 from relup_remote.host import session
 from relup_remote.host.payload import Payload
 from relup_remote.host.session import BYTECODE, Errand
-from relup_remote.host.transport import Connection
+from relup_remote.host.transport import Start
 
 from .inputs import damaged, fuzz, json_values
 
@@ -100,7 +100,7 @@ def test_events(tmp_path: Path, greets: bool, said: list[bytes]) -> None:
     heard: list[dict[str, Any]] = []
     errand = Errand({"command": "status"}, tarball, heard.append, Payload(b"", "0" * 64), None, None, 1.0)
     try:
-        result = session.run(cast("Connection", host), errand)
+        result = session.run(cast("Start", host.start), errand)
     except Failure as failure:
         assert failure.err_type in ERRORS
         assert failure.stage

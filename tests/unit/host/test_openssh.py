@@ -17,6 +17,7 @@ from typing import Any, cast
 import pytest
 
 from lab import layout, sshd
+from relup_remote import ways
 from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
@@ -89,6 +90,7 @@ def test_a_password_is_given_to_whom_it_is_for(tmp_path: Path, alice: Account, k
             secrets = Secrets(login=Password(alice.password))
             connection = openssh.Connection(login(server, alice, secrets, ways=ways))
             assert says(connection, "id -un") == f"{alice.name}\n"
+            connection.close()
         assert failure(login(server, alice)).err_type == "auth_failed"
         refused = failure(login(server, alice, Secrets(login=Password(WRONG))))
         assert (refused.err_type, refused.detail["note"]) == ("auth_failed", "the password was refused")
@@ -134,6 +136,7 @@ def test_the_passphrase_of_a_key(server: Server) -> None:
     with Ways() as ways:
         connection = openssh.Connection(server.settings(secrets=Secrets(passphrase="secret"), ways=ways))
         assert says(connection, "echo in") == "in\n"
+        connection.close()
     assert failure(server.settings()).err_type in ("auth_failed", "key_unusable")
     refused = failure(server.settings(secrets=Secrets(passphrase=WRONG)))
     assert refused.err_type in ("auth_failed", "key_unusable")
@@ -169,15 +172,51 @@ def logins(server: Server) -> int:
     return (server.host.ssh_dir / "sshd.log").read_text().count("Accepted publickey")
 
 
-def test_a_command_logs_in_once_however_often_it_asks(server: Server, core: Payload, own_folder: Path) -> None:
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_a_command_logs_in_once_however_often_it_asks(
+    server: Server, core: Payload, own_folder: Path, transport: str
+) -> None:
     with Ways() as ways:
+        settings = server.settings(transport=transport, ways=ways)
         for _ in range(3):
-            with Host(server.settings(transport="openssh", ways=ways), core) as host:
+            with Host(settings, core) as host:
                 assert host.run({"act": "echo"}, None, lambda _event: None)["outcome"] == "ok"
-        [folder] = own_folder.iterdir()
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            with postchecks.connect(settings) as link:
+                assert link.host().run("echo in").stdout == "in\n"
+        for folder in own_folder.iterdir():
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert logins(server) == 1
     assert list(own_folder.iterdir()) == []
+
+
+def test_of_connections_that_nobody_uses_only_some_stay(
+    server: Server, core: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "IDLE", 2)
+
+    def ask(name: str) -> None:
+        with Host(replace(server.settings(ways=shared), name=name), core) as host:
+            host.run({"act": "echo"}, None, lambda _event: None)
+
+    with Ways() as shared:
+        for name in ("n1", "n2", "n3", "n2", "n3"):
+            ask(name)
+        assert logins(server) == 3
+        # It was the one that nobody had used for longest.
+        ask("n1")
+        assert logins(server) == 4
+
+
+def test_a_connection_in_use_is_closed_by_nobody_else(
+    server: Server, core: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "IDLE", 0)
+    with Ways() as shared, Host(server.settings(ways=shared), core) as first:
+        for _ in range(2):
+            assert first.run({"act": "echo"}, None, lambda _event: None)["outcome"] == "ok"
+            with Host(server.settings(ways=shared), core) as second:
+                second.run({"act": "echo"}, None, lambda _event: None)
+        assert logins(server) == 1
 
 
 def test_without_a_command_a_connection_has_its_own_master(server: Server, own_folder: Path) -> None:

@@ -187,17 +187,35 @@ def test_a_core_that_takes_a_byte_now_and_then_holds_nobody_either(
     assert (caught.value.err_type, caught.value.detail["step"]) == ("deadline_exceeded", "stage")
 
 
-def test_server_that_freezes_once_connected(server: Server, core: Payload) -> None:
+def test_a_connection_that_freezes_while_nobody_uses_it_is_made_anew(server: Server, core: Payload) -> None:
     sessions: list[int] = []
-    with Host(server.settings(command_timeout=1.0), core) as host:
+    with Host(server.settings(connect_timeout=1.0), core) as host:
         host.run({"act": "echo"}, None, lambda event: sessions.append(event["parent"]))
         os.kill(sessions[0], signal.SIGSTOP)
         try:
-            with pytest.raises(Failure) as caught:
-                host.run({"act": "echo"}, None, nothing)
+            host.run({"act": "echo"}, None, lambda event: sessions.append(event["parent"]))
         finally:
             os.kill(sessions[0], signal.SIGCONT)
+    assert len(set(sessions)) == 2
+
+
+def test_a_connection_that_freezes_under_a_request_is_not_made_anew(server: Server, core: Payload) -> None:
+    """What was asked may have begun there."""
+    asked: list[Any] = []
+
+    def freeze(event: dict[str, Any]) -> None:
+        asked.append(event)
+        if event["event"] == "hello":
+            os.kill(event["parent"], signal.SIGSTOP)
+
+    with Host(server.settings(command_timeout=1.0), core) as host:
+        try:
+            with pytest.raises(Failure) as caught:
+                host.run({"act": "stop"}, None, freeze)
+        finally:
+            os.kill(asked[0]["parent"], signal.SIGCONT)
     assert caught.value.err_type == "ssh_timeout"
+    assert [event["event"] for event in asked if event["event"] == "hello"] == ["hello"]
 
 
 @pytest.mark.parametrize("said", ["Welcome to this host\\n", "\\033]0;n1\\007", "\\n\\n\\033[2J{"])
