@@ -20,7 +20,7 @@ from . import _watched
 from ._watched import Watched
 
 TARGET = "5.10.5-lab"
-MEGABYTES, THREADS = 150, 64
+MEGABYTES, THREADS = 150, 128
 NODES, PARALLEL = 3, 8
 PORTS = Ports().shifted(8600)
 
