@@ -10,7 +10,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --
 SECONDS := 1800
 MORE := --points $(shell echo $$(($(SECONDS) / 4))) --points-until $(SECONDS)
 
-.PHONY: setup setup-tests demo test test-all test-more checks releases format lint types transcripts costs unit lab-tests bench clean
+.PHONY: setup setup-tests demo test test-all test-more test-hosts checks releases format lint types transcripts costs unit lab-tests bench clean
 
 setup: $(VENV)/.ready-for-demo
 
@@ -34,6 +34,11 @@ test-all: checks
 # The scenarios that `make test` leaves out, then as many cases as there is time for. SEED=number: other cases.
 test-more: setup-tests
 	$(PYTEST) --scenarios rest $(MORE) $(if $(SEED),--seed $(SEED))
+
+# On machines in a box (docs/testing.md). Needs root, and makes their image the first time: minutes.
+test-hosts: setup-tests
+	$(BIN)/inv lab.hosts.image
+	$(BIN)/pytest --durations 25 tests/hosts
 
 # All that comes before the tests, two at a time.
 checks: setup-tests
@@ -74,4 +79,5 @@ bench: setup-tests
 
 clean:
 	-$(BIN)/inv lab.down
+	-$(BIN)/inv lab.hosts.forget
 	rm -rf $(VENV) inventory/lab.yml .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

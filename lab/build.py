@@ -78,7 +78,12 @@ def build(versions: Iterable[str], out_dir: Path, traits: Traits = USUAL) -> dic
 def digest_of_inputs(installed: Otp) -> str:
     """A digest of all that a release is made of."""
     beam = installed.beam.stat()
-    digest = hashlib.sha256(repr((installed, otp.os_name(), beam.st_size, beam.st_mtime_ns)).encode())
+    return digest_of_sources((installed, otp.os_name(), beam.st_size, beam.st_mtime_ns))
+
+
+def digest_of_sources(*others: object) -> str:
+    """A digest of what a release is made of but for Erlang/OTP, and of ``others``."""
+    digest = hashlib.sha256(repr(others).encode())
     for path in sorted([Path(__file__), *sources.HERE.rglob("*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.name} {path.stat().st_mode}\n".encode() + path.read_bytes())

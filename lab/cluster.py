@@ -34,6 +34,7 @@ from lab.layout import DEFAULT_STATE, Host, Layout, Ports, state_dir
 from lab.ports import Claim, require_free
 from lab.release.sources import USUAL, Traits
 
+H = TypeVar("H")
 T = TypeVar("T")
 
 FIRST_RELEASE = "5.10.4-lab"
@@ -165,18 +166,18 @@ class Lab:
         tarball = self.tarball(release)
         self._prepare()
         members = self.layout.members
-        _each(self.layout.hosts, lambda host: self.start_sshd(host.name))
+        each(self.layout.hosts, lambda host: self.start_sshd(host.name))
         if self.layout.epmd and epmd.start(self.layout):
             self._say("epmd started")
-        _each(members, lambda host: self._unpack(host, tarball))
+        each(members, lambda host: self._unpack(host, tarball))
         self._configure()
-        _each(members, lambda host: self.start_node(host.name))
+        each(members, lambda host: self.start_node(host.name))
         self._await_cluster()
 
     def reset(self, release: str = FIRST_RELEASE) -> None:
         """Back to the first release, homes empty, nodes running; SSH servers stay up. Raises as `up`."""
         self.tarball(release)
-        _each(self.layout.members, lambda host: self.stop_node(host.name))
+        each(self.layout.members, lambda host: self.stop_node(host.name))
         for host in self.layout.hosts:
             for directory in (*host.installed, host.home):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -185,8 +186,8 @@ class Lab:
 
     def down(self) -> None:
         """Stop everything the lab runs, and whatever sessions left behind. Roots stay for the next `up`."""
-        _each(self.layout.members, lambda host: self.stop_node(host.name))
-        _each(self.layout.hosts, lambda host: self.stop_sshd(host.name))
+        each(self.layout.members, lambda host: self.stop_node(host.name))
+        each(self.layout.hosts, lambda host: self.stop_sshd(host.name))
         for host in self.layout.hosts:
             lives_here = partial(_lives_in, host=host)
             for pid in processes.find(lives_here):
@@ -198,7 +199,7 @@ class Lab:
 
     def status(self) -> list[Row]:
         """A row for each host, by what is really there."""
-        said = dict(_each(self.layout.members, lambda host: (host.node, _said(host))))
+        said = dict(each(self.layout.members, lambda host: (host.node, _said(host))))
         return [_row(host, *said[host.node]) for host in self.layout.hosts]
 
     @property
@@ -283,7 +284,7 @@ class Lab:
         layout.state.mkdir(parents=True, exist_ok=True)
         layout.state.chmod(0o700)
         client_key = sshd.make_key(layout.client_key, "lab")
-        public_keys = dict(_each(layout.hosts, lambda host: (host.name, sshd.prepare(host, self.user, client_key))))
+        public_keys = dict(each(layout.hosts, lambda host: (host.name, sshd.prepare(host, self.user, client_key))))
         layout.known_hosts.write_text(config_files.known_hosts(layout.hosts, public_keys))
         layout.ssh_config.write_text(config_files.ssh_config(layout, self.user))
         layout.inventory.parent.mkdir(exist_ok=True)
@@ -373,7 +374,7 @@ def _boots(host: Host) -> str | None:
     return "first release" if tree == host.root else str(tree.relative_to(host.root))
 
 
-def _each(hosts: Iterable[Host], action: Callable[[Host], T]) -> list[T]:
+def each(hosts: Iterable[H], action: Callable[[H], T]) -> list[T]:
     """``action`` for every host, as many at once as there are processors. A failure is raised once all are through."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         running = [pool.submit(action, host) for host in hosts]

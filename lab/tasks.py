@@ -10,6 +10,7 @@ from invoke.tasks import task
 from tabulate import tabulate
 
 from lab.errors import LabError
+from lab.hosts import tasks as hosts
 from lab.layout import DEFAULT_STATE, Ports
 
 HEADERS = ("host", "ssh port", "node", "role", "pid", "running", "boots", "mqtt port", "connections")
@@ -140,3 +141,4 @@ def _short(path: Path) -> Path:
 
 
 namespace = Collection("lab", up, status, reset, down, demo)
+namespace.add_collection(hosts.namespace)

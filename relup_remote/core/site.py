@@ -103,6 +103,13 @@ class Site:
         return sorted(os.path.join(folder, name) for name in names if name.startswith(PARTIAL))
 
 
+_NO_ROOT = (
+    "If it should run, start it. A node that is stopped, as for a restore, is only found where the inventory sets "
+    "root_dir; packages install it in /usr/lib/emqx."
+)
+"""What to do where nothing runs, and nothing says where to look for what is stopped."""
+
+
 def locate(settings: Dict[str, Any], proc: str = "/proc", must_run: bool = False) -> Site:
     """The site of a request's ``node``; with `must_run` only one whose node runs.
 
@@ -126,7 +133,7 @@ def locate(settings: Dict[str, Any], proc: str = "/proc", must_run: bool = False
             if node is None:
                 raise
     if node is None:
-        raise Failure("node_not_running", detail={"node": name})
+        raise Failure("node_not_running", hint=_NO_ROOT if root_dir is None else None, detail={"node": name})
     _check_places_of(node, told)
     return Site(node.base, told or node.data_dir, settings.get("staging_dir"), node, settings.get("backup_dir"))
 

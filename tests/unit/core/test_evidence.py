@@ -267,6 +267,12 @@ def test_where_processes_are_hidden_nothing_is_said_to_be_absent(stopped: Root, 
         assert failure(lambda: locate({"name": ABSENT}, str(proc))).err_type == "node_not_running"
 
 
+def test_a_stopped_node_is_only_looked_for_where_the_inventory_says(tmp_path: Path) -> None:
+    nowhere = failure(lambda: locate({"name": ABSENT}))
+    assert (nowhere.err_type, "sets root_dir" in nowhere.hint) == ("node_not_running", True)
+    assert "sets root_dir" not in failure(lambda: locate({"root_dir": "/", "name": ABSENT})).hint
+
+
 def test_what_goes_while_a_folder_is_looked_at_hides_nothing_else(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number}").touch()

@@ -1,0 +1,1 @@
+"""Tests on machines in a box (`lab/hosts`)."""
