@@ -166,7 +166,9 @@ def _elsewhere(context: Context) -> Iterator[Tuple[str, Optional[LockFacts]]]:
         return
     blind = context.option("lock_blind")
     try:
-        nodes = context.view.nodes() or []
+        nodes = context.view.nodes()
+        if nodes is None:
+            raise Failure("call_failed", "The node does not tell which nodes of the cluster run.")
     except Failure:
         if not blind:
             raise

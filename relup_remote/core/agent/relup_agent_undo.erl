@@ -88,18 +88,33 @@ updated(_, #{updated := Updated}) -> Updated.
 %% An on_load that runs yet, for a hop whose process was killed, would have its module replace what is brought back. It
 %% runs in a process that the code server watches, up to Ms are waited for it. Returns those that run on.
 await_on_loads(Ms) ->
-    Watched = [{monitor(process, Pid), Pid} || Pid <- watched_by_code_server()],
+    Watched = [{monitor(process, Pid), Pid} || Pid <- on_loads()],
     Left = lists:append([receive {'DOWN', Ref, process, _, _} -> until_seen(Pid), [] after Ms -> [Pid] end
                          || {Ref, Pid} <- Watched]),
     %% What the code server does about it is done when it answers.
     _ = code:get_path(),
     Left.
 
-until_seen(Pid) -> lists:member(Pid, watched_by_code_server()) andalso until_seen(Pid).
+until_seen(Pid) -> lists:member(Pid, watched(whereis(code_server))) andalso until_seen(Pid).
 
-watched_by_code_server() ->
-    {monitors, Watched} = process_info(whereis(code_server), monitors),
+%% From OTP 26 on the code server also watches whoever loads a module. An on_load runs in a process that it has begun.
+on_loads() ->
+    Server = whereis(code_server),
+    [Pid || Pid <- watched(Server), is_child(Pid, Server)].
+
+watched(Server) ->
+    {monitors, Watched} = process_info(Server, monitors),
     [Pid || {process, Pid} <- Watched, is_pid(Pid)].
+
+%% Before OTP 25 nobody can tell, and the code server watches nobody else.
+is_child(Pid, Parent) ->
+    try process_info(Pid, parent) of
+        {parent, Found} -> Found =:= Parent;
+        %% It has ended. What the code server does about it is waited for.
+        undefined -> true
+    catch
+        error:badarg -> true
+    end.
 
 %% All that can be read is swapped at once; returns what could not be brought back. A piece of the hop that can't be
 %% brought back as a whole, for a process runs what it has replaced or nothing holds that any more, stays, and with it

@@ -47,6 +47,14 @@ class CallFailed(Failure):
         super().__init__("call_failed", "{} failed in the VM.".format(what), detail={"reason": show(reason)})
         self.reason = reason
 
+    @property
+    def is_timeout(self) -> bool:
+        """Whether a process of the VM did not answer in time, as in ``{exit, {timeout, Whom}}``."""
+        why = self.reason
+        while type(why) is tuple and len(why) == 2 and why[0] in ("EXIT", "exit", "error", "throw"):
+            why = why[1]
+        return bool(why == "timeout" or (type(why) is tuple and why[:1] == ("timeout",)))
+
 
 class Link:
     """Calls functions of a node; `kind` is ``distribution`` or ``wrapper``.
@@ -64,10 +72,18 @@ class Link:
         raise NotImplementedError
 
     def attempt(self, module: str, function: str, args: List[Any], default: Any = None) -> Any:
-        """As `call`, but `default` where the node has no such function or it fails."""
+        """As `call`, but `default` where the node has no such function or it fails.
+
+        Raises `Failure` call_timeout also where a process that the function asks does not answer: that is no answer.
+        """
         try:
             return self.call(module, function, args)
-        except CallFailed:
+        except CallFailed as failed:
+            if failed.is_timeout:
+                what = "{}:{}/{}".format(module, function, len(args))
+                raise Failure(
+                    "call_timeout", "{} asks a process that does not answer.".format(what), detail=failed.detail
+                )
             return default
 
     def close(self) -> None:

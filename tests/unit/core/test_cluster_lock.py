@@ -32,7 +32,7 @@ EMQX = """
 -module(emqx).
 -export([data_dir/0, running_nodes/0]).
 data_dir() -> {ok, Folder} = application:get_env(emqx, data_dir), Folder.
-running_nodes() -> [node() | nodes()] ++ application:get_env(emqx, others, []).
+running_nodes() -> [node() | nodes()] ++ [Node || Node <- application:get_env(emqx, others, [])].
 """
 
 ROUNDS = 25
@@ -320,6 +320,18 @@ def test_without_a_word_of_a_running_node_nothing_is_locked(pair: tuple[Host, Ho
         failure = refused(here, "lock")
         assert (failure.err_type, failure.detail) == ("call_failed", {"node": "gone@127.0.0.1"})
         assert here.held is None
+    finally:
+        here.call("application", "unset_env", Atom("emqx"), Atom("others"))
+
+
+def test_without_a_word_of_which_nodes_run_nothing_is_locked(pair: tuple[Host, Host]) -> None:
+    here, there = pair
+    there.request("lock", **BOB)
+    here.call("application", "set_env", Atom("emqx"), Atom("others"), Atom("unknown"))
+    try:
+        assert refused(here, "lock").err_type == "call_failed"
+        assert here.held is None
+        assert here.request("lock", lock_blind=True).outcome == "locked"
     finally:
         here.call("application", "unset_env", Atom("emqx"), Atom("others"))
 

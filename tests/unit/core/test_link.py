@@ -88,6 +88,14 @@ def test_a_call_that_fails_in_the_vm(link: Link, function: str, args: list[Any],
     assert link.attempt("erlang", "hd", [[1]], "default") == 1
 
 
+def test_what_does_not_answer_in_the_vm_is_no_default(link: Link) -> None:
+    assert link.attempt("erlang", "no_such_function", [], 7) == 7
+    assert link.attempt("gen_server", "call", [Atom("nobody"), Atom("x"), 10], 7) == 7
+    with pytest.raises(Failure, match="gen_server:call/3 asks a process that does not answer") as caught:
+        link.attempt("gen_server", "call", [Atom("init"), Atom("x"), 10], 7)
+    assert caught.value.err_type == "call_timeout"
+
+
 def test_a_call_that_takes_too_long(vm: Vm) -> None:
     found = connect(peer_of(vm))
     with pytest.raises(Failure) as caught:
