@@ -16,8 +16,8 @@ from typing import Any
 from lab.cluster import Lab
 from lab.layout import PROJECT
 from lab.release.sources import LEAN, Traits
-from tests.lab import preloaded
 from tests.lab.ports import free_ports
+from tests.lab.preloaded import MODULE, Command
 from tests.lab.quick import QuickLab
 
 BASE, FIRST, SECOND = "5.10.4-lab", "5.10.5-lab", "5.10.6-lab"
@@ -93,27 +93,18 @@ class Tool:
 
     def run(self, command: str, *options: str, json: bool = True, timeout: float = PATIENCE) -> Ran:
         """Run a command to its end."""
-        words = self.words(command, *options, json=json)
-        done = preloaded.run(words[words.index(preloaded.MODULE) + 1 :], self._environment, timeout)
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return ended(self.start(command, *options, json=json), timeout)
 
-    def start(self, command: str, *options: str, json: bool = True) -> "subprocess.Popen[str]":
+    def start(self, command: str, *options: str, json: bool = True) -> Command:
         """Start a command and leave it running."""
-        return subprocess.Popen(
-            self.words(command, *options, json=json),
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-        )
+        words = self.words(command, *options, json=json)
+        return Command(words[words.index(MODULE) + 1 :], self._environment)
 
 
-def ended(process: "subprocess.Popen[str]", timeout: float = PATIENCE) -> Ran:
-    """What a started command came to."""
-    out, err = process.communicate(timeout=timeout)
-    return Ran(process.returncode, out, err)
+def ended(command: "Command | subprocess.Popen[str]", timeout: float = PATIENCE) -> Ran:
+    """What a started command came to. Raises `subprocess.TimeoutExpired` after so many seconds."""
+    out, err = command.communicate(timeout=timeout)
+    return Ran(command.wait(), out, err)
 
 
 def until(what: str, condition: Callable[[], Any], timeout: float = 60) -> Any:

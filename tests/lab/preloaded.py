@@ -13,6 +13,7 @@ import json
 import os
 import pkgutil
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -30,32 +31,75 @@ MODULE = "relup_remote"
 LATE = ("paramiko", "fabric", "rich.live", "tabulate", "relup_remote.host.host", "relup_remote.hops.release")
 """What commands import only when they need it."""
 
+_NUMBER = 8
+"""Bytes in which the server tells a pid, and how a command has ended."""
 
-def run(words: Sequence[str], variables: Mapping[str, str], timeout: float) -> "subprocess.CompletedProcess[str]":
-    """Run ``relup WORDS`` in the project's folder, with nothing to read; ``variables`` are all of its environment.
 
-    Raises `subprocess.TimeoutExpired` after ``timeout`` seconds; then it is killed.
+class Command:
+    """``relup WORDS``, begun in the project's folder, with nothing to read; ``variables`` are all of its environment.
+
+    It is used as a `subprocess.Popen` is.
     """
-    with (
-        socket.socket(socket.AF_UNIX) as server,
-        tempfile.TemporaryFile("w+") as out,
-        tempfile.TemporaryFile("w+") as err,
-    ):
-        server.connect(_server())
-        request = json.dumps({"words": list(words), "variables": dict(variables)}).encode()
-        socket.send_fds(server, [len(request).to_bytes(4, "big")], [out.fileno(), err.fileno()])
-        server.sendall(request)
-        with server.makefile("r") as answers:
-            pid = int(answers.readline())
-            server.settimeout(timeout)
-            try:
-                status = int(answers.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(list(words), timeout) from None
-        for stream in (out, err):
-            stream.seek(0)
-        return subprocess.CompletedProcess(list(words), status, out.read(), err.read())
+
+    def __init__(self, words: Sequence[str], variables: Mapping[str, str]) -> None:
+        self.args = list(words)
+        self.returncode: int | None = None
+        self._said: list[str] = []
+        self._streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.connect(_server())
+        request = json.dumps({"words": self.args, "variables": dict(variables)}).encode()
+        head = len(request).to_bytes(4, "big")
+        socket.send_fds(self._server, [head], self._streams)
+        self._server.sendall(request)
+        self.pid = self._answer()
+
+    def poll(self) -> int | None:
+        """How it has ended, None as long as it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """How it ends. Raises `subprocess.TimeoutExpired` where that takes more than ``timeout`` seconds."""
+        if self.returncode is None:
+            if not select.select([self._server], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = self._answer()
+            self._server.close()
+            self._said = self.said
+            for stream in self._streams:
+                os.close(stream)
+        return self.returncode
+
+    @property
+    def said(self) -> list[str]:
+        """What it has written to stdout and stderr until now."""
+        # Reading must not move the place at which the command writes.
+        return self._said or [os.pread(it, os.fstat(it).st_size, 0).decode() for it in self._streams]
+
+    def communicate(self, timeout: float | None = None) -> list[str]:
+        """All that it has written to stdout and stderr. Raises as `wait`; then it is killed."""
+        try:
+            self.wait(timeout)
+        finally:
+            self.kill()
+            self.wait()
+        return self.said
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        self.send_signal(signal.SIGKILL)
+
+    def _answer(self) -> int:
+        told = self._server.recv(_NUMBER, socket.MSG_WAITALL)
+        assert len(told) == _NUMBER, "the server of commands is gone"
+        return int.from_bytes(told, "big", signed=True)
 
 
 @cache
@@ -111,11 +155,11 @@ def _begin(connection: socket.socket) -> None:
         request = json.loads(asked.read(int.from_bytes(head, "big")))
     pid = os.fork()
     if pid:
-        connection.sendall(f"{pid}\n".encode())
+        connection.sendall(pid.to_bytes(_NUMBER, "big"))
         _, status = os.waitpid(pid, 0)
         # Nobody may be waiting any more.
         with contextlib.suppress(BrokenPipeError):
-            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(_NUMBER, "big", signed=True))
         os._exit(0)
     connection.close()
     for number, stream in enumerate(streams, 1):

@@ -1,7 +1,6 @@
 """The tool with a state directory of its own, and what it writes down there."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from relup_remote.rollout import ledger
 from relup_remote.rollout.feed import Event
 from relup_remote.rollout.ledger import Record
 from tests.lab.cluster import Tool, until
+from tests.lab.preloaded import Command
 
 PAUSE = 0.002
 """Between two looks for a line of the ledger, seconds."""
@@ -34,7 +34,7 @@ class Controller(Tool):
         return self.runs[-1]
 
     @contextmanager
-    def started(self, command: str, *options: str) -> Iterator[tuple["subprocess.Popen[str]", Iterator[Event]]]:
+    def started(self, command: str, *options: str) -> Iterator[tuple[Command, Iterator[Event]]]:
         """A command that is left running, and what its run tells, as soon as it stands in the ledger."""
         before = len(self.runs)
         process = self.start(command, *options)
@@ -44,7 +44,7 @@ class Controller(Tool):
             process.kill()
             process.wait()
 
-    def _events(self, process: "subprocess.Popen[str]", before: int) -> Iterator[Event]:
+    def _events(self, process: Command, before: int) -> Iterator[Event]:
         written = None
         while written is None:
             written = next((path for run in self.runs[before:] if (path := run.path / "events.jsonl").exists()), None)
@@ -61,9 +61,7 @@ class Controller(Tool):
                 else:
                     time.sleep(PAUSE)
 
-    def await_event(
-        self, process: "subprocess.Popen[str]", what: str, fits: Callable[[Event], bool], since: int = 0
-    ) -> Event:
+    def await_event(self, process: Command, what: str, fits: Callable[[Event], bool], since: int = 0) -> Event:
         """The first event of the newest run that fits, its first ``since`` left out, once the command has told it.
 
         Fails where the command ends without it.

@@ -1,11 +1,11 @@
 """A catalogue whose hop waits, or fails, on the nodes of a test's choice: what a test does meanwhile comes in time."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from lab.layout import PROJECT
 from tests.lab.cluster import BASE, FIRST, until
+from tests.lab.preloaded import Command
 
 HELD = """
 -module(lab_held).
@@ -59,7 +59,7 @@ class HeldHops:
         """Have it succeed again."""
         self._sign(node, "fail").unlink()
 
-    def await_reached(self, node: str, process: "subprocess.Popen[str]") -> None:
+    def await_reached(self, node: str, process: Command) -> None:
         """Wait until the hop has begun on a node; fails where the command that is to begin it ends before."""
 
         def reached() -> bool:

@@ -1,7 +1,6 @@
 """Ctrl-C: once, and the hosts in hand are finished; twice, and they finish by themselves."""
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from lab.cluster import Lab
 from tests.lab.cluster import BASE, FIRST, Ran, ended, until
+from tests.lab.preloaded import Command
 from tests.lab.rollout.controller import Controller, applied, is_event
 from tests.lab.rollout.held import HeldHops
 from tests.lab.rollout.state import all_back, cluster_lock, marked, results, successes
@@ -21,8 +21,7 @@ pytestmark = pytest.mark.xdist_group("rollout of four nodes")
 
 @pytest.fixture(scope="module")
 def lab(four: Lab) -> Lab:
-    """The nodes, on the first release when the module begins."""
-    all_back(four)
+    """The nodes, as they are after whatever test came before."""
     return four
 
 
@@ -33,8 +32,10 @@ def given(tarball: Path, held: HeldHops) -> list[str]:
 
 
 @pytest.fixture
-def under_way(lab: Lab, controller: Controller, held: HeldHops, given: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """A rollout with two hosts in hand, whose hops wait."""
+def under_way(lab: Lab, controller: Controller, held: HeldHops, given: list[str]) -> Iterator[Command]:
+    """A rollout of nodes that were put back, with two hosts in hand, whose hops wait."""
+    held.clear()
+    all_back(lab)
     for host in IN_HAND:
         held.hold(lab.host(host).node)
     process = controller.start(
@@ -43,10 +44,7 @@ def under_way(lab: Lab, controller: Controller, held: HeldHops, given: list[str]
     for host in IN_HAND:
         held.await_reached(lab.host(host).node, process)
     yield process
-    if process.poll() is None:
-        process.kill()
-    held.clear()
-    all_back(lab)
+    process.kill()
 
 
 def resume(controller: Controller, lab: Lab, given: list[str]) -> Ran:
@@ -59,9 +57,7 @@ def resume(controller: Controller, lab: Lab, given: list[str]) -> Ran:
     return ran
 
 
-def test_once(
-    lab: Lab, controller: Controller, held: HeldHops, given: list[str], under_way: "subprocess.Popen[str]"
-) -> None:
+def test_once(lab: Lab, controller: Controller, held: HeldHops, given: list[str], under_way: Command) -> None:
     under_way.send_signal(signal.SIGINT)
     controller.await_event(under_way, "the interruption", is_event("interrupt", count=1))
     for host in IN_HAND:
@@ -81,9 +77,7 @@ def test_once(
     resume(controller, lab, given)
 
 
-def test_twice(
-    lab: Lab, controller: Controller, held: HeldHops, given: list[str], under_way: "subprocess.Popen[str]"
-) -> None:
+def test_twice(lab: Lab, controller: Controller, held: HeldHops, given: list[str], under_way: Command) -> None:
     under_way.send_signal(signal.SIGINT)
     controller.await_event(under_way, "the interruption", is_event("interrupt", count=1))
     under_way.send_signal(signal.SIGINT)

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from lab import processes, sshd
 from lab.cluster import Lab
 from lab.layout import PROJECT
 from tests.lab.cluster import BASE, FIRST, lock, ours, until
+from tests.lab.preloaded import Command
 from tests.lab.sweep import disk
 
 PAUSE = 0.15
@@ -26,8 +26,6 @@ rest(Milliseconds, Begun) ->
     ok = file:write_file(Begun, <<>>),
     timer:sleep(Milliseconds).
 """
-
-Controller = subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -104,16 +102,16 @@ class Upgrade:
         _soon(come[moment.stage])
         time.sleep(moment.delay)
 
-    def cut(self, what: str, controller: Controller) -> None:
+    def cut(self, what: str, controller: Command) -> None:
         """Kill the ``core``, the SSH server's side of the ``connection``, or the ``controller``, suspended before."""
         {"core": self._cut_core, "connection": self._cut_connection, "controller": self._cut_controller}[what](
             controller
         )
 
-    def _cut_core(self, _controller: Controller) -> None:
+    def _cut_core(self, _controller: Command) -> None:
         os.kill(until("the lock names its owner", lambda: lock(self.lab, self.host))["pid"], signal.SIGKILL)
 
-    def _cut_connection(self, _controller: Controller) -> None:
+    def _cut_connection(self, _controller: Command) -> None:
         server = sshd.pid(self.lab.host(self.host))
         sessions = processes.find(
             lambda pid: server in (processes.parent(pid), processes.parent(processes.parent(pid)))
@@ -121,12 +119,12 @@ class Upgrade:
         for pid in sessions:
             processes.kill(pid, lambda candidate: processes.executable(candidate).startswith("sshd"))
 
-    def _cut_controller(self, controller: Controller) -> None:
+    def _cut_controller(self, controller: Command) -> None:
         controller.send_signal(signal.SIGSTOP)
         time.sleep(PAUSE)
         controller.kill()
 
-    def suspend(self, controller: Controller) -> None:
+    def suspend(self, controller: Command) -> None:
         """Suspend the controller for longer than the whole hop takes."""
         controller.send_signal(signal.SIGSTOP)
         time.sleep(2 * PAUSE * len(_instructions()))
