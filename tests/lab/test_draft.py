@@ -90,11 +90,11 @@ def relup(lab: Lab) -> Tool:
 
 
 @pytest.fixture
-def fresh(lab: Lab) -> Iterator[None]:
-    """The nodes are put back afterwards."""
-    yield
+def fresh(lab: Lab) -> None:
+    """The nodes are put back before, if a test was there already."""
     for host in HOSTS:
-        put_back(lab, host)
+        if (lab.root(host) / "relup").exists():
+            put_back(lab, host)
 
 
 @pytest.mark.usefixtures("fresh")

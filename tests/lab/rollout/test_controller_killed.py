@@ -20,7 +20,9 @@ from tests.points import Points
 
 POINTS = 20
 PHASES = ("stage", "waves", "cleanup")
-HOPS = ((BASE, FIRST), (FIRST, SECOND))
+HOPS = ((FIRST, SECOND), (BASE, FIRST))
+"""In turn, and from where the rollout that tells of the moments ends."""
+
 AN_UPGRADE = ("--yes", "--no-backup", "--gates", "verify,cluster,connections")
 
 

@@ -1,6 +1,5 @@
 """Hosts that fail, and hosts that are not there: how many may, what it leaves, and how the run is taken up again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,16 @@ pytestmark = pytest.mark.xdist_group("rollout of four nodes")
 
 @pytest.fixture(scope="module")
 def lab(four: Lab) -> Lab:
-    """The nodes, on the first release when the module begins."""
-    all_back(four)
+    """The nodes, as they are after whatever test came before."""
     return four
 
 
 @pytest.fixture
-def fresh(lab: Lab, held: HeldHops) -> Iterator[Lab]:
-    """The lab, put back after each test."""
-    yield lab
+def fresh(lab: Lab, held: HeldHops) -> Lab:
+    """The lab, put back before each test."""
     held.clear()
     all_back(lab)
+    return lab
 
 
 @pytest.fixture
