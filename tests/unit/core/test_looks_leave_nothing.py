@@ -19,7 +19,7 @@ from tests.points import Points
 
 from .backups import Node
 from .demo import Demo, running_demo
-from .vm import evaluate, eventually
+from .vm import READY_SECONDS, evaluate, eventually
 
 HELD = """
 Atoms = fun All(N, Seen) ->
@@ -60,8 +60,13 @@ def demo(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield found
 
 
-def leaves_nothing(demo: Demo, look: Callable[[], object], times: int, points: Points) -> None:
-    """Looks so often with all points, else a few times; after the first look nothing has been added."""
+def leaves_nothing(
+    demo: Demo, look: Callable[[], object], times: int, points: Points, seconds: float = READY_SECONDS
+) -> None:
+    """Looks so often with all points, else a few times; after the first look nothing has been added.
+
+    What a look has brought may take so many ``seconds`` to go.
+    """
     with demo.vm.connected() as watcher:
         visitors = len(hidden(watcher))
         for name in [*POOL, *(f"{name}@{demo.vm.name.partition('@')[2]}" for name in NODES)]:
@@ -81,7 +86,7 @@ def leaves_nothing(demo: Demo, look: Callable[[], object], times: int, points: P
             more.update((kind, after[kind] - before[kind]) for kind in after)
             return not any(more.values())
 
-        assert eventually(holds_no_more), {kind: dict(names) for kind, names in more.items() if names}
+        assert eventually(holds_no_more, seconds), {kind: dict(names) for kind, names in more.items() if names}
 
 
 def hidden(watcher: Connection) -> list[str]:
@@ -101,7 +106,8 @@ def settled(watcher: Connection, visitors: int) -> dict[str, "Counter[str]"]:
 
 def test_what_is_added_is_named(demo: Demo, points: Points) -> None:
     with pytest.raises(AssertionError, match="left_by_a_look") as failed:
-        leaves_nothing(demo, added := Added(demo), 2, points)
+        # An atom never goes, so there is nothing to wait for.
+        leaves_nothing(demo, added := Added(demo), 2, points, seconds=0)
     assert added.times == 2
     told = str(failed.value)
     assert ("'atom'" in told, "'registered'" in told, "'table'" in told) == (True, False, False)
