@@ -1,8 +1,9 @@
 """Beam files made chunk by chunk, for what no compiler would write, and compiled ones."""
 
 import struct
-import subprocess
 from pathlib import Path
+
+from .erlc import compile_all
 
 Chunks = list[tuple[bytes, bytes]]
 
@@ -11,7 +12,7 @@ def compiled(source: str, folder: Path) -> Path:
     """The beam file of a module's source, by the compiler on the PATH. The first line names the module."""
     name = source.partition("-module(")[2].partition(")")[0]
     (folder / f"{name}.erl").write_text(source)
-    subprocess.run(["erlc", "-o", folder, folder / f"{name}.erl"], check=True, capture_output=True)
+    compile_all([folder / f"{name}.erl"])
     return folder / f"{name}.beam"
 
 

@@ -1,7 +1,6 @@
 """Two small releases for hops to lead between, and a hop that is right. The modules are compiled once a session."""
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Difference, read_release
 
 from .core.archive.tarballs import entry, tarball
+from .erlc import compile_all
 
 HOP = """\
 %% A hop that is right.
@@ -104,10 +104,9 @@ class Beams:
     def __init__(self, folder: Path) -> None:
         for name, sources in SOURCES.items():
             (folder / name).mkdir()
-            paths = [folder / name / f"{module}.erl" for module in sources]
-            for path in paths:
-                path.write_text(f"-module({path.stem}).\n{sources[path.stem]}")
-            subprocess.run(["erlc", "-o", folder / name, *paths], check=True, capture_output=True)
+            for module, source in sources.items():
+                (folder / name / f"{module}.erl").write_text(f"-module({module}).\n{source}")
+        compile_all(folder.glob("*/*.erl"))
         self._beams = {
             name: {path.stem: path.read_bytes() for path in (folder / name).glob("*.beam")} for name in SOURCES
         }

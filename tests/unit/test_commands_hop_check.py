@@ -14,10 +14,9 @@ LATE = HOP.replace(f"{LIB},\n      {API}", API).replace(UPDATE, f"{UPDATE},\n   
 
 
 @pytest.fixture(scope="module")
-def tarballs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def tarballs(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The two releases, as options."""
     folder = tmp_path_factory.mktemp("releases")
-    beams = Beams(folder)
     old, new = (str(write(folder, name, beams.files(name))) for name in ("old", "new"))
     return ["--from", old, "--to", new]
 

@@ -16,11 +16,6 @@ HOP, HELPER = "1.0-to-1.1.relup", "emqx_post_upgrade_1.1.erl"
 
 
 @pytest.fixture(scope="module")
-def beams(tmp_path_factory: pytest.TempPathFactory) -> Beams:
-    return Beams(tmp_path_factory.mktemp("beams"))
-
-
-@pytest.fixture(scope="module")
 def tarballs(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The two releases, as options."""
     folder = tmp_path_factory.mktemp("releases")

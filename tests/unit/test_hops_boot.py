@@ -19,11 +19,6 @@ LISTS = """%% -*- mode: erlang; -*-
 """
 
 
-@pytest.fixture(scope="module")
-def beams(tmp_path_factory: pytest.TempPathFactory) -> Beams:
-    return Beams(tmp_path_factory.mktemp("beams"))
-
-
 def app(name: str, keys: str = "") -> dict[str, bytes]:
     """The .app file of an application that has something to start."""
     return {f"lib/{name}-1/ebin/{name}.app": f"{{application, {name}, [{{mod, {{{name}, []}}}}{keys}]}}.".encode()}

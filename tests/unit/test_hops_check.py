@@ -18,12 +18,6 @@ from .hop_releases import HELPER, HOP, Beams, Edit, difference
 
 
 @pytest.fixture(scope="module")
-def beams(tmp_path_factory: pytest.TempPathFactory) -> Beams:
-    """The compiled modules."""
-    return Beams(tmp_path_factory.mktemp("beams"))
-
-
-@pytest.fixture(scope="module")
 def right(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> list[Finding]:
     """What is found of the hop that is right."""
     return check_text("a.relup", HOP, difference(tmp_path_factory.mktemp("releases"), beams), [HELPER])

@@ -13,12 +13,6 @@ from .hop_releases import Beams, Edit, difference, write
 
 
 @pytest.fixture(scope="module")
-def beams(tmp_path_factory: pytest.TempPathFactory) -> Beams:
-    """The compiled modules."""
-    return Beams(tmp_path_factory.mktemp("beams"))
-
-
-@pytest.fixture(scope="module")
 def found(beams: Beams, tmp_path_factory: pytest.TempPathFactory) -> Difference:
     """What the two releases differ in as they are."""
     return difference(tmp_path_factory.mktemp("releases"), beams)

@@ -33,6 +33,12 @@ def base(tarballs: dict[str, Path]) -> Path:
     return tarballs[BASE]
 
 
+@pytest.fixture(scope="session")
+def lean() -> Path:
+    """The base as the tests' labs have it."""
+    return build.build_release(BASE, traits=sources.LEAN)
+
+
 @lru_cache(maxsize=4)
 def files(tarball: Path) -> dict[str, bytes | None]:
     """The members by name, None for what is no file."""
@@ -212,23 +218,22 @@ def test_traits_of_real_releases(base: Path, tmp_path: Path) -> None:
     assert 'IS_ELIXIR="${IS_ELIXIR:-no}"' in content(base, "releases/emqx_vars")
 
 
-def test_lean_releases_run_the_same_code(base: Path) -> None:
-    made = build.build_release(BASE, traits=sources.LEAN)
-    assert made == base.parent / "lean" / base.name
-    assert made.stat().st_size < base.stat().st_size / 2
+def test_lean_releases_run_the_same_code(base: Path, lean: Path) -> None:
+    assert lean == base.parent / "lean" / base.name
+    assert lean.stat().st_size < base.stat().st_size / 2
     beam = re.compile(r"lib/[^/]+/ebin/[^/]+\.beam")
-    whole, lean = (
+    whole, less = (
         {name: content for name, content in files(tarball).items() if content and beam.fullmatch(name)}
-        for tarball in (base, made)
+        for tarball in (base, lean)
     )
-    left_out = {name.split("/")[1].split("-")[0] for name in whole.keys() - lean.keys()}
+    left_out = {name.split("/")[1].split("-")[0] for name in whole.keys() - less.keys()}
     assert left_out == set(otp.LOADED) - set(otp.LEAN_LOADED)
-    assert {name: read_beam(content).md5 for name, content in lean.items()} == {
-        name: read_beam(content).md5 for name, content in whole.items() if name in lean
+    assert {name: read_beam(content).md5 for name, content in less.items()} == {
+        name: read_beam(content).md5 for name, content in whole.items() if name in less
     }
     stdlib = otp.find().app_dir("stdlib")
     lists = f"lib/{stdlib.name}/ebin/lists.beam"
-    assert (b"Dbgi" in whole[lists], b"Dbgi" in lean[lists]) == (True, False)
+    assert (b"Dbgi" in whole[lists], b"Dbgi" in less[lists]) == (True, False)
     # It was not stripped where it was taken from.
     assert (stdlib / "ebin" / "lists.beam").read_bytes() == whole[lists]
 
@@ -287,34 +292,34 @@ def test_hops_lead_from_the_base_everywhere(tarballs: dict[str, Path]) -> None:
     assert {f"{BASE}-to-{version}.relup" for version in tarballs if version != BASE} <= there
 
 
-# Variants
+# Variants, of the release that is the smallest
 
 
-def test_variant_drops_replaces_adds_and_renames(base: Path, tmp_path: Path) -> None:
+def test_variant_drops_replaces_adds_and_renames(lean: Path, tmp_path: Path) -> None:
     made = variants.variant(
-        base,
+        lean,
         tmp_path / "made.tar.gz",
         drop=["bin/nodetool"],
         replace={"etc/emqx.conf": b"other"},
         add={"lib/../../escaped": b"x"},
         rename=lambda name: name.replace("plugins", "extensions"),
     )
-    expected = [name.replace("plugins", "extensions") for name in names(base) if name != "bin/nodetool"]
+    expected = [name.replace("plugins", "extensions") for name in names(lean) if name != "bin/nodetool"]
     assert names(made) == [*expected, "lib/../../escaped"]
     assert content(made, "etc/emqx.conf") == "other"
-    assert modules(made) == modules(base)
+    assert modules(made) == modules(lean)
     done = subprocess.run(["sha256sum", "-c", "made.tar.gz.sha256"], cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0
 
 
-def test_variant_without_sidecar(base: Path, tmp_path: Path) -> None:
-    variants.variant(base, tmp_path / "made.tar.gz", sidecar=False)
+def test_variant_without_sidecar(lean: Path, tmp_path: Path) -> None:
+    variants.variant(lean, tmp_path / "made.tar.gz", sidecar=False)
     assert [path.name for path in tmp_path.iterdir()] == ["made.tar.gz"]
 
 
-def test_variant_of_what_is_not_there(base: Path, tmp_path: Path) -> None:
+def test_variant_of_what_is_not_there(lean: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="bin/emqs"):
-        variants.variant(base, tmp_path / "made.tar.gz", drop=["bin/emqs"])
+        variants.variant(lean, tmp_path / "made.tar.gz", drop=["bin/emqs"])
 
 
 VARIANTS: list[tuple[Callable[[Path, Path], Path], str, str]] = [
@@ -327,23 +332,23 @@ VARIANTS: list[tuple[Callable[[Path, Path], Path], str, str]] = [
 
 @pytest.mark.parametrize(("make", "name", "expected"), VARIANTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_named_variants(
-    make: Callable[[Path, Path], Path], name: str, expected: str, base: Path, tmp_path: Path
+    make: Callable[[Path, Path], Path], name: str, expected: str, lean: Path, tmp_path: Path
 ) -> None:
-    made = make(base, tmp_path / "made.tar.gz")
-    assert not re.match(expected, content(base, name))
+    made = make(lean, tmp_path / "made.tar.gz")
+    assert not re.match(expected, content(lean, name))
     assert re.match(expected, content(made, name))
 
 
-def test_variants_by_members(base: Path, tmp_path: Path) -> None:
-    bare = variants.without_emqx_vars(base, tmp_path / "bare.tar.gz")
-    assert set(names(base)) - set(names(bare)) == {"releases/emqx_vars"}
-    fork = variants.otp_fork(base, tmp_path / "fork.tar.gz")
-    (added,) = set(names(fork)) - set(names(base))
+def test_variants_by_members(lean: Path, tmp_path: Path) -> None:
+    bare = variants.without_emqx_vars(lean, tmp_path / "bare.tar.gz")
+    assert set(names(lean)) - set(names(bare)) == {"releases/emqx_vars"}
+    fork = variants.otp_fork(lean, tmp_path / "fork.tar.gz")
+    (added,) = set(names(fork)) - set(names(lean))
     assert re.fullmatch(r"lib/mnesia-[^/]+/ebin/mnesia_hook\.beam", added)
 
 
-def test_renamed_release(base: Path, tmp_path: Path) -> None:
-    made = variants.renamed(base, tmp_path / "made.tar.gz", "5.10.7-lab")
+def test_renamed_release(lean: Path, tmp_path: Path) -> None:
+    made = variants.renamed(lean, tmp_path / "made.tar.gz", "5.10.7-lab")
     assert 'REL_VSN="5.10.7-lab"' in content(made, "releases/emqx_vars")
     assert '{"emqx", "5.10.7-lab"}' in content(made, "releases/5.10.7-lab/emqx.rel")
     assert "releases/5.10.7-lab/start.boot" in names(made)

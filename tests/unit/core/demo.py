@@ -1,7 +1,6 @@
 """A small application in two versions, running in a real VM, for hops from the one to the other."""
 
 import contextlib
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from relup_remote.core.harmless import allowed, as_term
 from relup_remote.core.kept import cache_folder
 from relup_remote.hops.code import Boot, Code
 from tests.unit.core.vm import Vm, eventually, running_vm
+from tests.unit.erlc import compile_all
 
 FROM, TARGET = "1.0", "1.1"
 
@@ -107,14 +107,14 @@ _compiled: dict[tuple[str, str], bytes] = {}
 
 
 def compiled(modules: Mapping[str, str]) -> dict[str, bytes]:
-    """The beams of modules. One compiler, which is a VM, does all of them, and each only once for all tests."""
+    """The beams of modules, each compiled only once for all tests of a process."""
     missing = {name: source for name, source in modules.items() if (name, source) not in _compiled}
     if missing:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{name}.erl") for name in missing]
             for path, source in zip(paths, missing.values(), strict=True):
                 path.write_text(source)
-            subprocess.run(["erlc", "-o", folder, *map(str, paths)], check=True, capture_output=True)
+            compile_all(paths)
             _compiled.update(
                 {(path.stem, missing[path.stem]): path.with_suffix(".beam").read_bytes() for path in paths}
             )
