@@ -53,6 +53,7 @@ class Machine:
         if is_new:
             self.write("/etc/machine-id", f"{uuid.uuid4().hex}\n")
             self.write("/etc/hostname", f"{self.name}\n")
+            self.write("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
         return is_new
 
     def path(self, name: str) -> Path:

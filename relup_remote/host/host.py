@@ -26,6 +26,9 @@ LONGEST_USER = 256
 USERS = 2
 """Users to become at most: the one that may see the node, and the one whose it is."""
 
+NAME_THE_USER = "If you know whose the node is, name that user as `become` in the inventory; packages have `emqx`."
+"""What to do beside where root was asked for, only to see whose the node is."""
+
 LATER = 20.0
 """Seconds after a request's deadline in which the core may still say what it came to."""
 
@@ -80,6 +83,8 @@ class Host:
             except Failure as failure:
                 if failure.err_type == "become_failed" and why:
                     failure.message = f"{why} {failure.message}"
+                    if self._stands.user == "root":
+                        failure.hint = f"{NAME_THE_USER} {failure.hint}"
                 raise
             owner = _owner(result)
             if owner is None or owner in seen or len(seen) == USERS:

@@ -258,15 +258,27 @@ class _Core:
         how = "a signal, or its output was closed" if status is None else f"exit status {status}"
         instead = [shown(line.decode("utf-8", "replace")).strip() for line in noise]
         words = [line for line in instead if line]
-        message = None
-        if words and not self._errand.user:
+        message = hint = None
+        if err_type == "become_failed":
+            message, hint = _not_become(str(self._errand.user), said)
+        elif words and not self._errand.user:
             message = f"The host ended before the core could start, and said: {words[-1]}"
         detail = {"ended_by": how, "stderr": said, **({"said": "\n".join(words)} if words else {})}
-        return Failure(err_type, message, detail=detail)
+        return Failure(err_type, message, hint=hint, detail=detail)
 
     def _garbage(self, message: str, line: bytes) -> Failure:
         said = line[:SHOWN].decode("utf-8", errors="replace")
         return Failure("core_failed", message, detail={"said": said, "stderr": self._stderr.text()})
+
+
+def _not_become(user: str, said: str) -> tuple[str, str | None]:
+    """The message where the core could not be started as another user, and a hint if not the usual one will do."""
+    by_sudo = [line.removeprefix("sudo:").strip() for line in said.splitlines() if line.startswith("sudo:")]
+    why = f": sudo says: {by_sudo[-1]}" if by_sudo else "."
+    hint = None
+    if by_sudo and "must have a tty" in by_sudo[-1]:
+        hint = f"No terminal is used. Set `Defaults:NAME !requiretty` in sudoers for the SSH user, or log in as {user}."
+    return f"The core could not be started as {user}{why}", hint
 
 
 @functools.cache

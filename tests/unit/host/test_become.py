@@ -152,7 +152,26 @@ def test_sudo_that_refuses(server: Server, core: Payload) -> None:
         run(server, core, "daemon", [])
     failure = caught.value
     assert (failure.err_type, failure.stage) == ("become_failed", "connect")
+    assert failure.message == "The core could not be started as daemon: sudo says: a password is required"
+    assert "--ask-sudo-password" in failure.hint
     assert failure.detail == {"ended_by": "exit status 1", "stderr": "sudo: a password is required"}
+
+
+def test_sudo_that_wants_a_terminal(server: Server, core: Payload) -> None:
+    said = "sudo: unable to resolve host n1\nsudo: sorry, you must have a tty to run sudo"
+    fake_sudo(server, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    with pytest.raises(Failure) as caught:
+        run(server, core, "daemon", [])
+    assert caught.value.message.endswith("as daemon: sudo says: sorry, you must have a tty to run sudo")
+    assert "!requiretty" in caught.value.hint
+
+
+def test_where_root_is_asked_for_only_to_see_the_node_its_user_can_be_named(server: Server, core: Payload) -> None:
+    fake_sudo(server, "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    with Host(server.settings(become="auto"), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "hidden", "asks": {pwd.getpwuid(os.getuid()).pw_name: "root"}}, None, lambda _: None)
+    assert caught.value.message.startswith("It can't be seen. The core could not be started as root: ")
+    assert "name that user as `become`" in caught.value.hint
 
 
 @as_root
