@@ -20,6 +20,7 @@ ENVIRONMENT = {
     f"`{catalogue.VARIABLE}`": "the folder with hop files, unless `--catalogue` names one",
     "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
     "`XDG_CACHE_HOME`": "where the cache is kept, in `relup_remote`; else `~/.cache`",
+    "`HOME`": "the home folder; where it is a file, Invoke's own `inv` does not start: type `relup`, which does",
     "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; no colours where NO_COLOR is set",
 }
 """Variables that mean something to all commands."""

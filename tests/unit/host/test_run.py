@@ -143,8 +143,8 @@ def test_core_that_says_nothing_for_too_long(server: Server, core: Payload) -> N
 
 def test_sign_of_life_is_enough_and_not_told(server: Server, core: Payload) -> None:
     events: Events = []
-    with Host(server.settings(command_timeout=1.0), core) as host:
-        result = host.run({"act": "tick", "kind": "alive", "ticks": 4, "pause": 0.4}, None, events.append)
+    with Host(server.settings(command_timeout=4.0), core) as host:
+        result = host.run({"act": "tick", "kind": "alive", "ticks": 4, "pause": 1.2}, None, events.append)
     assert result["outcome"] == "ok"
     assert [event["event"] for event in events] == ["hello"]
 
@@ -189,7 +189,7 @@ def test_a_core_that_takes_a_byte_now_and_then_holds_nobody_either(
 
 def test_a_connection_that_freezes_while_nobody_uses_it_is_made_anew(server: Server, core: Payload) -> None:
     sessions: list[int] = []
-    with Host(server.settings(connect_timeout=1.0), core) as host:
+    with Host(server.settings(connect_timeout=3.0), core) as host:
         host.run({"act": "echo"}, None, lambda event: sessions.append(event["parent"]))
         os.kill(sessions[0], signal.SIGSTOP)
         try:
@@ -208,7 +208,7 @@ def test_a_connection_that_freezes_under_a_request_is_not_made_anew(server: Serv
         if event["event"] == "hello":
             os.kill(event["parent"], signal.SIGSTOP)
 
-    with Host(server.settings(command_timeout=1.0), core) as host:
+    with Host(server.settings(command_timeout=3.0), core) as host:
         try:
             with pytest.raises(Failure) as caught:
                 host.run({"act": "stop"}, None, freeze)
