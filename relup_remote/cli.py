@@ -291,7 +291,7 @@ def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if "--json" in words or "--events" in words:
+        if {"--json", "--events"} & {word.partition("=")[0] for word in words}:
             print(program.typed(documents.text(documents.usage_document(_command_in(words), error))))
         said = program.typed(f"{error.message} ({error.hint})")
         raise Exit(folded(said, columns(sys.stderr)), code=2) from None

@@ -201,9 +201,17 @@ def test_without_a_command_the_commands_are_listed(program: str) -> None:
     assert re.search(r"^  upgrade +", ended.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("words", [["hosts", "--nope"], ["hosts", "--host"], ["--dry", "hosts"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hosts", "--nope", "--json"],
+        ["hosts", "--host", "--json"],
+        ["--dry", "hosts", "--json"],
+        ["hosts", "--json=yes"],
+    ],
+)
 def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> None:
-    ended = relup(*words, "--json")
+    ended = relup(*words)
     assert ended.returncode == 2
     document = json.loads(ended.stdout)
     assert (document["command"], document["error"]["err_type"]) == ("hosts", "bad_option")
