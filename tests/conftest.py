@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "points" in getattr(item, "fixturenames", ()):
             item.add_marker("points")
     choose(config, items)
-    # Workers take what is shared in this order, and what takes long is best begun first.
-    items.sort(key=is_scenario, reverse=True)
+    put_dear_first(items)
     if config.option.scenarios == scenarios.REST:
         put_points_last(config, items)
     yield
@@ -158,6 +158,16 @@ def group_of(item: pytest.Item) -> str:
     """The name under which tests stay together."""
     marker = item.get_closest_marker("xdist_group")
     return str(marker.args[0]) if marker else ""
+
+
+def put_dear_first(items: list[pytest.Item]) -> None:
+    """Workers take groups in this order. What takes long comes first, so that no worker is left with it in the end."""
+    costs = scenarios.read_costs()
+    files = {(group_of(item), file_of(item)) for item in items if is_scenario(item)}
+    dear: Counter[str] = Counter()
+    for group, file in files:
+        dear[group] += round(costs.get(file, scenarios.NEW))
+    items.sort(key=lambda item: (-dear[group_of(item)], group_of(item)))
 
 
 def put_points_last(config: pytest.Config, items: list[pytest.Item]) -> None:
