@@ -144,6 +144,7 @@ EVENTS: dict[str, Shape] = {
             "have": Flag(),
             "sudo": Flag(),
             "became": Flag(),
+            "ready": Flag(),
             "bytecode": TEXT,
             "error": Record({"err_type": OneOf(tuple(ERRORS))}, {"message": MAYBE_TEXT, "detail": Maybe(OBJECT)}),
         }

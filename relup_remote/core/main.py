@@ -22,6 +22,9 @@ from .site import check_trust, check_user, locate
 
 _ALIVE_EVERY = 5.0
 
+_UNHEARD = 74
+"""The exit status of a core whose result nobody read."""
+
 _REFUSING = (
     "upgrade",
     "plan",
@@ -51,6 +54,11 @@ class Output:
             # One in memory.
             self._descriptor = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all that was written was taken."""
+        return self._is_read
+
     def emit(self, event: Dict[str, Any]) -> None:
         """Writes an event. That nobody reads any more does not stop the work, nor hold it for longer than `SILENCE`."""
         with self._lock:
@@ -76,7 +84,10 @@ class Output:
 
 
 def main() -> int:
-    """Serves the request on standard input; the exit status follows the result, as that of the commands does."""
+    """Serves the request on standard input; the exit status follows the result, as that of the commands does.
+
+    Where the result could not be said it is another: whoever did not hear it waits for our end.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)
@@ -94,7 +105,7 @@ def main() -> int:
     # Nobody may read any more: the lock is given back by now, and the process must end as well.
     signal.alarm(STARTING)
     output.emit(result.to_json())
-    return exit_status([result.outcome])
+    return exit_status([result.outcome]) if output.is_read else _UNHEARD
 
 
 def _keep_alive(output: Output, finished: threading.Event) -> None:

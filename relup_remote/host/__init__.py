@@ -4,7 +4,8 @@
 
     Host ── transport    the connection: who the host is (known_hosts), who we are (identities), the way (route)
      │   └─ payload      the core as a zipapp, named by its digest
-     └─ session          one run of the core: launcher, bootstrap, then the request, events and the tarball's bytes
+     ├─ standing         what stays there for the command's next request: the connection, cores that wait
+     └─ session          a request to the core: launcher, bootstrap, then the request, events and the tarball's bytes
 
 Everything that the network or the host does wrong is a `relup_remote.core.protocol.Failure`.
 """

@@ -7,7 +7,7 @@ It is called with the core's digest, its size in bytes, and the user to become o
     {"event": "core", "have": false, "bytecode": "…"}   send it; the magic number of our bytecode, in hex
     {"event": "core", "error": {…}}                     it can't be run; perhaps after `have`
 
-and then is the core, whose input and output are the rest of both streams. What is sent is a line of JSON and the bytes
+and then has the core serve requests by the rest of both streams, see `serve`. Sent is a line of JSON and the bytes
 it announces: `null` and the core itself, or, from a controller with the same bytecode, `{"bytes": n, "sha256": "…"}`
 and what `compiled` makes of the core, in zlib's format: that saves the host the work.
 
@@ -21,14 +21,27 @@ import hashlib
 import io
 import json
 import os
+import signal
 import stat
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 SUFFIX = ".pyz"
 PART = ".part"
 FORGOTTEN = 86400
 """Seconds after which an unfinished file is nobody's."""
+
+IDLE = 600
+"""Seconds in which the next request has to come: a controller that is gone may never say so."""
+
+KNOCK = b"\n"
+"""What comes before each request."""
+
+SERVED = (0, 1, 3)
+"""Exit statuses of a core that has said its result."""
+
+BROKEN = 70
+"""The exit status of one that has not."""
 
 
 class Refused(Exception):
@@ -40,19 +53,74 @@ class Refused(Exception):
 
 
 def launch(digest: str, size: int, user: str) -> int:
-    """Run the core; returns its exit status."""
+    """Run the core; returns its exit status, that of its last request."""
     try:
         if user:
             become(user)
         core = obtain(digest, size)
+        sys.path.insert(0, f"/proc/self/fd/{core}")
+        from relup_remote.core.main import main
+
+        return serve(main)
     except Refused as refused:
         say(error=refused.error)
         return 1
-    sys.path.insert(0, f"/proc/self/fd/{core}")
-    from relup_remote.core.main import main
 
-    status: int = main()
+
+def serve(main: Callable[[], int]) -> int:
+    """Have `main` serve each request in a process of its own, so that nothing of one gets into the next.
+
+    Before each comes a `KNOCK`, which is answered by the event ``core`` with ``ready``. This process reads nothing
+    else. It ends after a request that was not served to its end, as the core did. Raises `Refused` core_failed.
+    """
+    # What has let us in may end, and passes such a signal on; the request in hand is finished all the same.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    status = 0
+    while status in SERVED:
+        signal.alarm(IDLE)
+        knock = os.read(0, 1)
+        signal.alarm(0)
+        if knock != KNOCK:
+            # The end of the input, or what a request has left unread.
+            return BROKEN if knock else status
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise Refused("core_failed", {"error": f"no process for the request: {error.strerror}"}) from error
+        if not child:
+            answer(main)
+        status = ended(child)
     return status
+
+
+def answer(main: Callable[[], int]) -> None:
+    """Serve one request, and end this process."""
+    status = BROKEN
+    try:
+        signal.alarm(IDLE)
+        say(ready=True)
+        status = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+        status = BROKEN
+    finally:
+        # All is said and done; an interpreter that takes itself apart first costs a sixth of a short run.
+        os._exit(status)
+
+
+def ended(child: int) -> int:
+    """The exit status of a process, once it has ended; the signal that has ended it ends us as well."""
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    number = os.WTERMSIG(status)
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return BROKEN
 
 
 def say(**facts: Any) -> None:
@@ -239,5 +307,4 @@ if __name__ == "__main__":
     status = run(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # All is said and done; an interpreter that takes itself apart first costs a sixth of a short run.
     os._exit(status)

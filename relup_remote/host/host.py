@@ -85,6 +85,9 @@ class Host:
                     failure.message = f"{why} {failure.message}"
                     if self._stands.user == "root":
                         failure.hint = f"{NAME_THE_USER} {failure.hint}"
+                if failure.err_type == "become_failed":
+                    # The next request finds out anew, and can say why.
+                    self._stands.user = None
                 raise
             owner = _owner(result)
             if owner is None or owner in seen or len(seen) == USERS:
@@ -121,7 +124,7 @@ class Host:
             deadline=deadline,
         )
         start = partial(self._stands.start, self._settings, lambda said: on_event({"event": "note", "message": said}))
-        return session.run(start, errand)
+        return session.run(start, errand, self._stands.waiting)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""One run of the core over a connection that stands: start it, send the request, hear events, send what it wants."""
+"""A request to the core over a connection that stands: start the core or take one that waits, ask, hear, send files."""
 
 import functools
 import hashlib
@@ -8,7 +8,7 @@ import os
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -40,6 +40,9 @@ AHEAD = 64
 SHOWN = 200
 """Bytes shown of a line that can't be understood."""
 
+ANSWERS = 10.0
+"""Seconds in which a core that waits for a request answers a knock; later it counts as lost."""
+
 GRACE = 5.0
 """Seconds to wait for the exit status once the core has closed its output."""
 
@@ -70,30 +73,74 @@ class Errand:
     sudo_password: Password | None = field(default=None, repr=False)
 
 
-def run(start: Start, errand: Errand) -> Event:
-    """Run the core once, by ``start``; returns its ``result`` event, and gives every event before it to ``on_event``.
+class Waiting:
+    """Cores on a host that have served a request and wait for the next one; for several threads."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cores: dict[Hashable, _Core] = {}
+
+    def take(self, errand: Errand) -> "_Core | None":
+        """One of the right user that is ready for an errand. One that is not is closed: nothing was asked of it."""
+        with self._lock:
+            core = self._cores.pop(_kind(errand), None)
+        if core is None:
+            return None
+        is_ready = False
+        try:
+            is_ready = core.is_ready(errand)
+            return core if is_ready else None
+        finally:
+            if not is_ready:
+                core.close()
+
+    def put(self, errand: Errand, core: "_Core") -> None:
+        """Keep the core that has served an errand."""
+        with self._lock:
+            other = self._cores.pop(_kind(errand), None)
+            self._cores[_kind(errand)] = core
+        if other is not None:
+            other.close()
+
+    def close(self) -> None:
+        """Let all of them end."""
+        with self._lock:
+            cores = list(self._cores.values())
+            self._cores.clear()
+        for core in cores:
+            core.close()
+
+
+def _kind(errand: Errand) -> Hashable:
+    return errand.user, errand.python, errand.payload.digest
+
+
+def run(start: Start, errand: Errand, waiting: Waiting) -> Event:
+    """Ask the core; returns its ``result`` event, and gives every event before it to ``on_event``.
+
+    One that is ``waiting`` is asked, else one that is begun by ``start``; afterwards it waits there, if all went well.
     Raises `Failure`, stage ``connect``: ``python_missing``, ``become_failed``, ``untrusted_dir``, ``core_failed``,
     ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
     """
+    core: _Core | None = None
     try:
-        with _Core(start, errand) as core:
-            try:
-                return core.result()
-            except TimeoutError:
-                if errand.deadline.is_over:
-                    raise too_late(errand.deadline, core.step) from None
-                raise
+        core = waiting.take(errand) or _Core(start, errand)
+        return core.result()
     except Failure as failure:
         failure.stage = failure.stage or "connect"
         raise
     except TimeoutError:
         if errand.deadline.is_over:
-            raise too_late(errand.deadline) from None
+            raise too_late(errand.deadline, core.step if core else None) from None
         message = f"The host said nothing for {errand.timeout:g} s."
         raise Failure("ssh_timeout", message, stage="connect") from None
     except OSError as error:
         raise Failure("connection_lost", detail={"error": str(error)}, stage="connect") from None
+    finally:
+        if core is not None and core.is_free:
+            waiting.put(errand, core)
+        elif core is not None:
+            core.close()
 
 
 def too_late(deadline: Deadline, step: str | None = None) -> Failure:
@@ -104,10 +151,15 @@ def too_late(deadline: Deadline, step: str | None = None) -> Failure:
 
 
 class _Core:
-    """The core as it runs on a host. Leaving the context closes its input and output."""
+    """The core as it runs on a host, started for an errand; `is_ready` gives it another one.
+
+    ``is_free`` says that it has served the last one, and that both sides are done with all that belongs to it.
+    """
 
     def __init__(self, start: Start, errand: Errand) -> None:
         self._errand = errand
+        self._has_come = False
+        self.is_free = False
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
         self._prompt = prompt() if errand.user is not None and errand.sudo_password is not None else None
@@ -119,28 +171,53 @@ class _Core:
         self._stderr.start()
         self._heard = 0
 
-    def __enter__(self) -> "_Core":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
+    def close(self) -> None:
+        """Close its input and output: it ends once what is in hand is done."""
         self._process.close()
+
+    def is_ready(self, errand: Errand) -> bool:
+        """Whether it still waits, and answers: then this errand is next. Nothing is asked of it before."""
+        self._errand, self.step, self._heard, self.is_free = errand, None, 0, False
+        self._lines.limit(errand.deadline, min(errand.timeout, ANSWERS))
+        try:
+            self._send(bootstrap.KNOCK)
+            event: Event | None = {"event": "alive"}
+            while event is not None and event["event"] == "alive":
+                # It may have been said just before the last result.
+                line = self._lines.next()
+                event = self._counted(line) if line is not None else None
+        except (OSError, Failure):
+            return False
+        self._lines.limit(errand.deadline, errand.timeout)
+        return event is not None and event["event"] == "core" and bool(event.get("ready"))
 
     def result(self) -> Event:
         """Carry out the errand."""
+        knock = b""
+        if not self._has_come:
+            self._come()
+            knock = bootstrap.KNOCK
+        self._send(knock + encode(dict(self._errand.request)))
+        has_wanted, is_in_step = False, True
+        while True:
+            event = self._event()
+            if event["event"] == "result":
+                is_wrong = event["error"] is not None and (has_wanted or event["error"]["err_type"] == "wrong_user")
+                self.is_free = is_in_step and not is_wrong
+                return event
+            self._tell(event)
+            if event["event"] == "want":
+                has_wanted, is_in_step = True, self._sends_file(event) and is_in_step
+
+    def _come(self) -> None:
+        """Bring the core to life."""
         if self._prompt and self._greeting().get("sudo"):
             self._become()
         self._send(self._bootstrap)
         greeting = self._greeting()
         if not greeting.get("have"):
             self._send_core(greeting.get("bytecode"))
-        self._send(encode(dict(self._errand.request)))
-        while True:
-            event = self._event()
-            if event["event"] == "result":
-                return event
-            self._tell(event)
-            if event["event"] == "want":
-                self._send_file(event)
+        self._has_come = True
 
     def _become(self) -> None:
         """Give sudo its password, once it asks. Nothing else is sent before it has let us in."""
@@ -221,16 +298,20 @@ class _Core:
         self._send(json.dumps(announced).encode() + b"\n")
         self._send(core.content)
 
-    def _send_file(self, want: Event) -> None:
-        """Send a part of the tarball, until the core has had enough; what it says meanwhile is passed on."""
+    def _sends_file(self, want: Event) -> bool:
+        """Send a part of the tarball, until the core has had enough; what it says meanwhile is passed on.
+
+        Says whether all of it was sent.
+        """
         for part in _parts(self._errand.tarball, want):
             self._send(part)
             for line in self._lines.arrived():
                 event = self._counted(line)
                 if event["event"] in ("result", "want", "core"):
                     self._lines.put_back(line)
-                    return
+                    return False
                 self._tell(event)
+        return True
 
     def _send(self, data: bytes | memoryview) -> None:
         """Send unless the core is gone; why it went is then to be read."""
@@ -293,10 +374,14 @@ class _Lines:
 
     def __init__(self, process: Process, deadline: Deadline = NEVER, seconds: float = 60.0) -> None:
         self._process = process
-        self._deadline = deadline
-        self._seconds = seconds
+        self.limit(deadline, seconds)
         self._whole: deque[bytes] = deque()
         self._begun = bytearray()
+
+    def limit(self, deadline: Deadline, seconds: float) -> None:
+        """Go by other limits from now on."""
+        self._deadline = deadline
+        self._seconds = seconds
 
     def next(self) -> bytes | None:
         """The next line, or None if there will be none. Raises TimeoutError."""

@@ -1,10 +1,11 @@
-"""What stays on a host from one request of a command to the next: the connection, and who the core has to be there."""
+"""What stays on a host from one request of a command to the next: the connection, cores, and who they have to be."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from relup_remote.host import session
 from relup_remote.host.transport import Connection, Process, choice
 from relup_remote.ways import Ways
 
@@ -17,11 +18,12 @@ Tell = Callable[[str], None]
 class Standing:
     """A connection to a host that is made when it is first needed, and anew where it was lost; for several threads.
 
-    ``user`` is the one to become there, as far as a core has found out.
+    ``waiting`` are the cores there that wait for a request, ``user`` is the one to become, as far as a core knows.
     """
 
     def __init__(self) -> None:
         self.user: str | None = None
+        self.waiting = session.Waiting()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
 
@@ -59,6 +61,7 @@ class Standing:
             self._leave()
 
     def _leave(self) -> None:
+        self.waiting.close()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

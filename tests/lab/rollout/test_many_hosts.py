@@ -7,6 +7,7 @@ import pytest
 
 from bench.rollout import MEGABYTES, THREADS, inv
 from lab.cluster import Lab
+from relup_remote.ways import IDLE
 from tests.lab.cluster import BASE, FIRST, Ran, running_lab
 from tests.lab.rollout.state import results, successes
 from tests.points import Points, Tally, is_slice
@@ -36,6 +37,12 @@ def outcomes(lab: Lab, folder: Path, *words: str) -> dict[str, int]:
     return {outcome: found.count(outcome) for outcome in set(found)}
 
 
+def entries(lab: Lab, host: str) -> int:
+    """How often somebody has logged in to a host, and how often something was started there."""
+    log = (lab.host(host).ssh_dir / "sshd.log").read_text()
+    return log.count("Accepted publickey") + log.count("Starting session")
+
+
 def test_looking(lab: Lab, tmp_path: Path) -> None:
     hosts = len(lab.hosts)
     assert outcomes(lab, tmp_path, "hosts") == {"ok": hosts}
@@ -46,11 +53,15 @@ def test_staging_and_a_rollout(lab: Lab, tmp_path: Path, points: Points) -> None
     hosts = len(lab.hosts)
     tarball = ("--tarball", str(lab.tarball(FIRST)))
     assert outcomes(lab, tmp_path, "stage", *tarball) == {"staged": NODES, "unchanged": hosts - NODES}
+    before = {host: entries(lab, host) for host in lab.hosts}
     waves = ("--waves", "1,25%,100%", "--parallel", "8", "--gates", "verify,cluster")
     assert outcomes(lab, tmp_path, "upgrade", *tarball, *waves, "--yes", "--no-backup") == {
         "upgraded": NODES,
         "nothing to do": hosts - NODES,
     }
+    # One login and one core a host. Of more hosts those that wait for their turn are left meanwhile.
+    seen = {entries(lab, host) - before[host] for host in lab.hosts}
+    assert seen == {2} if hosts <= IDLE else min(seen) >= 2
     for host in lab.hosts[:NODES]:
         assert (results(lab, host).count("success"), successes(lab, host)) == (1, [(BASE, FIRST)])
     points.named("hosts of one rollout").tally.add(Tally("", of=HOSTS, done=hosts, good=hosts))

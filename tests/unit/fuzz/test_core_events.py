@@ -100,7 +100,7 @@ def test_events(tmp_path: Path, greets: bool, said: list[bytes]) -> None:
     heard: list[dict[str, Any]] = []
     errand = Errand({"command": "status"}, tarball, heard.append, Payload(b"", "0" * 64), None, None, 1.0)
     try:
-        result = session.run(cast("Start", host.start), errand)
+        result = session.run(cast("Start", host.start), errand, session.Waiting())
     except Failure as failure:
         assert failure.err_type in ERRORS
         assert failure.stage

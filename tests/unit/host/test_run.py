@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,16 @@ import pytest
 
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
-from relup_remote.host import Host
+from relup_remote.host import Host, session
 from relup_remote.host.payload import Payload
+from relup_remote.inventory import HostSettings
+from relup_remote.postchecks import ssh as postchecks
+from relup_remote.ways import Ways
 
-from .ssh_server import Server, running
+from ..core.others import as_root
+from .ssh_server import ME, Server, running
+
+OTHER = "nobody"
 
 Events = list[dict[str, Any]]
 
@@ -103,6 +110,101 @@ def test_host_can_be_used_again_after_its_connection_was_lost(server: Server, co
         with pytest.raises(Failure):
             host.run({"act": "stop"}, None, kill_server_of)
         assert host.run({"act": "echo"}, None, nothing)["outcome"] == "ok"
+
+
+@pytest.fixture
+def shared(server: Server) -> Iterator[HostSettings]:
+    """The settings of the server, as a command with several requests has them."""
+    with Ways() as ways:
+        yield server.settings(ways=ways, connect_timeout=2.0)
+
+
+def ask(settings: HostSettings, core: Payload, tarball: Path | None = None, **request: Any) -> dict[str, Any]:
+    """What the core says first, with the outcome of a request of a command's own."""
+    said: Events = []
+    with Host(settings, core) as host:
+        result = host.run({"act": "echo", **request}, tarball, said.append)
+    return {**said[0], "outcome": result["outcome"]}
+
+
+def test_a_core_serves_one_request_after_the_other(shared: HostSettings, core: Payload, tmp_path: Path) -> None:
+    tarball = tmp_path / "tarball"
+    tarball.write_bytes(bytes(3 << 20))
+    said = [ask(shared, core) for _ in range(2)]
+    said.append(ask(shared, core, tarball, act="want", offset=0, bytes=3 << 20))
+    said.append(ask(shared, core))
+    assert len({each["core"] for each in said}) == 1
+    # Each in a process of its own, so that nothing of one is left to the next.
+    assert len({each["pid"] for each in said}) == 4
+
+
+def test_a_core_ends_with_its_command(server: Server, core: Payload) -> None:
+    with Ways() as ways:
+        waiting = os.pidfd_open(ask(server.settings(ways=ways), core)["core"])
+    assert ended(waiting)
+
+
+def test_a_core_that_has_not_read_all_serves_no_other_request(
+    shared: HostSettings, core: Payload, tmp_path: Path
+) -> None:
+    tarball = tmp_path / "tarball"
+    tarball.write_bytes(b"\n" * (3 << 20))
+    said = [ask(shared, core), ask(shared, core, tarball, act="refuse_midway", bytes=3 << 20), ask(shared, core)]
+    assert [each["outcome"] for each in said] == ["ok", "failed", "ok"]
+    assert said[0]["core"] == said[1]["core"] != said[2]["core"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_core_that_is_lost_while_it_waits_is_begun_anew(
+    shared: HostSettings, core: Payload, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(session, "ANSWERS", 1.0)
+    first = ask(shared, core)
+    os.kill(first["core"], number)
+    try:
+        second = ask(shared, core)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(first["core"], signal.SIGCONT)
+    assert first["core"] != second["core"]
+
+
+def test_a_connection_that_is_lost_while_a_core_waits_is_made_anew(shared: HostSettings, core: Payload) -> None:
+    first = ask(shared, core)
+    os.kill(first["parent"], signal.SIGKILL)
+    assert ask(shared, core)["parent"] != first["parent"]
+
+
+def test_a_core_that_is_lost_under_a_request_is_not_asked_again(shared: HostSettings, core: Payload) -> None:
+    ask(shared, core)
+    heard: Events = []
+
+    def kill(event: dict[str, Any]) -> None:
+        heard.append(event)
+        kill_core_of(event)
+
+    with Host(shared, core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "stop"}, None, kill)
+    assert caught.value.err_type == "core_failed"
+    assert len(heard) <= 2
+    assert ask(shared, core)["outcome"] == "ok"
+
+
+@as_root
+def test_cores_of_two_users_are_two(shared: HostSettings, core: Payload) -> None:
+    as_other = replace(shared, become=OTHER)
+    cores = [ask(each, core) for each in (shared, as_other, shared, as_other)]
+    assert [each["user"] for each in cores] == [ME, OTHER, ME, OTHER]
+    assert [each["core"] for each in cores[:2]] == [each["core"] for each in cores[2:]]
+
+
+def test_a_server_of_one_session_serves_a_core_and_checks(tmp_path: Path, core: Payload) -> None:
+    with running(tmp_path / "server", "MaxSessions 1") as server, Ways() as ways:
+        settings = server.settings(ways=ways)
+        for _ in range(2):
+            assert ask(settings, core)["outcome"] == "ok"
+            with postchecks.connect(settings) as link:
+                assert link.host().run("echo in").stdout == "in\n"
 
 
 def test_core_that_dies(server: Server, core: Payload) -> None:

@@ -15,9 +15,14 @@ Request = Dict[str, Any]  # noqa: UP006
 def main() -> int:
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline().decode("utf-8"))
-    say("hello", pid=os.getpid(), parent=os.getppid(), python="3", user=getpass.getuser())
+    say("hello", pid=os.getpid(), core=os.getppid(), parent=parent_of(os.getppid()), python="3", user=getpass.getuser())
     act = ACTS[request["act"]]
     return act(request, stdin)
+
+
+def parent_of(pid: int) -> int:
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("PPid:")]
+    return int(line.split()[1])
 
 
 def say(kind: str, **facts: Any) -> None:
