@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ LOOKS: Mapping[str, Shape] = {
     "vms": Record(
         {
             "user": TEXT,
+            "hidden": Flag(),
             "vms": ListOf(
                 Record(
                     {
@@ -86,6 +87,9 @@ class Node:
     @cached_property
     def vm(self) -> dict[str, Any]:
         """The one VM."""
+        assert self.vms or not self._seen["hidden"], (
+            "whether a VM of this root is running can't be seen: /proc hides the processes of other users (hidepid)"
+        )
         assert self.vms, "no VM of this root is running"
         pids = ", ".join(str(vm["pid"]) for vm in self.vms)
         assert len(self.vms) == 1, f"{len(self.vms)} VMs fit: {pids}"
@@ -205,8 +209,19 @@ class Node:
 
     @cached_property
     def _seen(self) -> dict[str, Any]:
+        found = self._look(None)
+        # Who sees the processes of all users, or at least those of the node's.
+        seer = {"auto": "root", "never": found["user"]}.get(self._settings.become, self._settings.become)
+        if found["hidden"] and seer != found["user"] and not any(map(self._fits, found["vms"])):
+            # Where that is not allowed, it stays unknown.
+            with suppress(AssertionError):
+                found = {**self._look(seer), "user": found["user"]}
+        return found
+
+    def _look(self, user: str | None) -> dict[str, Any]:
+        """The VMs of the host as a user sees them, by default the SSH user."""
         found: dict[str, Any] = self._ask(
-            self._link.host(), "vms", self._settings.data_dir or "", self._settings.root_dir or ""
+            self._link.host(user), "vms", self._settings.data_dir or "", self._settings.root_dir or ""
         )
         return found
 

@@ -30,7 +30,9 @@ NOT_ENDED = 124
 
 
 def vms(data_dir: str = "", root: str = "") -> Dict[str, Any]:
-    """The SSH user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more.
+    """Our user, and every VM that has a root and a name. Of its command line, which holds the cookie, no more.
+
+    ``hidden`` says whether the processes of other users can't be seen.
 
     ``fits`` says whether a VM's root, or its base, is the folder ``root``, by whichever path; without one each fits.
 
@@ -38,7 +40,16 @@ def vms(data_dir: str = "", root: str = "") -> Dict[str, Any]:
     inventory's ``data_dir``, and if what it executes lies there.
     """
     found = [_vm(folder, data_dir, root) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
-    return {"user": getpass.getuser(), "vms": [vm for vm in found if vm]}
+    return {"user": getpass.getuser(), "hidden": _are_hidden(), "vms": [vm for vm in found if vm]}
+
+
+def _are_hidden() -> bool:
+    """Whether /proc hides the processes of other users, see proc(5), "hidepid". Without that all see the first one."""
+    try:
+        os.close(os.open("/proc/1/cmdline", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return True
+    return False
 
 
 def _vm(folder: Path, data_dir: str, wanted: str) -> Optional[Dict[str, Any]]:

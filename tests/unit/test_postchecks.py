@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from lab import sshd
 from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
 from relup_remote.deadline import Deadline
+from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import node, on_host
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
@@ -404,7 +406,7 @@ def test_a_wrapper_that_does_not_end_is_not_taken_for_one_that_reads_nothing(
     ("look", "said", "why"),
     [
         ("vms", b"Welcome!", "is not JSON"),
-        ("vms", b'{"user": "emqx", "vms": [{"pid": "1"}]}', "vms[0].pid: should be a whole number"),
+        ("vms", b'{"user": "emqx", "hidden": false, "vms": [{"pid": "1"}]}', "vms[0].pid: should be a whole number"),
         ("attempt", b"[]", "should be a mapping"),
         ("leftovers", b"[NaN]", "has NaN, which is no number"),
         ("leftovers", b"[1]", "[0]: should be text, and is 1"),
@@ -414,6 +416,47 @@ def test_a_host_that_says_something_else_fails_the_check_by_a_sentence(look: str
     with pytest.raises(AssertionError, match=f"what the host says of its {look} is not accepted") as caught:
         node._understood(look, said)
     assert why in str(caught.value)
+
+
+@as_root
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_a_host_says_whether_it_hides_processes(hidden: int) -> None:
+    # The shell stays the first process, which is what can't be seen.
+    look = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups /usr/bin/python3 - vms"
+    script = f"mount -t proc -o hidepid={hidden} proc /proc; {look}; exit 0"
+    said = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "sh", "-ec", script],
+        input=Path(on_host.__file__).read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(said.stdout)["hidden"] is (hidden > 0)
+
+
+class HidingLink:
+    """A host that shows the node's processes only to some user, and lets us become that one or nobody."""
+
+    def __init__(self, seer: str, allowed: bool = True) -> None:
+        self._seer = seer
+        self._allowed = allowed
+
+    def host(self, user: str | None = None) -> Any:
+        vm = {"pid": 7, "fits": True, "owner": "emqx", "name": "emqx@h", "root": "/r", "base": "/r", "data_dir": "/d"}
+        sees = user == self._seer and self._allowed
+        said = {"user": user or "ops", "hidden": user != "root", "vms": [vm] if sees else []}
+        status = 0 if user is None or sees else 1
+        answer = SimpleNamespace(rc=status, stdout_bytes=json.dumps(said).encode(), stderr="sudo: no")
+        return SimpleNamespace(run=lambda *_words: answer)
+
+
+@pytest.mark.parametrize(("become", "seer"), [("auto", "root"), ("emqx", "emqx")])
+def test_where_processes_are_hidden_another_user_looks(become: str, seer: str) -> None:
+    settings = HostSettings(name="n1", become=become)
+    seen = node.Node(HidingLink(seer), settings, None)  # type: ignore[arg-type]
+    assert (seen.vm["pid"], seen._seen["user"]) == (7, "ops")
+    unseen = node.Node(HidingLink(seer, allowed=False), settings, None)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match=r"can't be seen: /proc hides"):
+        _ = unseen.vm
 
 
 def test_applications_of_a_release() -> None:
