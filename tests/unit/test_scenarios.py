@@ -79,7 +79,7 @@ def tried(folder: Path, mode: str) -> tuple[set[str], str]:
         text=True,
         check=False,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": ""},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return set(re.findall(r"PASSED tests/([^@\s]+)@", done.stdout)), done.stdout

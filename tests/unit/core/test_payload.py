@@ -191,7 +191,7 @@ def boot(python: Path, home: Path, request: dict[str, Any], core: Payload) -> li
         greeting = json.loads(next(line for line in process.stdout if line.strip()))
         if not greeting["have"]:
             process.stdin.write(b"null\n" + core.content)
-        process.stdin.write(encode(request))
+        process.stdin.write(bootstrap.KNOCK + encode(request))
         process.stdin.close()
         return [greeting, *map(json.loads, process.stdout)]
 
@@ -202,6 +202,7 @@ def test_bootstrap_brings_it_to_life(python: Path, tmp_path: Path) -> None:
     first, second = (boot(python, tmp_path, request, payload()) for _ in range(2))
     assert (first[0]["have"], second[0]["have"]) == (False, True)
     for events in (first, second):
+        assert events[1] == {"event": "core", "ready": True}
         assert events[-1]["event"] == "result"
         assert events[-1]["error"]["err_type"] == "protocol_mismatch"
     (kept,) = (tmp_path / ".cache" / "relup_remote").iterdir()
