@@ -23,7 +23,7 @@ $(VENV)/.ready-for-%: pyproject.toml scripts/setup
 demo: setup
 	$(BIN)/inv lab.demo
 
-# What must hold, in ten minutes: of scenarios and of what has very many cases, some (docs/testing.md).
+# What must hold, in a quarter of an hour: of scenarios and of what has very many cases, some (docs/testing.md).
 test: checks
 	$(PYTEST) --scenarios some
 
