@@ -367,7 +367,7 @@ def test_a_reader_that_does_not_wait_gets_all(tmp_path: Path) -> None:
         ("FILE", ["paths"], 0, ""),
         ("FILE", ["runs"], 2, "Not a directory"),
         ("FILE", ["report"], 2, "Not a directory"),
-        ("FILE", ["hosts"], 2, "no inventory"),
+        ("FILE", ["hosts", "--inventory", "~/hosts.yml"], 2, "hosts.yml"),
         ("FILE", ["plan", "--tarball", "~/release.tar.gz", "--inventory", "~/hosts.yml"], 2, "hosts.yml"),
         ("/nonexistent", ["runs"], 0, ""),
         ("/proc/1/mem", ["paths"], 0, ""),
@@ -380,7 +380,7 @@ def test_a_home_that_is_no_folder_is_no_traceback(
     variables = {**_variables(), "HOME": str(tmp_path / "file") if home == "FILE" else home}
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         variables.pop(name, None)
-    ended = run(RELUP, *words, cwd=tmp_path if words[0] == "hosts" else PROJECT, variables=variables)
+    ended = run(RELUP, *words, cwd=PROJECT, variables=variables)
     assert (ended.returncode, "Traceback" in ended.stderr) == (status, False), ended.stderr
     assert said in ended.stderr
 
