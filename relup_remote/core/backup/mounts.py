@@ -43,8 +43,12 @@ def mount_points(table: str = TABLE) -> List[str]:
 
 def mount_point_of(path: str, table: str = TABLE) -> str:
     """The mount point of the file system on which `path`, a real path, lies. Raises `Failure` as `mount_points`."""
-    above = (point for point in mount_points(table) if (path + "/").startswith(point.rstrip("/") + "/"))
-    return max(above, key=len, default=ROOT)
+    return _above(path, mount_points(table))
+
+
+def _above(path: str, points: List[str]) -> str:
+    """The one of all mount points on whose file system a real path lies."""
+    return max((point for point in points if (path + "/").startswith(point.rstrip("/") + "/")), key=len, default=ROOT)
 
 
 def mounted_within(place: Place, table: str = TABLE) -> List[str]:
@@ -69,7 +73,7 @@ def missing(place: Place, told: Dict[str, Any]) -> Optional[str]:
     """
     mounted, point = mount_points(), told.get("point", ROOT)
     # A place that has moved to another file system than that of the empty mount point is on a disk of its own again.
-    if point not in (*mounted, ROOT) and mount_point_of(place.path) == mount_point_of(point):
+    if point not in (*mounted, ROOT) and _above(place.path, mounted) == _above(point, mounted):
         return "{} was on the file system mounted at {}. Nothing is mounted there now.".format(place.path, point)
     for inner in told.get("within", []):
         path = os.path.join(place.path, inner)
