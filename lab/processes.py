@@ -50,6 +50,14 @@ def parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
+def children(pid: int) -> list[int]:
+    """The processes that another one has started, which are there yet; none where that one is gone."""
+    try:
+        return [int(word) for word in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    except OSError:
+        return []
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and has not ended; also while it becomes another program."""
     return _stat(pid)[0] not in ("", "Z", "X")

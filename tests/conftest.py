@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(shared_by(item)))
         if "points" in getattr(item, "fixturenames", ()):
             item.add_marker("points")
-    choose(config, items)
-    put_dear_first(items)
+    costs = scenarios.read_costs()
+    choose(config, items, costs)
+    put_dear_first(items, costs)
     if config.option.scenarios == scenarios.REST:
         put_points_last(config, items)
     yield
@@ -120,9 +121,15 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         count = marker.args[0] if marker else len(found)
         kept = random.Random(f"{config.option.seed} {name}").sample(found, min(count, len(found)))
         left |= {item.nodeid for item in found} - {item.nodeid for item in kept}
+    keep(config, items, lambda item: item.nodeid not in left)
+
+
+def keep(config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]) -> None:
+    """Leave out all other tests, and say so."""
+    left = [item for item in items if not is_kept(item)]
     if left:
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
-        items[:] = [item for item in items if item.nodeid not in left]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if is_kept(item)]
 
 
 def is_scenario(item: pytest.Item) -> bool:
@@ -130,22 +137,20 @@ def is_scenario(item: pytest.Item) -> bool:
     return item.path.is_relative_to(scenarios.LAB)
 
 
-def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
+def choose(config: pytest.Config, items: list[pytest.Item], costs: Mapping[str, float]) -> None:
     """Keep the scenarios that are asked for. Where it is the rest of them, all else was tried but for more points."""
     mode = config.option.scenarios
     files = {file_of(item) for item in items if is_scenario(item)}
     wanted = files
     if mode != scenarios.ALL:
-        some = scenarios.chosen(files, scenarios.read_costs(), config.stash[COMMIT])
+        some = scenarios.chosen(files, costs, config.stash[COMMIT])
         wanted = some if mode == scenarios.SOME else files - some
-        kept = [item for item in items if file_of(item) in wanted or is_kept(item, mode)]
-        config.hook.pytest_deselected(items=sorted(set(items) - set(kept), key=items.index))
-        items[:] = kept
+        keep(config, items, lambda item: file_of(item) in wanted or is_tried_anyway(item, mode))
     config.stash[TRIED] = (len(wanted), len(files))
 
 
-def is_kept(item: pytest.Item, mode: str) -> bool:
-    """Whether a test is kept, whatever scenarios are wanted."""
+def is_tried_anyway(item: pytest.Item, mode: str) -> bool:
+    """Whether a test is tried, whatever scenarios are wanted."""
     return not is_scenario(item) if mode == scenarios.SOME else item.get_closest_marker("points") is not None
 
 
@@ -160,9 +165,8 @@ def group_of(item: pytest.Item) -> str:
     return str(marker.args[0]) if marker else ""
 
 
-def put_dear_first(items: list[pytest.Item]) -> None:
+def put_dear_first(items: list[pytest.Item], costs: Mapping[str, float]) -> None:
     """Workers take groups in this order. What takes long comes first, so that no worker is left with it in the end."""
-    costs = scenarios.read_costs()
     files = {(group_of(item), file_of(item)) for item in items if is_scenario(item)}
     dear: Counter[str] = Counter()
     for group, file in files:

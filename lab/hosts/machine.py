@@ -11,7 +11,7 @@ from lab import processes
 from lab.errors import LabError
 from lab.hosts import network
 from lab.hosts.image import System
-from lab.hosts.room import Room, children, run
+from lab.hosts.room import Room, run
 from lab.node import POLL_INTERVAL
 
 BOOT_TIMEOUT = 300.0
@@ -104,8 +104,8 @@ class Machine:
         pid = processes.read_pid(self._pid_file)
         for _ in range(2):
             # nsenter, nspawn, init.
-            below = children(pid) if pid else []
-            pid = int(below[0]) if below else None
+            below = processes.children(pid) if pid else []
+            pid = below[0] if below else None
         return pid
 
     def power_off(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from lab import processes
 from lab.errors import LabError
 from lab.hosts import switch
-from lab.hosts.room import Room, children
+from lab.hosts.room import Room
 
 OPERATOR = "operator"
 """The cable of the room itself, where the operator's commands run."""
@@ -49,7 +49,7 @@ class Network:
             if started.stdout.readline() != b"ready\n":
                 raise LabError("no_network", "The machines' network could not be made.", f"See {self._log}.")
         # nsenter has started it in a process of its own, for the sake of the namespace of processes.
-        self._pid_file.write_text(children(started.pid)[0])
+        self._pid_file.write_text(str(processes.children(started.pid)[0]))
         self._plug(f"lan-{OPERATOR}", 1)
         for name, number in numbers.items():
             self._room.run("ip", "netns", "add", name)

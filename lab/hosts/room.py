@@ -5,6 +5,7 @@ this machine.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ def why_not() -> str | None:
     """Why there can be no room here, or None if nothing speaks against it."""
     if os.geteuid() != 0:
         return "Machines in a box need root."
-    missing = sorted({package for program, package in PROGRAMS.items() if not _on_path(program)})
+    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if missing:
         return f"Programs are missing. Install them: apt-get install {' '.join(missing)}"
     if not Path("/dev/net/tun").exists():
@@ -44,10 +45,6 @@ def why_not() -> str | None:
         check=False,
     )
     return f"Namespaces can't be made here: {tried.stderr.strip()}" if tried.returncode else None
-
-
-def _on_path(program: str) -> bool:
-    return any(os.access(Path(folder, program), os.X_OK) for folder in os.get_exec_path())
 
 
 class Room:
@@ -94,7 +91,7 @@ class Room:
             if started.stdout.readline() != b"ready\n":
                 started.wait()
                 return f"Namespaces can't be made here: {self._log.read_text().strip()}"
-        self._pid_file.write_text(children(started.pid)[0])
+        self._pid_file.write_text(str(processes.children(started.pid)[0]))
         return None
 
     def close(self) -> bool:
@@ -126,14 +123,6 @@ class Room:
     def hang_up(self, pid: int) -> None:
         """Send SIGHUP to a process of the room, by its pid outside."""
         os.kill(pid, signal.SIGHUP)
-
-
-def children(pid: int) -> list[str]:
-    """The pids of a process's children."""
-    try:
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
 
 
 def run(words: Sequence[str], given: str = "") -> str:

@@ -1,6 +1,5 @@
 """A hop that failed waits for an on_load that runs yet, and for nobody else whom the code server watches."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from relup_remote.core.agent import bundle
 from relup_remote.core.erlang.distribution import Connection
 from relup_remote.core.erlang.term import Atom
+from tests.unit.erlc import compile_all
 
 from .demo import compiled
 from .vm import OTPS, evaluate, running_vm
@@ -30,7 +30,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("code")
     path = folder / "undoing.erl"
     path.write_bytes(bundle.source(PARTS, path.stem, [("undo", "await_on_loads", 1)]))
-    subprocess.run(["erlc", "-o", folder, path], check=True, capture_output=True)
+    compile_all([path])
     for name, beam in compiled({"demo_waiting": WAITING, "demo_plain": PLAIN}).items():
         (folder / f"{name}.beam").write_bytes(beam)
     return folder

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure, Result
 from relup_remote.core.running_node import RunningNode
 from relup_remote.core.site import OURS, Site
+from tests.unit.erlc import compile_all
 
 from .others import NOBODY, as_root
 from .vm import Vm, running_vm
@@ -262,7 +262,7 @@ def cluster(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     """Two hosts with a node each, connected; the second tells its data folder relative to where its VM works."""
     code = tmp_path_factory.mktemp("code")
     (code / "emqx.erl").write_text(EMQX)
-    subprocess.run(["erlc", "-o", str(code), str(code / "emqx.erl")], check=True)
+    compile_all([code / "emqx.erl"])
     with contextlib.ExitStack() as stack:
         hosts = []
         for name in ("first", "second"):

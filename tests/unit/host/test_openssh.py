@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from lab import layout, sshd
+from lab import layout, processes, sshd
 from relup_remote import ways
 from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
@@ -356,17 +356,12 @@ def test_all_hosts_behind_a_bastion_share_one_connection_to_it(
         assert logins(bastion) == 1
 
 
-def children(pid: int) -> list[str]:
-    """The processes that another one has started."""
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
 def test_a_connection_to_a_bastion_that_answers_no_more_is_made_anew(behind: tuple[Server, list[HostSettings]]) -> None:
     bastion, hosts = behind
     with Ways() as ways:
         first, second = (replace(host, ways=ways, transport="fabric", connect_timeout=2.0) for host in hosts[:2])
         connection = choice.connect(first, print)
-        frozen = [int(pid) for pid in children(sshd.pid(bastion.host) or 0)]
+        frozen = processes.children(sshd.pid(bastion.host) or 0)
         assert frozen
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
