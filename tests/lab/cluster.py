@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,12 +186,38 @@ def disk_of(lab: Lab, host: str) -> str:
 
 
 def put_back(lab: Lab, host: str) -> None:
-    """A host's node as it was first: running the base release, with nothing deployed, staged, patched or recorded."""
+    """A host's node as it was first: running the base release, with nothing deployed, staged, patched or kept."""
     lab.stop_node(host)
-    root = lab.root(host)
-    for path in (root / "relup", root / "data" / "patches", ours(lab, host)):
+    for path in _marks(lab, host):
         shutil.rmtree(path, ignore_errors=True)
+    _forget(lab, host)
     lab.start_node(host)
+
+
+def all_back(lab: Lab) -> None:
+    """Every node as it was first and in the cluster, every SSH server up; nodes that nobody changed run on."""
+    for host in lab.hosts:
+        lab.start_sshd(host)
+    with ThreadPoolExecutor() as pool:
+        changed = [
+            host for host in lab.hosts if lab.node_pid(host) is None or any(path.exists() for path in _marks(lab, host))
+        ]
+        list(pool.map(lambda host: put_back(lab, host), changed))
+    for host in lab.hosts:
+        _forget(lab, host)
+    # Waits until they have found each other.
+    lab.up()
+
+
+def _marks(lab: Lab, host: str) -> tuple[Path, ...]:
+    """What is there only where the node's code was changed, or is to be at its next start."""
+    return (lab.root(host) / "relup", lab.root(host) / "data" / "patches")
+
+
+def _forget(lab: Lab, host: str) -> None:
+    """Remove what the tool keeps beside a node: its history, what is staged, backups."""
+    for path in (ours(lab, host), lab.root(host) / "relup_backups"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def upgrade(lab: Lab, relup: Tool, tarball: Path, host: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from lab.cluster import Lab
 from tests.lab import preloaded
-from tests.lab.cluster import Tool, put_back, running_lab
+from tests.lab.cluster import Tool, all_back, put_back, running_lab
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,13 +18,20 @@ def _commands() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Three nodes of the first release."""
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Three nodes, as they are after whatever test came before."""
     with running_lab(tmp_path_factory.mktemp("lab"), 3) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def lab(three: Lab) -> Lab:
+    """Three nodes of the first release, with nothing of other modules when the module begins."""
+    all_back(three)
+    return three
+
+
+@pytest.fixture(scope="module")
 def relup(lab: Lab) -> Tool:
     """The tool, on the lab's inventory."""
     return Tool(lab.inventory_path)
@@ -38,18 +45,18 @@ def spare(lab: Lab) -> Iterator[str]:
     put_back(lab, "n1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base_tarball(lab: Lab) -> Path:
     return lab.tarball("5.10.4-lab")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tarball(lab: Lab) -> Path:
     """The first target."""
     return lab.tarball("5.10.5-lab")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def second_tarball(lab: Lab) -> Path:
     """The second target."""
     return lab.tarball("5.10.6-lab")

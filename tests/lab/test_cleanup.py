@@ -1,22 +1,11 @@
 """Cleaning up: asked first, shown with sizes, refused while nodes are behind, and done on all hosts."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, Ran, Tool, ours, put_back
+from tests.lab.cluster import BASE, FIRST, Ran, Tool, ours
 
 HOSTS = ("n1", "n2", "n3")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_it_was(lab: Lab) -> Iterator[None]:
-    """The lab goes back to its first release when these tests are done."""
-    yield
-    for host in HOSTS:
-        put_back(lab, host)
 
 
 def staged(lab: Lab, host: str) -> list[str]:

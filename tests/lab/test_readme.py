@@ -3,14 +3,13 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.cluster import Lab
 from lab.layout import PROJECT
-from tests.lab.cluster import PATIENCE, put_back
+from tests.lab.cluster import PATIENCE
 from tests.readme import commands
 
 STATUSES = {"restore": {3}, "hop.draft": {0, 1}, "hop.check": {0, 1}}
@@ -18,16 +17,14 @@ STATUSES = {"restore": {3}, "hop.draft": {0, 1}, "hop.check": {0, 1}}
 
 
 @pytest.fixture
-def desk(lab: Lab, tmp_path: Path) -> Iterator[Path]:
+def desk(lab: Lab, tmp_path: Path) -> Path:
     """The folder in which an operator sits, with what the README names."""
     for name, version in (("emqx-5.10.5", "5.10.5-lab"), ("A", "5.10.4-lab"), ("B", "5.10.5-lab")):
         for suffix in (".tar.gz", ".tar.gz.sha256"):
             (tmp_path / f"{name}{suffix}").symlink_to(str(lab.tarball(version)).removesuffix(".tar.gz") + suffix)
     (tmp_path / "hops").mkdir()
     (tmp_path / "tasks.py").symlink_to(PROJECT / "tasks.py")
-    yield tmp_path
-    for host in lab.hosts:
-        put_back(lab, host)
+    return tmp_path
 
 
 def test_the_commands_work_as_they_are_pasted(lab: Lab, desk: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, Tool, gated, put_back, upgrade
+from tests.lab.cluster import BASE, FIRST, Tool, gated, upgrade
 
 HOST = "n1"
 UNIT = "emqx.service"
@@ -57,7 +57,6 @@ def service(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     whole = session.read_text()
     yield Service(lab, tmp_path_factory.mktemp("systemd"))
     session.write_text(whole)
-    put_back(lab, HOST)
 
 
 @pytest.fixture(scope="module")

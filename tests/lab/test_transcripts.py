@@ -15,7 +15,6 @@ import pytest
 
 from lab.cluster import Lab
 from relup_remote.summary import tables
-from tests.lab.cluster import put_back
 from tests.unit.program import PROJECT, RELUP, run
 
 FOLDER = PROJECT / "tests" / "transcripts"
@@ -124,8 +123,6 @@ def walker(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
             return masked(f"$ relup {shown}\n{ended.stderr}{ended.stdout}{status}", lab, folder)
 
         yield walk
-    for host in lab.hosts:
-        put_back(lab, host)
 
 
 def test_the_walk_through_all_commands(walker: Callable[[Sequence[str]], str]) -> None:

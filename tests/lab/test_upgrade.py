@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from lab.clients import Traffic
 from lab.cluster import Lab
 from relup_remote.core.protocol import STEPS
-from tests.lab.cluster import BASE, FIRST, NOTHING, SECOND, Tool, foreign, put_back
+from tests.lab.cluster import BASE, FIRST, NOTHING, SECOND, Tool, foreign
 
 HOSTS = ("n1", "n2", "n3")
 
@@ -105,11 +103,3 @@ def test_logs_are_cleared_only_when_asked_for(relup: Tool) -> None:
     assert relup.run("logs", "--host", "n3").row("n3")["facts"]["history"]
     assert relup.run("logs-clear", "--host", "n3", "--yes").status == 0
     assert relup.run("logs", "--host", "n3").row("n3")["facts"]["history"] == []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def as_it_was(lab: Lab) -> object:
-    """The lab goes back to its first release when these tests are done."""
-    yield
-    for host in HOSTS:
-        put_back(lab, host)

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from tests.lab.cluster import FIRST, running_lab
+from tests.lab.cluster import FIRST, all_back, running_lab
 from tests.lab.rollout.controller import Controller
 from tests.lab.rollout.held import HeldHops
-from tests.lab.rollout.state import all_back
 
 
 @pytest.fixture(scope="package")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, SECOND, Ran, running_lab
+from tests.lab.cluster import BASE, FIRST, SECOND, Ran, all_back, running_lab
 from tests.lab.rollout.controller import Controller
 from tests.lab.rollout.moments import Moment, Watch, moments, spread
-from tests.lab.rollout.state import all_back, cluster_lock, marked, successes
+from tests.lab.rollout.state import cluster_lock, marked, successes
 from tests.points import Points
 
 POINTS = 20

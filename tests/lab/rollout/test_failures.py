@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, Ran
+from tests.lab.cluster import BASE, FIRST, Ran, all_back
 from tests.lab.rollout.controller import Controller, applied
 from tests.lab.rollout.held import HeldHops
-from tests.lab.rollout.state import all_back, cluster_lock, marked, results, successes
+from tests.lab.rollout.state import cluster_lock, marked, results, successes
 
 ORDER = ["n4", "n1", "n2", "n3"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import Lab
-from tests.lab.cluster import BASE, FIRST, Ran, ended, until
+from tests.lab.cluster import BASE, FIRST, Ran, all_back, ended, until
 from tests.lab.preloaded import Command
 from tests.lab.rollout.controller import Controller, applied, is_event
 from tests.lab.rollout.held import HeldHops
-from tests.lab.rollout.state import all_back, cluster_lock, marked, results, successes
+from tests.lab.rollout.state import cluster_lock, marked, results, successes
 
 IN_HAND = ("n4", "n1")
 
