@@ -34,6 +34,9 @@ LONGEST_LINE = 16 << 20
 MOST_EVENTS = 200_000
 """Events of one request: a hop of a thousand instructions has some thousands."""
 
+MOST_STEPS = 1000
+"""Steps of one request."""
+
 TEXT, MAYBE_TEXT = Text(), Maybe(Text())
 TEXTS = ListOf(TEXT)
 MAYBE_COUNT, MAYBE_NUMBER, MAYBE_MOMENT = Maybe(COUNT), Maybe(Number()), Maybe(MOMENT)
@@ -135,7 +138,8 @@ FACTS = Record(
 """The facts that something relies on, whichever command tells them."""
 
 _STEP_TOLD = Record(
-    {"step": TEXT, "status": OneOf(("start", "ok", "unchanged", "skipped", "failed"))}, {"seconds": Number()}
+    {"step": TEXT, "status": OneOf(("start", "ok", "unchanged", "skipped", "failed"))},
+    {"seconds": Number(), "detail": STEP.fields["detail"]},
 )
 
 EVENTS: dict[str, Shape] = {
@@ -166,7 +170,7 @@ EVENTS: dict[str, Shape] = {
             "target": MAYBE_TEXT,
             "running": MAYBE_TEXT,
             "seconds": Number(),
-            "steps": ListOf(STEP, 1000),
+            "steps": ListOf(STEP, MOST_STEPS),
             "error": Maybe(ERROR),
             "problems": ListOf(ERROR),
             "warnings": ListOf(WARNING),

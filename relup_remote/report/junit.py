@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
-from relup_remote.report.model import UNFINISHED, Gate, Host, Report, Step, Trouble, Wave
+from relup_remote.report.model import UNFINISHED, UNKNOWN, Gate, Host, Report, Step, Trouble, Wave
 from relup_remote.report.on_hosts import GATE
 from relup_remote.report.words import STATE_WORDS, shown, verdict
 from relup_remote.summary.text import detail, moment
@@ -121,7 +121,7 @@ def _bad(host: Host, errors: Sequence[Trouble]) -> Iterator[_Case]:
     says_so = bool(errors)
     for name in dict.fromkeys([*steps, *by_stage]):
         step = steps.get(name)
-        failed = step is not None and step.status in ("failed", UNFINISHED)
+        failed = step is not None and step.status in ("failed", UNFINISHED, UNKNOWN)
         says_so = says_so or failed
         bad = _failure(by_stage[name]) if name in by_stage else (host.state, f"{name} {host.outcome}", "")
         yield _Case(name or "host", step.seconds if step else None, bad if name in by_stage or failed else None)

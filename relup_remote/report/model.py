@@ -10,6 +10,9 @@ from typing import Any
 UNFINISHED = "unfinished"
 """Outcome of a host, a step, a gate or a wave that began and has no end: the controller was killed, or works still."""
 
+UNKNOWN = "unknown"
+"""Status of a step that was in hand when its host was lost: its end was not heard, and may have been any."""
+
 LEFT = "left"
 """Outcome of a run whose controller died."""
 

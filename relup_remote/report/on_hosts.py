@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.report.model import UNFINISHED, Hop, Host, Instruction, Sample, Step, Turn
+from relup_remote.report.model import UNFINISHED, UNKNOWN, Hop, Host, Instruction, Sample, Step, Turn
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, mappings, number, text
 from relup_remote.rollout.rows import CHANGING, OUTCOMES
@@ -93,12 +93,18 @@ def _steps(events: Sequence[Event], turns: Sequence[Passage]) -> tuple[Step, ...
         Step(
             text(step.begin.get("step")),
             _phase_at(step.started_at, turns),
-            step.status or UNFINISHED,
+            step.status or (UNKNOWN if _is_over(step, turns) else UNFINISHED),
             step.started_at,
             step.seconds,
         )
         for step in taken
     )
+
+
+def _is_over(step: Passage, turns: Sequence[Passage]) -> bool:
+    """Whether the turn in which a step began has ended."""
+    begun = [turn for turn in turns if turn.started_at <= step.started_at]
+    return _phase_at(step.started_at, turns) != GATE and begun[-1].has_ended
 
 
 def _phase_at(at: int, turns: Sequence[Passage]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from relup_remote.core.protocol import STEPS
-from relup_remote.report.model import UNFINISHED, Gate, Host, Report, Sample, Step
+from relup_remote.report.model import UNFINISHED, UNKNOWN, Gate, Host, Report, Sample, Step
 from relup_remote.report.on_hosts import GATE
 from relup_remote.report.scale import Scale, Tick
 from relup_remote.report.words import count, duration, ended
@@ -87,7 +87,7 @@ def _bar(scale: Scale, report: Report, step: Step) -> Bar:
     place, width = _span(scale, report, step.started_at, step.seconds)
     kind = step.step if step.step in KINDS else "other"
     words = step.status if step.seconds is None else f"{step.status}, {duration(step.seconds)}"
-    status = "bad" if step.status == "failed" else "open" if step.status == UNFINISHED else "ok"
+    status = "bad" if step.status == "failed" else "open" if step.status in (UNFINISHED, UNKNOWN) else "ok"
     return Bar(place, width, kind, status, f"{step.step} {words}")
 
 

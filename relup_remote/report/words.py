@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup, escape
 
 from relup_remote.core.protocol import OPTIONS
-from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Host, Override, Report
+from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, UNKNOWN, Host, Override, Report
 from relup_remote.summary.text import clean, moment, seconds
 
 LONGEST = 10_000
@@ -30,6 +30,7 @@ SIGNS = {
     "waiting": "○",
     "skipped": "–",
     UNFINISHED: "…",
+    UNKNOWN: "?",
     UNDER_WAY: "…",
     LEFT: "!",
     "interrupted": "!",

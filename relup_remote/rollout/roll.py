@@ -30,7 +30,7 @@ from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.plan import Plan
 from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.rows import Row, skipped, step, succeeded
-from relup_remote.rollout.run import AT_ONCE, Job, Runner, interrupted
+from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
 
@@ -200,7 +200,7 @@ class Rollout:
     def _leave(self) -> None:
         for name in sorted(self._in_hand):
             job = Job(self._hosts[name], request(self._work.order, self._hosts[name]))
-            self._rows.setdefault(name, interrupted(job))
+            self._rows.setdefault(name, self._runner.interrupted(job))
 
     # What the phases share
 
@@ -250,6 +250,10 @@ class Rollout:
     def _keep(self, phase: str, row: Row) -> None:
         """The row of a host that is not gone back to: it is done, or it has failed."""
         self._failures += not succeeded(row)
+        # A host that was lost could not say what the plan knows. What runs there now is not known.
+        member = self._plan.member(row["host"])
+        planned = {"node": member.node, "from": member.from_vsn, "target": self._plan.target}
+        row = {**row, **{key: value for key, value in planned.items() if row[key] is None}}
         self._rows[row["host"]] = row
         self._tell_end(phase, row)
 

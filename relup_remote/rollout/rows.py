@@ -9,6 +9,8 @@ the core's         the core said how it ended
 ``refused``        there was nothing to send: no tarball
 ``skipped``        an earlier host failed, or the operator interrupted the command
 =================  ====================================================================
+
+A step is as the core says; ``unknown`` is one of which the core was not heard to the end.
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,10 @@ from relup_remote.core.protocol import NOTHING_LEFT, Failure, Result
 from relup_remote.core.protocol import OUTCOMES as OUTCOMES_OF_CORE
 
 Row = dict[str, Any]
+Step = dict[str, Any]
+
+UNKNOWN = "unknown"
+"""Status of a step that had begun when its host was lost. It may have ended since, well or not."""
 
 OUTCOMES = {**OUTCOMES_OF_CORE, "nothing to do": 0}
 """How a command can end on a host, with the exit status each stands for."""
@@ -42,11 +48,22 @@ def settled(row: Row) -> Row:
     return {**row, "outcome": "nothing to do", "error": None, "problems": [], "facts": facts}
 
 
-def of_failure(host: str, failure: Failure, outcome: str = "failed", seconds: float = 0.0) -> Row:
-    """The row of a host on which the core did not get to say anything. A refusal is its only problem."""
+def of_failure(
+    host: str, failure: Failure, outcome: str = "failed", seconds: float = 0.0, steps: Sequence[Step] = ()
+) -> Row:
+    """The row of a host on which the core did not get to say what it came to. A refusal is its only problem.
+
+    ``steps`` are those that it told of.
+    """
     error = failure.to_json()
     problems = [error] if outcome == "refused" else []
-    made = {"outcome": outcome, "error": error, "problems": problems, "seconds": round(seconds, 3)}
+    made = {
+        "outcome": outcome,
+        "error": error,
+        "problems": problems,
+        "seconds": round(seconds, 3),
+        "steps": list(steps),
+    }
     return {"host": host, **_blank(), **made}
 
 

@@ -6,20 +6,21 @@ Whatever happens on a host becomes its row; nothing a host does keeps the others
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol
 
+from relup_remote.boundary import MOST_STEPS
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 from relup_remote.rollout import traces
 from relup_remote.rollout.request import Request
-from relup_remote.rollout.rows import Row, of_failure, of_result, skipped, succeeded
+from relup_remote.rollout.rows import UNKNOWN, Row, Step, of_failure, of_result, skipped, succeeded
 
 AT_ONCE = 16
 """Hosts asked at the same time by a command that changes nothing."""
@@ -84,6 +85,40 @@ class Job:
     tarball: Path | None = None
 
 
+class Heard:
+    """What a core tells of its steps, for the row of a host that is lost before the core's result."""
+
+    def __init__(self) -> None:
+        self._ended: list[Step] = []
+        self._in_hand: tuple[str, float] | None = None
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Take in an event of the core's."""
+        if event["event"] != "step":
+            return
+        if event["status"] == "start":
+            self._in_hand = event["step"], time.monotonic()
+            return
+        self._in_hand = None
+        if len(self._ended) == MOST_STEPS:
+            return
+        told = {key: event[key] for key in ("step", "status")}
+        self._ended.append({**told, "seconds": event.get("seconds", 0.0), "detail": event.get("detail", {})})
+
+    @property
+    def in_hand(self) -> str | None:
+        """The step that has begun and not ended."""
+        return self._in_hand[0] if self._in_hand else None
+
+    def steps(self) -> list[Step]:
+        """The steps so far, as a result has them; the one in hand is `UNKNOWN`."""
+        if self._in_hand is None:
+            return list(self._ended)
+        name, began = self._in_hand
+        seconds = round(time.monotonic() - began, 4)
+        return [*self._ended, {"step": name, "status": UNKNOWN, "seconds": seconds, "detail": {}}]
+
+
 class Runner:
     """Carries out jobs.
 
@@ -102,6 +137,7 @@ class Runner:
         self.deadline = deadline
         self._watch = watch
         self._traces = traces_folder
+        self._heard: dict[str, Heard] = {}
         self.unheard: set[str] = set()
         """Hosts on which what a run has begun may go on: their core was asked, and not heard to its end."""
 
@@ -110,6 +146,7 @@ class Runner:
         started = time.monotonic()
         name = job.host.name
         has_core = False
+        heard = self._heard[name] = Heard()
         try:
             pin = job.host.pin or Pin()
             request = {**self._in_time(job.request), "machine": pin.machine}
@@ -118,6 +155,7 @@ class Runner:
                 nonlocal has_core
                 has_core = True
                 pin.note(event)
+                heard.note(event)
                 self._watch(name, event)
 
             with self._connect(job.host) as session:
@@ -132,9 +170,16 @@ class Runner:
                 self._ends(job)
             if failure.err_type == "connection_lost":
                 failure.hint = LOST.get(job.request["command"], failure.hint)
-            return of_failure(name, failure, seconds=time.monotonic() - started)
+            return self._lost(name, failure, time.monotonic() - started)
         except Exception as error:
-            return of_failure(name, self._unforeseen(error, job), seconds=time.monotonic() - started)
+            return self._lost(name, self._unforeseen(error, job), time.monotonic() - started)
+
+    def _lost(self, name: str, failure: Failure, seconds: float = 0.0) -> Row:
+        """The row of a host whose core was not heard to its result, with what it told until then."""
+        heard = self._heard.get(name) or Heard()
+        if heard.in_hand:
+            failure.detail = {**failure.detail, "step": heard.in_hand}
+        return of_failure(name, failure, seconds=seconds, steps=heard.steps())
 
     def _begins(self, job: Job) -> None:
         if job.request["command"] in CHANGING:
@@ -165,7 +210,7 @@ class Runner:
                 if not succeeded(rows[-1]):
                     break
         except KeyboardInterrupt:
-            rows += [interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
+            rows += [self.interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
         reason = f"{rows[-1]['host']} was not done" if rows else ""
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
@@ -175,7 +220,7 @@ class Runner:
         try:
             rows.update((row["host"], row) for row in self.as_done(jobs, limit))
         except KeyboardInterrupt:
-            return [rows.get(job.host.name) or interrupted(job) for job in jobs]
+            return [rows.get(job.host.name) or self.interrupted(job) for job in jobs]
         return [rows[job.host.name] for job in jobs]
 
     def as_done(
@@ -219,7 +264,17 @@ class Runner:
                     if deadline.is_over:
                         # It may still be connecting, and begin after all.
                         self._begins(job)
-                        return _given_up(job, deadline.seconds)
+                        return self._given_up(job, deadline.seconds)
+
+    def _given_up(self, job: Job, seconds: float) -> Row:
+        message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
+        return self._lost(job.host.name, Failure("deadline_exceeded", message, stage=job.request["command"]), seconds)
+
+    def interrupted(self, job: Job) -> Row:
+        """The row of a host that was left while it was in hand."""
+        command = job.request["command"]
+        failure = Failure("connection_lost", INTERRUPTED, stage=command, hint=LOST.get(command))
+        return self._lost(job.host.name, failure)
 
     def _put(self, job: Job, done: "SimpleQueue[Row]") -> None:
         done.put(self.one(job))
@@ -229,20 +284,8 @@ class Runner:
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
 
 
-def _given_up(job: Job, seconds: float) -> Row:
-    message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
-    failure = Failure("deadline_exceeded", message, stage=job.request["command"])
-    return of_failure(job.host.name, failure, seconds=seconds)
-
-
 def _goes_on(error: dict[str, Any] | None, run: str) -> bool:
     """Whether a core says that what was begun goes on without it: by a hop in the VM, or an earlier core of the run."""
     if error is None or error["err_type"] != "upgrade_in_progress":
         return error is not None and error["err_type"] == "hop_timeout"
     return error["detail"].get("run") in (None, run)
-
-
-def interrupted(job: Job) -> Row:
-    """The row of a host that was left while it was in hand."""
-    command = job.request["command"]
-    return of_failure(job.host.name, Failure("connection_lost", INTERRUPTED, stage=command, hint=LOST.get(command)))

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from relup_remote.inventory import HostSettings
 from relup_remote.rollout import missed, rows
 from relup_remote.rollout.request import request
 from relup_remote.rollout.run import INTERRUPTED, Job, Runner
+from relup_remote.summary.report import troubles
+from relup_remote.summary.tables import steps_table
 from tests.unit.fake_host import Answer, FakeHost, Fleet, result
 from tests.unit.rollout.plans import TARBALL, order, refused, settings
 
@@ -100,6 +103,51 @@ def test_a_host_that_can_not_be_reached_is_a_failed_row_of_stage_connect() -> No
     assert row["error"]["stage"] == "connect"
     assert row["error"]["detail"] == {"found": "SHA256:x"}
     assert row["steps"] == []
+
+
+class Telling(FakeHost):
+    """A session whose core tells of its steps before it is lost."""
+
+    def run(
+        self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        for told in STEPS_TOLD:
+            on_event({"event": "step", **told})
+        return super().run(request, tarball, on_event)
+
+
+STEPS_TOLD: list[dict[str, Any]] = [
+    {"step": "stage", "status": "start"},
+    {"step": "stage", "status": "unchanged", "seconds": 0.1, "detail": {"bytes": 7}},
+    {"step": "checksum", "status": "start"},
+    {"step": "checksum", "status": "ok", "seconds": 0.2},
+    {"step": "apply", "status": "start"},
+]
+
+
+@pytest.mark.parametrize("answer", [Failure("connection_lost"), Failure("ssh_timeout"), ZeroDivisionError("oh")])
+def test_the_row_of_a_lost_host_has_the_steps_that_it_told_of(answer: Answer) -> None:
+    fleet = Fleet({("n1", "upgrade"): answer})
+    row = Runner(lambda host: Telling(fleet, host.name)).one(jobs("upgrade")[0])
+    assert row["steps"][:2] == [
+        {"step": "stage", "status": "unchanged", "seconds": 0.1, "detail": {"bytes": 7}},
+        {"step": "checksum", "status": "ok", "seconds": 0.2, "detail": {}},
+    ]
+    assert [(step["step"], step["status"]) for step in row["steps"][2:]] == [("apply", "unknown")]
+    assert row["error"]["detail"]["step"] == "apply"
+    table, below = steps_table([row]).splitlines(), troubles([row])
+    assert "unknown" in table[-1].split()
+    assert "step: apply" in below
+
+
+def test_so_has_that_of_a_host_that_was_interrupted() -> None:
+    fleet = Fleet({("n1", "upgrade"): KeyboardInterrupt()})
+    [row] = Runner(lambda host: Telling(fleet, host.name)).in_turn(jobs("upgrade")[:1])
+    assert [(step["step"], step["status"]) for step in row["steps"]] == [
+        ("stage", "unchanged"),
+        ("checksum", "ok"),
+        ("apply", "unknown"),
+    ]
 
 
 def test_what_nobody_foresaw_is_a_row_and_its_traceback_a_file(tmp_path: Path) -> None:

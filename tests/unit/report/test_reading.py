@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relup_remote.report import render
 from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Report, Sample
 from relup_remote.report.on_hosts import GATE
 from relup_remote.report.plain import number
@@ -184,6 +185,20 @@ def test_a_host_whose_cleanup_was_cut_short_is_upgraded(folder: Path) -> None:
     story.applied("n1")
     story.tell("host", host="n1", phase="cleanup", status="start")
     assert report_of(story.record()).hosts[0].state == "done"
+
+
+def test_how_a_step_ended_on_a_host_that_was_lost_is_not_known(folder: Path) -> None:
+    story = Story(folder, ("n1", "n2"))
+    story.begins()
+    for host in ("n1", "n2"):
+        story.tell("host", host=host, phase="apply", status="start")
+        story.tell("step", host=host, step="apply", status="start")
+    lost = {**row("n1", "failed"), "error": failure("connection_lost")}
+    story.tell("host", host="n1", phase="apply", status="end", row=lost)
+    report = report_of(story.record())
+    # Of the other one the controller was killed.
+    assert [host.steps[-1].status for host in report.hosts] == ["unknown", "unfinished"]
+    assert "apply unknown" in render(report, "html")
 
 
 def test_steps_at_a_gate_are_no_part_of_a_turn(folder: Path) -> None:
