@@ -193,6 +193,7 @@ class _Link:
         self.station = station
         self._before = before
         self._seconds = settings.connect_timeout
+        self._silence = settings.command_timeout
         self._proxy: _Proxy | None = None
         self._greeting = _Greeting()
         self._started = time.monotonic()
@@ -205,7 +206,7 @@ class _Link:
             gateway=False,
         )
         policy = _Policy(station, files, self._seconds)
-        _set_rules(self._fabric, policy, who, station.options, self._greeting)
+        _set_rules(self._fabric, policy, who, station.options, self._greeting, self._silence)
         try:
             for left in Ways.tries():
                 with ways.login(self._seconds):
@@ -263,7 +264,8 @@ class _Link:
             return None
         there = (self.station.address, self.station.port)
         try:
-            return _Through(self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds))
+            channel = self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds)
+            return _Through(channel, self._silence)
         except ChannelException as error:
             jump = self._before.station
             what = "does not lead there" if error.code == 1 else "does not reach it"
@@ -414,10 +416,16 @@ class Process:
 
     def send(self, data: bytes | memoryview, seconds: float) -> int:
         """Write to its standard input. Raises TimeoutError, OSError."""
+        started = time.monotonic()
         self._channel.settimeout(seconds)
-        # paramiko sends any buffer, its stubs know of two.
-        with _as_os_error():
-            sent = self._channel.send(cast("bytes", data))
+        try:
+            # paramiko sends any buffer, its stubs know of two.
+            with _as_os_error():
+                sent = self._channel.send(cast("bytes", data))
+        except OSError as error:
+            if time.monotonic() - started >= seconds:
+                raise TimeoutError from error
+            raise
         if not sent:
             raise OSError("the channel is closed")
         return sent
@@ -472,6 +480,30 @@ def _closed_after(transport: Transport, seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
+class _Patience:
+    """How long a socket that takes nothing is tried.
+
+    paramiko would try for ever, with a lock that everybody needs who has something to send, as to close a channel.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """For each try. Raises ConnectionError instead of TimeoutError once it is over."""
+        try:
+            yield
+        except TimeoutError:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            if now - self._since >= self._seconds:
+                raise ConnectionError(f"nothing was taken for {self._seconds:g} s") from None
+            raise
+        self._since = None
+
+
 class _Prompt(socket.socket):
     """A TCP connection, taken over from another socket, on which neither side waits for the other's acknowledgements.
 
@@ -479,12 +511,24 @@ class _Prompt(socket.socket):
     until then, for 40 ms if we take our time. Linux forgets that option, so it is set for every packet.
     """
 
-    def __init__(self, sock: socket.socket, greeting: _Greeting) -> None:
+    def __init__(self, sock: socket.socket, greeting: _Greeting, seconds: float) -> None:
         super().__init__(fileno=sock.detach())
         self._greeting = greeting
+        self._patience = _Patience(seconds)
         with suppress(OSError):
             # A proxy command's is another kind.
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """As of any socket, but for one that takes nothing."""
+        try:
+            with self._patience.trying():
+                return super().send(data, flags)
+        except ConnectionError:
+            # Whoever reads has to know, too.
+            with suppress(OSError):
+                self.shutdown(socket.SHUT_RDWR)
+            raise
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As of any socket."""
@@ -502,16 +546,17 @@ class _Through:
     whole connection for that, and with it all other channels. So it is not closed before such data is sent.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, seconds: float) -> None:
         self._channel = channel
         self._sending = threading.Lock()
+        self._patience = _Patience(seconds)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
 
     def send(self, data: bytes) -> int:
-        """As of any socket."""
-        with self._sending:
+        """As of any socket, but for one that takes nothing."""
+        with self._sending, self._patience.trying():
             sent: int = self._channel.send(data)
             return sent
 
@@ -613,9 +658,17 @@ def _agent_of(station: Station, settings: "HostSettings") -> Keys:
 
 
 def _set_rules(
-    connection: fabric.Connection, policy: _Policy, who: Identities, options: Options, greeting: _Greeting
+    connection: fabric.Connection,
+    policy: _Policy,
+    who: Identities,
+    options: Options,
+    greeting: _Greeting,
+    silence: float,
 ) -> None:
-    """Set what a connection is made by: what judges the host's key, who we are, and which algorithms are allowed."""
+    """Set what a connection is made by: what judges the host's key, who we are, and which algorithms are allowed.
+
+    ``silence``: seconds for which it may take nothing.
+    """
     timeout = policy.timeout
     connection.client.set_missing_host_key_policy(policy)
     connection.connect_timeout = timeout
@@ -628,18 +681,18 @@ def _set_rules(
         "disabled_algorithms": {"pubkeys": [name for name in KNOWN["pubkeyacceptedalgorithms"] if name not in accepted]}
         if accepted
         else None,
-        "transport_factory": _transport_factory(policy.known_types, options, greeting),
+        "transport_factory": _transport_factory(policy.known_types, options, greeting, silence),
     }
 
 
-def _transport_factory(known_types: Sequence[str], options: Options, greeting: _Greeting) -> Any:
+def _transport_factory(known_types: Sequence[str], options: Options, greeting: _Greeting, silence: float) -> Any:
     """What makes paramiko's transports: without Nagle's delay, with fast ciphers, asking for the known key first.
 
     They use nothing that ssh_config does not allow.
     """
 
     def make(sock: Any, **others: Any) -> Transport:
-        transport = Transport(_Prompt(sock, greeting) if isinstance(sock, socket.socket) else sock, **others)
+        transport = Transport(_Prompt(sock, greeting, silence) if isinstance(sock, socket.socket) else sock, **others)
         security = transport.get_security_options()
         security.ciphers = _allowed(options, "ciphers", _first(FAST_CIPHERS, security.ciphers))
         security.digests = _allowed(options, "macs", security.digests)

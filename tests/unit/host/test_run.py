@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -287,6 +288,40 @@ def test_a_core_that_takes_a_byte_now_and_then_holds_nobody_either(
     with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
         host.run(request, tarball, begun)
     assert (caught.value.err_type, caught.value.detail["step"]) == ("deadline_exceeded", "stage")
+
+
+RELAY = """
+import os, select, socket, sys
+server = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+left = int(sys.argv[2])
+while left > 0:
+    for ready in select.select([0, server], [], [])[0]:
+        data = os.read(0, 65536) if ready == 0 else server.recv(65536)
+        if not data:
+            sys.exit()
+        if ready == 0:
+            left -= len(data)
+            server.sendall(data)
+        else:
+            os.write(1, data)
+select.select([], [], [])
+"""
+"""From then on nothing goes either way, and nobody says so."""
+
+
+def test_a_line_that_swallows_a_tarball_holds_nobody(server: Server, core: Payload, tmp_path: Path) -> None:
+    tarball = tmp_path / "release.tar.gz"
+    with tarball.open("wb") as file:
+        file.truncate(200_000_000)
+    relay = tmp_path / "relay.py"
+    relay.write_text(RELAY)
+    command = f"{sys.executable} {relay} {server.host.ssh_port} 2000000"
+    settings = server.settings(command_timeout=3.0, ssh_args=("-o", f"ProxyCommand={command}"))
+    began = time.monotonic()
+    with Host(settings, core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "want", "offset": 0, "bytes": 200_000_000}, tarball, nothing)
+    assert caught.value.err_type == "ssh_timeout"
+    assert time.monotonic() - began < 60
 
 
 def test_a_connection_that_freezes_while_nobody_uses_it_is_made_anew(server: Server, core: Payload) -> None:
