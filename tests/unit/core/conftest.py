@@ -8,6 +8,7 @@ import pytest
 from relup_remote.core.erlang.distribution import Connection
 
 from .backups import Node
+from .lent import Vms
 from .vm import OTPS, Otp, Vm, running_epmd, running_vm
 
 
@@ -23,6 +24,14 @@ def vm(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
     """A VM that the tests share; none of them changes it for good."""
     with running_vm(epmd, tmp_path_factory.mktemp("home")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def vms(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vms]:
+    """VMs of which each test has one for itself, as after its start."""
+    made = Vms(epmd, tmp_path_factory.mktemp("vms"))
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.harmless import allowed, as_term
 from relup_remote.core.kept import cache_folder
 from relup_remote.hops.code import Boot, Code
-from tests.unit.core.vm import Vm, eventually, running_vm
+from tests.unit.core.lent import Vms
+from tests.unit.core.vm import Vm, eventually
 from tests.unit.erlc import compile_all
 
 FROM, TARGET = "1.0", "1.1"
@@ -232,24 +233,26 @@ class Demo:
 
 @contextlib.contextmanager
 def running_demo(
-    epmd: int,
+    vms: Vms,
     folder: Path,
     change: str = "{ok, {VERSION, Id}}",
     prepare: Callable[[Path], None] = lambda tree: None,
     base: Callable[[Path], None] = lambda tree: None,
 ) -> Iterator[Demo]:
-    """A VM with the first version running and the second deployed; ``base`` and ``prepare`` may change them."""
+    """A VM with the first version running and the second deployed; ``base`` and ``prepare`` may change them.
+
+    It is lent by ``vms``.
+    """
     old = build(folder / "old", 1, sources(1))
     base(old)
     target = build(folder / "target", 2, sources(2, change))
     prepare(target)
     work = folder / "work"
     work.mkdir()
-    paths = [word for ebin in old.glob("lib/*/ebin") for word in ("-pa", str(ebin))]
-    with running_vm(epmd, folder, *paths) as vm:
+    with vms.lent() as vm:
         link = DistributionLink(vm.connect())
         try:
-            assert eventually(lambda: link.call("init", "get_status", [])[0] == "started")
+            assert link.call("code", "add_pathsa", [[str(ebin) for ebin in old.glob("lib/*/ebin")]]) == "ok"
             assert link.call("application", "start", [Atom("demo")]) == "ok"
             assert text(link.call("emqx_release", "version", [])) == FROM
             link.call("demo_calls", "value", [])

@@ -13,6 +13,7 @@ from typing import Any
 from relup_remote.core.erlang.term import Atom
 
 from .demo import TARGET, Demo, add_app, running_demo, sources
+from .lent import Vms
 from .vm import evaluate
 
 TOP = """
@@ -176,11 +177,9 @@ class Rich(Demo):
 
 
 @contextlib.contextmanager
-def running_rich(epmd: int, folder: Path) -> Iterator[Rich]:
+def running_rich(vms: Vms, folder: Path) -> Iterator[Rich]:
     """A VM with the first version running, and the second deployed."""
-    with running_demo(
-        epmd, folder, base=lambda tree: _release(tree, 1), prepare=lambda tree: _release(tree, 2)
-    ) as demo:
+    with running_demo(vms, folder, base=lambda tree: _release(tree, 1), prepare=lambda tree: _release(tree, 2)) as demo:
         made = Rich(demo.vm, demo.agent, demo.link, demo.folder, demo.target)
         for module in modules(1):
             made.call("code", "ensure_loaded", Atom(module))

@@ -12,6 +12,7 @@ from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.kept import cache_folder
 
 from .demo import SUPERVISOR, TARGET, Demo, recompile, running_demo
+from .lent import Vms
 from .vm import eventually
 
 UPDATE = "{update, demo_worker, {advanced, []}}"
@@ -31,8 +32,8 @@ handle_cast(_, Pids) -> {noreply, Pids}.
 
 
 @pytest.fixture
-def demo(epmd: int, tmp_path: Path) -> Iterator[Demo]:
-    with running_demo(epmd, tmp_path) as found:
+def demo(vms: Vms, tmp_path: Path) -> Iterator[Demo]:
+    with running_demo(vms, tmp_path) as found:
         yield found
 
 
@@ -81,9 +82,9 @@ def test_children_of_what_is_called_a_supervisor_change_too(demo: Demo) -> None:
     assert [demo.call("demo_worker", "state", pid) for pid in pids] == [(2, 101), (2, 102)]
 
 
-def test_top_supervisor_changes_and_keeps_its_children(epmd: int, tmp_path: Path) -> None:
+def test_top_supervisor_changes_and_keeps_its_children(vms: Vms, tmp_path: Path) -> None:
     changed = SUPERVISOR.replace("100000", "99999")
-    with running_demo(epmd, tmp_path, prepare=lambda tree: recompile(tree, "demo_sup", changed)) as demo:
+    with running_demo(vms, tmp_path, prepare=lambda tree: recompile(tree, "demo_sup", changed)) as demo:
         before = demo.children()
         outcome = demo.run("{update, demo_sup, {advanced, []}}")
         assert (outcome["result"], outcome["instructions"][0]["processes"]) == ("success", 1)
@@ -95,8 +96,8 @@ def test_top_supervisor_changes_and_keeps_its_children(epmd: int, tmp_path: Path
 @pytest.mark.parametrize(
     "fails", ["error(broken)", "exit(broken)", "throw(broken)", "{error, broken}", "timer:sleep(infinity)"]
 )
-def test_first_state_that_can_not_change_is_taken_back(epmd: int, tmp_path: Path, fails: str) -> None:
-    with running_demo(epmd, tmp_path, FIRST.format(fails=fails)) as demo:
+def test_first_state_that_can_not_change_is_taken_back(vms: Vms, tmp_path: Path, fails: str) -> None:
+    with running_demo(vms, tmp_path, FIRST.format(fails=fails)) as demo:
         first_of_all(demo)
         code, before = demo.code(), demo.children()
         outcome = demo.run(f"{LOADS}, {UPDATE}", timeout=500 if "infinity" in fails else 10_000)
@@ -109,9 +110,9 @@ def test_first_state_that_can_not_change_is_taken_back(epmd: int, tmp_path: Path
         assert not demo.marker.exists()
 
 
-def test_piece_that_can_not_be_taken_back_whole_stays_whole(epmd: int, tmp_path: Path) -> None:
+def test_piece_that_can_not_be_taken_back_whole_stays_whole(vms: Vms, tmp_path: Path) -> None:
     """A process runs what one module was, so that can't be loaded again; none of its swap goes back then."""
-    with running_demo(epmd, tmp_path, FIRST.format(fails="error(broken)")) as demo:
+    with running_demo(vms, tmp_path, FIRST.format(fails="error(broken)")) as demo:
         first_of_all(demo)
         source = tmp_path / "demo_calls.erl"
         source.write_text("-module(demo_calls).\n-export([wait/0]).\nwait() -> receive stop -> ok end.\n")
@@ -137,8 +138,8 @@ def test_code_that_is_on_no_disk_keeps_nothing_from_going_back_unless_it_was_rep
     assert demo.code() == before
 
 
-def test_later_state_that_can_not_change_is_a_new_process(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, LATER.format(fails="error(broken)")) as demo:
+def test_later_state_that_can_not_change_is_a_new_process(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, LATER.format(fails="error(broken)")) as demo:
         before = demo.children()
         outcome = demo.run(f"{LOADS}, {UPDATE}")
         assert (outcome["result"], outcome["undone"]) == ("code_change_failed", False)
@@ -149,8 +150,8 @@ def test_later_state_that_can_not_change_is_a_new_process(epmd: int, tmp_path: P
         assert sorted(demo.states()) == [(2, number) for number in range(1, 21)]
 
 
-def test_later_states_that_can_not_change_are_told_with_one_reason(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, "case Id of 1 -> {ok, {VERSION, Id}}; _ -> error({broken, Id}) end") as demo:
+def test_later_states_that_can_not_change_are_told_with_one_reason(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, "case Id of 1 -> {ok, {VERSION, Id}}; _ -> error({broken, Id}) end") as demo:
         first_of_all(demo)
         message = demo.run(UPDATE)["message"]
         assert "19 of 20 processes" in message
@@ -177,8 +178,8 @@ def test_process_that_stays_busy_is_left_in_peace(demo: Demo) -> None:
     assert sorted(demo.states()) == [(1, number) for number in range(1, 21)]
 
 
-def test_process_that_dies_meanwhile_is_no_failure(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, LATER.format(fails="exit(self(), kill), timer:sleep(infinity)")) as demo:
+def test_process_that_dies_meanwhile_is_no_failure(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, LATER.format(fails="exit(self(), kill), timer:sleep(infinity)")) as demo:
         outcome = demo.run(UPDATE)
         assert outcome["result"] == "success"
         assert outcome["instructions"][0]["processes"] == 19
@@ -186,10 +187,10 @@ def test_process_that_dies_meanwhile_is_no_failure(epmd: int, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("who", "undone"), [(FIRST, True), (LATER, False)])
-def test_hop_whose_own_process_is_killed_while_states_change(epmd: int, tmp_path: Path, who: str, undone: bool) -> None:
+def test_hop_whose_own_process_is_killed_while_states_change(vms: Vms, tmp_path: Path, who: str, undone: bool) -> None:
     """Nothing stays suspended. The first is killed, for its state may be either; once it has changed, all others do."""
     fails = "exit(demo_worker:hop(), kill), {ok, {VERSION, Id}}"
-    with running_demo(epmd, tmp_path, who.format(fails=fails)) as demo:
+    with running_demo(vms, tmp_path, who.format(fails=fails)) as demo:
         first_of_all(demo)
         code, before = demo.code(), demo.children()
         outcome = demo.run(f"{LOADS}, {UPDATE}")
@@ -260,14 +261,14 @@ def test_process_that_a_load_would_kill_is_named_beforehand(demo: Demo) -> None:
     assert problem.detail["processes"][0]["initial_call"] == "{demo_calls,wait,0}"
 
 
-def test_restart_leaves_modules_alone_that_have_moved(epmd: int, tmp_path: Path) -> None:
+def test_restart_leaves_modules_alone_that_have_moved(vms: Vms, tmp_path: Path) -> None:
     def move(tree: Path) -> None:
         ebin = tree / "lib" / "demo-2" / "ebin"
         (ebin / "demo_calls.beam").rename(tree / "lib" / "emqx-2" / "ebin" / "demo_calls.beam")
         keys = (ebin / "demo.app").read_text()
         (ebin / "demo.app").write_text(keys.replace(", demo_calls", ""))
 
-    with running_demo(epmd, tmp_path, prepare=move) as demo:
+    with running_demo(vms, tmp_path, prepare=move) as demo:
         outcome = demo.run("{load_module, emqx_release}, {load_module, demo_calls}, {restart_application, demo}")
         assert outcome["result"] == "success"
         assert demo.call("demo_calls", "value") == 2
@@ -287,8 +288,8 @@ def test_beam_that_is_cut_once_all_was_checked(demo: Demo, changes: str, undone:
     assert demo.suspended() == 0
 
 
-def test_vm_restarts_by_itself_once_its_core_is_gone(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path) as demo:
+def test_vm_restarts_by_itself_once_its_core_is_gone(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path) as demo:
         gate = tmp_path / "gate"
         body = f'wait() -> case filelib:is_file("{gate}") of true -> error(open); false -> timer:sleep(20), wait() end.'
         link = DistributionLink(demo.vm.connect())

@@ -10,6 +10,7 @@ import pytest
 from relup_remote.core.erlang.term import Atom
 
 from .demo import SUPERVISOR, Demo, compiled, recompile, running_demo
+from .lent import Vms
 
 RELEASE = "{load_module, emqx_release}"
 UPDATE = "{update, demo_worker, {advanced, []}}"
@@ -68,8 +69,8 @@ def add(tree: Path, module: str, body: str) -> None:
 
 
 @pytest.fixture
-def demo(epmd: int, tmp_path: Path) -> Iterator[Demo]:
-    with running_demo(epmd, tmp_path) as found:
+def demo(vms: Vms, tmp_path: Path) -> Iterator[Demo]:
+    with running_demo(vms, tmp_path) as found:
         found.load("demo_log", LOG)
         found.call("demo_log", "start")
         yield found
@@ -101,8 +102,8 @@ def test_what_is_only_declared_a_supervisor_is_never_asked(demo: Demo) -> None:
     assert [demo.call("erlang", "process_info", pid, Atom("message_queue_len"))[1] for pid in silent] == [0] * 16
 
 
-def test_a_hop_that_is_taken_back_logs_nothing_either(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, "case Id of 1 -> error(broken); _ -> {ok, {VERSION, Id}} end") as demo:
+def test_a_hop_that_is_taken_back_logs_nothing_either(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, "case Id of 1 -> error(broken); _ -> {ok, {VERSION, Id}} end") as demo:
         demo.load("demo_log", LOG)
         demo.call("demo_log", "start")
         demo.load("demo_silent", SILENT)
@@ -137,10 +138,10 @@ def test_a_supervisor_that_hangs_takes_no_time_from_those_below_others(demo: Dem
 
 
 def test_supervisors_are_asked_once_in_a_hop_and_again_where_their_children_are_others(
-    epmd: int, tmp_path: Path
+    vms: Vms, tmp_path: Path
 ) -> None:
     changed = SUPERVISOR.replace("100000", "99999")
-    with running_demo(epmd, tmp_path, prepare=lambda tree: recompile(tree, "demo_sup", changed)) as demo:
+    with running_demo(vms, tmp_path, prepare=lambda tree: recompile(tree, "demo_sup", changed)) as demo:
         demo.load("demo_count", COUNT)
         demo.call("demo_count", "start")
         supervisors = sum(
@@ -168,9 +169,9 @@ code_change(_, State, _) -> {ok, State}.
 
 
 def test_an_event_manager_that_does_not_answer_is_named_where_a_module_may_be_its_handler(
-    epmd: int, tmp_path: Path
+    vms: Vms, tmp_path: Path
 ) -> None:
-    with running_demo(epmd, tmp_path, prepare=lambda tree: add(tree, "demo_events", MANAGER)) as demo:
+    with running_demo(vms, tmp_path, prepare=lambda tree: add(tree, "demo_events", MANAGER)) as demo:
         demo.load("demo_events", MANAGER)
         start: tuple[object, ...] = (Atom("demo_events"), Atom("start_link"), [])
         child = {Atom("id"): Atom("events"), Atom("start"): start, Atom("modules"): Atom("dynamic")}
@@ -196,8 +197,8 @@ def test_an_event_manager_that_does_not_answer_is_named_where_a_module_may_be_it
         demo.call("erlang", "send", manager, Atom("go_on"))
 
 
-def test_what_the_application_controller_does_not_tell_is_unknown(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path) as demo:
+def test_what_the_application_controller_does_not_tell_is_unknown(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path) as demo:
         demo.call("sys", "suspend", Atom("application_controller"))
         try:
             request = demo.request(f"{RELEASE}, {{restart_application, demo}}")

@@ -9,6 +9,7 @@ from relup_remote.core.erlang import term
 from relup_remote.core.erlang.term import Atom
 
 from .demo import APP, Demo, recompile, running_demo, sources
+from .lent import Vms
 from .vm import eventually
 
 UPDATE = "{{update, {}, {{advanced, []}}}}"
@@ -58,8 +59,8 @@ def states(demo: Demo, supervisor: Any) -> list[Any]:
     return sorted(demo.call("demo_worker", "state", pid) for _, pid, _, _ in found)
 
 
-def test_no_supervisor_gives_up_because_of_its_children(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, OVER_100_FAILS) as demo:
+def test_no_supervisor_gives_up_because_of_its_children(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, OVER_100_FAILS) as demo:
         demo.load("demo_supervisors", SUPERVISORS)
         static = started(demo, "demo_supervisors", Atom("static"), 1)
         dynamic = started(demo, "demo_supervisors", (Atom("dynamic"), Atom("permanent")), 2)
@@ -90,7 +91,7 @@ def test_no_supervisor_gives_up_because_of_its_children(epmd: int, tmp_path: Pat
         assert plan["instructions"][0]["processes"] == 2
 
 
-def test_supervisor_that_takes_long_starts_all_that_it_has_ended(epmd: int, tmp_path: Path) -> None:
+def test_supervisor_that_takes_long_starts_all_that_it_has_ended(vms: Vms, tmp_path: Path) -> None:
     """A child that takes longer to start than a supervisor has to answer keeps the requests for others waiting."""
 
     def prepare(tree: Path) -> None:
@@ -98,7 +99,7 @@ def test_supervisor_that_takes_long_starts_all_that_it_has_ended(epmd: int, tmp_
         slow = worker.replace("init(Id) -> ", "init(Id) -> Id > 100 andalso timer:sleep(1500), ")
         recompile(tree, "demo_worker", slow)
 
-    with running_demo(epmd, tmp_path, OVER_100_FAILS, prepare=prepare) as demo:
+    with running_demo(vms, tmp_path, OVER_100_FAILS, prepare=prepare) as demo:
         demo.load("demo_supervisors", SUPERVISORS)
         static = started(demo, "demo_supervisors", Atom("static"), 1)
         outcome = demo.run(UPDATE.format("demo_worker"), timeout=500)
@@ -107,11 +108,11 @@ def test_supervisor_that_takes_long_starts_all_that_it_has_ended(epmd: int, tmp_
         assert states(demo, static) == [(2, 101), (2, 102), (2, 103)]
 
 
-def test_vm_outlives_a_permanent_application_that_does_not_start(epmd: int, tmp_path: Path) -> None:
+def test_vm_outlives_a_permanent_application_that_does_not_start(vms: Vms, tmp_path: Path) -> None:
     def prepare(tree: Path) -> None:
         recompile(tree, "demo_app", APP.replace("demo_sup:start(20)", "error(broken)"))
 
-    with running_demo(epmd, tmp_path, prepare=prepare) as demo:
+    with running_demo(vms, tmp_path, prepare=prepare) as demo:
         assert demo.call("application", "stop", Atom("demo")) == "ok"
         assert demo.call("application", "start", Atom("demo"), Atom("permanent")) == "ok"
         outcome = demo.run("{restart_application, demo}")
@@ -121,12 +122,12 @@ def test_vm_outlives_a_permanent_application_that_does_not_start(epmd: int, tmp_
         assert demo.call("erlang", "whereis", Atom("demo_sup")) == "undefined"
 
 
-def test_supervisor_that_can_not_change_goes_on_as_it_is(epmd: int, tmp_path: Path) -> None:
+def test_supervisor_that_can_not_change_goes_on_as_it_is(vms: Vms, tmp_path: Path) -> None:
     def prepare(tree: Path) -> None:
         (tree / "lib" / "demo-2" / "ebin" / "demo_pair.beam").touch()
         recompile(tree, "demo_pair", pair(2, "N =:= 2 andalso error(broken),"))
 
-    with running_demo(epmd, tmp_path, prepare=prepare) as demo:
+    with running_demo(vms, tmp_path, prepare=prepare) as demo:
         demo.load("demo_pair", "".join(pair(1).splitlines(keepends=True)[4:]))
         supervisors = [started(demo, "demo_pair", number, number) for number in (1, 2)]
         before = [demo.call("supervisor", "which_children", each) for each in supervisors]
@@ -137,8 +138,8 @@ def test_supervisor_that_can_not_change_goes_on_as_it_is(epmd: int, tmp_path: Pa
         assert [demo.call("supervisor", "which_children", each) for each in supervisors] == before
 
 
-def test_nothing_stays_suspended_where_what_takes_back_dies(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, "receive go_on -> error(broken) end") as demo:
+def test_nothing_stays_suspended_where_what_takes_back_dies(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, "receive go_on -> error(broken) end") as demo:
         children = demo.children()
         demo.agent.start(demo.request(UPDATE.format("demo_worker")))
 
@@ -189,10 +190,10 @@ def hibernating(version: int) -> str:
     return hibernates.replace("{reply, State, State}", "{reply, State, State, hibernate}")
 
 
-def test_one_that_hibernates_with_its_old_state_is_not_left_with_it(epmd: int, tmp_path: Path) -> None:
+def test_one_that_hibernates_with_its_old_state_is_not_left_with_it(vms: Vms, tmp_path: Path) -> None:
     """The hop's own process is killed while states change, so that only what was noted tells who has not changed."""
     with running_demo(
-        epmd,
+        vms,
         tmp_path,
         base=lambda tree: recompile(tree, "demo_worker", hibernating(1)),
         prepare=lambda tree: recompile(tree, "demo_worker", hibernating(2)),
@@ -208,9 +209,9 @@ def test_one_that_hibernates_with_its_old_state_is_not_left_with_it(epmd: int, t
         assert demo.suspended() == 0
 
 
-def test_one_whose_supervisor_does_not_answer_keeps_its_state(epmd: int, tmp_path: Path) -> None:
+def test_one_whose_supervisor_does_not_answer_keeps_its_state(vms: Vms, tmp_path: Path) -> None:
     """Its death could be one too many for the supervisor, and end the node."""
-    with running_demo(epmd, tmp_path, OVER_100_FAILS) as demo:
+    with running_demo(vms, tmp_path, OVER_100_FAILS) as demo:
         demo.load("demo_supervisors", SUPERVISORS)
         static = started(demo, "demo_supervisors", Atom("static"), 1)
         replacing = bundle.source(("text", "processes", "replace"), "demo_replace", []).decode()
@@ -223,12 +224,12 @@ def test_one_whose_supervisor_does_not_answer_keeps_its_state(epmd: int, tmp_pat
         assert demo.call("demo_replace", bundle.exported("replace", "run"), [child], [static], 5000) == ([child], [])
 
 
-def test_one_that_may_have_the_new_state_under_the_old_code_is_left(epmd: int, tmp_path: Path) -> None:
+def test_one_that_may_have_the_new_state_under_the_old_code_is_left(vms: Vms, tmp_path: Path) -> None:
     """The first does not end its change, and its supervisor, which begins another thing, does not answer."""
     hangs = (
         "spawn(fun() -> sys:replace_state(demo_sup, fun(_) -> timer:sleep(infinity) end) end), timer:sleep(infinity)"
     )
-    with running_demo(epmd, tmp_path, f"_ = {{From, Id, Extra}}, {hangs}, {{ok, State}}") as demo:
+    with running_demo(vms, tmp_path, f"_ = {{From, Id, Extra}}, {hangs}, {{ok, State}}") as demo:
         code, first = demo.code(), demo.children()[0]
         outcome = demo.run(UPDATE.format("demo_worker"), timeout=500)
         assert (outcome["result"], outcome["undone"], outcome["killed"]) == ("code_change_failed", False, [])
@@ -238,9 +239,9 @@ def test_one_that_may_have_the_new_state_under_the_old_code_is_left(epmd: int, t
         assert demo.call("erlang", "is_process_alive", first) == "true"
 
 
-def test_processes_of_a_supervisor_that_was_silent_at_the_load_are_not_skipped(epmd: int, tmp_path: Path) -> None:
+def test_processes_of_a_supervisor_that_was_silent_at_the_load_are_not_skipped(vms: Vms, tmp_path: Path) -> None:
     """Whether they had their state before the load is not known then, so the update fails."""
-    with running_demo(epmd, tmp_path) as demo:
+    with running_demo(vms, tmp_path) as demo:
         helpers = demo.helper("demo_helper", "go_on() -> sys:resume(demo_sup).")
         changes = "{load_module, demo_worker}, {apply, demo_helper, go_on, []}, " + UPDATE.format("demo_worker")
         demo.call("sys", "suspend", Atom("demo_sup"))
@@ -267,8 +268,8 @@ seen(Pid) ->
 """
 
 
-def test_a_hand_is_told_to_leave_before_it_outlives_its_maker(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path) as demo:
+def test_a_hand_is_told_to_leave_before_it_outlives_its_maker(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path) as demo:
         crowd = bundle.source(("text", "processes", "crowd"), "demo_crowd", []).decode()
         demo.load("demo_crowd", crowd.partition("-export([]).")[2])
         demo.load("demo_leaves", LEAVES)

@@ -13,6 +13,7 @@ from relup_remote.core.agent import bundle
 from relup_remote.core.erlang.term import Atom, text
 
 from .demo import recompile
+from .lent import Vms
 from .rich import Rich, modules, running_rich
 from .vm import eventually
 
@@ -22,8 +23,8 @@ WORKER = UPDATE.format("demo_worker")
 
 
 @pytest.fixture(scope="module")
-def shared(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rich]:
-    with running_rich(epmd, tmp_path_factory.mktemp("rich")) as found:
+def shared(vms: Vms, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rich]:
+    with running_rich(vms, tmp_path_factory.mktemp("rich")) as found:
         yield found
 
 

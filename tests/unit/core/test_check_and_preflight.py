@@ -13,6 +13,7 @@ from relup_remote.hops.check import check_text
 from relup_remote.hops.compare import Difference, read_release
 
 from .demo import FROM, TARGET, Demo, running_demo
+from .lent import Vms
 
 HOPS: dict[str, tuple[str, str]] = {
     "right": ("{load_module, emqx_release}, {update, demo_worker, {advanced, []}}, {apply, demo_calls, value, []}", ""),
@@ -41,9 +42,9 @@ HOPS: dict[str, tuple[str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def demo(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def demo(vms: Vms, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The VM, which no test changes."""
-    with running_demo(epmd, tmp_path_factory.mktemp("demo")) as found:
+    with running_demo(vms, tmp_path_factory.mktemp("demo")) as found:
         yield found
 
 

@@ -18,6 +18,7 @@ from relup_remote.core.protocol import Failure
 
 from .backups import Node
 from .demo import running_demo
+from .lent import Vms
 from .others import as_root, mounted
 from .vm import eventually
 
@@ -139,11 +140,11 @@ def test_the_files_of_a_restore_are_counted_before_it_begins(node: Node) -> None
     assert node.run("restore").result.outcome == "restored"
 
 
-def test_how_a_hop_ended_is_written_down_all_the_same(epmd: int, tmp_path: Path, disk: Path) -> None:
+def test_how_a_hop_ended_is_written_down_all_the_same(vms: Vms, tmp_path: Path, disk: Path) -> None:
     """Room for it is kept before the hop begins; the marker finds none, and that is what the outcome says."""
     outcome, marker = disk / "outcome", disk / "marker"
     (tmp_path / "vm").mkdir()
-    with running_demo(epmd, tmp_path / "vm") as demo:
+    with running_demo(vms, tmp_path / "vm") as demo:
         for take in (without_space, without_inodes):
             reserve(str(outcome), 64 << 10)
             take(disk)

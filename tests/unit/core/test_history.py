@@ -19,7 +19,8 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.running_node import RunningNode
 from relup_remote.core.site import Site
 
-from .vm import Vm, eventually, running_vm
+from .lent import Vms
+from .vm import Vm, eventually
 
 BASE, TARGET = "5.10.4", "5.10.5"
 
@@ -104,11 +105,9 @@ def down(tmp_path: Path) -> Node:
 
 
 @pytest.fixture
-def up(tmp_path: Path, epmd: int) -> Iterator[Node]:
+def up(tmp_path: Path, vms: Vms) -> Iterator[Node]:
     """A root with a VM of its own."""
-    home = tmp_path / "home"
-    home.mkdir()
-    with running_vm(epmd, home) as vm:
+    with vms.lent() as vm:
         node = made(tmp_path / "root", vm)
         node.reports(BASE)
         yield node
@@ -155,16 +154,14 @@ def test_a_row_is_of_the_vm_it_began_with(up: Node) -> None:
     context.close()
 
 
-def test_another_vm_is_told_apart_although_the_clock_was_set_back(up: Node, tmp_path: Path, epmd: int) -> None:
+def test_another_vm_is_told_apart_although_the_clock_was_set_back(up: Node, vms: Vms) -> None:
     changed_and_failed(up)
     context = up.context()
     # By the clock the row is younger than any VM.
     with context.journal._transaction() as connection:
         connection.execute("UPDATE attempts SET started_at = started_at + 1000000000")
     assert history.half_done(context)
-    home = tmp_path / "other"
-    home.mkdir()
-    with running_vm(epmd, home) as other:
+    with vms.lent() as other:
         later = Node(up.base, other).context()
         assert history.last_change(later) is None
         assert not history.half_done(later)

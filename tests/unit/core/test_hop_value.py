@@ -15,6 +15,7 @@ from relup_remote.core.kept import cache_folder
 from relup_remote.core.protocol import Failure
 
 from .demo import Demo, running_demo
+from .lent import Vms
 from .vm import Vm, running_vm
 
 
@@ -223,8 +224,8 @@ def test_every_harmless_call_is_one(files: Files) -> None:
     assert missing == []
 
 
-def test_the_value_that_was_planned_is_the_one_that_is_run(epmd: int, tmp_path: Path) -> None:
-    with running_demo(epmd, tmp_path, "{ok, {VERSION, {Id, Extra}}}") as demo:
+def test_the_value_that_was_planned_is_the_one_that_is_run(vms: Vms, tmp_path: Path) -> None:
+    with running_demo(vms, tmp_path, "{ok, {VERSION, {Id, Extra}}}") as demo:
         planned = demo.request(
             "{load_module, emqx_release}, {update, demo_worker, {advanced, erlang:unique_integer()}}",
             calls="erlang:unique_integer/0",

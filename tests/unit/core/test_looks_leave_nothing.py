@@ -19,6 +19,7 @@ from tests.points import Points
 
 from .backups import Node
 from .demo import Demo, running_demo
+from .lent import Vms
 from .vm import READY_SECONDS, evaluate, eventually
 
 HELD = """
@@ -54,8 +55,8 @@ FEW = 5
 
 
 @pytest.fixture(scope="module")
-def demo(epmd: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with running_demo(epmd, tmp_path_factory.mktemp("demo")) as found:
+def demo(vms: Vms, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with running_demo(vms, tmp_path_factory.mktemp("demo")) as found:
         found.agent.unload()
         yield found
 

@@ -14,8 +14,8 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.steps import verify
 from relup_remote.postchecks import on_host
 
+from .lent import Vms
 from .test_history import BASE, Node, made
-from .vm import running_vm
 
 FILES = {
     "releases/emqx_vars": emqx_vars(BASE, "1", folders(Vars.RELATIVE)),
@@ -32,11 +32,9 @@ SERVER = Atom("kernel_safe_sup")
 
 
 @pytest.fixture
-def node(tmp_path: Path, epmd: int) -> Iterator[Node]:
+def node(tmp_path: Path, vms: Vms) -> Iterator[Node]:
     """A node that runs its base release, and is as it should be."""
-    home = tmp_path / "home"
-    home.mkdir()
-    with running_vm(epmd, home) as vm:
+    with vms.lent() as vm:
         node = made(tmp_path / "root", vm)
         for name, content in FILES.items():
             path = node.base / name

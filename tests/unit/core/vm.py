@@ -127,6 +127,7 @@ def running_vm(
     environment = {
         **otp.environment,
         "HOME": str(home),
+        "ERL_CRASH_DUMP": str(home / "erl_crash.dump"),
         "ERL_EPMD_PORT": str(epmd),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
