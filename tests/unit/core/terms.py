@@ -62,6 +62,8 @@ def nested(depth: int, around: Callable[[Any], Any], inmost: Any = ()) -> Any:
 
 def exact(value: Any) -> Any:
     """`value` in a form that compares as Erlang does with ``=:=``: 1 is not 1.0, and the order of a map is none."""
+    if type(value) is int:
+        return ("int", value)
     if isinstance(value, float):
         return ("float", value.hex())
     if isinstance(value, (Map, dict)):

@@ -1,6 +1,7 @@
 """The compiled agent on the host: a VM compiles it once, and what may have been written by somebody else never runs."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,31 @@ def looked(vm: Vm, work: Path, cache: Path) -> int:
         return link.compiled
 
 
+@pytest.fixture(scope="module")
+def compiled(vm: Vm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a core keeps that had it compiled."""
+    work, cache = (tmp_path_factory.mktemp(name) for name in ("work", "compiled"))
+    cache.chmod(0o700)
+    assert looked(vm, work, cache) == 1
+    (found,) = cache.iterdir()
+    return found
+
+
+@pytest.fixture
+def kept(compiled: Path, cache: Path) -> Path:
+    """The same in this test's folder."""
+    return Path(shutil.copy2(compiled, cache))
+
+
 def test_it_is_compiled_once(look: Callable[[], int], cache: Path) -> None:
     assert [look() for _ in range(3)] == [1, 0, 0]
     (found,) = cache.iterdir()
     assert found.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_kept_is_run_wherever_it_lies(look: Callable[[], int], kept: Path) -> None:
+    """So it is what was done to it, in the tests below, that has it compiled anew."""
+    assert look() == 0
 
 
 def end(path: Path) -> None:
@@ -93,41 +115,33 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_not_whole_or_not_ours_alone_is_compiled_anew(
-    look: Callable[[], int], cache: Path, damage: str
-) -> None:
-    assert look() == 1
-    (found,) = cache.iterdir()
-    DAMAGE[damage](found)
+def test_what_is_not_whole_or_not_ours_alone_is_compiled_anew(look: Callable[[], int], kept: Path, damage: str) -> None:
+    DAMAGE[damage](kept)
     assert [look(), look()] == [1, 0]
-    assert [path.name for path in cache.iterdir()] == [found.name]
-    assert found.stat().st_mode & 0o777 == 0o600
+    assert list(kept.parent.iterdir()) == [kept]
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 @as_root
 @pytest.mark.parametrize("kind", ["copy", *KINDS])
-def test_what_another_user_has_put_in_its_place_is_not_run(look: Callable[[], int], cache: Path, kind: str) -> None:
-    assert look() == 1
-    (found,) = cache.iterdir()
-    content = found.read_bytes()
-    found.unlink()
+def test_what_another_user_has_put_in_its_place_is_not_run(look: Callable[[], int], kept: Path, kind: str) -> None:
+    content = kept.read_bytes()
+    kept.unlink()
     if kind == "copy":
-        found.write_bytes(content)
-        found.chmod(0o600)
-        os.chown(found, NOBODY, NOBODY)
+        kept.write_bytes(content)
+        kept.chmod(0o600)
+        os.chown(kept, NOBODY, NOBODY)
     else:
-        plant(kind, found, NOBODY)
+        plant(kind, kept, NOBODY)
     # A folder is in the way of a new file: that costs time, and nothing else.
     assert [look(), look()] == [1, int(kind == "folder")]
-    assert [path.name for path in cache.iterdir()] == [found.name]
+    assert list(kept.parent.iterdir()) == [kept]
 
 
-def test_a_link_to_what_was_kept_is_not_followed(look: Callable[[], int], cache: Path, tmp_path: Path) -> None:
-    assert look() == 1
-    (found,) = cache.iterdir()
-    found.symlink_to(found.rename(tmp_path / "elsewhere"))
+def test_a_link_to_what_was_kept_is_not_followed(look: Callable[[], int], kept: Path, tmp_path: Path) -> None:
+    kept.symlink_to(kept.rename(tmp_path / "elsewhere"))
     assert [look(), look()] == [1, 0]
-    assert not found.is_symlink()
+    assert not kept.is_symlink()
 
 
 def test_only_a_folder_of_ours_alone_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

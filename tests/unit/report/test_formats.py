@@ -4,6 +4,7 @@ import io
 import json
 import re
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -15,6 +16,7 @@ from markdown_it import MarkdownIt
 from relup_remote import report as reports
 from relup_remote.report import model
 from relup_remote.report.words import shown
+from relup_remote.rollout.ledger import Record
 from tests.unit.report import stories
 from tests.unit.report.stories import EVIL, RUN, Story, failure, row
 
@@ -23,13 +25,19 @@ STORIES = ("smooth", "stopped", "killed", "blank", "many", "hostile")
 DOCS = Path(__file__).parents[3] / "docs" / "report.md"
 
 
-@pytest.fixture
-def written(tmp_path: Path) -> Any:
-    """Writes the report of a story in a format."""
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Writes the report of a story, of which there is one ledger, in a format."""
+    folder = tmp_path_factory.mktemp("ledgers")
+
+    @cache
+    def record(story: str) -> Record:
+        found: Record = getattr(stories, story)(folder / story)
+        return found
 
     def write(story: str, format: str) -> str:
         out = io.StringIO()
-        reports.write(getattr(stories, story)(tmp_path / story / format), format, out)
+        reports.write(record(story), format, out)
         return out.getvalue()
 
     return write
