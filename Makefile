@@ -3,8 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# Tests wait for others most of the time, so there is one more worker than there are processors; 4 at most (tests/lab/ports.py).
-WORKERS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
+# Tests wait for others much of the time, so there are two more workers than processors; 4 at most (tests/lab/ports.py).
+WORKERS := $(shell n=$$(($$(nproc) + 2)); echo $$((n < 4 ? n : 4)))
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 25
 # Seconds for which `make test-more` begins new points. A test gets a quarter of them, since the workers have more than one.
 SECONDS := 1800
@@ -64,9 +64,9 @@ types: setup-tests
 transcripts: setup-tests
 	RELUP_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/lab/test_transcripts.py
 
-# What scenarios cost on this machine: tests/lab/costs.json, by which `make test` chooses.
+# What scenarios and other dear files cost on this machine: tests/lab/costs.json, by which `make test` chooses and orders.
 costs: checks
-	$(PYTEST) tests/lab --write-costs
+	$(PYTEST) --write-costs
 
 unit: setup-tests
 	$(PYTEST) tests/unit

@@ -27,8 +27,8 @@ GUARD = pytest.StashKey["subprocess.Popen[bytes]"]()
 TALLIES = pytest.StashKey["Tallies"]()
 MEASURED = pytest.StashKey["scenarios.Measured"]()
 COMMIT = pytest.StashKey[int]()
-TRIED = pytest.StashKey[tuple[int, int]]()
-"""How many scenarios are tried, and how many there are."""
+TRIED = pytest.StashKey[tuple[int, int, int]]()
+"""How many scenarios are tried, how many there are, and how many cases of marked tests are left out."""
 
 hypothesis.settings.register_profile("all", max_examples=EXAMPLES, deadline=None)
 hypothesis.settings.register_profile("slice", max_examples=FEW_EXAMPLES, deadline=None)
@@ -91,15 +91,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Say which tests stay together in one worker: those that share a lab, else those of a file."""
-    if config.option.points != ALL:
-        leave_out(config, items)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(shared_by(item)))
         if "points" in getattr(item, "fixturenames", ()):
             item.add_marker("points")
     costs = scenarios.read_costs()
-    choose(config, items, costs)
+    tried, there_are = choose(config, items, costs)
+    left = leave_out(config, items) if config.option.points != ALL else 0
+    config.stash[TRIED] = (tried, there_are, left)
     put_dear_first(items, costs)
     if config.option.scenarios == scenarios.REST:
         put_points_last(config, items)
@@ -109,8 +109,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             keep_group(item)
 
 
-def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the tests that are marked `share`, keep so many cases of each, which ones by the seed."""
+def leave_out(config: pytest.Config, items: list[pytest.Item]) -> int:
+    """Of the tests that are marked `share`, keep so many cases of each, which ones by the seed; how many are left out.
+
+    Where the rest is tried, those without a lab keep the others: what is left out of the first run of this commit.
+    """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("share"):
@@ -118,10 +121,13 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     left: set[str] = set()
     for name, found in cases.items():
         marker = found[0].get_closest_marker("share")
-        count = marker.args[0] if marker else len(found)
-        kept = random.Random(f"{config.option.seed} {name}").sample(found, min(count, len(found)))
-        left |= {item.nodeid for item in found} - {item.nodeid for item in kept}
+        count = min(marker.args[0], len(found)) if marker else len(found)
+        is_rest = config.option.scenarios == scenarios.REST and not is_scenario(found[0])
+        seed = config.stash[COMMIT] if is_rest else config.option.seed
+        some = {item.nodeid for item in random.Random(f"{seed} {name}").sample(found, count)}
+        left |= some if is_rest else {item.nodeid for item in found} - some
     keep(config, items, lambda item: item.nodeid not in left)
+    return len(left)
 
 
 def keep(config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]) -> None:
@@ -137,8 +143,11 @@ def is_scenario(item: pytest.Item) -> bool:
     return item.path.is_relative_to(scenarios.LAB)
 
 
-def choose(config: pytest.Config, items: list[pytest.Item], costs: Mapping[str, float]) -> None:
-    """Keep the scenarios that are asked for. Where it is the rest of them, all else was tried but for more points."""
+def choose(config: pytest.Config, items: list[pytest.Item], costs: Mapping[str, float]) -> tuple[int, int]:
+    """Keep the scenarios that are asked for; how many these are, and how many there are.
+
+    Where it is the rest of them, all else was tried but for points, and cases that were left out.
+    """
     mode = config.option.scenarios
     files = {file_of(item) for item in items if is_scenario(item)}
     wanted = files
@@ -146,12 +155,15 @@ def choose(config: pytest.Config, items: list[pytest.Item], costs: Mapping[str, 
         some = scenarios.chosen(files, costs, config.stash[COMMIT])
         wanted = some if mode == scenarios.SOME else files - some
         keep(config, items, lambda item: file_of(item) in wanted or is_tried_anyway(item, mode))
-    config.stash[TRIED] = (len(wanted), len(files))
+    return len(wanted), len(files)
 
 
 def is_tried_anyway(item: pytest.Item, mode: str) -> bool:
     """Whether a test is tried, whatever scenarios are wanted."""
-    return not is_scenario(item) if mode == scenarios.SOME else item.get_closest_marker("points") is not None
+    if mode == scenarios.SOME:
+        return not is_scenario(item)
+    has_others = item.get_closest_marker("share") is not None and not is_scenario(item)
+    return has_others or item.get_closest_marker("points") is not None
 
 
 def file_of(item: pytest.Item) -> str:
@@ -167,10 +179,10 @@ def group_of(item: pytest.Item) -> str:
 
 def put_dear_first(items: list[pytest.Item], costs: Mapping[str, float]) -> None:
     """Workers take groups in this order. What takes long comes first, so that no worker is left with it in the end."""
-    files = {(group_of(item), file_of(item)) for item in items if is_scenario(item)}
+    files = {(group_of(item), file_of(item)): scenarios.NEW if is_scenario(item) else 0 for item in items}
     dear: Counter[str] = Counter()
-    for group, file in files:
-        dear[group] += round(costs.get(file, scenarios.NEW))
+    for (group, file), unknown in files.items():
+        dear[group] += round(costs.get(file, unknown))
     items.sort(key=lambda item: (-dear[group_of(item)], group_of(item)))
 
 
@@ -274,7 +286,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand on from a worker how many scenarios there are, and keep what they cost."""
+    """Hand on from a worker how much of all is tried, and keep what scenarios cost."""
     config = session.config
     if hasattr(config, "workeroutput"):
         config.workeroutput["scenarios"] = config.stash.get(TRIED, None)
@@ -314,6 +326,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for tally in tallies:
             if tally.note:
                 terminalreporter.write_line(f"\n{tally.name}: {tally.note}")
-    tried, there_are = config.stash.get(TRIED, (0, 0))
-    if there_are:
-        terminalreporter.write_line("\n" + scenarios.summary(config.option.scenarios, tried, there_are))
+    tried, there_are, left = config.stash.get(TRIED, (0, 0, 0))
+    points = left + sum(tally.of - tally.done for tally in tallies)
+    told = scenarios.summary(config.option.scenarios, tried, there_are, points)
+    if told:
+        terminalreporter.write_line(f"\n{told}")

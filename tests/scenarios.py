@@ -22,15 +22,18 @@ SOME, REST, ALL = "some", "rest", "all"
 ALWAYS = frozenset({"tests/lab/test_upgrade.py", "tests/lab/test_refusals.py"})
 """Tried at every commit: a cluster is upgraded and nobody notices, it goes back, and a refusal changes nothing."""
 
-BUDGET = 600.0
+BUDGET = 480.0
 """Seconds that the scenarios of ``some`` may cost, summed over all workers."""
 
 NEW = 30.0
 """Seconds that a scenario costs of which the table says nothing."""
 
+DEAR = 10.0
+"""Seconds from which on the table has files of other tests as well, which are begun before the others."""
+
 
 def read_costs(path: Path = COSTS) -> dict[str, float]:
-    """What each scenario costs in seconds, as it was measured last."""
+    """What each scenario, and each dear file of other tests, costs in seconds, as it was measured last."""
     found: dict[str, float] = json.loads(path.read_text())
     return found
 
@@ -60,16 +63,21 @@ class Measured:
         self._costs[report.nodeid.partition("::")[0]] += report.duration  # type: ignore[assignment]
 
     def write(self, path: Path = COSTS) -> None:
-        """Keep what was measured, beside what was known of scenarios that were not tried."""
-        here = {file: cost for file, cost in self._costs.items() if Path(file).is_relative_to("tests/lab")}
-        known = read_costs(path) if path.exists() else {}
+        """Keep what was measured, beside what was known of files that were not tried."""
+        here = {file: cost for file, cost in self._costs.items() if cost >= DEAR or file.startswith("tests/lab/")}
+        known = (
+            {file: cost for file, cost in read_costs(path).items() if file not in self._costs} if path.exists() else {}
+        )
         there = {file: round(cost) for file, cost in sorted({**known, **here}.items()) if Path(file).exists()}
         path.write_text(json.dumps(there, indent=2) + "\n")
 
 
-def summary(mode: str, tried: int, there_are: int) -> str:
-    """What a run says of its scenarios at the end."""
-    others = there_are - tried
-    by = {SOME: "make test-more", REST: "make test"}.get(mode)
-    more = f"; `{by}` tries the other {others}" if by and others else ""
-    return f"scenarios (files of tests/lab): {tried} of {there_are} tried{more}"
+def summary(mode: str, tried: int, there_are: int, points: int) -> str:
+    """What a run says at the end of the scenarios, and last of what was not run: also so many ``points``."""
+    told = [f"scenarios (files of tests/lab): {tried} of {there_are} tried"] if there_are else []
+    others = there_are - tried if mode == SOME else 0
+    left = [f"{count:,} {name}" for count, name in ((others, "scenarios"), (points, "points")) if count]
+    if left:
+        command = "`make test-more` runs the rest" if mode == SOME else "`make test-all` runs all"
+        told.append(f"{' and '.join(left)} were not run: {command}")
+    return "\n".join(told)

@@ -178,6 +178,7 @@ SAME = {
 }
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("name", SAME)
 def test_what_is_in_a_file_says_what_it_is(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(SAME[name])
@@ -265,6 +266,7 @@ def test_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not ran.exists()
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -36,9 +36,10 @@ def test_what_costs_more_than_there_is_is_passed_over() -> None:
 
 
 def test_the_table_names_files_that_there_are() -> None:
-    assert set(read_costs()) <= set(FILES), "`make costs` writes it anew"
+    costs = read_costs()
+    assert [file for file in costs if not (REPOSITORY / file).exists()] == [], "`make costs` writes it anew"
     assert set(FILES) >= ALWAYS
-    assert max(read_costs().values()) + sum(read_costs()[file] for file in ALWAYS) <= BUDGET, "one that has no turn"
+    assert max(costs.get(file, NEW) for file in FILES) + sum(costs[file] for file in ALWAYS) <= BUDGET, "no turn"
 
 
 def report(nodeid: str, seconds: float) -> pytest.TestReport:
@@ -53,7 +54,7 @@ def test_costs_are_measured_beside_what_was_known(tmp_path: Path, monkeypatch: p
     for nodeid in (f"{FILES[1]}::test_a@x", f"{FILES[1]}::test_b[1]@x", "tests/unit/test_points.py::test_a@x"):
         measured.pytest_runtest_logreport(report(nodeid, 10.4))
     measured.write(table)
-    assert read_costs(table) == {FILES[0]: 5, FILES[1]: 21}
+    assert read_costs(table) == {FILES[0]: 5, FILES[1]: 21, "tests/unit/test_points.py": 10}
 
 
 SUITE = """
@@ -67,6 +68,25 @@ def test_points(points):
         with points.trying(point):
             pass
 """
+
+CASES = """
+import pytest
+
+@pytest.mark.share(2)
+@pytest.mark.parametrize("case", range(5))
+def test_cases(case):
+    pass
+"""
+
+
+def test_what_was_not_run_is_told_last() -> None:
+    assert scenarios.summary(scenarios.SOME, 13, 41, 1234).splitlines() == [
+        "scenarios (files of tests/lab): 13 of 41 tried",
+        "28 scenarios and 1,234 points were not run: `make test-more` runs the rest",
+    ]
+    assert scenarios.summary(scenarios.REST, 28, 41, 5).endswith("\n5 points were not run: `make test-all` runs all")
+    assert scenarios.summary(scenarios.ALL, 0, 0, 5) == "5 points were not run: `make test-all` runs all"
+    assert scenarios.summary(scenarios.ALL, 0, 0, 0) == ""
 
 
 def tried(folder: Path, mode: str) -> tuple[set[str], str]:
@@ -85,8 +105,14 @@ def tried(folder: Path, mode: str) -> tuple[set[str], str]:
     return set(re.findall(r"PASSED tests/([^@\s]+)@", done.stdout)), done.stdout
 
 
+def split(found: set[str]) -> tuple[set[str], set[str]]:
+    """Tests, and the cases of the one that has many."""
+    cases = {name for name in found if name.startswith("unit/test_cases.py")}
+    return found - cases, cases
+
+
 def test_some_and_rest_are_all(tmp_path: Path) -> None:
-    """With this very conftest.py, and scenarios of which only some fit."""
+    """With this very conftest.py, scenarios of which only some fit, and cases of which not all are tried."""
     tests = tmp_path / "tests"
     for name in ("__init__.py", "conftest.py", "guard.py", "points.py", "scenarios.py"):
         (tests / name).parent.mkdir(exist_ok=True)
@@ -96,20 +122,24 @@ def test_some_and_rest_are_all(tmp_path: Path) -> None:
     for name in (*labs, "unit/test_it.py"):
         (tests / name).parent.mkdir(exist_ok=True)
         (tests / name).write_text(SUITE)
+    (tests / "unit" / "test_cases.py").write_text(CASES)
     (tests / "lab" / "costs.json").write_text(json.dumps({f"tests/{name}": BUDGET / 2 for name in labs}))
     some, said = tried(tmp_path, "some")
+    some, cases = split(some)
     of_labs = {name.partition("::")[0] for name in some} - {"unit/test_it.py"}
-    assert len(of_labs) == 2
+    assert (len(of_labs), len(cases)) == (2, 2)
     assert some == {
         f"{file}::{test}" for file in (*of_labs, "unit/test_it.py") for test in ("test_plain", "test_points")
     }
-    assert "2 of 4 tried; `make test-more` tries the other 2" in said
+    assert said.splitlines()[-2].startswith("2 scenarios and 3 points were not run: `make test-more` runs the rest")
     rest, said = tried(tmp_path, "rest")
+    rest, others_of_cases = split(rest)
+    assert (len(others_of_cases), len(cases | others_of_cases)) == (3, 5)
     others = set(labs) - of_labs
     assert rest == {f"{file}::test_plain" for file in others} | {
         f"{file}::test_points" for file in (*labs, "unit/test_it.py")
     }
-    assert "2 of 4 tried; `make test` tries the other 2" in said
+    assert "2 of 4 tried" in said
     assert {name for name in some | rest if "plain" in name} == {
         f"{file}::test_plain" for file in (*labs, "unit/test_it.py")
     }

@@ -358,6 +358,7 @@ def oracle(config: Path) -> bool:
     return ended.returncode == 0
 
 
+@pytest.mark.share(20)
 @pytest.mark.parametrize("name", CASES)
 def test_who_ssh_reaches_is_reached_and_who_it_refuses_is_refused(world: World, name: str) -> None:
     case = CASES[name]

@@ -12,7 +12,7 @@ from relup_remote.hops.reading import ReadError, Script, decoded, read
 from relup_remote.hops.reading.evaluation import Evaluation
 from relup_remote.hops.reading.values import Dynamic, Located, is_constant, plain, walk
 from relup_remote.hops.reading.writing import written
-from tests.points import examples
+from tests.points import Points, examples
 
 SHAPES: dict[str, Callable[[int], str]] = {
     "terms side by side": lambda n: "[" + "{load_module, emqx_stats},\n" * n + "{}].",
@@ -81,15 +81,18 @@ def outcome(text: str) -> Script | ReadError:
         return error
 
 
+@pytest.mark.share(20)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_steps_grow_no_faster_than_the_text(shape: Callable[[int], str]) -> None:
     outcome("a.")
-    texts = shape(100), shape(800)
+    size = examples(250)
+    texts = shape(size), shape(8 * size)
     # What each call may do at most is in proportion to the text as well, but for what a limit of its own keeps small.
     allowed = 20 * Evaluation(0).allowance if "X" in texts[0] or "F" in texts[0] else 0
     assert steps(texts[1]) <= steps(texts[0]) * 1.5 * len(texts[1]) / len(texts[0]) + allowed
 
 
+@pytest.mark.share(12)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_deep_and_long_files_end_well(shape: Callable[[int], str]) -> None:
     # Deeper than Python's calls may be nested, with any points.
@@ -102,8 +105,8 @@ def test_deep_and_long_files_end_well(shape: Callable[[int], str]) -> None:
                 plain(value)
 
 
-def test_brackets_100000_deep() -> None:
-    depth = 100_000
+def test_brackets_may_be_deeper_than_any_stack() -> None:
+    depth = examples(100_000)
     (value,) = read("[" * depth + "]" * depth + ".").values
     assert sum(1 for _ in walk(value)) == depth
     assert encode(plain(value)).endswith(bytes([106] * 10))
@@ -112,9 +115,9 @@ def test_brackets_100000_deep() -> None:
     assert (caught.value.line, caught.value.column) == (1, depth)
 
 
-def test_a_large_file_is_read() -> None:
-    """It has 5 MB with all points, 1 MB else: the time grows with the file."""
-    lines = examples(50_000)
+def test_a_large_file_is_read(points: Points) -> None:
+    """It has 5 MB with all points, a quarter of one else: the time grows with the file."""
+    lines = 50_000 if points.all else 2_500
     line = '  {update, emqx_connection, {advanced, #{since => 1_000, why => "a longer text", with => <<1, 2, 3>>}}},\n'
     text = (
         '#{from_version => "1", target_version => "2", code_changes => [\n'
