@@ -101,17 +101,18 @@ CALLS: tuple[Calls, ...] = (
         "`hop_too_costly`: the process that evaluates it is killed, nothing has changed",
     ),
     Calls(
-        "compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
+        "beam_lib:chunks compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
         " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file file:read_file_info",
         "helper",
-        "compiles the catalogue's helpers that the hop uses, once nothing is left in them that a compiler would compute at length",
+        "reads the catalogue's helpers that the hop uses, and compiles those that are sources, once nothing is left in them that"
+        " a compiler would compute at length",
         "500 ms and 20 MB for 1,000 lines", "macros that grow", "10 s and 256 MB for each",
         "`helper_not_compiled`: the process that compiles it is killed, nothing has changed",
     ),
     Calls(
         "beam_lib:chunks beam_lib:md5 beam_opcodes:opname file:read_file file:consult file:format_error"
         " filelib:wildcard erlang:fun_info erlang:get_module_info erlang:module_loaded application:get_key"
-        " application:loaded_applications application_controller:get_master code:which",
+        " application:loaded_applications application_controller:get_master code:which filelib:is_regular",
         "target",
         "compares what runs with what the hop would load",
         "0.2 ms a module", "the disk; the code server, for `code:which`", "call_timeout, 30 s", GOES_ON,

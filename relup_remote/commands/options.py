@@ -54,7 +54,10 @@ OPTIONS: dict[str, Option] = {
     "json": Option("print one JSON document on stdout instead of tables"),
     "quiet": Option("no progress on stderr"),
     "tarball": Option("the target release, a tarball with its .sha256 beside it"),
-    "catalogue": Option("folder with hop files (default: RELUP_CATALOGUE, else priv/relup of the checkout)", "FOLDER"),
+    "catalogue": Option(
+        "folder of hops, or package of the vendor's plugin (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
+        "PATH",
+    ),
     "full": Option("show a line for each module, also for those that are loaded in one swap"),
     "force": Option(REQUEST_OPTIONS["force"][1]),
     "allow_calls": Option("other functions that a hop's file may call, such as `os:getenv/1`; a comma list", "CALLS"),

@@ -174,7 +174,7 @@ class Context:
     def hop_request(self, tree: Optional[str]) -> Dict[Atom, Any]:
         """The agent's request for the hop (see relup_agent.erl); its files are put where the VM can read them."""
         helpers = [
-            self._for_vm(os.path.basename(helper["file"]), helper["text"].encode("utf-8"))
+            self._for_vm(os.path.basename(helper["file"]), _content(helper))
             for helper in self.request.get("helpers", [])
         ]
         fields = {
@@ -245,3 +245,8 @@ class Context:
         if self._link is not None:
             self._link.close()
         self._agent = self._link = None
+
+
+def _content(helper: Dict[str, str]) -> bytes:
+    """What the file of a helper holds: its source, or its beam."""
+    return base64.b64decode(helper["code"]) if helper["file"].endswith(".beam") else helper["text"].encode("utf-8")

@@ -29,8 +29,9 @@ Request::
 is not evaluated again. ``hops`` are those of the catalogue whose target is the tarball's version; the core picks the
 one from the running version. ``paths`` are all that the catalogue has. ``release`` holds for exactly the bytes with
 that SHA-256; its ``code``, an external term, says of all modules and applications what the agent judges a hop by.
-``helpers`` are the catalogue's helper modules, as source. A core that runs as the wrong user says so in its result and
-sends nothing before but ``hello`` and ``alive``, so that it can be started again as the right one.
+``helpers`` are the catalogue's helper modules, as sources; a beam file has ``"code": "<base64>"`` in place of ``text``.
+A core that runs as the wrong user says so in its result and sends nothing before but ``hello`` and ``alive``, so that
+it can be started again as the right one.
 
 Events, each with a key ``event``:
 

@@ -95,6 +95,12 @@ def _list(fits: Check) -> Check:
     return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
+def _is_helper(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_file_name(value.get("file")):
+        return False
+    return _is_base64(value.get("code")) if value["file"].endswith(".beam") else _is_content(value.get("text"))
+
+
 _HOP: Dict[str, Check] = {"file": _is_file_name, "from": _is_text, "target": _is_text, "text": _is_content}
 
 _FIELDS: Dict[str, Check] = {
@@ -118,7 +124,7 @@ _FIELDS: Dict[str, Check] = {
     "hop_value": _optional(_object(sha256=_is_digest, term=_is_base64)),
     "hops": _optional(_list(_object(**_HOP))),
     "paths": _optional(_list(_object(**{"from": _is_text, "target": _is_text}))),
-    "helpers": _optional(_list(_object(file=_is_file_name, text=_is_content))),
+    "helpers": _optional(_list(_is_helper)),
     "options": _optional(_is_option_set),
     "machine": _optional(_object(id=_optional(_is_text), boot=_optional(_is_text))),
     "deadline": _optional(_is_time),

@@ -77,12 +77,14 @@ class Beam:
 
 def read_beam(content: bytes) -> Beam:
     """The module in a beam file. Raises `BeamError`."""
-    if content[:2] == b"\x1f\x8b":
-        content = _inflate(content, _GZIP, LIMIT, "it")
     try:
-        return _module(_chunks(content))
+        return _module(_chunks(_inflated(content)))
     except struct.error as error:
         raise BeamError("is cut short within a chunk") from error
+
+
+def _inflated(content: bytes) -> bytes:
+    return _inflate(content, _GZIP, LIMIT, "it") if content[:2] == b"\x1f\x8b" else content
 
 
 def _module(chunks: dict[bytes, bytes]) -> Beam:
@@ -111,6 +113,15 @@ def _module(chunks: dict[bytes, bytes]) -> Beam:
         max_op=max_op,
         names=chunks[b"AtU8"] + literals if starts else b"",
     )
+
+
+def atoms(content: bytes) -> frozenset[str]:
+    """All atoms of a beam file, but for those within its literals. Raises `BeamError`."""
+    try:
+        found = _atoms(_chunks(_inflated(content)).get(b"AtU8", bytes(4)))
+    except struct.error as error:
+        raise BeamError("is cut short within a chunk") from error
+    return frozenset(atom.decode("utf-8", "replace") for atom in found)
 
 
 def is_named(module: str, names: bytes) -> bool:

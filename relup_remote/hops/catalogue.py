@@ -1,19 +1,24 @@
-"""The catalogue: a folder of hop files (`*.relup`) and of the helper modules that ship with them (`*.erl`).
+"""The catalogue: hop files (`*.relup`), and the helper modules that ship with them (`*.erl`, `*.beam`).
 
-Files that can't be used are listed with the reason; they never keep the others from being used.
+It is a folder, or the package of the vendor's plugin (see `relup_remote.hops.package`). Files that can't be used are
+listed with the reason; they never keep the others from being used.
 """
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from relup_remote.checkout import checkout
+from relup_remote.core.archive import ArchiveError
 from relup_remote.core.protocol import ERRORS
-from relup_remote.files import expanded, read_bytes
+from relup_remote.files import expanded
+from relup_remote.hops.beam import BeamError, read_beam
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
+from relup_remote.hops.package import in_archive, in_folder
 from relup_remote.hops.reading import ReadError, decoded
 from relup_remote.usage import UsageError
 
@@ -21,21 +26,29 @@ __all__ = ["Catalogue", "Helper", "Hop", "Malformed", "load", "locate"]
 
 VARIABLE = "RELUP_CATALOGUE"
 
-LARGEST = 16 << 20
-"""Bytes of a file of the catalogue at most."""
-
 
 @dataclass(frozen=True)
 class Helper:
-    """The source of a module that ships with the catalogue."""
+    """A module that ships with the catalogue: the ``text`` of its source, or the ``code`` of a beam file."""
 
     file: str
-    text: str
+    text: str = ""
+    code: bytes = field(default=b"", repr=False)
 
     @property
     def module(self) -> str:
         """The module that it has to hold."""
-        return self.file.removesuffix(".erl")
+        return self.file.rpartition(".")[0]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it is a beam file."""
+        return self.file.endswith(".beam")
+
+    @property
+    def content(self) -> bytes:
+        """What its file holds."""
+        return self.code or self.text.encode()
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Malformed:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What a folder holds, by file name."""
+    """What a folder, or a package, holds, by file name."""
 
     folder: Path
     hops: tuple[Hop, ...] = ()
@@ -88,46 +101,51 @@ class Catalogue:
 
 
 def locate(given: str | None = None) -> Path:
-    """The folder to use: ``given``, else $RELUP_CATALOGUE, else `priv/relup` of the checkout.
+    """The folder or package to use: ``given``, else $RELUP_CATALOGUE, else `priv/relup` of the checkout.
 
     Raises `UsageError` (``no_catalogue``) if there is none.
     """
     named = given or os.environ.get(VARIABLE)
     root = checkout()
     if named:
-        folder = expanded(named)
+        place = expanded(named)
     elif root:
-        folder = root / "priv" / "relup"
+        place = root / "priv" / "relup"
     else:
         raise UsageError("no_catalogue", "no catalogue of hops was named")
-    if not folder.is_dir():
-        raise UsageError("no_catalogue", f"no catalogue of hops: {folder} is not a folder")
-    return folder
+    if not place.is_dir() and not place.is_file():
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place} is neither a folder nor a package")
+    return place
 
 
-def load(folder: Path) -> Catalogue:
-    """Read a catalogue. Raises `UsageError` (``no_catalogue``) only if the folder itself can't be read."""
+def load(place: Path) -> Catalogue:
+    """Read a catalogue. Raises `UsageError` (``no_catalogue``) only if it can't be read as a whole."""
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in (".relup", ".erl") and _is_entry(path))
+        files = in_folder(place) if place.is_dir() else in_archive(place)
     except OSError as error:
-        raise UsageError("no_catalogue", f"no catalogue of hops: {folder}: {error.strerror}") from error
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.strerror}") from error
+    except ArchiveError as error:
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.message}") from error
     found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
-    for path in paths:
-        entry = _read(path)
-        found[type(entry)].append(entry)
-    return Catalogue(folder, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+    for name in sorted(files):
+        # Of a helper that has both, the source counts: the other may be of another day.
+        if not (name.endswith(".beam") and f"{name.removesuffix('.beam')}.erl" in files):
+            entry = _read(name, files[name])
+            found[type(entry)].append(entry)
+    return Catalogue(place, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
 
 
-def _is_entry(path: Path) -> bool:
-    """Whether it is a file, or a link that should lead to one."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
-
-
-def _read(path: Path) -> Hop | Helper | Malformed:
+def _read(name: str, content: Callable[[], bytes]) -> Hop | Helper | Malformed:
     try:
-        text = decoded(read_bytes(path, LARGEST))
-        return Helper(path.name, text) if path.suffix == ".erl" else read_hop(path.name, text)
+        if name.endswith(".beam"):
+            code = content()
+            read_beam(code)
+            return Helper(name, code=code)
+        text = decoded(content())
+        return Helper(name, text) if name.endswith(".erl") else read_hop(name, text)
     except OSError as error:
-        return Malformed(path.name, 0, 0, f"can't be read: {error.strerror}")
+        return Malformed(name, 0, 0, f"can't be read: {error.strerror}")
+    except BeamError as error:
+        return Malformed(name, 0, 0, error.reason)
     except ReadError as error:
-        return Malformed(path.name, error.line, error.column, error.message)
+        return Malformed(name, error.line, error.column, error.message)

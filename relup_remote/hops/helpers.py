@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from relup_remote.hops import beam
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.hop import Hop, Instruction
 from relup_remote.hops.reading import ReadError
@@ -51,7 +52,7 @@ def missing(hops: Sequence[Hop], helpers: Sequence[Helper]) -> list[Mention]:
 
 
 def used(hops: Sequence[Hop], helpers: Sequence[Helper]) -> list[Helper]:
-    """The helpers that a hop, or a helper that is used, names anywhere in its text."""
+    """The helpers that a hop, or a helper that is used, names anywhere."""
     named = _names(helpers)
     waiting = [name for hop in hops for name in _named(hop) if name in named]
     found: set[str] = set()
@@ -59,16 +60,20 @@ def used(hops: Sequence[Hop], helpers: Sequence[Helper]) -> list[Helper]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += [inner for inner in atoms_in(named[name].text) if inner in named]
+            waiting += [inner for inner in atoms_of(named[name]) if inner in named]
     return [helper for name, helper in named.items() if name in found]
 
 
 def unused(hops: Sequence[Hop], helpers: Sequence[Helper]) -> list[Unused]:
-    """The helpers that are not `used`."""
+    """The sources that are not `used`. Of compiled ones a package has others: those of the plugin itself."""
     named = _names(helpers)
     strangers = {mention.module: mention for mention in _mentions(hops) if mention.module not in named}
     in_use = {helper.module for helper in used(hops, helpers)}
-    return [Unused(helper, _like(name, strangers)) for name, helper in named.items() if name not in in_use]
+    return [
+        Unused(helper, _like(name, strangers))
+        for name, helper in named.items()
+        if name not in in_use and not helper.is_compiled
+    ]
 
 
 def _like(name: str, strangers: dict[str, Mention]) -> Mention | None:
@@ -96,6 +101,11 @@ def _mentions(hops: Sequence[Hop]) -> Iterator[Mention]:
 def callback_module(hop: Hop) -> str:
     """The helper that the callbacks of a hop are in, if the catalogue has it."""
     return f"{CALLBACKS}{hop.target}"
+
+
+def atoms_of(helper: Helper) -> frozenset[str]:
+    """The atoms of a helper: of its source, or of its beam file with those in the literals left out."""
+    return beam.atoms(helper.code) if helper.is_compiled else frozenset(atoms_in(helper.text))
 
 
 def atoms_in(text: str) -> set[str]:

@@ -124,7 +124,7 @@ def identities(hops: Iterable[Hop]) -> tuple[Mapping[str, Any], ...]:
 
 def helper_identities(helpers: Iterable[Helper]) -> tuple[Mapping[str, Any], ...]:
     """Helpers as the plan names them."""
-    return tuple({"file": helper.file, "sha256": _sha256(helper.text)} for helper in helpers)
+    return tuple({"file": helper.file, "sha256": hashlib.sha256(helper.content).hexdigest()} for helper in helpers)
 
 
 def differences(

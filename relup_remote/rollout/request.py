@@ -1,5 +1,6 @@
 """The requests of the commands, as `relup_remote.core.protocol` describes them. Pure: nothing is read or contacted."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,10 +97,16 @@ def request(order: Order, host: HostSettings) -> Request:
             {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "text": hop.text} for hop in order.hops
         ],
         "paths": [{"from": source, "target": target} for source, target in order.paths],
-        "helpers": [{"file": helper.file, "text": helper.text} for helper in order.helpers],
+        "helpers": [_helper(helper) for helper in order.helpers],
         "options": options,
         "deadline": limit(order.command, options),
     }
+
+
+def _helper(helper: Helper) -> dict[str, str]:
+    if helper.is_compiled:
+        return {"file": helper.file, "code": base64.b64encode(helper.code).decode("ascii")}
+    return {"file": helper.file, "text": helper.text}
 
 
 def hop_values(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:

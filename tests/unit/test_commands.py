@@ -108,7 +108,7 @@ def wrong(ended: Any) -> str:
         (["logs", "--limit", "-1"], "--limit must be a whole number, 0 or more, not '-1'"),
         (["rollback", "--boot-timeout", "1.5"], "--boot-timeout must be a whole number, 1 or more"),
         (["status", "--inventory", "/none.yml"], "status: /none.yml: can't be read: No such file or directory"),
-        (["paths", "--catalogue", "/none"], "paths: no catalogue of hops: /none is not a folder"),
+        (["paths", "--catalogue", "/none"], "paths: no catalogue of hops: /none is neither a folder nor a package"),
         (["plan", "--tarball", "x", "--catalogue", "/none"], "plan: no catalogue of hops"),
     ],
 )

@@ -112,7 +112,7 @@ def test_two_files_for_one_pair_are_reported_and_both_kept(tmp_path: Path) -> No
 def test_the_folder_is_the_one_named_and_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELUP_CATALOGUE", str(tmp_path))
     assert locate() == tmp_path
-    with pytest.raises(UsageError, match="/none is not a folder") as caught:
+    with pytest.raises(UsageError, match="/none is neither a folder nor a package") as caught:
         locate(f"{tmp_path}/none")
     assert caught.value.err_type == "no_catalogue"
     monkeypatch.delenv("RELUP_CATALOGUE")

@@ -98,7 +98,7 @@ def test_one_collection_is_listed_as_ever() -> None:
 def test_help_is_given_wherever_it_is_asked_for(program: str, words: tuple[str, ...]) -> None:
     shown = called(*words, program=program)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert " hop.show FROM TARGET [--catalogue FOLDER]" in shown.stdout
+    assert " hop.show FROM TARGET [--catalogue PATH]" in shown.stdout
     assert re.search(r"^  TARGET +the version that the hop leads to", shown.stdout, re.MULTILINE)
     for title in ("Usage:", "Options:", "Exit status:", "Examples:", "See also: paths, hop.check"):
         assert title in shown.stdout

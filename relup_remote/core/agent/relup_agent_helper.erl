@@ -22,14 +22,34 @@
 -define(COMPILING, 10000).
 -define(COMPILING_BYTES, (256 bsl 20)).
 -define(FUNCTIONS, 10000).
+%% How many atoms a beam may have. A VM has place for a million, and never gives one back.
+-define(ATOMS, 20000).
 %% How many mistakes are told, and as many letters of each.
 -define(TOLD, 10).
 -define(LETTERS, 500).
 %% The function through which values go, see hidden/2.
 -define(SAME, '$same').
 
-%% {ok, Names}: all atoms that a helper's source has. {error, Type, Format, Args} for one that is not compiled.
+%% {ok, Names}: all atoms that a helper has. {error, Type, Format, Args} for one that is not compiled, or not loaded.
 read(Path) ->
+    case filename:extension(Path) of ".beam" -> read_beam(Path); _ -> read_source(Path) end.
+
+%% Atoms are never given back, so they are counted before they are read: OTP 28 counts with a minus.
+read_beam(Path) ->
+    try atoms(Path, beam_lib:chunks(Path, ["AtU8"]))
+    catch error:_ -> no_beam(Path)
+    end.
+
+atoms(Path, {ok, {_, [{_, <<Count:32/signed, _/binary>>}]}}) when abs(Count) > ?ATOMS ->
+    {error, bad_beam, "~ts has ~b atoms, and may have ~b.", [filename:basename(Path), abs(Count), ?ATOMS]};
+atoms(Path, {ok, _}) ->
+    {ok, {_, [{atoms, Atoms}]}} = beam_lib:chunks(Path, [atoms]),
+    {ok, [atom_to_list(Atom) || {_, Atom} <- Atoms]};
+atoms(Path, _) -> no_beam(Path).
+
+no_beam(Path) -> {error, bad_beam, "~ts is no beam.", [filename:basename(Path)]}.
+
+read_source(Path) ->
     try check_text(Path), erl_scan:string(content(Path)) of
         {ok, Tokens, _} ->
             case harmful(Tokens, Path) of

@@ -18,7 +18,7 @@
 -export([run/2, group/1, entries/4, failure_of/2]).
 
 -import(relup_agent_text, [text/2, count/3]).
--import(relup_agent_target, [module/2, is_helper/2, unchanged/2, how_to_undo/1, numbered/1, numbered/2]).
+-import(relup_agent_target, [module/2, is_helper/2, is_own/2, unchanged/2, how_to_undo/1, numbered/1, numbered/2]).
 -import(relup_agent_processes, [pids/2, supervised/2]).
 
 %% Runs the hop of a request; Note is the fun that tells the coordinator. Returns ok, or exits with {failed, Type, Message}.
@@ -116,7 +116,7 @@ execute(none, marker, #{marker := Path, target := Version} = Ctx) ->
 load(Mods, #{note := Note, target_code := Target} = Ctx) ->
     Beams = [{Mod, wanted(Mod, Ctx)} || Mod <- Mods],
     Changed = lists:ukeysort(1, [Each || {Mod, Beam} = Each <- Beams, not unchanged(Mod, Beam)]),
-    [Note({helper, Mod}) || Mod <- Mods, is_helper(Mod, Target)],
+    [Note({helper, Mod}) || {Mod, Beam} <- Beams, is_helper(Mod, Target), not is_own(Mod, Beam)],
     After = with_old(Changed, Ctx),
     Spent = swap(Changed, Ctx),
     Loaded = #{does => loaded_with(length(Changed) - 1), window_ms => Spent / 1000},
@@ -200,7 +200,7 @@ load_helpers(Stage, Piece, #{target_code := Target} = Ctx) ->
 load_helper(Mod, #{target_code := Target, note := Note} = Ctx) ->
     case module(Mod, Target) of
         {ok, Beam} ->
-            Note({helper, Mod}),
+            is_own(Mod, Beam) orelse Note({helper, Mod}),
             unchanged(Mod, Beam) orelse swap([{Mod, Beam}], Ctx#{note := fun(_) -> ok end});
         _ -> ok
     end.

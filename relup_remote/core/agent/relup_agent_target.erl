@@ -11,7 +11,7 @@
 -export([read_hop/1, numbered/1, numbered/2, callback/1, label/1, open/2]).
 -export([module/2, app/2, app_spec/2, dropped/2, included/2, included_in/2, start_type/2]).
 -export([is_helper/2, helpers_before/2, callback_module/1, modules/1, app_dirs/1, consolidated/1]).
--export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2]).
+-export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2, is_own/2]).
 
 -import(relup_agent_text, [text/2, short/1, problem/4]).
 
@@ -64,7 +64,7 @@ label(Instr) -> short(Instr).
 %% The target of a request, with those of the catalogue's helpers that the hop uses.
 open(Hop, #{facts := Facts, helpers := Helpers, target := Version} = Req) ->
     {ok, Content} = file:read_file(Facts),
-    Sources = maps:from_list([{filename:basename(Path, ".erl"), Path} || Path <- Helpers]),
+    Sources = maps:from_list([{filename:rootname(filename:basename(Path)), Path} || Path <- Helpers]),
     Named = ["emqx_post_upgrade_" ++ Version | names_in(Hop)],
     (maps:with([from, target, tree], Req))#{facts => binary_to_term(Content), helpers => helpers(Named, Sources, #{})}.
 
@@ -76,9 +76,10 @@ helpers([Name | Waiting], Sources, Found) ->
         error -> helpers(Waiting, Sources, Found);
         {Path, Others} ->
             Mod = list_to_atom(Name),
-            {Names, Compiled} = case relup_agent_helper:read(Path) of
-                                    {ok, Named} -> {Named, compile_helper(Mod, Path)};
-                                    {error, _, _, _} = Error -> {[], Error}
+            {Names, Compiled} = case {filename:extension(Path), relup_agent_helper:read(Path)} of
+                                    {".beam", {ok, Named}} -> {Named, read_beam(Mod, Path)};
+                                    {_, {ok, Named}} -> {Named, compile_helper(Mod, Path)};
+                                    {_, {error, _, _, _} = Error} -> {[], Error}
                                 end,
             helpers(Names ++ Waiting, Others, Found#{Mod => #{compiled => Compiled, names => Names}})
     end.
@@ -129,6 +130,17 @@ is_known_op(Op) ->
 
 is_helper(Mod, #{facts := #{modules := Modules}, helpers := Helpers}) ->
     maps:is_key(Mod, Helpers) andalso not maps:is_key(atom_to_binary(Mod, utf8), Modules).
+
+%% Whether the node runs a helper as a module of its own, from a file that is there: one of the vendor's plugin, say. It stays
+%% after the hop. Ours are read from the folder of a request.
+is_own(Mod, #{path := Ours}) ->
+    erlang:module_loaded(Mod) andalso
+        case code:which(Mod) of
+            Path when is_list(Path) -> filelib:is_regular(Path) andalso requests(Path) =/= requests(Ours);
+            _ -> false
+        end.
+
+requests(Path) -> filename:dirname(filename:dirname(Path)).
 
 %% The helpers that have to be there before a piece of a hop: those that it names, and those that these name, each after the
 %% ones that it names itself. Those that it loads are left to it.

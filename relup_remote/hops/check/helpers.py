@@ -1,23 +1,24 @@
-"""What can be told of a helper module without compiling it: its name, and what it exports."""
+"""What can be told of a helper module without a compiler: its name, and what it exports."""
 
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from lark import Token
 
+from relup_remote.hops.beam import read_beam
 from relup_remote.hops.catalogue import Helper
 from relup_remote.hops.compare import Function
-from relup_remote.hops.helpers import atoms_in
+from relup_remote.hops.helpers import atoms_of
 from relup_remote.hops.reading import ReadError
 from relup_remote.hops.reading.parser import tokens
 
 
 @dataclass(frozen=True)
 class HelperFacts:
-    """A helper: the ``name`` of its file, the ``module`` that its source says it is, and what that exports.
+    """A helper: the ``name`` of its file, the ``module`` that it says it is, and what that exports.
 
     What can't be told is None. ``error`` is why it does not compile, as far as its tokens show that. ``names`` are all
-    that its source may name a module by.
+    that it may name a module by.
     """
 
     name: str
@@ -29,7 +30,13 @@ class HelperFacts:
 
 def facts_of(helper: Helper) -> HelperFacts:
     """The facts of a helper module."""
-    return replace(_facts(helper), names=frozenset(atoms_in(helper.text)))
+    return replace(_of_beam(helper) if helper.is_compiled else _facts(helper), names=atoms_of(helper))
+
+
+def _of_beam(helper: Helper) -> HelperFacts:
+    found = read_beam(helper.code)
+    exports = frozenset((name.decode(), arity) for name, arity in found.exports)
+    return HelperFacts(helper.module, found.module.decode(), exports)
 
 
 def _facts(helper: Helper) -> HelperFacts:

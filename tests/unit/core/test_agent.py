@@ -11,6 +11,7 @@ from relup_remote.core.erlang.link import DistributionLink
 from relup_remote.core.erlang.term import Atom, text
 from relup_remote.core.kept import cache_folder
 
+from ..erlc import compile_all
 from .demo import SUPERVISOR, TARGET, Demo, recompile, running_demo
 from .lent import Vms
 from .vm import eventually
@@ -250,6 +251,52 @@ def test_helper_that_could_not_go_is_taken_for_what_it_is(demo: Demo) -> None:
     assert demo.ran(request)["result"] == "apply_failed"
     assert demo.call("erlang", "module_loaded", Atom("demo_helper")) == "false"
     assert demo.call("erlang", "whereis", Atom("waits")) != "undefined"
+
+
+def beam(demo: Demo, name: str, body: str) -> str:
+    """The path of a helper that ships compiled."""
+    (source,) = demo.helper(name, body)
+    compile_all([Path(source)])
+    Path(source).unlink()
+    return str(Path(source).with_suffix(".beam"))
+
+
+def test_a_helper_that_ships_compiled_comes_and_goes_with_the_hop(demo: Demo) -> None:
+    inner = beam(demo, "demo_inner", "seen() -> application:set_env(kernel, seen, yes), ok.")
+    helpers = [beam(demo, "demo_helper", "run() -> demo_inner:seen()."), inner]
+    outcome = demo.run(f"{LOADS}, {{apply, demo_helper, run, []}}", helpers=helpers)
+    assert outcome["result"] == "success"
+    assert demo.call("application", "get_env", Atom("kernel"), Atom("seen"))[1] == "yes"
+    for name in ("demo_helper", "demo_inner"):
+        assert demo.call("erlang", "module_loaded", Atom(name)) == "false"
+
+
+def test_a_module_of_the_nodes_own_that_is_the_same_as_a_helper_stays(demo: Demo) -> None:
+    """As with the vendor's plugin: its package is the catalogue, and the node runs it."""
+    (demo.folder / "plugin").mkdir()
+    path = Path(beam(demo, "demo_helper", "run() -> ok."))
+    own = path.rename(demo.folder / "plugin" / path.name)
+    demo.call("code", "load_abs", str(own.with_suffix("")))
+    for given in (own.read_bytes(), None):
+        if given is None:
+            path = Path(beam(demo, "demo_helper", "run() -> another."))
+        else:
+            path.write_bytes(given)
+        request = demo.request(f"{LOADS}, {{apply, demo_helper, run, []}}", helpers=[str(path)])
+        problems = [problem.err_type for problem in demo.agent.preflight(request, 30.0)["problems"]]
+        assert problems == ([] if given else ["helper_name_taken"])
+        if given:
+            assert demo.ran(request)["result"] == "success"
+            assert text(demo.call("code", "which", Atom("demo_helper"))) == str(own)
+
+
+@pytest.mark.parametrize("content", [b"", b"FOR1", b"FOR1\0\0\0\x10BEAMAtU8\0\0\0\4\0\xff\xff\xff", b"no beam"])
+def test_a_helper_that_is_no_beam_is_refused(demo: Demo, content: bytes) -> None:
+    path = demo.folder / "demo_helper.beam"
+    path.write_bytes(content)
+    request = demo.request(f"{LOADS}, {{apply, demo_helper, run, []}}", helpers=[str(path)])
+    problems = [problem.err_type for problem in demo.agent.preflight(request, 30.0)["problems"]]
+    assert problems == ["bad_beam"]
 
 
 def test_process_that_a_load_would_kill_is_named_beforehand(demo: Demo) -> None:

@@ -33,7 +33,7 @@ GOOD: dict[str, Any] = {
     },
     "target": None,
     "hops": [{"file": "a.relup", "from": "5.10.4", "target": "5.10.5", "text": ""}],
-    "helpers": [{"file": "helper.erl", "text": ""}],
+    "helpers": [{"file": "helper.erl", "text": ""}, {"file": "compiled.beam", "code": "AAAA"}],
     "options": {name: default for name, (default, _meaning) in OPTIONS.items()},
 }
 PATHS: list[tuple[str | int, ...]] = [
@@ -41,7 +41,13 @@ PATHS: list[tuple[str | int, ...]] = [
     *(("node", name) for name in GOOD["node"]),
     *(("tarball", name) for name in GOOD["tarball"]),
     *(("tarball", "sidecar", "status"), ("tarball", "release", "version"), ("hops", 0), ("hops", 0, "file")),
-    *(("helpers", 0, "file"), ("helpers", 0, "text"), ("options", "force"), ("options", "hop_timeout")),
+    *(
+        ("helpers", 0, "file"),
+        ("helpers", 0, "text"),
+        ("helpers", 1, "code"),
+        ("options", "force"),
+        ("options", "hop_timeout"),
+    ),
 ]
 ODD: list[Any] = [None, [], {}, "", "..", "a/b", "\0", -1, 1.5, True, 10**30, "\ud800"]
 
@@ -73,7 +79,10 @@ def test_a_good_request_is_read_as_it_is() -> None:
 
 
 def test_what_the_controller_sends_is_read() -> None:
-    hops, helpers = [Hop("a.relup", "5.10.4", "5.10.5", "\0")], [Helper("helper.erl", "é")]
+    hops, helpers = (
+        [Hop("a.relup", "5.10.4", "5.10.5", "\0")],
+        [Helper("helper.erl", "é"), Helper("b.beam", code=b"\xff")],
+    )
     order = Order("plan", run_id(), operator(), GOOD["tarball"], "5.10.5", hops, helpers, {"force": True})
     sent = request(order, HostSettings("n1", root_dir="/opt/emqx"))
     assert read(json.dumps(sent).encode()) == sent
