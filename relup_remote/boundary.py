@@ -198,7 +198,7 @@ def event(line: bytes) -> Event | None:
         return None
     try:
         if kind not in EVENTS:
-            raise Unfit("event", "is none that a core may say")
+            raise Unfit("event", "is not an event that a core sends")
         EVENTS[kind].check(said)
         _together(said)
     except Unfit as unfit:
@@ -209,7 +209,7 @@ def event(line: bytes) -> Event | None:
 def _together(said: Event) -> None:
     """Raises `Unfit` where fields that fit by themselves do not fit each other."""
     if said["event"] == "result" and (said["error"] is None) != (OUTCOMES[said["outcome"]] == 0):
-        raise Unfit("error", f"does not go with the outcome {said['outcome']}")
+        raise Unfit("error", f"contradicts the outcome {said['outcome']}")
     if said["event"] == "step" and said["status"] != "start" and "seconds" not in said:
         raise Unfit("seconds", "is missing")
 

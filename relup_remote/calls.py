@@ -41,7 +41,7 @@ CALLS: tuple[Calls, ...] = (
     Calls(
         "emqx_release:version emqx:is_running emqx_stats:getstat mria_rlog:role mria_config:whoami",
         "core",
-        "what the broker says of itself; one that has no such function is not asked further",
+        "what the broker says of itself; if it has no such function, it is not asked further",
         STEADY, "what the broker does in them", EACH, GOES_ON,
     ),
     Calls(
@@ -72,7 +72,7 @@ CALLS: tuple[Calls, ...] = (
     Calls(
         "erl_scan:string erl_parse:parse_exprs erlang:spawn erlang:registered gen_server:call erl_eval:exprs",
         "core",
-        "the owner of what we begin in the VM (relup_remote_owner_1 … 8): it comes first, and goes last",
+        "starts the owner of all that we begin in the VM (relup_remote_owner_1 … 8): it starts first and ends last",
         "20 ms", NOTHING, EACH, "nothing was begun",
     ),
     Calls(
@@ -121,7 +121,7 @@ CALLS: tuple[Calls, ...] = (
         "application:loaded_applications application_controller:get_master erlang:phash2 erlang:monotonic_time"
         " erlang:check_old_code erlang:function_exported erlang:system_info proc_lib:translate_initial_call",
         "processes",
-        "who the processes are, from outside: nobody is asked for it",
+        "finds out what each process is, from outside: no process is asked",
         "200 ms for 100,000 processes", "a process in a long native function, which is looked at from another process",
         "10 s for a plan, step_timeout in a hop, for all of it", "`which_children_failed` names the process",
     ),
@@ -140,7 +140,7 @@ CALLS: tuple[Calls, ...] = (
         "processes",
         "which processes run old code of a module that has some",
         "0.9 s a module; none where it has no old code", "processes that are in a long native function",
-        "two million questions", "it is said that it was not looked at; a hop asks again before it loads",
+        "two million questions", "the result says that this was not checked; a hop checks again before it loads",
     ),
     Calls(
         "beam_lib:md5 code:get_mode erlang:check_old_code file:read_file",
@@ -155,12 +155,12 @@ CALLS: tuple[Calls, ...] = (
         "preflight",
         "goes through the hop; has the VM read each beam; asks a copy of the new emqx_release for its version",
         "3 ms a module that the hop loads; 1 to 3 s for the copy to go", "the application controller while an application starts",
-        "10 s for the controller, 5 s for the copy, call_timeout for all", "it is told; nothing has changed",
+        "10 s for the controller, 5 s for the copy, call_timeout for all", "the result says so; nothing has changed",
     ),
     Calls(
         "application:get_application proc_lib:translate_initial_call",
         "text",
-        "whose a process is that is named in a report",
+        "which application a process of a report belongs to",
         "0.01 ms", NOTHING, "call_timeout, 30 s", GOES_ON,
     ),
     Calls(
@@ -233,7 +233,7 @@ def page() -> str:
         "## What a hop's file may call",
         "",
         "A hop's file is an Erlang script. It is evaluated once, when it is planned, in a process of its own that may take 5 s",
-        "and 128 MB; that very value is run. Functions that it calls meanwhile must be known to be harmless. Others are refused",
+        "and 128 MB; the hop then runs exactly that value. Functions that the file calls must be known to be harmless. Others are refused",
         "by name (`hop_call_not_allowed`). `--allow-calls os:getenv/1,…` of `plan` and `upgrade` allows them, which is",
         "recorded. Instructions, callbacks and helpers may call anything: they are what the hop does. The same holds for a fun",
         "of the file that is a part of the value and is called later.",

@@ -32,7 +32,7 @@ MEANINGLESS = {
     "pty": "",
     "echo": "",
     "hide": "",
-    "command-timeout": "the commands have time limits of their own, see `--help COMMAND`",
+    "command-timeout": "the commands have their own time limits, such as --deadline 30m",
     "prompt-for-sudo-password": "--ask-sudo-password asks for it",
     "no-dedupe": "",
     "config": "",

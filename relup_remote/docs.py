@@ -113,11 +113,11 @@ its own.
 
 ## Ansible's
 
-`inventory/example.ini` is one. What is in a file says whose it is, not its name: YAML or JSON with `all`, or with
-nothing but groups, is Ansible's, and so is all that is not YAML, as INI. Folders are Ansible's. A byte order mark does
-no harm. `ansible-inventory` reads them (`pip install 'relup_remote[ansible]'`, or any ansible-core on the PATH), with
-groups, children, ranges, and `group_vars` and `host_vars` beside the inventory. What `ansible-inventory --list` has
-written (JSON with `_meta`) is read without it.
+`inventory/example.ini` is one. The content of a file decides, not its name. YAML or JSON with `all`, or with nothing
+but groups, is Ansible's. A file that is not YAML is read as Ansible's INI. A folder is Ansible's. A byte order mark
+does no harm. `ansible-inventory` reads them (`pip install 'relup_remote[ansible]'`, or any ansible-core on the PATH),
+with groups, children, ranges, and `group_vars` and `host_vars` beside the inventory. The output of `ansible-inventory
+--list` (JSON with `_meta`) is read without it.
 
 Nothing is run for it: no plugin, no `ansible.cfg`, none of the variables of your environment. An inventory that is a
 program (`#!` at its start), or the configuration of a plugin (`plugin:`), is refused, unless `--allow-inventory-code`
@@ -136,8 +136,8 @@ allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg
 
 `--host` takes a host, a group, a glob over both (`'n*'`), a regular expression for the beginning of a name
 (`'~n[12]$'`), a label (`label:rack=a`, `'label:rack=*'`), or a list of these with commas or colons. It may be repeated.
-As in Ansible's patterns, a word after `!` is taken away from what is meant, and of it only what a word after `&` means
-is kept: `'cores:!n1'`, `'label:rack=a:&cores'`. Hosts are always used in the order of the file, each once. A word
+As in Ansible's patterns, `!WORD` removes the hosts that the word means, and `&WORD` keeps only hosts that the word
+means: `'cores:!n1'`, `'label:rack=a:&cores'`. Hosts are always used in the order of the file, each once. A word
 that matches nothing, or that is a host and a group, is an error that names the hosts and groups there are.
 
 ## Reaching them
@@ -148,23 +148,23 @@ keys are always verified, whatever `StrictHostKeyChecking` says.
 
 There are three ways to a host, by the setting `transport` or the option `--transport`:
 
-- `fabric` is a library. It needs no other program for a connection, and is what `auto` takes where it will do.
+- `fabric` is a library. It needs no other program for a connection, and `auto` uses it wherever it can.
 - `openssh` runs the system's `ssh`, which honours everything in ssh_config. A command logs in once to each host, by a
   master connection of its own in a private folder. The master ends with the command, and some seconds after it if the
   command is killed. With a `key` of the inventory, keys that ssh_config names for the host are tried after it.
   Passwords need OpenSSH 8.5 or newer.
-- `local` uses no SSH: the node is on this machine. Other users are become by sudo as on any host.
+- `local` uses no SSH: the node is on this machine. To become another user it uses sudo, as on any host.
 
-`auto` takes `openssh` where ssh_config, for the host or one of its jump hosts, has something that the library can't
-honour, where known_hosts has a certificate authority for it, or where the server and the library have no cipher or key
-exchange in common; a note says why. `fabric` takes the library all the same, and a note says what is not honoured. The
-options for which that is so:
+`auto` uses `openssh` in three cases: ssh_config has an option for the host or one of its jump hosts that the library
+can't honour; known_hosts has a certificate authority for the host; or server and library have no cipher or key exchange
+in common. A note says which. With `fabric` the library is used in any case, and a note says what is not honoured.
+The options that the library can't honour:
 
 {_table(("option of ssh_config", "what it is about", "no reason if"), only)}
 
-All others are honoured by both, or have no bearing: nothing is forwarded, no terminal is used, and no known_hosts file
-is changed. Of lists of algorithms (`Ciphers`, `KexAlgorithms`, `MACs`, `HostKeyAlgorithms`,
-`PubkeyAcceptedAlgorithms`) the library keeps to those that it knows; where it knows none, `openssh` is taken.
+Both ways honour all other options, or the option has no effect here: nothing is forwarded, no terminal is used, and
+no known_hosts file is changed. Of lists of algorithms (`Ciphers`, `KexAlgorithms`, `MACs`, `HostKeyAlgorithms`,
+`PubkeyAcceptedAlgorithms`) the library uses those that it knows. If it knows none of them, `openssh` is used.
 
 At most 8 logins go on at the same time (`--connects`). All hosts behind a jump host share one connection to it. A
 server that hangs up before it has said anything, as one with too many logins does, is tried five times.
@@ -208,9 +208,9 @@ history has a row that names the error, and the report names the instruction.
 
 {_table(failures.COLUMNS, states)}
 
-- **undone**: everything was taken back. The node has the same modules and the same processes as before, and no client
-  noticed. Such a node is never restarted. One exception: a process that was asked to change its state and did not
-  answer is ended, because its state may be old or new. Its supervisor starts it again.
+- **undone**: everything that the hop did was reversed. The node has the same modules and the same processes as before,
+  and no client noticed. Such a node is never restarted. One exception: a process that was asked to change its state and
+  did not answer is ended, because its state may be old or new. Its supervisor starts it again.
 - **modules**: the node runs the code from before (*old*), the code of the hop (*new*), or a part of each (*mixed*).
 - **marker**: whether it is written. If so, the next boot is of the target.
 - *goes on*: the VM stays up with its connections. If one process has changed its state and another one can't, the
@@ -225,9 +225,9 @@ history has a row that names the error, and the report names the instruction.
 
 ## States that can not change
 
-An `update` asks one process first. If that one fails, the update is taken back. If it changes, all others are asked,
-even if the hop's own process dies meanwhile. What becomes of a process that can't change its state, or does not answer
-in time:
+An `update` asks one process first. If that one fails, the update is undone. If it changes, all others are asked,
+even if the hop's own process dies meanwhile. A process that can't change its state, or does not answer
+in time, is treated like this:
 
 {_table(("it is", "what becomes of it"), _LOST)}
 
@@ -237,13 +237,13 @@ started after its module was loaded has the new state from the beginning, and is
 not end its change in time and can't be ended either, its state may be new while its code is the old one again: the hop
 does not count as undone, and the report names the process (`left`).
 
-Processes have 5 s to stand still, and `step_timeout` (30 s) to change. Both grow by 20 µs for every process that is
-asked.
+A process has 5 s to be suspended, and `step_timeout` (30 s) to change its state. Both limits grow by 20 µs for every
+process of the update.
 
 ## A restart
 
-`inv rollback`, and `--on-failure restart`, stop the node and start it. What decides which release boots (the marker) is
-changed while the node is down; a service of systemd is restarted in one go, so there it is changed just before.
+`inv rollback`, and `--on-failure restart`, stop the node and start it. The marker decides which release boots. It is
+changed while the node is down. systemd restarts a service in one step, so there the marker is changed just before.
 
 | fails | the node | the marker | error |
 | --- | --- | --- | --- |
@@ -253,8 +253,8 @@ changed while the node is down; a service of systemd is restarted in one go, so 
 | the service's restart, and the node runs on | runs on | as it was | `restart_failed` |
 | the service's restart, and the node is down | is down | moved | `restart_failed`, `node_not_back` |
 
-The error's detail has the process of the VM, the marker, what the next start boots, and the command for it. The same
-command again goes on from there.
+The error's detail has the process of the VM, the marker, what the next start boots, and the command that starts it. Run
+the same `inv` command again to go on from there.
 
 ## What is tried
 
@@ -289,7 +289,7 @@ def _tried(cell: faults.Cell, modules: Mapping[str, str]) -> str:
     if faults.meaningless(cell):
         return "–"
     end = faults.ending(cell)
-    words = {"old": "taken back", "mixed": "mixed", "new": "to be finished"}
+    words = {"old": "undone", "mixed": "mixed", "new": "to be finished"}
     known = {faults.DONE: "no failure", faults.TOO_LONG: "the hop goes on"}
     return known.get(end) or f"{words[modules[end.failed_in]]}: `{end.result}`"
 

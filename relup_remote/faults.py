@@ -29,7 +29,7 @@ EXCEPTION, TIMEOUT, DEATH, KILL, EXIT, BAD_BEAM = FAULTS = (
 )
 MEANINGS: Mapping[str, str] = {
     EXCEPTION: "what runs there raises an error, or a file can't be written",
-    TIMEOUT: "what runs there takes longer than it may",
+    TIMEOUT: "what runs there takes longer than allowed",
     DEATH: "the process that it runs in, or that it calls, dies",
     KILL: "the hop's own process is killed",
     EXIT: "the application that it is about exits",
@@ -193,13 +193,13 @@ def meaningless(cell: Cell) -> str | None:
     """Why a combination is not tried, None if it is."""
     kind, point, fault = cell
     if kind in (LOADED, SUPERVISORS) and ((kind, point) not in PLACES or fault not in cell.place.meets):
-        return "as with any other `update`"
+        return "the same as for any other `update`"
     if (kind, point) not in PLACES:
         return "only `update` and `restart_application` have two halves"
     if fault in cell.place.meets:
         return None
     special = {
-        (UPDATE, BEFORE, EXCEPTION): "a process that raises an error where it is to stand still has died: see death",
+        (UPDATE, BEFORE, EXCEPTION): "a process that raises an error while it is being suspended has died: see death",
         (RESTART, DURING, EXIT): "it is being stopped",
         (MARKER, AFTER, KILL): "the hop's process has ended",
     }

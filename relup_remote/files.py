@@ -59,7 +59,7 @@ def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
         elif stat.S_ISCHR(found.st_mode) and found.st_rdev == _NULL:
             content = b""
         elif not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         else:
             content = b"" if found.st_size > limit else file.readall()
         if max(len(content), found.st_size) > limit:
@@ -99,7 +99,7 @@ def open_file(path: Path, limit: int | None = None) -> int:
     os.close(descriptor)
     if stat.S_ISREG(found.st_mode):
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
-    raise OSError(errno.EINVAL, "it is no file", str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -74,7 +74,7 @@ def parsed(line: bytes) -> Any:
 
 
 def _no_number(word: str) -> None:
-    raise Unfit("", f"has {word}, which is no number")
+    raise Unfit("", f"has {word}, which is not a number")
 
 
 def _bounded(value: Any) -> None:

@@ -167,11 +167,13 @@ class HostSettings:
     python: str | None = field(
         default=None, metadata=_about(WORD, "the host's python3, 3.6 or newer (the one on its PATH)")
     )
-    connect_timeout: float = field(default=10.0, metadata=_about(SECONDS, "time for the connection to stand"))
+    connect_timeout: float = field(default=10.0, metadata=_about(SECONDS, "time limit for connecting"))
     command_timeout: float = field(
-        default=60.0, metadata=_about(SECONDS, "time in which a working host must say something")
+        default=60.0, metadata=_about(SECONDS, "how long a host may be silent while a command runs there")
     )
-    keepalive: float = field(default=15.0, metadata=_about(SECONDS, "time between signs of life on an idle connection"))
+    keepalive: float = field(
+        default=15.0, metadata=_about(SECONDS, "time between keep-alive messages on an idle connection")
+    )
     root_dir: str | None = field(
         default=None, metadata=_about(REMOTE_PATH, "root of the node (that of the one node that runs)")
     )

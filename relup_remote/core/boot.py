@@ -94,7 +94,7 @@ def places(text: str, tree: str, base: str) -> Places:
         try:
             right = _right(name, ours, theirs, tree, base)
         except Unclear as why:
-            unclear[name] = "where it should lead is not known: {}".format(why)
+            unclear[name] = "its right value is not known: {}".format(why)
             continue
         found: Optional[str] = None
         try:
@@ -132,7 +132,7 @@ def _set_by_operator(
             line = "{}{}={}".format("export " if is_exported else "", name, quoted(value, base))
             settings.append(Setting(name, value, found, "it is at the end of the base's file", line, True))
     for line in ours.more:
-        unclear[line] = "it is not copied from the end of the base's file, because it is no assignment"
+        unclear[line] = "it is not copied from the end of the base's file, because it is not an assignment"
 
 
 def _right(name: str, ours: Variables, theirs: Variables, tree: str, base: str) -> Optional[str]:

@@ -152,7 +152,7 @@ def serve(stdin: BinaryIO, output: Output) -> Result:
             except Failure as failure:
                 output.emit({"event": "note", "message": failure.message})
             except TimeIsUp:
-                output.emit({"event": "note", "message": "What this request has in the VM leaves with its connection."})
+                output.emit({"event": "note", "message": "What this request began in the VM ends with its connection."})
         deadline.stop()
     result.seconds = time.monotonic() - started
     return result

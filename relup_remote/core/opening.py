@@ -70,7 +70,7 @@ def opened(
 def check_file(path: str, found: os.stat_result, owners: Optional[AbstractSet[int]]) -> None:
     """Raises `Failure` untrusted_file unless what was found is a regular file of one of the `owners`."""
     if not stat.S_ISREG(found.st_mode):
-        raise untrusted("untrusted_file", path, found, "it is {}, no file".format(_kind(found)))
+        raise untrusted("untrusted_file", path, found, "it is {}, not a regular file".format(_kind(found)))
     if owners is not None and found.st_uid not in owners:
         raise untrusted("untrusted_file", path, found, "it belongs to {}".format(user_name(found.st_uid)))
 

@@ -316,7 +316,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Find out who made it, and remove it.",
     ),
     "untrusted_file": ErrorSpec(
-        "A file of relup_remote or of the node belongs to another user, is no plain file, is far too large, "
+        "A file of relup_remote or of the node belongs to another user, is not a regular file, is far too large, "
         "or others may write to it.",
         "Find out who made it, and remove it.",
     ),

@@ -191,7 +191,7 @@ def _whereabouts(context: Context, row: Dict[str, Any]) -> str:
     if context.site.node is None:
         return "No node runs; the next boot is from {}.".format(context.site.booted_by_marker())
     if is_of_this_vm(context, row):
-        return "The VM is the one that it began with; it reports {}.".format(context.view.version())
+        return "The VM has not been restarted since; it reports {}.".format(context.view.version())
     return "The VM has started since; it runs from {}.".format(context.site.node.root)
 
 

@@ -32,7 +32,7 @@ def setting(text: str, path: str) -> Optional[str]:
         elif value is None and path.startswith(within):
             found, hidden = None, True
     if hidden:
-        raise ValueError("{} is no plain text, or is given by what the file refers to".format(path))
+        raise ValueError("{} is not plain text, or its value comes from something that the file refers to".format(path))
     return found or None
 
 

@@ -113,7 +113,7 @@ def user_name(uid: int) -> str:
 
 def _check_folder(path: str, found: os.stat_result, owners: AbstractSet[int]) -> None:
     if not stat.S_ISDIR(found.st_mode):
-        raise untrusted("untrusted_dir", path, found, "it is no folder")
+        raise untrusted("untrusted_dir", path, found, "it is not a folder")
     _check_either(path, found, owners)
 
 
@@ -142,7 +142,7 @@ def _belongs(found: os.stat_result) -> str:
 def untrusted(err_type: str, path: str, found: os.stat_result, why: str) -> Failure:
     """The `Failure` that names what was found at `path`, whose it is, and why it is not relied on."""
     detail = {"path": path, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
-    return Failure(err_type, "{} is not relied on: {}.".format(path, why), detail=detail)
+    return Failure(err_type, "{} can't be trusted: {}.".format(path, why), detail=detail)
 
 
 def _found(path: str) -> Optional[os.stat_result]:

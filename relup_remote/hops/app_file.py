@@ -102,5 +102,5 @@ def _is_pair(item: Any) -> bool:
 def _atoms(keys: dict[str, Any], key: str) -> list[str]:
     value = keys.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, Word) for item in value):
-        raise SpecError(f"has {key} that are no list of names")
+        raise SpecError(f"has {key} that are not a list of names")
     return [str(item) for item in value]

@@ -39,7 +39,7 @@ _LOAD_NIF = (b"erlang", b"load_nif", 2)
 
 
 class BeamError(ValueError):
-    """A file that is no beam file, or a damaged one. ``reason`` is a clause about it: ``is cut short``."""
+    """A file that is not a beam file, or a damaged one. ``reason`` is a clause about it: ``is cut short``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -134,7 +134,7 @@ def is_named(module: str, names: bytes) -> bool:
 def _chunks(data: bytes) -> dict[bytes, bytes]:
     """The chunks that count, by name; of two with one name the later, as the loader has it."""
     if data[:4] != b"FOR1" or data[8:12] != b"BEAM":
-        raise BeamError("is no beam file")
+        raise BeamError("is not a beam file")
     end = 8 + int.from_bytes(data[4:8], "big")
     if end > len(data):
         raise BeamError("is cut short")
@@ -256,7 +256,7 @@ def _behaviours(attributes: bytes) -> list[bytes]:
     try:
         pairs = decode(attributes)
     except TermError as error:
-        raise BeamError("is damaged: its attributes are no term") from error
+        raise BeamError("is damaged: its attributes are not a term") from error
     found: set[bytes] = set()
     for pair in pairs if isinstance(pairs, list) else []:
         match pair:

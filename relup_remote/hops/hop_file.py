@@ -52,7 +52,7 @@ def _version(hop: Located, key: str) -> str:
     if version is None:
         raise _error(term, f"{key} is not a literal string, so it can't be told")
     if not version or not version.isprintable() or " " in version:
-        raise _error(term, f"{key} is no version: {version!r}")
+        raise _error(term, f"{key} is not a version: {version!r}")
     return version
 
 

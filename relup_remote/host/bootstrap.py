@@ -178,7 +178,7 @@ def cache_folder() -> Optional[str]:
     found = os.lstat(folder)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         detail = {"path": folder, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
-        raise Refused("untrusted_dir", detail, f"{folder} is not relied on: it is no folder of ours alone.")
+        raise Refused("untrusted_dir", detail, f"{folder} can't be trusted: it is not a folder of ours alone.")
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 

@@ -291,7 +291,7 @@ def _read(file: Path, passphrase: str | None) -> PKey:
         # This is how cryptography says that a passphrase is needed.
         raise _Unusable("it has a passphrase" if passphrase is None else "it has no passphrase") from error
     except (ValueError, SSHException, UnsupportedAlgorithm, StopIteration) as error:
-        raise _Unusable("it is no private key of a kind that is understood") from error
+        raise _Unusable("it is not a private key of a known kind") from error
 
 
 _KINDS: tuple[tuple[type, type[PKey]], ...] = (

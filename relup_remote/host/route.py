@@ -92,7 +92,7 @@ def jump(settings: "HostSettings", jump: str) -> tuple[str, list[str]]:
     """What to look a jump host up by, and the options that say the rest of it. Raises `Failure`."""
     parts = JUMP.fullmatch(jump)
     if parts is None:
-        raise _unreadable(settings.address, f"{jump!r} is no jump host")
+        raise _unreadable(settings.address, f"{jump!r} is not a jump host")
     return parts["host"].strip("[]"), [*_option("-p", parts["port"]), *_option("-l", parts["user"])]
 
 

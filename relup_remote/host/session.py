@@ -261,7 +261,7 @@ class _Core:
             if event:
                 # Nothing else speaks like this: the word that we wait for was lost on the way.
                 break
-        raise self._garbage("The host says something else than the core would.", next(filter(None, noise), b""))
+        raise self._garbage("The host sent something that a core does not send.", next(filter(None, noise), b""))
 
     def _event(self) -> Event:
         line = self._lines.next()
@@ -276,7 +276,7 @@ class _Core:
             raise self._garbage(f"The host said more than {boundary.MOST_EVENTS} events.", line)
         event = boundary.event(line)
         if event is None:
-            raise self._garbage("The core said something that is no event.", line)
+            raise self._garbage("The core sent something that is not an event.", line)
         return event
 
     def _checked(self, event: Event) -> Event:

@@ -49,7 +49,7 @@ def load(path: Path, text: str | None = None, kind: str = "", *, allow_code: boo
         configuration.touch()
         arguments = ["-i", str(view), "--list", "--playbook-dir", str(empty)]
         document = _asked(path, view, arguments, empty, _environment(empty, configuration))
-    return inventory(path, document, [f"{path}: not opened, for it is encrypted: {file}" for file in encrypted])
+    return inventory(path, document, [f"{path}: not opened, because it is encrypted: {file}" for file in encrypted])
 
 
 def run(path: Path, allow_code: bool) -> Inventory:
@@ -76,7 +76,7 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
         raise check.wrong("", "is nested too deep") from error
     ours = [name for name in members["all"] if is_ours(variables.get(name, {}))]
     if not ours:
-        raise check.wrong("", "no hosts are given that are reached by SSH or are this machine")
+        raise check.wrong("", "no hosts are given, neither hosts reached by SSH nor this machine")
     hosts, unusable = [], {}
     for name in ours:
         try:
@@ -180,7 +180,7 @@ def _asked(
     try:
         return check.mapping(json.loads(ended.stdout), "")
     except ValueError as error:
-        raise check.wrong("", f"{PROGRAM} says something that is no JSON") from error
+        raise check.wrong("", f"{PROGRAM} writes something that is not JSON") from error
 
 
 def _program(path: Path) -> str:

@@ -81,11 +81,14 @@ MEANINGS = (
     *((names, f"`{setting}`") for setting, names, _read in TAKEN),
     (SSH_ARGS, "`ssh_args`, all of them together"),
     (("ansible_become",), "if false, `become: never`"),
-    (("ansible_become_user",), "if it is to become: `become`; root, who can be anybody, is `auto`"),
-    (("ansible_become_method",), "nothing but `sudo` is known"),
+    (
+        ("ansible_become_user",),
+        "`become`, if `ansible_become` is not false; for root `auto`, because root can become any user",
+    ),
+    (("ansible_become_method",), "only `sudo` is known"),
     (
         ("ansible_connection",),
-        "whether the host is one for us: SSH in any of Ansible's ways; `local` is `transport: local`",
+        "any of Ansible's ways of SSH: the host is used; `local`: `transport: local`; any other: the host is left out",
     ),
 )
 """The variables that mean something, and what, for people."""
@@ -114,7 +117,7 @@ def _ssh_args(check: Checker, variables: Variables, where: str) -> str:
 def _plain(check: Checker, value: Any, where: str) -> Any:
     """``value``, which must be one that needs no more work."""
     if isinstance(value, dict) and VAULT in value:
-        raise check.wrong(where, "is encrypted by ansible-vault, which is not opened")
+        raise check.wrong(where, "is encrypted by ansible-vault, and nothing encrypted is opened")
     if isinstance(value, str) and ("{{" in value or "{%" in value):
         raise check.wrong(where, "is a Jinja template, which is not evaluated")
     if isinstance(value, dict):

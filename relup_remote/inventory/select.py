@@ -66,7 +66,7 @@ class Inventory:
             try:
                 fits = _fitting(word)
             except re.error as error:
-                what = f"'{word}' is no regular expression: {error}"
+                what = f"'{word}' is not a regular expression: {error}"
                 raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}") from error
             found = {name for name in self._names if fits(name)}
             for group, members in self.groups.items():

@@ -40,7 +40,7 @@ CHANGING = ("stage", "upgrade", "rollback", "cleanup")
 INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
 
 LOST = {
-    "backup": "Run the backup again. The node drops what was begun within a minute; the next backup removes the files.",
+    "backup": "Run the backup again. The node ends this one within a minute, and the next one removes its files.",
     "restore": "See `inv status`. `inv restore` finishes a restore that was cut off; do not start the node before.",
     "rollback": "See `inv status`, then run the same command again: it goes on from what it finds.",
     **dict.fromkeys(

@@ -13,6 +13,7 @@ from invoke.parser import Parser
 from invoke.parser.context import ParserContext
 
 from relup_remote import commands, program
+from relup_remote.cli import MEANINGLESS
 from relup_remote.commands.options import LOCAL, OPTIONS, choice, duration, numbers
 from relup_remote.core.harmless import allowed
 from relup_remote.core.protocol import ERRORS
@@ -172,6 +173,12 @@ def test_all_other_texts() -> None:
         for text in texts(path):
             if " " in text and not (tables and text in HINTS.values()):
                 assert_typeable(text, said_by)
+
+
+@pytest.mark.parametrize("instead", [each for each in MEANINGLESS.values() if each])
+def test_what_is_said_instead_of_options_of_invokes(instead: str) -> None:
+    assert "`--" not in instead, "a command that can't be typed as it stands"
+    assert_typeable(instead, tuple(re.findall(r"`([a-z.-]+)`", instead)) or of_all_hosts())
 
 
 def test_a_hint_that_does_not_work_would_be_found() -> None:

@@ -117,12 +117,12 @@ def test_what_follows_the_container_is_passed_over() -> None:
 
 
 DAMAGED = {
-    "nothing": (b"", "is no beam file"),
-    "text": (b"-module(m).\n", "is no beam file"),
-    "another container": (b"FOR1\0\0\0\x04AIFF", "is no beam file"),
+    "nothing": (b"", "is not a beam file"),
+    "text": (b"-module(m).\n", "is not a beam file"),
+    "another container": (b"FOR1\0\0\0\x04AIFF", "is not a beam file"),
     "no gzip": (b"\x1f\x8b garbage", "it can't be inflated"),
     "gzip cut short": (gzip.compress(SMALL)[:-9], "it can't be inflated to its end"),
-    "gzip of text": (gzip.compress(b"text"), "is no beam file"),
+    "gzip of text": (gzip.compress(b"text"), "is not a beam file"),
     "gzip bomb": (gzip.compress(bytes(33 << 20)), "is too large"),
     "cut short": (SMALL[:-1], "is cut short"),
     "chunk too long": (SMALL[:16] + b"\xff\xff\xff\xff" + SMALL[20:], "is cut short within a chunk"),
@@ -159,7 +159,7 @@ DAMAGED = {
     "literals cut short": (with_chunk(SMALL, b"LitT", numbers(9) + zlib.compress(bytes(9))[:-1]), "to its end"),
     "literals shorter than told": (with_chunk(SMALL, b"LitT", numbers(10) + zlib.compress(bytes(9))), "another size"),
     "literals longer than told": (with_chunk(SMALL, b"LitT", numbers(8) + zlib.compress(bytes(9))), "is too large"),
-    "attributes that are no term": (with_chunk(SMALL, b"Attr", b"\x83\x6c"), "its attributes are no term"),
+    "attributes that are no term": (with_chunk(SMALL, b"Attr", b"\x83\x6c"), "its attributes are not a term"),
 }
 
 

@@ -84,7 +84,7 @@ def test_applications_that_come_and_go(beams: Beams, tmp_path: Path) -> None:
 def test_what_can_not_be_read_is_told_apart(beams: Beams, tmp_path: Path) -> None:
     broken = both(files(demo_lib=b"FOR1"), text("lib/extra-2/ebin/extra.app", "application", "app"))
     found = difference(tmp_path, beams, new=broken(beams))
-    assert found.new.broken_modules == {"demo_lib": "is no beam file"}
+    assert found.new.broken_modules == {"demo_lib": "is not a beam file"}
     assert found.new.broken_apps == {"extra": "describes no application"}
     assert found.new.has_module("demo_lib")
     assert "demo_lib" not in {**found.changed, **found.removed}

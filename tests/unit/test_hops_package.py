@@ -106,7 +106,7 @@ def test_beams_beside_hops_are_helpers_and_sources_come_first(plugin: dict[str, 
     (tmp_path / "bad.beam").write_bytes(b"FOR1")
     found = load(tmp_path)
     assert [helper.file for helper in found.helpers] == ["inner.erl", "tools.beam"]
-    assert found.malformed == (Malformed("bad.beam", 0, 0, "is no beam file"),)
+    assert found.malformed == (Malformed("bad.beam", 0, 0, "is not a beam file"),)
 
 
 def test_commands_take_it(plugin: dict[str, bytes], tmp_path: Path) -> None:

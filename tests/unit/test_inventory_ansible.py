@@ -112,7 +112,7 @@ def test_every_setting_can_be_a_variable(tmp_path: Path) -> None:
 
 UNUSABLE = [
     ('{ansible_host: "{{ x }}"}', "ansible_host", "is a Jinja template, which is not evaluated"),
-    ("{ansible_user: !vault x}", "ansible_user", "is encrypted by ansible-vault, which is not opened"),
+    ("{ansible_user: !vault x}", "ansible_user", "is encrypted by ansible-vault, and nothing encrypted is opened"),
     ('{relup_labels: {a: "{% x %}"}}', "relup_labels.a", "is a Jinja template"),
     ("{relup_rot_dir: /x}", "", "unknown variable 'relup_rot_dir'; did you mean 'relup_root_dir'?"),
     ("{relup_root_dir: x}", "relup_root_dir", "expected absolute path on the host, found 'x'"),
@@ -275,7 +275,7 @@ def test_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("hosts.yml", "all: [n1]\n", "no hosts are given"),
         ("hosts.yml", "all:\n  hosts: {\n", "ansible-inventory can't read it: "),
         ("hosts", "", "no hosts are given"),
-        ("hosts", "win1 ansible_connection=winrm\n", "no hosts are given that are reached by SSH"),
+        ("hosts", "win1 ansible_connection=winrm\n", "no hosts are given, neither hosts reached by SSH"),
         ("hosts", "#!/bin/sh\n", "is a program"),
     ],
 )
@@ -294,7 +294,7 @@ def test_encrypted_files_of_variables_are_not_opened_but_all_others_are(tmp_path
     path = written(tmp_path, "hosts", "n1\n")
     inventory = load(tmp_path if as_folder else path)
     assert [host.role for host in inventory.select()] == ["core"]
-    assert any(note.endswith(f"not opened, for it is encrypted: {vault}") for note in inventory.notes)
+    assert any(note.endswith(f"not opened, because it is encrypted: {vault}") for note in inventory.notes)
 
 
 def test_an_encrypted_inventory_is_not_opened(tmp_path: Path) -> None:

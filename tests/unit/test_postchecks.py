@@ -408,7 +408,7 @@ def test_a_wrapper_that_does_not_end_is_not_taken_for_one_that_reads_nothing(
         ("vms", b"Welcome!", "is not JSON"),
         ("vms", b'{"user": "emqx", "hidden": false, "vms": [{"pid": "1"}]}', "vms[0].pid: should be a whole number"),
         ("attempt", b"[]", "should be a mapping"),
-        ("leftovers", b"[NaN]", "has NaN, which is no number"),
+        ("leftovers", b"[NaN]", "has NaN, which is not a number"),
         ("leftovers", b"[1]", "[0]: should be text, and is 1"),
     ],
 )

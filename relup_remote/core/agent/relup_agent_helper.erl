@@ -47,7 +47,7 @@ atoms(Path, {ok, _}) ->
     {ok, [atom_to_list(Atom) || {_, Atom} <- Atoms]};
 atoms(Path, _) -> no_beam(Path).
 
-no_beam(Path) -> {error, bad_beam, "~ts is no beam.", [filename:basename(Path)]}.
+no_beam(Path) -> {error, bad_beam, "~ts is not a beam file.", [filename:basename(Path)]}.
 
 read_source(Path) ->
     try check_text(Path), erl_scan:string(content(Path)) of
@@ -99,7 +99,7 @@ wrong([{atom, _, Kind}, {'(', _} | Named], Path, _) when Kind =:= include; Kind 
     case Named of
         [{string, _, Header}, {')', _}] ->
             %% A file beside a helper is another helper, which may not have been read yet.
-            [["includes ", Header, ", which is no file of a release"]
+            [["includes ", Header, ", which is not a file of a release"]
              || lists:member(hd(Header ++ "/"), "/$") orelse lists:member("..", filename:split(Header)) orelse
                 file:read_file_info(filename:join(filename:dirname(Path), Header), [raw]) =/= {error, enoent}];
         _ -> ["includes a file that it does not name"]

@@ -279,7 +279,7 @@ dependencies(N, App, #{applications := Needed, optional := Optional}, #{apps := 
                       {{ok, _}, false} ->
                           [problem(N, app_dependency_not_started, "~p needs ~ts, which is not started.", [App, Dep])];
                       {{ok, _}, unknown} ->
-                          [warning(N, app_dependency_not_started, "~p needs ~ts, of which it can't be told whether it is"
+                          [warning(N, app_dependency_not_started, "~p needs ~ts. It is not known whether that is"
                                    " started: the application controller does not answer.", [App, Dep])];
                       {{ok, _}, true} -> []
                   end || Dep <- Needed -- Optional]).

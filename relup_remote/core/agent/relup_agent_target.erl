@@ -271,7 +271,7 @@ beam(Mod, Path, Code) ->
                                                              Key =:= behaviour orelse Key =:= behavior, B <- Names],
                    calls => lists:usort([atom_to_binary(M, utf8) || {M, _, _} <- Imports, M =/= Mod])}};
         {{ok, {Other, _}}, _} -> {error, bad_beam, "~ts holds the module ~p.", [Path, Other]};
-        {{error, _, Reason}, _} -> {error, bad_beam, "~ts is no beam: ~0tP.", [Path, Reason, 8]}
+        {{error, _, Reason}, _} -> {error, bad_beam, "~ts is not a beam file: ~0tP.", [Path, Reason, 8]}
     end.
 
 is_exported(Fun, Arity, #{exports := Exports}) -> lists:member({atom_to_binary(Fun, utf8), Arity}, Exports).

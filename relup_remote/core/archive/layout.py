@@ -97,12 +97,12 @@ class Layout:
         if target.startswith("/") or ups > name.count("/") or parts[:ups] != [".."] * ups:
             raise ArchiveError("unsafe_tarball", "its target {!r} leaves the tree".format(target), member.name)
         if not target or "\0" in target or len(os.fsencode(target)) > self._limits.name:
-            raise ArchiveError("unsafe_tarball", "its target {!r} is no path".format(target[:99]), member.name)
+            raise ArchiveError("unsafe_tarball", "its target {!r} is not a path".format(target[:99]), member.name)
 
     def _earlier_file(self, name: str, member: Member) -> str:
         target = self._normalised(member.target, member)
         if self._kinds.get(target) != FILE:
-            raise ArchiveError("unsafe_tarball", "its target {!r} is no earlier file".format(target), member.name)
+            raise ArchiveError("unsafe_tarball", "its target {!r} is not an earlier file".format(target), member.name)
         if self._selected(name) and not self._selected(target):
             raise ArchiveError("unsafe_tarball", "its target {!r} is not unpacked".format(target), member.name)
         return target

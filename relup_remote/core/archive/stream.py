@@ -72,7 +72,7 @@ def inflate(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     Raises `ArchiveError` bad_tarball, and unsafe_tarball past `limit` bytes.
     """
     engine = zlib.decompressobj(_GZIP)
-    trouble = "it is no gzip file, or a damaged one"
+    trouble = "it is not a gzip file, or it is damaged"
     total = read = 0
     for block in blocks:
         read += len(block)

@@ -165,7 +165,7 @@ def _member(header: _Header, extended: Dict[bytes, bytes], stream: Stream) -> Me
         kind = DIRECTORY
     digits = extended.get(b"size", b"%d" % header.size)
     if not digits.isdigit() or len(digits) > 20:
-        raise stream.error("bad_tarball", "its pax size is no number")
+        raise stream.error("bad_tarball", "its pax size is not a number")
     if kind != FILE and int(digits):
         raise stream.error("bad_tarball", "a {} with contents is not supported".format(kind))
     if kind != DIRECTORY and name.endswith(b"/"):

@@ -23,7 +23,7 @@ def _wrong_with(path: str, told: Told, progress: Progress) -> str:
     try:
         found = os.lstat(path)
         if kind_of(found) != told["kind"]:
-            return "it is no {}".format(told["kind"])
+            return "it is not a {}".format(told["kind"])
         if told["kind"] == "link" and os.readlink(path) != told["target"]:
             return "it leads elsewhere"
         if told["kind"] == "file" and found.st_size != told["size"]:
@@ -40,4 +40,4 @@ def _wrong_with(path: str, told: Told, progress: Progress) -> str:
 def kind_of(found: os.stat_result) -> str:
     """What a manifest calls such a thing."""
     kinds = ((stat.S_ISREG, "file"), (stat.S_ISLNK, "link"), (stat.S_ISDIR, "folder"))
-    return next((kind for fits, kind in kinds if fits(found.st_mode)), "thing of its own")
+    return next((kind for fits, kind in kinds if fits(found.st_mode)), "special file")

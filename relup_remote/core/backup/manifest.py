@@ -90,7 +90,7 @@ def read(folder: str) -> Manifest:
     number, mounts = found.get("number", 0), found.get("mounts", {})
     is_right = all(isinstance(found.get(name), kind) for name, kind in _KINDS.items())
     if not is_right or not isinstance(number, int) or not isinstance(mounts, dict):
-        raise _damaged(path, "it lacks what it should say")
+        raise _damaged(path, "it lacks required entries")
     wrong = _wrong_path(found)
     if wrong is not None:
         raise _damaged(path, wrong)
@@ -129,7 +129,7 @@ def _wrong_path(found: Manifest) -> Optional[str]:
             return "it names {!r}, which is outside of the backup".format(folder)
         seen.add("data/{}/{}".format(folder, TABLES))
     if saved == "tables" and (folder is None or TABLES not in seen):
-        return "it says nothing of the tables"
+        return "it does not describe the tables"
     through = next((path for path in sorted(seen) for above in _above(path) if above in links), None)
     return None if through is None else "it names {!r}, which lies below a link".format(through)
 

@@ -34,7 +34,7 @@ def mount_points(table: str = TABLE) -> List[str]:
     except OSError as error:
         raise cannot_read(table, error)
     if not content:
-        raise cannot_read(table, OSError("it tells of no file system"))
+        raise cannot_read(table, OSError("it names no file system"))
     points = (line.split(b" ")[4] for line in content.splitlines())
     return [
         os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found.group(1), 8)]), point)) for point in points

@@ -112,7 +112,7 @@ def _character(value: Any, encoding: str, endian: Optional[str]) -> str:
             char.encode(encoding if encoding == "utf-8" else encoding + ("-le" if endian == "little" else "-be"))
         )
     except (TypeError, ValueError, OverflowError):
-        raise Unclear("no character") from None
+        raise Unclear("not a character") from None
 
 
 def _bits(content: bytes) -> str:

@@ -110,7 +110,7 @@ class _Open:
             raise ValueError("a term follows a term")
         if self._sign is not None:
             if type(item) not in (int, float):
-                raise ValueError("a sign before what is no number")
+                raise ValueError("a sign without a number after it")
             item = -item if self._sign == "-" else item
         self.items.append(item)
         self._sign = None
@@ -120,20 +120,20 @@ class _Open:
         if self._wants_item and mark in ("+", "-") and self._sign is None:
             self._sign = mark
         elif self._wants_item or mark not in self._marks:
-            raise ValueError("'{}' where none can be".format(mark))
+            raise ValueError("'{}' is not allowed here".format(mark))
         else:
             self._between.append(mark)
             self._wants_item = True
 
     def close(self, mark: str) -> Any:
         if mark != self._closing or (self._wants_item and (self._between or self._sign)):
-            raise ValueError("'{}' where '{}' or a term must come".format(mark, self._closing))
+            raise ValueError("'{}' here, where '{}' or a term is expected".format(mark, self._closing))
         return self._made_of(self.items, self._between)
 
 
 def _only(items: List[Any], _: List[str]) -> Any:
     if not items:
-        raise ValueError("no term where one must be")
+        raise ValueError("a term is missing here")
     return items[0]
 
 
@@ -171,7 +171,7 @@ def _segment(items: Sequence[Any], marks: Sequence[str]) -> str:
     if marks and marks[0] == ":":
         size, rest, marks = rest[0], rest[1:], marks[1:]
     if marks and (marks[0] != "/" or set(marks[1:]) - {"-", ":"}):
-        raise ValueError("a part of a binary that is none")
+        raise ValueError("an invalid part of a binary")
     types: List[Union[str, Tuple[str, int]]] = []
     for mark, item in zip(marks, rest):
         if mark == ":" and types and types[-1] == "unit" and type(item) is int:
@@ -179,7 +179,7 @@ def _segment(items: Sequence[Any], marks: Sequence[str]) -> str:
         elif mark != ":" and isinstance(item, Atom):
             types.append(str.__str__(item))
         else:
-            raise ValueError("a type of a part of a binary that is none")
+            raise ValueError("an unknown type of a part of a binary")
     return bits_of(value, size, types, _MAX_BITS)
 
 

@@ -127,7 +127,7 @@ class Connection:
             except UnicodeError:
                 # Its text would hold what could not be coded.
                 self._socket.close()
-                raise DistributionError("a name or cookie is of characters that none can have")
+                raise DistributionError("a name or cookie has characters that are not allowed")
             except DistributionError:
                 self._socket.close()
                 raise
@@ -207,7 +207,7 @@ class Connection:
                 if isinstance(control, tuple) and control and control[0] == _SEND:
                     return term.decode_from(packet, end)[0]
             except term.TermError as error:
-                raise DistributionError("the node sent what is no term: {}".format(error))
+                raise DistributionError("the node sent something that is not a term: {}".format(error))
 
     def _read(self, size: int, deadline: Optional[float], whole: bool = False) -> bytes:
         """The next bytes. Their first (if `whole`, all of them) must come before the deadline."""
@@ -268,7 +268,7 @@ class Connection:
         try:
             answer = self._heard(deadline)
         except _BrokenOff:
-            raise _BrokenOff("the node turned our cookie down", refused=True)
+            raise _BrokenOff("the node rejected our cookie", refused=True)
         if answer[:1] != b"a" or not hmac.compare_digest(answer[1:], _digest(cookie, ours)):
             raise DistributionError("the node does not know the cookie", refused=True)
 

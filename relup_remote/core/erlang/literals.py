@@ -37,14 +37,14 @@ def unescaped(token: str, start: int, end: int) -> str:
                 break
             found = _ESCAPE.match(token, escape, end)
             if not found:
-                raise LiteralError("an escape that is none", escape)
+                raise LiteralError("an unknown escape", escape)
             pieces += [token[at:escape], _character(found)]
             at = found.end()
         text = "".join([*pieces, token[at:end]])
     wrong = _NO_CHARACTER.search(text)
     if wrong:
         # Escapes can't make such characters, so it stands in the token as it is.
-        raise LiteralError("a character that Unicode has not", token.find(wrong.group()))
+        raise LiteralError("a character that Unicode does not have", token.find(wrong.group()))
     return text
 
 
@@ -57,7 +57,7 @@ def _character(escape: "Match[str]") -> str:
     digits = octal or (braced or hexadecimal).lstrip("0") or "0"
     code = int(digits, 8 if octal else 16) if len(digits) <= 6 else 0x110000
     if code > 0x10FFFF or _NO_CHARACTER.match(chr(code)):
-        raise LiteralError("an escape for a character that Unicode has not", escape.start())
+        raise LiteralError("an escape for a character that Unicode does not have", escape.start())
     return chr(code)
 
 
@@ -119,7 +119,7 @@ def integer(token: str) -> Optional[int]:
     try:
         return int(value, int(base) if has_base else 10)
     except ValueError:
-        raise LiteralError("an integer with a digit that its base has not") from None
+        raise LiteralError("an integer with a digit that its base does not have") from None
 
 
 def floating(token: str) -> float:

@@ -155,7 +155,7 @@ def _check_strictly(token: Token, string_end: int) -> int:
     if token.type in ("STRING", "QUOTED", "CHAR", "SIGIL"):
         for found in _CONTROL.finditer(token):
             if found["of"]:
-                raise LiteralError(f"\\^{found['of']} stands for no character", found.start())
+                raise LiteralError(f"\\^{found['of']} is not a character", found.start())
     return span_of(token).end if is_string else -1
 
 

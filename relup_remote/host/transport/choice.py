@@ -42,7 +42,7 @@ def connect(settings: "HostSettings", tell: Callable[[str], None]) -> Connection
             return fabric.Connection(settings, stations)
         except fabric.Incompatible as failure:
             reasons = [f"the library and the server have nothing in common ({failure.detail['error']})"]
-    _tell(settings, tell, f"Reached by OpenSSH itself, for only that can honour: {'; '.join(reasons)}.")
+    _tell(settings, tell, f"`ssh` makes this connection: nothing else can honour {'; '.join(reasons)}.")
     return openssh.Connection(settings)
 
 

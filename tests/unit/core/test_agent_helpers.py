@@ -146,7 +146,7 @@ def test_what_begins_no_form_is_no_directive(compiled: Compile, tmp_path: Path) 
 
 def test_another_helper_is_no_header(compiled: Compile, tmp_path: Path) -> None:
     (tmp_path / "demo_other.erl").write_text("-if((1 bsl 100) > 0).\n-endif.\n")
-    why = "includes demo_other.erl, which is no file of a release."
+    why = "includes demo_other.erl, which is not a file of a release."
     assert compiled(bomb(tmp_path, '-include("demo_other.erl").\nf() -> ok.')) == f"demo_bomb.erl:3 {why}"
 
 

@@ -349,7 +349,7 @@ def test_states_that_an_attempt_has_changed_are_known_to_the_next(up: Node) -> N
 def test_where_the_vm_is_stands_in_the_details(up: Node, down: Node) -> None:
     up.left_by_dead_core(changed=True)
     up.recover()
-    assert up.row()["details"] == f"The VM is the one that it began with; it reports {BASE}."
+    assert up.row()["details"] == f"The VM has not been restarted since; it reports {BASE}."
     up.left_by_dead_core("again", changed=True)
     assert up.vm
     restart_inside(up.vm)

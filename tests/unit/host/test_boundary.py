@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_named(said: dict[str, Any]) -> None:
         ({"warnings": [1]}, "warnings[0]: should be a mapping, and is 1"),
         ({"seconds": 1e13}, "seconds: should be a number from 0 to 1000000000000, and is 10000000000000.0"),
         ({"outcome": "great"}, 'outcome: should be a word that is known, and is "great"'),
-        ({"outcome": "failed"}, "error: does not go with the outcome failed"),
+        ({"outcome": "failed"}, "error: contradicts the outcome failed"),
     ],
 )
 def test_the_place_and_the_reason_are_told(changes: dict[str, Any], said: str) -> None:
@@ -131,7 +131,7 @@ def test_depth_and_numbers_are_bounded() -> None:
 
 
 def test_an_event_that_is_none_of_a_core_s() -> None:
-    assert told({"event": "end", "outcome": "done"}) == "event: is none that a core may say"
+    assert told({"event": "end", "outcome": "done"}) == "event: is not an event that a core sends"
 
 
 @pytest.mark.parametrize("line", [b"Welcome to this host", b"", b"[1, 2]", b'{"a": 1}', b"\xff\xfe", b"7", b"NaN"])

@@ -419,5 +419,5 @@ def test_a_reason_is_told_once_in_a_command(world: World) -> None:
         for _ in range(2):
             choice.connect(HostSettings("n1", address="alias", ssh_config=config, ways=ways), told.append).close()
     assert told == [
-        "Reached by OpenSSH itself, for only that can honour: bindaddress 127.0.0.1 (the address to connect from)."
+        "`ssh` makes this connection: nothing else can honour bindaddress 127.0.0.1 (the address to connect from)."
     ]

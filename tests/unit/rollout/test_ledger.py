@@ -286,7 +286,7 @@ def test_a_run_that_can_not_be_read_is_told_and_no_older_one_is_taken_for_it(
         ('{"event":7}', "line 2.event: should be text, and is 7"),
         ('{"event":"end","at":1}', "line 2.outcome: is missing"),
         ('{"event":"run","at":1,"plan":{}}', "line 2.plan.run: is missing"),
-        ('{"event":"note","at":1,"message":NaN}', "line 2: has NaN, which is no number"),
+        ('{"event":"note","at":1,"message":NaN}', "line 2: has NaN, which is not a number"),
         ('{"event":"note","at":1,"message":' + "[" * 100_000, "line 2: is nested more than 100 deep"),
     ],
     ids=["no host", "no row", "a bad row", "no name", "no outcome", "a bad plan", "no number", "too deep"],
