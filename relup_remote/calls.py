@@ -35,7 +35,7 @@ CALLS: tuple[Calls, ...] = (
     Calls(
         "erlang:node erlang:whereis init:get_status application:loaded_applications erlang:system_info erlang:time_offset erlang:convert_time_unit",
         "core",
-        "to see who answers, since when, and whether a hop or Mnesia is there",
+        "shows who answers, since when, and whether a hop or Mnesia is there",
         STEADY, NOTHING, EACH, GOES_ON,
     ),
     Calls(
@@ -53,7 +53,7 @@ CALLS: tuple[Calls, ...] = (
     Calls(
         "file:read_file_info",
         "core",
-        "whether the VM may write where the marker goes, or a backup's tables: a service may be kept from it",
+        "whether the VM may write the marker, or a backup's tables: a service may be forbidden to",
         STEADY, "the disk", EACH, GOES_ON,
     ),
     Calls(
@@ -66,7 +66,7 @@ CALLS: tuple[Calls, ...] = (
     Calls(
         "mnesia:table_info mnesia:system_info mnesia:dirty_select mnesia:dirty_write mnesia:dirty_delete mnesia:sync_log",
         "core",
-        "the plugin's table of attempts, where there is one, and what a backup has to hold",
+        "the plugin's table of attempts, if there is one, and what a backup must hold",
         "1 ms, and a write to disk", "a disk that is slow", EACH, "the row is written by the next command",
     ),
     Calls(
@@ -87,16 +87,16 @@ CALLS: tuple[Calls, ...] = (
         "erlang:monitor_node erlang:module_loaded erlang:check_old_code erlang:system_info code:purge code:delete"
         " gen_server:reply",
         "owner",
-        "sees the core go; then takes back what was begun, and the agent",
+        "notices that the core is gone; then ends what was begun, and removes the agent",
         "1 to 3 s for a module: each process is asked whether it runs it", "processes that are in a long native function",
-        "20 s for each thing but the modules", "the next thing is taken back; what hangs is killed",
+        "20 s for each thing but the modules", "it goes on with the next thing; what hangs is killed",
     ),
     Calls(
         "erlang:fun_info erl_eval:fun_data erl_eval:new_bindings erl_eval:expr erl_eval:exprs epp:set_encoding file:open"
         " file:read_file file:format_error filelib:file_size re:run io:parse_erl_exprs erlang:system_info erlang:monotonic_time"
         " erl_internal:arith_op",
         "value",
-        "evaluates the hop's file, once; what it may call is listed below",
+        "evaluates the hop's file, once; below is a list of what it may call",
         "20 ms and 3 MB for 3,000 instructions", "the file's own loops", "5 s and 128 MB",
         "`hop_too_costly`: the process that evaluates it is killed, nothing has changed",
     ),
@@ -104,8 +104,8 @@ CALLS: tuple[Calls, ...] = (
         "beam_lib:chunks compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
         " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file file:read_file_info",
         "helper",
-        "reads the catalogue's helpers that the hop uses, and compiles those that are sources, once nothing is left in them that"
-        " a compiler would compute at length",
+        "reads the catalogue's helpers that the hop uses, and compiles those that are sources, after it has removed what a"
+        " compiler would compute at length",
         "500 ms and 20 MB for 1,000 lines", "macros that grow", "10 s and 256 MB for each",
         "`helper_not_compiled`: the process that compiles it is killed, nothing has changed",
     ),
@@ -189,7 +189,7 @@ CALLS: tuple[Calls, ...] = (
         "code:finish_loading code:get_path code:load_binary code:prepare_loading code:soft_purge code:delete"
         " erlang:module_loaded erlang:monotonic_time",
         "undo",
-        "takes back what a hop that failed has done",
+        "undoes what a failed hop has done",
         "as the hop", "processes that run what was loaded", "step_timeout for each", "see failures.md",
     ),
     Calls(

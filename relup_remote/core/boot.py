@@ -168,7 +168,7 @@ def _reason(name: str, found: Optional[str], tree: str, base: str) -> str:
     if name == BIN:
         return "{} has no wrapper of this root".format(found)
     if _is_below(found, tree):
-        return "it leads into the tree, which has no such folder"
+        return "it leads into the tree, where that folder does not exist"
     return "it is not the base's"
 
 
@@ -274,11 +274,14 @@ def _sentences(settings: List[Dict[str, Any]], tree: str, base: str) -> List[str
     reasons: Dict[str, List[str]] = {}
     for each in settings:
         if each["line"] is not None:
-            words = "{} is set to {}".format(each["name"], _from(base, str(each["value"])))
+            verb = "to" if each["why"] in reasons else "is set to"
+            words = "{} {} {}".format(each["name"], verb, _from(base, str(each["value"])))
             reasons.setdefault(each["why"], []).append(words)
     for why, parts in reasons.items():
         own = "the tree's own value " if len(parts) == 1 else "each of the tree's own values "
-        said.append("In {}, {}, because {}.".format(tree, ", ".join(parts), re.sub("^it (?=leads|is )", own, why)))
+        *first, last = parts
+        what = "{} and {}".format(", ".join(first), last) if first else last
+        said.append("In {}, {}, because {}.".format(tree, what, re.sub("^it (?=leads|is )", own, why)))
     return said
 
 

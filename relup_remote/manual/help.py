@@ -23,7 +23,9 @@ def help_text(program: str, name: str, task: "Task[Any]") -> tuple[str, str]:
     paragraphs = [task.__doc__ or "", *about.about.split("\n\n")]
     before = [f"Usage:\n{usage}", *(_filled(each) for each in paragraphs if each)]
     statuses = {**STATUSES, **about.statuses}
-    after = [_listed("Exit status:", (f"{status}  {said}" for status, said in sorted(statuses.items())))]
+    after = [
+        "\n".join(["Exit status:", *(_filled(said, f"  {status}  ") for status, said in sorted(statuses.items()))])
+    ]
     if about.examples:
         shown = (f"{program} {words}\n      {said}" for words, said in about.examples.items())
         after.append(_listed("Examples:", shown))
@@ -32,8 +34,10 @@ def help_text(program: str, name: str, task: "Task[Any]") -> tuple[str, str]:
     return "\n\n".join(before), "\n\n".join(after)
 
 
-def _filled(text: str) -> str:
-    return textwrap.fill(text, _width(), initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+def _filled(text: str, first: str = "  ") -> str:
+    """``text`` as a paragraph that begins with ``first``, and is indented by as much."""
+    indent = " " * len(first)
+    return textwrap.fill(text, _width(), initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _width() -> int:

@@ -180,7 +180,7 @@ def open_run(name: str, folder: Path | None = None, command: str | None = None) 
     found = [record for record in known if record.run == name] or [r for r in known if r.run.startswith(name)]
     if len(found) == 1 and name:
         return _readable(found[0])
-    what = f"run of {command}" if command else "run"
+    what = f"{command} run" if command else "run"
     if not known:
         raise UsageError("unknown_run", f"there is no {what} yet")
     there = ", ".join(record.run for record in known[-5:])

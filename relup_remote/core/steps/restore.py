@@ -22,6 +22,8 @@ from ..lock import held, holder
 from ..protocol import Failure
 from ..release import RESTORED
 
+_NO_BACKUP = "`inv backup.list` lists the backups. If they are in another folder, set `backup_dir` in the inventory."
+
 
 def chosen(context: Context) -> Backup:
     """The backup that is asked for by name, else that of a restore which has to begin again, else the newest of the
@@ -35,7 +37,7 @@ def chosen(context: Context) -> Backup:
         ahead = [backup.name for backup in kept if backup.is_ahead and not backup.cut_short]
         if ahead and not name:
             message = "All backups are dated in the future: {}. Name one with --backup.".format(", ".join(ahead))
-        raise Failure("no_backup", message, detail={"folder": folder, "backup": name})
+        raise Failure("no_backup", message, hint=_NO_BACKUP, detail={"folder": folder, "backup": name})
     return found
 
 

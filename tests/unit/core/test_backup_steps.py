@@ -270,6 +270,7 @@ def test_without_a_backup_there_is_nothing_to_verify(node: Node) -> None:
         with pytest.raises(Failure) as caught:
             node.run("backup-verify", backup=name)
         assert caught.value.err_type == "no_backup"
+        assert caught.value.hint is not None and "--no-backup" not in caught.value.hint, "an option of upgrade"
 
 
 # ------------------------------------------------------------------------------------------------- restoring

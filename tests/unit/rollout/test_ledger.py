@@ -227,7 +227,7 @@ def test_of_the_runs_of_one_command_the_last_is_the_last(folder: Path) -> None:
     named(folder, "2026-11-25", command="rollback")
     assert open_run("last", folder, command="upgrade").run == "2026-11-24"
     assert open_run("2026", folder, command="rollback").run == "2026-11-25"
-    with pytest.raises(UsageError, match="no run of upgrade begins with '2026-11-25'"):
+    with pytest.raises(UsageError, match="no upgrade run begins with '2026-11-25'"):
         open_run("2026-11-25", folder, command="upgrade")
 
 
