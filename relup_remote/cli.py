@@ -322,7 +322,7 @@ def _check_printed(status: int | None, message: str | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if why is not None:
-        told = f"The output could not be written: {why}. `{program.name()} runs` and `status` show what was done."
+        told = program.typed(f"The output could not be written: {why}. `inv runs` and `inv status` show what was done.")
         lines = [message] if message else []
         raise Exit("\n".join([*lines, folded(told, columns(sys.stderr))]), code=status or 1)
 

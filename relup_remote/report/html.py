@@ -38,6 +38,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     filters = (
+        words.breakable,
         words.clock,
         words.code_in,
         words.count,
@@ -46,6 +47,7 @@ def _environment() -> Environment:
         words.milliseconds,
         words.plural,
         words.sign,
+        words.unbroken,
         words.utc,
     )
     environment.filters.update({each.__name__: each for each in (*filters, detail, size)})

@@ -166,6 +166,17 @@ def code_in(text: str) -> Markup:
     return Markup("").join(code.format(part) if number % 2 else escape(part) for number, part in enumerate(parts))
 
 
+def breakable(text: str) -> Markup:
+    """``text``, where a line may break after each comma."""
+    return Markup(",<wbr>").join(shown(text).split(","))
+
+
+def unbroken(text: str) -> Markup:
+    """``text``, where a line may break between words, but not at the dashes in them."""
+    word = Markup('<span class="whole">{}</span>')
+    return Markup(" ").join(word.format(each) for each in shown(text).split(" "))
+
+
 def overridden(overrides: Sequence[Override]) -> str:
     """The options that overrode something."""
     return ", ".join(override.option for override in overrides)

@@ -102,6 +102,25 @@ def test_on_a_phone_tables_are_cards_that_are_seen_whole(look: Look, records: Ma
     assert look.page(records["stopped"]).execute_script(labels)[0] == "none"
 
 
+def test_a_phone_breaks_no_word_of_a_command_or_an_instruction(look: Look, records: Mapping[str, Record]) -> None:
+    page = look.page(records["stopped"], PHONE)
+    look.unfold()
+    texts = """return [...document.querySelectorAll('#next .whole, td.long code')].flatMap(each => [...each.childNodes])
+      .filter(node => node.nodeType === Node.TEXT_NODE)
+      .map(node => { const range = document.createRange(); range.selectNodeContents(node); return [node, range] })
+      .map(([node, range]) => [node.textContent, range.getClientRects().length])"""
+    found = page.execute_script(texts)
+    assert {"--resume", "{restart_application,", "emqx_release}"} <= {text for text, _ in found}
+    assert [text for text, lines in found if lines != 1] == []
+
+
+def test_on_a_phone_a_card_has_no_empty_lines(look: Look, records: Mapping[str, Record]) -> None:
+    page = look.page(records["stopped"], PHONE)
+    heights = """return [...document.querySelectorAll('#hosts td[data-label=outcome]')]
+      .map(cell => cell.clientHeight - cell.firstElementChild.offsetHeight)"""
+    assert [height for height in page.execute_script(heights) if height > 8] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_stands_out(look: Look, records: Mapping[str, Record], scheme: str) -> None:
     for story in ("stopped", "killed", "hostile"):
