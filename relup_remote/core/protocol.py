@@ -555,7 +555,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "cluster_locked": ErrorSpec(
         "Another run has locked the cluster.",
-        "Ask the operator who holds the lock. A run that was broken off is resumed with `inv upgrade "
+        "Ask the operator who holds the lock. An interrupted run is resumed with `inv upgrade "
         "--resume` or `inv rollback --resume`. `inv unlock --force` removes a lock that was left behind.",
     ),
     # post-checks

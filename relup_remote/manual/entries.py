@@ -162,7 +162,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "unlock": Entry(
         UPGRADE,
-        "Your own locks are those of the same user on the same machine. A run that was broken off keeps its lock: "
+        "Your own locks are those of the same user on the same machine. An interrupted run keeps its lock: "
         "resume the run instead of unlocking.",
         examples={"unlock": "remove your own locks", "unlock --force": "remove all locks"},
         see=("lock", "upgrade"),

@@ -57,7 +57,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     ),
     "lock_not_taken": ErrorSpec(
         "The cluster could not be locked on every host, so the run was not started.",
-        "Wait until the other run ends. If it is your own and was broken off, resume it: `inv upgrade --resume` or "
+        "Wait until the other run ends. If it is your own and was interrupted, resume it: `inv upgrade --resume` or "
         "`inv rollback --resume`. `inv unlock` removes a lock of your own.",
     ),
     "interrupted_by_operator": ErrorSpec(
