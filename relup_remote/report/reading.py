@@ -6,7 +6,7 @@ from typing import Any
 from relup_remote.core.protocol import OPTIONS
 from relup_remote.program import typed
 from relup_remote.report import on_hosts
-from relup_remote.report.model import LEFT, UNDER_WAY, Digest, Override, Report, Sample
+from relup_remote.report.model import LEFT, UNDER_WAY, Digest, Host, Override, Report, Sample
 from relup_remote.report.on_waves import resumptions, sittings, waves
 from relup_remote.report.passages import Event
 from relup_remote.report.plain import mapping, number, text
@@ -45,7 +45,7 @@ def report_of(record: Record) -> Report:
         started_at=worked[0].started_at,
         ended_at=worked[-1].ended_at,
         seconds=round(sum(sitting.seconds for sitting in worked), 3),
-        sources=tuple(dict.fromkeys(host.from_vsn for host in hosts if host.from_vsn)),
+        sources=_sources(hosts),
         target=text(request["target"]) or ", ".join(dict.fromkeys(host.target for host in hosts if host.target)),
         outcome=text(end["outcome"]),
         err_type=text(end.get("err_type")),
@@ -66,6 +66,12 @@ def report_of(record: Record) -> Report:
         gates=record.plan["gates"],
         options=record.plan["options"],
     )
+
+
+def _sources(hosts: Sequence[Host]) -> tuple[str, ...]:
+    """The versions that the run led from; a host that was on the target before is passed over, unless all were."""
+    led = [host for host in hosts if host.from_vsn != host.target] or hosts
+    return tuple(dict.fromkeys(host.from_vsn for host in led if host.from_vsn))
 
 
 def _of(host: str, events: Sequence[Event]) -> list[Event]:

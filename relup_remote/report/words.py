@@ -122,7 +122,7 @@ def verdict(report: Report) -> str:
     parts = [f"{report.count('done')} of {plural(hosts, 'host')} done"]
     for state in ("nothing_left", UNFINISHED, "refused", "failed", "waiting"):
         if number := report.count(state):
-            parts.append(f"{count(number)} {STATE_WORDS[state]}")
+            parts.append(f"{count(number)} {'with ' if state == 'nothing_left' else ''}{STATE_WORDS[state]}")
     return ", ".join(parts)
 
 

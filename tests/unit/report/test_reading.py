@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.report import render
+from relup_remote.report import render, words
 from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, Report, Sample
 from relup_remote.report.on_hosts import GATE
 from relup_remote.report.plain import number
 from relup_remote.report.reading import report_of, total
 from relup_remote.rollout.ledger import Ledger, Record
+from relup_remote.rollout.plan import Member
 from tests.unit.report import stories
 from tests.unit.report.stories import NEW, OLD, RUN, SIX, Story, failure, row
 
@@ -164,6 +165,16 @@ def test_a_host_that_went_on_by_itself_is_what_the_next_survey_found(folder: Pat
         ("ready", "waiting"),
     ]
     assert [(trouble.err_type, trouble.overcome) for trouble in report.troubles] == [("connection_lost", True)]
+
+
+def test_the_title_has_no_version_of_hosts_that_were_on_the_target(folder: Path) -> None:
+    members = tuple(Member(f"n{n}", f"10.0.0.{n}", f"emqx@n{n}", "core", vsn) for n, vsn in ((1, NEW), (2, OLD)))
+    story = Story(folder, ("n1", "n2"), hosts=members)
+    story.begins()
+    story.tell("host", host="n1", phase="survey", status="end", row=row("n1", "nothing to do"))
+    report = report_of(story.record())
+    assert words.title(report) == f"Upgrade {OLD} → {NEW}"
+    assert words.verdict(report) == "0 of 2 hosts done, 1 with nothing to do, 1 not begun"
 
 
 def test_a_host_that_the_run_has_upgraded_stays_so_after_the_next_survey(folder: Path) -> None:
