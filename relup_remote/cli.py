@@ -220,7 +220,7 @@ class UsageProgram(Program):
             self.core.unparsed = []
 
     def _complete(self) -> None:
-        """Complete a value, if it is one that is wanted; the rest is Invoke's. Raises `Exit`."""
+        """Complete a value, a command, or an option before one; a command's options are Invoke's. Raises `Exit`."""
         try:
             words = shlex.split(self.core.remainder)[1:]
         except ValueError:  # a quote that is still open
@@ -228,6 +228,10 @@ class UsageProgram(Program):
         names = (each for name, aliases in self.collection.task_names.items() for each in (name, *aliases))
         tasks = {name: self.collection[name] for name in names}
         found = candidates(words, tasks) if words else None
+        if found is None and not (words and words[-1].startswith("-")):
+            found = sorted(_as_typed(name) for name, _ in self._make_pairs(self.collection))
+        elif found is None and not any(word in tasks for word in words):
+            found = CORE_FLAGS
         if found is not None:
             # Nothing at all, not even an empty line, leaves it to the shell.
             print("\n".join(found), end="\n" if found else "")

@@ -185,6 +185,9 @@ def test_hosts_are_those_of_the_inventory_that_is_named_and_one_that_is_wrong_ha
     ("typed", "found"),
     [
         ("relup up", ["upgrade"]),
+        ("relup backup", ["backup", "backup.list", "backup.verify"]),
+        ("relup --l", ["--list"]),
+        ("relup --d", ["--debug"]),
         ("relup upgrade --on-f", ["--on-failure"]),
         ("relup verify --host co", ["cores"]),
         ("relup upgrade --resume 2026", ["2026-11-24T08-15-03-k3f9"]),
