@@ -1,5 +1,6 @@
 """What all tests share: where they write, which points they try, and that nothing they start outlives them."""
 
+import gc
 import os
 import random
 import secrets
@@ -86,6 +87,17 @@ def pytest_report_header(config: pytest.Config) -> str:
     points = config.option.points
     how = "all" if points == ALL else f"new ones for {float(points):g} s in each test"
     return f"points: {how}, seed {config.option.seed}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile, nor later among all that is found: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
