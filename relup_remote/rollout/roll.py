@@ -329,7 +329,10 @@ def _needs_cleanup(row: Row) -> bool:
 
 
 def _with_staging(row: Row, staged: Row | None) -> Row:
-    """The row of an upgrade with the staging that ran ahead of it, where nothing was left to stage."""
+    """The row of an upgrade with the staging that ran ahead of it, where nothing was left to stage, or nothing told."""
+    if staged and row["outcome"] == "failed" and not row["steps"]:
+        # It was lost before it could begin.
+        return {**row, "steps": staged["steps"]}
     was, late = step(row, "stage"), staged and step(staged, "stage")
     if not late or was is None or was["status"] != "unchanged":
         return row

@@ -239,6 +239,16 @@ def test_what_staging_came_to_is_part_of_the_hosts_row() -> None:
     assert host_rows.step(second, "stage") == result("upgraded", (("stage", "ok"),))["steps"][0]
 
 
+def test_a_host_that_is_lost_before_its_turn_has_been_staged_all_the_same() -> None:
+    staged = result("staged", (("stage", "ok"), ("checksum", "ok")))
+    answers: dict[tuple[str, str], Answer] = {
+        ("n1", "stage"): staged,
+        ("n1", "upgrade"): Failure("host_unreachable"),
+    }
+    [row] = Run(plan(["n1"]), answers).roll().rows
+    assert (row["outcome"], row["steps"]) == ("failed", staged["steps"])
+
+
 # Hosts that fail
 
 
