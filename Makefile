@@ -35,9 +35,10 @@ test-all: checks
 test-more: setup-tests
 	$(PYTEST) --scenarios rest $(MORE) $(if $(SEED),--seed $(SEED))
 
-# On machines in a box (docs/testing.md). Needs root, and makes their image the first time: minutes.
+# On machines in a box (docs/testing.md). Needs root, and makes their images the first time: minutes.
 test-hosts: setup-tests
 	$(BIN)/inv lab.hosts.image
+	$(BIN)/inv lab.hosts.image --system trixie
 	$(BIN)/pytest --durations 25 tests/hosts
 
 # All that comes before the tests, two at a time.

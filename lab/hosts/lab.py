@@ -1,5 +1,6 @@
 """Machines as one thing: up, down, status."""
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -7,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lab.cluster import JOINED, each
 from lab.errors import LabError
 from lab.hosts import files, network, package
-from lab.hosts.image import BOOKWORM, STORE, VERSIONS, System
+from lab.hosts.image import BOOKWORM, STORE, SYSTEMS, VERSIONS, System
 from lab.hosts.machine import BOOT_TIMEOUT, Machine
 from lab.hosts.network import Network
 from lab.hosts.room import Room
@@ -22,6 +24,8 @@ FIRST_NODE = 11
 """The number of the first machine with a node."""
 BASTION = "bastion"
 BASTION_NUMBER = 5
+MADE = "made.json"
+"""How many machines there are, and of which kind."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,30 @@ class Hosts:
         self._before_boot = before_boot
         self._say = say
 
+    @classmethod
+    def as_made(cls, state: Path = STORE / "machines", **wishes: Any) -> "Hosts":
+        """The machines that are there, whether on or off; without any, new ones by ``wishes`` (see the class).
+
+        Raises `LabError` (``made_otherwise``) where a wish that is not None contradicts them.
+        """
+        file = state / MADE
+        made = json.loads(file.read_text()) if file.is_file() else {}
+        say = wishes.pop("say", lambda line: None)
+        given = {name: value for name, value in wishes.items() if value is not None}
+        if "system" in given:
+            given["system"] = given["system"].suite
+        other = [name for name, value in given.items() if made and made[name] != value]
+        if other:
+            raise LabError(
+                "made_otherwise",
+                f"There are machines that were made otherwise: {', '.join(f'{name} {made[name]}' for name in other)}.",
+                "`inv lab.hosts.forget` removes them.",
+            )
+        settings = {**given, **made}
+        if "system" in settings:
+            settings["system"] = next(system for system in SYSTEMS if system.suite == settings["system"])
+        return cls(state, say=say, **settings)
+
     @property
     def machines(self) -> list[Machine]:
         """All machines."""
@@ -105,6 +133,8 @@ class Hosts:
     def up(self) -> None:
         """Bring up what is not up yet. Raises `LabError` (``no_room``, ``no_image``, ``node_failed`` and others)."""
         self.state.mkdir(parents=True, exist_ok=True)
+        kind = {"nodes": len(self.nodes), "bastion": self.bastion is not None, "system": self.system.suite}
+        (self.state / MADE).write_text(json.dumps(kind))
         self.system.require()
         tarball = self.tarball(VERSIONS[0])
         if self.room.open():
@@ -121,6 +151,7 @@ class Hosts:
     def down(self) -> None:
         """Shut all machines down. What they have written stays for the next `up`."""
         if self.room.pid is None:
+            self._say("no machine is up")
             return
         each(self.machines, lambda machine: machine.halt())
         self.room.close()
@@ -131,6 +162,7 @@ class Hosts:
         self.room.close()
         for machine in self.machines:
             machine.forget()
+        (self.state / MADE).unlink(missing_ok=True)
 
     def status(self) -> list[Row]:
         """A row for each machine, by what is really there."""

@@ -1,5 +1,6 @@
 """The tasks of the machines, `inv lab.hosts.…`."""
 
+from functools import partial
 from typing import Any
 
 from invoke.collection import Collection
@@ -33,9 +34,9 @@ def image(_context: Context, system: str = "bookworm") -> None:
         "system": SYSTEM_HELP,
     }
 )
-def up(_context: Context, nodes: int = 3, bastion: bool = False, system: str = "bookworm") -> None:
-    """Boot machines with a cluster on them, and write an inventory. Needs root."""
-    hosts = _hosts(nodes=nodes, bastion=bastion, system=_system(system))
+def up(_context: Context, nodes: int = 0, bastion: bool = False, system: str = "") -> None:
+    """Boot machines with a cluster on them, and write an inventory. Needs root. Machines that are there come back."""
+    hosts = _hosts(nodes=nodes or None, bastion=bastion or None, system=_system(system) if system else None)
     _guard(hosts.up)
     print(f"machines are up, inventory in {hosts.inventory}")
     print(f"their network is only theirs: {' '.join(hosts.within(['bash']))}")
@@ -64,7 +65,7 @@ def forget(_context: Context) -> None:
 def _hosts(**settings: Any) -> Any:
     from lab.hosts.lab import Hosts  # noqa: PLC0415 - listing the tasks should not read the whole lab
 
-    return Hosts(say=lambda line: print(line, flush=True), **settings)
+    return _guard(partial(Hosts.as_made, say=lambda line: print(line, flush=True), **settings))
 
 
 def _system(suite: str) -> Any:

@@ -51,6 +51,8 @@ def all_back(machines: Hosts, operator: Operator) -> None:
     for machine in machines.nodes:
         machines.network.link(machine.name)
     machines.up()
+    # A test that failed may have left a run's lock.
+    operator.good("unlock", "--force")
     if any(row.running != BASE for row in machines.status()):
         operator.good("rollback", "--yes", "--gates", "none")
 

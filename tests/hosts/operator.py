@@ -1,11 +1,14 @@
 """The tool as an operator of the machines runs it: on this machine, in the lab's network."""
 
 import os
+import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab.hosts.lab import Hosts
 from tests.lab.cluster import PATIENCE, Ran, Tool, ended
+from tests.unit.terminal import on_terminal
 
 
 class Operator:
@@ -26,6 +29,12 @@ class Operator:
             text=True,
             env={**os.environ, "XDG_STATE_HOME": str(self.state)},
         )
+
+    def on_terminal(self, command: str, *options: str, typed: Sequence[str], question: bytes) -> tuple[int, str]:
+        """The exit status of a command on a terminal, and what was seen; see `tests.unit.terminal.on_terminal`."""
+        words = ["env", f"XDG_STATE_HOME={self.state}", *self._tool.words(command, *options)]
+        program, *rest = self._hosts.within(words)
+        return on_terminal([str(shutil.which(program)), *rest], typed, question)
 
     def run(self, command: str, *options: str, json: bool = True) -> Ran:
         """Run a command to its end."""

@@ -8,6 +8,8 @@ import pytest
 
 from lab.errors import LabError
 from lab.hosts import network
+from lab.hosts.image import TRIXIE
+from lab.hosts.lab import Hosts
 from lab.hosts.network import Network
 from lab.hosts.room import Room
 
@@ -80,3 +82,24 @@ def test_nothing_outlives_the_room(room: Room, tmp_path: Path) -> None:
     with pytest.raises(LabError) as refusal:
         room.run("true")
     assert refusal.value.err_type == "lab_down"
+
+
+def test_down_says_so_where_no_machine_is_up(tmp_path: Path) -> None:
+    said: list[str] = []
+    Hosts(tmp_path, say=said.append).down()
+    assert said == ["no machine is up"]
+
+
+def test_machines_stay_what_they_were_made_as(tmp_path: Path) -> None:
+    assert len(Hosts.as_made(tmp_path, nodes=2).nodes) == 2
+    (tmp_path / "made.json").write_text('{"nodes": 5, "bastion": true, "system": "trixie"}')
+    there = Hosts.as_made(tmp_path)
+    assert (len(there.machines), there.system) == (6, TRIXIE)
+    with pytest.raises(LabError) as refusal:
+        Hosts.as_made(tmp_path, nodes=2, bastion=True)
+    assert (refusal.value.err_type, refusal.value.message) == (
+        "made_otherwise",
+        "There are machines that were made otherwise: nodes 5.",
+    )
+    there.forget()
+    assert len(Hosts.as_made(tmp_path).machines) == 3
