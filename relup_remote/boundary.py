@@ -124,6 +124,7 @@ FACTS = Record(
         "marker": MAYBE_TEXT,
         "nodes": Maybe(TEXTS),
         "otp": Anything(),
+        "prepared": Flag(),
         "reason": MAYBE_TEXT,
         "restore_left": MAYBE_TEXT,
         "recovered": ListOf(Record({"message": TEXT})),

@@ -16,13 +16,14 @@ from relup_remote.commands.postcheck import postcheck
 from relup_remote.commands.report import report
 from relup_remote.commands.rolling_back import rollback
 from relup_remote.commands.runs import runs
-from relup_remote.commands.upgrading import plan, stage, upgrade
+from relup_remote.commands.upgrading import plan, prepare, stage, upgrade
 
 COMMANDS = (
     hosts,
     paths,
     plan,
     stage,
+    prepare,
     upgrade,
     runs,
     report,

@@ -26,7 +26,7 @@ def cleanup(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Remove staged tarballs and partial trees, once every node of the cluster is on the target."""
+    """Remove staged tarballs, and partial or unused trees, once every node of the cluster is on the target."""
     with Invocation("cleanup", host, inventory, json, quiet) as call:
         chosen = {"trees": trees, "clean_anyway": anyway}
         found = call.ask_all(call.order(options={**chosen, "dry_run": True}))

@@ -13,6 +13,7 @@ OPTION = "deadline"
 _HOUR = 3600
 DEFAULTS: Mapping[str, str] = {
     "stage": "12h",
+    "prepare": "12h",
     "backup": "12h",
     "backup.verify": "12h",
     "restore": "24h",

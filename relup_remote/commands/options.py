@@ -11,6 +11,7 @@ from relup_remote.commands import limits, passwords, reaching
 from relup_remote.commands.groups import expanded
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
 from relup_remote.rollout import waves
+from relup_remote.rollout.run import AT_ONCE
 from relup_remote.settings import TRANSPORTS
 from relup_remote.usage import UsageError
 from relup_remote.ways import CONNECTS
@@ -141,6 +142,13 @@ OPTIONS: dict[str, Option] = {
     "purge": Option("remove the deployed tree as well"),
     "keep": Option(
         "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
+    ),
+    "prepare.parallel": Option(f"how many hosts are prepared at the same time (default: {AT_ONCE})", "HOSTS"),
+    "prepare_parallel": Option(
+        f"how many hosts are prepared at the same time, before the first wave (default: {AT_ONCE})", "HOSTS"
+    ),
+    "prepare.backup_age": Option(
+        "refuse if the newest whole backup is older than this, such as 12h (default: none is needed)", "TIME"
     ),
     "backup.parallel": Option("how many hosts are backed up at the same time (default: 16)", "HOSTS"),
     "backup": Option("name of the backup (default: the newest)", "NAME"),

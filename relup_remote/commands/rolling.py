@@ -196,7 +196,7 @@ class Rolling:
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()
         rows = [survey.with_recovered(row) for row in rows]
-        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed))
+        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed, _left_prepared(rows, ending)))
 
 
 def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[str, HostSettings]:
@@ -274,10 +274,23 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
     )
 
 
-def _after(ending: Ending, run: str, passed: str) -> str:
-    """What is said below the table of a run."""
+def _left_prepared(rows: Sequence[Row], ending: Ending) -> list[str]:
+    """What is said of hosts that are prepared, and not upgraded."""
+    hosts = ending.detail.get("prepared")
+    if not hosts:
+        return []
+    # The host does not know that a node ahead of it is meant to stay ahead.
+    is_ahead = any(map(succeeded, rows))
+    names = ",".join(hosts)
+    removes = f"`inv cleanup --anyway --host {names}`" if is_ahead else f"`inv cleanup --host {names}`"
+    told = f"Prepared, not upgraded: {', '.join(hosts)}."
+    return [f"{told} Resume the run, or start a new one; {removes} removes what was brought there."]
+
+
+def _after(ending: Ending, run: str, passed: str, prepared: Sequence[str] = ()) -> str:
+    """What is said below the table of a run; ``prepared`` is what is said of hosts that are only that."""
     detail = ending.detail
-    lines = []
+    lines = list(prepared)
     if nodes := detail.get("behind"):
         lines.append(f"Other nodes of the cluster are not on the target: {', '.join(nodes)}.")
     if hosts := detail.get("still_locked"):

@@ -1,6 +1,7 @@
-"""`plan`, `stage` and `upgrade`: the way of a tarball to the nodes."""
+"""`plan`, `stage`, `prepare` and `upgrade`: the way of a tarball to the nodes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from invoke.context import Context
@@ -10,14 +11,16 @@ from relup_remote.commands.hopping import AS_CHECKED, AS_HOPPED, BACKUP_AGE, Che
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, taken_up
-from relup_remote.commands.wishes import AS_USUAL, Wishes
+from relup_remote.commands.wishes import UPGRADE_AS_USUAL, UpgradeWishes
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
 from relup_remote.rollout.plan import Gates, Plan, differences, helper_identities, identities
 from relup_remote.rollout.roll import Work
+from relup_remote.rollout.rows import Row
+from relup_remote.rollout.run import AT_ONCE
 from relup_remote.rollout.tarball import Tarball
-from relup_remote.summary.text import size
+from relup_remote.summary.text import many, size
 from relup_remote.usage import UsageError
 
 AFTER_FAILURE = {
@@ -67,13 +70,49 @@ def stage(
 
 
 @command
+def prepare(
+    _context: Context,
+    tarball: str = "",
+    parallel: str = "",
+    checked: Checked = AS_CHECKED,
+    no_boot_check: bool = False,
+    catalogue: str = "",
+    host: list[str] | None = None,
+    inventory: str = "",
+    json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Bring a release to the hosts, unpack it there and check the hop against it. The nodes are not touched."""
+    with Invocation("prepare", host, inventory, json, quiet) as call:
+        chosen = {**checked.request_options(), **({"no_boot_check": True} if no_boot_check else {})}
+        limit = options.numbers(parallel=parallel).get("parallel", AT_ONCE)
+        path = options.required("tarball", tarball)
+        hops = _catalogue(call, catalogue)
+        release = call.tarball(path)
+        if release:
+            jobs = call.jobs(call.order(**_parts(release, hops, chosen)), release.path)
+            # How much each host lacks is not known yet.
+            jobs = [replace(job, bytes=release.bytes) for job in jobs]
+            rows = call.runner.at_once(jobs, limit)
+            call.show(missed.told(rows, hops.malformed), after=_prepared(rows))
+
+
+def _prepared(rows: Sequence[Row]) -> str:
+    """What a preparation has come to, beside the table."""
+    ready = [row["host"] for row in rows if row["outcome"] == "prepared"]
+    if not ready:
+        return "No node was changed."
+    return f"No node was changed. {many(len(ready), 'host')} prepared; `inv cleanup` removes what was brought there."
+
+
+@command
 def upgrade(
     _context: Context,
     tarball: str = "",
     check: bool = False,
     yes: bool = False,
     resume: str = "",
-    wishes: Wishes = AS_USUAL,
+    wishes: UpgradeWishes = UPGRADE_AS_USUAL,
     checked: Checked = AS_CHECKED,
     hopping: Hopping = AS_HOPPED,
     catalogue: str = "",

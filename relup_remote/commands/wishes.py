@@ -85,5 +85,17 @@ def _percent(name: str, given: str) -> int:
     return int(text)
 
 
-AS_USUAL = Wishes()
+@dataclass(frozen=True)
+class UpgradeWishes(Wishes):
+    """The same for an upgrade, which is prepared on all hosts first."""
+
+    prepare_parallel: str = ""
+
+    def plan_parts(self, gates: Gates, hosts: int) -> dict[str, Any]:
+        """As of `Wishes`."""
+        own = options.numbers(prepare_parallel=self.prepare_parallel)
+        return {**super().plan_parts(gates, hosts), **own}
+
+
+AS_USUAL, UPGRADE_AS_USUAL = Wishes(), UpgradeWishes()
 """No wishes."""

@@ -251,10 +251,12 @@ def tell(result: Result, told: Dict[str, Any], base: str) -> None:
     said = _sentences(told["set"], tree, base)
     configuration = told["configuration"] or {}
     if configuration.get("checked") and not told["problems"]:
+        # A tree may be proven before the marker leads there.
+        is_next = tree == base or os.path.realpath(release.boot_chain(base)[-1]) == os.path.realpath(told["tree"])
+        text = "The next start boots {}. Its wrapper can" if is_next else "The wrapper of {} can"
+        name = "the base release" if tree == base else tree
         said.append(
-            "The next start boots {}. Its wrapper can read the configuration in {}.".format(
-                "the base release" if tree == base else tree, _from(base, told["paths"].get(ETC) or base)
-            )
+            "{} read the configuration in {}.".format(text.format(name), _from(base, told["paths"].get(ETC) or base))
         )
     # A tree with problems is not booted, and nothing is set in it.
     result.facts["boot"] = dict(told, said=[] if told["problems"] else said)

@@ -141,7 +141,8 @@ def _upgrade(context: Context) -> None:
         options = {name: context.option(name) for name in ("force", "backup_age")}
         with _attempt(context, dict(options, tarball=context.tarball["name"])):
             try:
-                _refuse(context)
+                # Where the tree is there already the step looks at that, with all that is known of it.
+                _refuse(context, at_hop=not extract.is_prepared(context))
                 _steps(context, COMMANDS["upgrade"])
             finally:
                 if context.changed:
@@ -186,10 +187,10 @@ def _version_now(context: Context) -> Any:
         return None
 
 
-def _refuse(context: Context) -> None:
-    """Raises the first of all the reasons there are not to begin an upgrade."""
+def _refuse(context: Context, at_hop: bool = True) -> None:
+    """Raises the first of all the reasons there are not to begin an upgrade. The hop is looked at only `at_hop`."""
     problems = checks.refusals(context)
-    if not problems:
+    if not problems and at_hop:
         for problem in apply.preflight(context, None):
             problem.stage = "apply"
             problems.append(problem)
@@ -223,6 +224,7 @@ def _plan(context: Context) -> None:
     context.result.target = context.tarball["release"].get("version")
     recovery.note_unfinished(context)
     _refuse(context)
+    context.result.facts["prepared"] = extract.is_prepared(context)
     context.result.outcome = "ready"
 
 
@@ -232,6 +234,25 @@ def _stage(context: Context) -> None:
     with changing(context):
         _steps(context, COMMANDS["stage"])
     context.result.outcome = "unchanged" if context.result.steps[0].status == "unchanged" else "staged"
+
+
+def _prepare(context: Context) -> None:
+    """All of an upgrade that changes no node. What it refuses it refuses before a byte is sent."""
+    with changing(context):
+        recovery.finish_rows(context, wait=True)
+        recovery.refuse_during_hop(context)
+        context.result.running = context.result.from_vsn = context.view.version()
+        recovery.note_unfinished(context)
+        context.result.target = context.tarball["release"].get("version")
+        _refuse(context, at_hop=not extract.is_prepared(context))
+        _steps(context, COMMANDS["prepare"])
+        try:
+            apply.check(context)
+        except Failure as failure:
+            failure.stage = failure.stage or "apply"
+            raise
+    # Also where it was before: `unchanged` is the word for a host on which nothing is left to do.
+    context.result.outcome = "prepared"
 
 
 def _cleanup(context: Context) -> None:
@@ -498,6 +519,7 @@ _COMMANDS: Dict[str, Callable[[Context], None]] = {
     "status": _status,
     "plan": _plan,
     "stage": _stage,
+    "prepare": _prepare,
     "upgrade": _upgrade,
     "verify": _verify,
     "cleanup": _cleanup,

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from typing import Any, Dict, Optional
+import stat
+from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
 from .opening import create, open_folder
 from .protocol import Failure
@@ -170,7 +171,21 @@ def remove_file(path: str) -> bool:
 
 def tree_size(root: str, leave_out: str = "") -> Dict[str, Any]:
     """{"files", "bytes"} of the regular files below `root`, but for the folder or file `leave_out` directly in it."""
+    return size_of(tree_files(root, leave_out))
+
+
+def size_of(there: Iterable[Tuple[str, os.stat_result]]) -> Dict[str, Any]:
+    """The size, as of `tree_size`, of what `tree_files` has found."""
     files = size = 0
+    for _path, found in there:
+        if stat.S_ISREG(found.st_mode):
+            files += 1
+            size += found.st_size
+    return {"files": files, "bytes": size}
+
+
+def tree_files(root: str, leave_out: str = "") -> Iterator[Tuple[str, os.stat_result]]:
+    """All that is no folder below `root`, by its path there, with what it looks like; `leave_out` as of `tree_size`."""
     pending = [root]
     while pending:
         folder = pending.pop()
@@ -180,7 +195,5 @@ def tree_size(root: str, leave_out: str = "") -> Dict[str, Any]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    files += 1
-                    size += entry.stat(follow_symlinks=False).st_size
-    return {"files": files, "bytes": size}
+                else:
+                    yield entry.path[len(root) + 1 :], entry.stat(follow_symlinks=False)

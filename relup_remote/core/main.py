@@ -29,6 +29,7 @@ _REFUSING = (
     "upgrade",
     "plan",
     "stage",
+    "prepare",
     "rollback",
     "cleanup",
     "lock",

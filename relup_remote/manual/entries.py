@@ -109,12 +109,28 @@ MANUAL: Mapping[str, Entry] = {
         "An upgrade stages the tarball by itself; this command does it in advance. An interrupted transfer continues.",
         required=("tarball",),
         examples={"stage --tarball emqx-5.10.5.tar.gz": "bring it to all hosts"},
-        see=("upgrade", "cleanup"),
+        see=("prepare", "upgrade", "cleanup"),
+    ),
+    "prepare": Entry(
+        UPGRADE,
+        "Does on all hosts at once what an upgrade does before its first wave: the tarball is staged and checked, the "
+        "release is unpacked beside the running one, its wrapper reads the node's configuration, and the hop is "
+        "checked against the unpacked files. A host that would be refused gets nothing. Use it hours before the "
+        "maintenance window: an upgrade after it finds the hosts prepared, checks that nothing has changed since, and "
+        "goes on to its waves. The next restart of a node boots what it would boot anyway.",
+        required=("tarball",),
+        statuses={0: "every host is prepared, or is on the target already"},
+        examples={
+            "prepare --tarball emqx-5.10.5.tar.gz": "prepare all hosts",
+            "prepare --tarball emqx-5.10.5.tar.gz --parallel 4": "four hosts at a time",
+        },
+        see=("upgrade", "plan", "cleanup"),
     ),
     "upgrade": Entry(
         UPGRADE,
-        "Looks at all hosts, shows the plan and asks. Then the tarball is staged on all hosts, and the waves "
-        "follow: the hosts of a wave are upgraded, and the next wave begins only when every gate has opened. "
+        "Looks at all hosts, shows the plan and asks. Then all hosts are prepared at once, as by `prepare`, before "
+        "any node is changed. The waves follow: the hosts of a wave are upgraded, and the next wave begins only when "
+        "every gate has opened. "
         "Replicants come before cores. If a host fails, the run stops, unless `--max-failures` allows it. After "
         "Ctrl-C the hosts that have started are finished, and no more are started; a second Ctrl-C leaves at once. "
         "`--resume` goes on with exactly the hosts that are not done.\n\nThe outcome of a host that is on the "
@@ -132,13 +148,14 @@ MANUAL: Mapping[str, Entry] = {
             "upgrade --resume": "continue the last run",
             "upgrade --tarball emqx-5.10.5.tar.gz --yes --events": "for a program that follows it",
         },
-        see=("plan", "rollback", "runs", "report"),
+        see=("plan", "prepare", "rollback", "runs", "report"),
     ),
     "cleanup": Entry(
         UPGRADE,
         "All hosts are asked first. The command shows what it would remove, with sizes, and asks. A deployed tree "
         "that neither the next boot nor the running node needs is shown too; it stays unless --trees is "
-        "given.\n\nAn upgrade cleans up by itself, once every node of the cluster is on the target.",
+        "given. A tree that was prepared and that no upgrade has used is removed with the tarballs.\n\nAn upgrade "
+        "cleans up by itself, once every node of the cluster is on the target.",
         statuses={
             0: "all hosts are clean",
             3: "nothing was removed: nodes are not on the target, another run works there, or declined",

@@ -7,7 +7,7 @@ event            with
 ===============  ============================================================================================
 a core's own     see `relup_remote.core.protocol`; and ``host``
 ``run``          ``status`` (begin, resume), ``run``, ``command``, ``operator``, ``target``, ``plan`` as it holds now
-``phase``        ``phase`` (survey, lock, stage, waves, cleanup), ``hosts``
+``phase``        ``phase`` (survey, lock, prepare, waves, cleanup), ``hosts``
 ``host``         ``host``, ``phase``, ``status`` (start, end); at the end ``row``
 ``wave``         ``wave`` (from 1), ``waves``, ``status`` (start, done, stopped), ``hosts``
 ``gate``         ``wave``, ``gate``, ``status`` (start, wait, open, closed), ``seconds``, ``message``, ``detail``

@@ -291,7 +291,8 @@ PLAN = Fields(
         "allow_missing": Flag(),
         "gates": OBJECT,
         "options": OBJECT,
-    }
+    },
+    {"prepare_parallel": COUNT},
 )
 """What is relied on of a plan that was written."""
 

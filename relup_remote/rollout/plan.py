@@ -8,6 +8,7 @@ from typing import Any
 
 from relup_remote.hops.catalogue import Helper, Hop
 from relup_remote.rollout.ledger import FORMAT, masked
+from relup_remote.rollout.run import AT_ONCE
 from relup_remote.secrets import Shell
 
 GATES = ("verify", "cluster", "connections", "postcheck")
@@ -87,6 +88,7 @@ class Plan:
     catalogue: str | None = None
     nodes: tuple[str, ...] = ()
     parallel: int = 1
+    prepare_parallel: int = AT_ONCE
     max_failures: int = 0
     allow_missing: bool = False
     allow_partial: bool = False

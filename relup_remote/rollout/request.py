@@ -43,6 +43,7 @@ DATA = 6 * 3600
 
 LIMITS: Mapping[str, int] = {
     "stage": DATA,
+    "prepare": DATA,
     "backup": DATA,
     "backup-verify": DATA,
     "restore": DATA,

@@ -1,4 +1,4 @@
-"""A run: staging ahead, waves, gates, cleanup, under the lock of the cluster.
+"""A run: preparation, waves, gates, cleanup, under the lock of the cluster.
 
 What a run leaves at each of its possible ends:
 
@@ -6,7 +6,7 @@ What a run leaves at each of its possible ends:
 it ends                            nodes                      the lock of the cluster
 =================================  =========================  ==========================================
 before it has the lock             untouched                  given back where it was taken
-in staging                         untouched, tarballs there  given back
+in preparation                     untouched, trees there     given back
 in a wave: too many failures       those in hand finished     given back
 at a gate                          the wave is through        given back
 by the first Ctrl-C                those in hand finished     given back
@@ -43,7 +43,7 @@ UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done on each host: the ``order``, and the tarball that is staged ahead of it, if there is one."""
+    """What is done on each host: the ``order``, and the tarball that is prepared ahead of it, if there is one."""
 
     order: Order
     tarball: Tarball | None = None
@@ -80,9 +80,9 @@ class Rollout:
         bad = [name for name, row in self._rows.items() if not succeeded(row)]
         self._failures = sum(name not in left_out for name in bad)
         self._passed = _passed_before(record)
-        self._in_hand: set[str] = set()
+        self._in_hand: dict[str, Job] = {}
         self._locked: list[str] = []
-        self._staged: dict[str, Row] = {}
+        self._prepared: dict[str, Row] = {}
         self._changed = record is not None
 
     def run(self) -> tuple[list[Row], Ending]:
@@ -90,7 +90,7 @@ class Rollout:
         try:
             try:
                 self._lock()
-                self._stage()
+                self._prepare()
                 self._feed.tell("phase", phase="waves", hosts=[name for name in self._names() if self._is_to_do(name)])
                 for number, wave in enumerate(self._plan.waves, 1):
                     self._wave(number, wave)
@@ -135,18 +135,23 @@ class Rollout:
             raise Stopped("lock_not_taken", reason, outcome="refused")
         self._refuse()
 
-    def _stage(self) -> None:
+    def _prepare(self) -> None:
+        """Do on all hosts what changes no node. One that fails here has failed before the first node was changed."""
         names = [name for name in self._names() if self._is_to_do(name)]
         if self._work.tarball is None or not names:
             return
-        self._feed.tell("phase", phase="stage", hosts=names)
-        for row in self._each("stage", self._jobs(names, self._order("stage"), self._work.tarball), AT_ONCE):
-            self._staged[row["host"]] = row
-            if succeeded(row):
-                self._tell_end("stage", row)
+        self._feed.tell("phase", phase="prepare", hosts=names)
+        jobs = self._jobs(names, replace(self._work.order, command="prepare"), self._work.tarball)
+        jobs = [replace(job, bytes=self._plan.member(job.host.name).bytes or 0) for job in jobs]
+        for row in self._each("prepare", jobs, self._plan.prepare_parallel):
+            # An earlier core of the run may have come to its end since the survey.
+            if succeeded(row) and row["outcome"] != "nothing to do":
+                self._prepared[row["host"]] = row
+                self._tell_end("prepare", row)
             else:
-                self._keep("stage", row)
-        self._refuse()
+                self._keep("prepare", row)
+        more = " more" if self._changed else ""
+        self._refuse(f" in preparation, before any{more} node was changed")
 
     def _wave(self, number: int, wave: Sequence[str]) -> None:
         names = [name for name in wave if self._is_to_do(name)]
@@ -159,7 +164,7 @@ class Rollout:
                 "apply", self._jobs(names, self._work.order, self._work.tarball), self._plan.parallel
             ):
                 self._changed = True
-                self._keep("apply", _with_staging(row, self._staged.get(row["host"])))
+                self._keep("apply", _with_preparation(row, self._prepared.get(row["host"])))
             self._refuse()
             hosts = self._good(wave)
             if hosts:
@@ -198,8 +203,7 @@ class Rollout:
         return [name for name in self._locked if name in left]
 
     def _leave(self) -> None:
-        for name in sorted(self._in_hand):
-            job = Job(self._hosts[name], request(self._work.order, self._hosts[name]))
+        for name, job in sorted(self._in_hand.items()):
             self._rows.setdefault(name, self._runner.interrupted(job))
 
     # What the phases share
@@ -208,21 +212,21 @@ class Rollout:
         """The rows of jobs as they end, as long as more may be begun."""
 
         def begins(job: Job) -> None:
-            self._in_hand.add(job.host.name)
+            self._in_hand[job.host.name] = job
             self._feed.tell("host", host=job.host.name, phase=phase, status="start")
 
         for row in self._runner.as_done(jobs, limit, self._may_go_on, begins):
-            self._in_hand.discard(row["host"])
+            self._in_hand.pop(row["host"], None)
             yield row
 
     def _may_go_on(self) -> bool:
         return not (self._stop or self._feed.broken or self._failures > self._plan.max_failures)
 
-    def _refuse(self) -> None:
-        """Raises `Stopped` where nothing more may be begun."""
+    def _refuse(self, where: str = "") -> None:
+        """Raises `Stopped` where nothing more may be begun; ``where`` hosts failed, in words."""
         if self._failures > self._plan.max_failures:
             failed = [name for name, row in self._rows.items() if not succeeded(row)]
-            reason = f"{', '.join(failed)} failed; {allowed_failures(self._plan.max_failures)}"
+            reason = f"{', '.join(failed)} failed{where}; {allowed_failures(self._plan.max_failures)}"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
             raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
@@ -245,7 +249,13 @@ class Rollout:
     def _ending(self, stopped: Stopped) -> Ending:
         outcome = "stopped" if stopped.outcome == "refused" and self._changed else stopped.outcome
         command = f"inv {self._plan.command} --resume {self._plan.run}"
-        return Ending(outcome, stopped.err_type, stopped.reason, command, stopped.detail)
+        detail = {**stopped.detail, **({"prepared": left} if (left := self._only_prepared()) else {})}
+        return Ending(outcome, stopped.err_type, stopped.reason, command, detail)
+
+    def _only_prepared(self) -> list[str]:
+        """The hosts on which a tree is left that no hop has used."""
+        rows = {name: self._rows.get(name) for name in self._names() if name in self._prepared}
+        return [name for name, row in rows.items() if row is None or row["outcome"] == "refused"]
 
     def _keep(self, phase: str, row: Row) -> None:
         """The row of a host that is not gone back to: it is done, or it has failed."""
@@ -283,10 +293,10 @@ class Rollout:
         return [self._rows.get(name) or self._left(name, reason) for name in self._names()]
 
     def _left(self, name: str, reason: str) -> Row:
-        """The row of a host whose turn did not come, with what was staged there."""
+        """The row of a host whose turn did not come, with what was prepared there."""
         left = skipped(name, reason)
         about = ("node", "from", "target", "running", "steps")
-        return {**left, **{key: self._staged[name][key] for key in about}} if name in self._staged else left
+        return {**left, **{key: self._prepared[name][key] for key in about}} if name in self._prepared else left
 
 
 def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str, Row]:
@@ -328,18 +338,20 @@ def _needs_cleanup(row: Row) -> bool:
     return cleanup is None or cleanup["status"] == "skipped"
 
 
-def _with_staging(row: Row, staged: Row | None) -> Row:
-    """The row of an upgrade with the staging that ran ahead of it, where nothing was left to stage, or nothing told."""
-    if staged and row["outcome"] == "failed" and not row["steps"]:
+def _with_preparation(row: Row, prepared: Row | None) -> Row:
+    """The row of an upgrade with the steps done ahead of it, where nothing was left of them to do, or none was told."""
+    if prepared and row["outcome"] == "failed" and not row["steps"]:
         # It was lost before it could begin.
-        return {**row, "steps": staged["steps"]}
-    was, late = step(row, "stage"), staged and step(staged, "stage")
-    if not late or was is None or was["status"] != "unchanged":
+        return {**row, "steps": prepared["steps"]}
+    done = {each["step"]: each for each in (prepared or {"steps": ()})["steps"] if each["status"] == "ok"}
+    ahead = [done[each["step"]] for each in row["steps"] if each["status"] == "unchanged" and each["step"] in done]
+    if not ahead:
         return row
+    names = {each["step"] for each in ahead}
     return {
         **row,
-        "steps": [late if each is was else each for each in row["steps"]],
-        "seconds": round(row["seconds"] + late["seconds"], 3),
+        "steps": [done[each["step"]] if each["step"] in names else each for each in row["steps"]],
+        "seconds": round(row["seconds"] + sum(each["seconds"] for each in ahead), 3),
     }
 
 

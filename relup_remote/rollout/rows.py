@@ -28,7 +28,7 @@ UNKNOWN = "unknown"
 OUTCOMES = {**OUTCOMES_OF_CORE, "nothing to do": 0}
 """How a command can end on a host, with the exit status each stands for."""
 
-CHANGING = ("upgraded", "staged", "cleaned", "rolled back", "backed up", "restored")
+CHANGING = ("upgraded", "staged", "prepared", "cleaned", "rolled back", "backed up", "restored")
 """Outcomes of hosts on which something was changed."""
 
 

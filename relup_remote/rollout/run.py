@@ -34,7 +34,10 @@ GRACE = 60.0
 ALWAYS = ("unlock",)
 """Commands that are sent also when the time is over: what they give back would outlive it."""
 
-CHANGING = ("stage", "upgrade", "rollback", "cleanup")
+IN_FLIGHT = 256 << 20
+"""Bytes of files that hosts in hand may lack: more transfers at once would only share the same line, and end later."""
+
+CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup")
 """Commands of a run that change a host, so that it matters whether they may still be at work there."""
 
 INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
@@ -44,7 +47,8 @@ LOST = {
     "restore": "See `inv status`. `inv restore` finishes a restore that was cut off; do not start the node before.",
     "rollback": "See `inv status`, then run the same command again: it goes on from what it finds.",
     **dict.fromkeys(
-        ("stage", "cleanup", "lock", "unlock", "logs-clear"), "Run the same command again: it can be repeated."
+        ("stage", "prepare", "cleanup", "lock", "unlock", "logs-clear"),
+        "Run the same command again: it can be repeated.",
     ),
     **dict.fromkeys(
         ("status", "plan", "verify", "logs", "backups", "backup-verify"),
@@ -78,11 +82,12 @@ def ignore(_host: str, _event: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A request for a host, and the file that it may ask for."""
+    """A request for a host, and the file that it may ask for; ``bytes`` of it are what the host lacks, if known."""
 
     host: HostSettings
     request: Request
     tarball: Path | None = None
+    bytes: int = 0
 
 
 class Heard:
@@ -230,7 +235,7 @@ class Runner:
         may_begin: Callable[[], bool] = lambda: True,
         begins: Callable[[Job], None] = lambda job: None,
     ) -> Iterator[Row]:
-        """The rows of ``jobs`` as they end, at most ``limit`` of them in hand.
+        """The rows of ``jobs`` as they end, at most ``limit`` of them in hand, nor more to send than `IN_FLIGHT`.
 
         Before each one ``may_begin`` is asked; once it says no, those in hand are the last. ``begins`` is told of each.
         """
@@ -238,8 +243,8 @@ class Runner:
         in_hand: dict[str, tuple[Job, Deadline]] = {}
         done: SimpleQueue[Row] = SimpleQueue()
         while True:
-            while waiting and len(in_hand) < limit and may_begin():
-                job = waiting.popleft()
+            while len(in_hand) < limit and (job := _next_of(waiting, in_hand.values())) and may_begin():
+                waiting.remove(job)
                 begins(job)
                 # Daemons: after an interruption nobody waits for a host that does not answer.
                 threading.Thread(target=self._put, args=(job, done), daemon=True).start()
@@ -282,6 +287,12 @@ class Runner:
     def _unforeseen(self, error: Exception, job: Job) -> Failure:
         command = job.request["command"]
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
+
+
+def _next_of(waiting: Iterable[Job], in_hand: Iterable[tuple[Job, Deadline]]) -> Job | None:
+    """The first job for which there is room on the line; one may be larger than that, and then goes alone."""
+    taken = sum(job.bytes for job, _ in in_hand)
+    return next((job for job in waiting if not (job.bytes and taken) or taken + job.bytes <= IN_FLIGHT), None)
 
 
 def _goes_on(error: dict[str, Any] | None, run: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from relup_remote.rollout.plan import Member, Plan
-from relup_remote.rollout.rows import succeeded
+from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.rollout.survey import Survey, is_done
 from relup_remote.summary.layout import table
 from relup_remote.summary.text import many, size
@@ -13,7 +13,7 @@ def intention(plan: Plan, survey: Survey, said: Sequence[str] = ()) -> str:
     """What a run is going to do, in plain words; ``said`` is what only its command knows of it."""
     to = f" to {plan.target}" if plan.target else ""
     lines = [f"{plan.command}{to}: {many(len(plan.hosts), 'host')}", "", _hosts(plan, survey), ""]
-    return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan), *_beside(plan, survey)))])
+    return "\n".join([*lines, *(f"  {line}" for line in (*said, *_course(plan, survey), *_beside(plan, survey)))])
 
 
 def _hosts(plan: Plan, survey: Survey) -> str:
@@ -24,7 +24,7 @@ def _hosts(plan: Plan, survey: Survey) -> str:
     for member in plan.hosts:
         row = found.get(member.host)
         backup = (row["facts"].get("backup") or {}).get("name") if row else None
-        state = "nothing to do" if row is None or is_done(row) else "ready" if succeeded(row) else _error(row["error"])
+        state = "nothing to do" if row is None or is_done(row) else _state(row)
         sent = None if member.bytes is None or state == "nothing to do" else size(member.bytes)
         wave = "-" if state == "nothing to do" else waves.get(member.host, "-")
         lines.append(
@@ -34,12 +34,21 @@ def _hosts(plan: Plan, survey: Survey) -> str:
     return table(headers, in_order, spare=("node", "backup"))
 
 
-def _error(error: dict[str, object]) -> str:
-    return str(error["err_type"])
+def _state(row: Row) -> str:
+    if not succeeded(row):
+        return str(row["error"]["err_type"])
+    return "prepared" if row["facts"].get("prepared") else "ready"
 
 
-def _course(plan: Plan) -> Iterator[str]:
+def _course(plan: Plan, survey: Survey) -> Iterator[str]:
     at_once = "one by one" if plan.parallel == 1 else f"{plan.parallel} at once"
+    to_do = [row for row in survey.rows if succeeded(row) and not is_done(row)]
+    if plan.tarball is not None and to_do:
+        if all(row["facts"].get("prepared") for row in to_do):
+            yield "all hosts are prepared; before the first wave it is checked that they still are"
+        else:
+            at_most = f"at most {plan.prepare_parallel} at once"
+            yield f"before the first wave all hosts are prepared, {at_most}; no node is changed by that"
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
     yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"

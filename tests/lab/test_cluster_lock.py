@@ -66,6 +66,7 @@ def test_a_lock_by_hand_keeps_everyone_out_until_it_is_taken_off(
     disk = disk_of(lab, "n1")
     for words in (
         ["stage", "--tarball", str(tarball)],
+        ["prepare", "--tarball", str(tarball)],
         ["upgrade", "--tarball", str(tarball), "--yes"],
         ["cleanup", "--yes", "--anyway"],
         ["plan", "--tarball", str(tarball)],

@@ -32,6 +32,7 @@ WALK: dict[str, Sequence[tuple[str, ...]]] = {
     "06-lock": [("lock", "--why", "disks"), ("upgrade", *TARBALL, *FAST), ("unlock",)],
     "07-stage": [
         ("stage", *TARBALL, "--host", "n1"),
+        ("prepare", *TARBALL, "--host", "n1"),
         ("cleanup", "--check", "--anyway"),
         ("cleanup", "--yes", "--anyway"),
     ],

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from relup_remote.rollout.gates import keeper
 from relup_remote.rollout.gates.case import Case, Gate
 from relup_remote.rollout.roll import Rollout
-from relup_remote.rollout.rows import succeeded
+from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.rollout.stop import Stop
 
 
@@ -96,15 +96,45 @@ def lock_is_kept() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_the_first_wave_is_prepared() -> Iterator[None]:
+    """The first wave begins when its own hosts are prepared; the others are prepared when their turn comes."""
+    before = Rollout._prepare
+
+    def prepare(self: Rollout) -> None:
+        first = self._plan.waves[0] if self._plan.waves else ()
+        with patch.object(Rollout, "_is_to_do", lambda self, name: name in first and name not in self._rows):
+            before(self)
+
+    with patch.object(Rollout, "_prepare", prepare):
+        yield
+
+
+@contextmanager
+def failed_preparation_is_not_kept() -> Iterator[None]:
+    """A host that can't be prepared has its turn all the same."""
+    before = Rollout._keep
+
+    def keep(self: Rollout, phase: str, row: Row) -> None:
+        before(self, phase, row)
+        if phase == "prepare":
+            del self._rows[row["host"]]
+
+    with patch.object(Rollout, "_keep", keep):
+        yield
+
+
 Bug = Callable[[], AbstractContextManager[None]]
 
 BUGS: Mapping[Bug, tuple[int, ...]] = {
-    resume_does_all_again: (1,),
+    resume_does_all_again: (1, 5),
     budget_is_one_too_large: (3,),
     only_the_first_wave_is_locked: (2,),
     gates_are_not_awaited: (4,),
     hosts_in_hand_are_forgotten: (5,),
     ctrl_c_is_not_looked_at: (3,),
     lock_is_kept: (6, 7),
+    only_the_first_wave_is_prepared: (8,),
+    failed_preparation_is_not_kept: (1, 8),
 }
 """The mistakes, and the rules of which one is broken first."""

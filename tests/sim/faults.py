@@ -10,6 +10,7 @@ connection stalls       nothing comes through a connection any more, and it does
 session stuck           as before, and the controller's own waiting has no end either
 core killed             a core ends with its connection, instead of going on
 core hangs              a core does nothing more until its time is over
+preparation fails       a host has no room for the target's tree
 hop fails               a hop fails, and is undone
 malformed answer        a host says what no core says
 host lies               a host says that it is upgraded, and is not; asked again, it says how it is
@@ -36,6 +37,7 @@ MEETS = {
     "request": {"lost": "connection lost", "silent": "connection stalls", "stuck": "session stuck"},
     "hang up": {"ends": "core killed"},
     "core": {"hangs": "core hangs"},
+    "extract": {"fails": "preparation fails"},
     "hop": {"fails": "hop fails"},
     "plan": {"lies": "host lies"},
     "upgrade": {"lies": "host lies"},

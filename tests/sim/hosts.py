@@ -116,6 +116,7 @@ class Node:
         self.marker: str | None = None
         self.is_up = True
         self.is_staged = False
+        self.is_prepared = False
         self.is_clean = True
         self.connections = 100
         self.is_lying = False
@@ -156,7 +157,7 @@ class Node:
         times = {"started_at": self.millis, "finished_at": self.millis}
         self.history.append({**about, **times, "status": "finished", "result": "success", "extra": {}})
         self.release, self.marker, self.was_rolled_back = BASE, None, True
-        self.is_staged = False
+        self.is_staged = self.is_prepared = False
         return True
 
     def finish_rows(self) -> None:
@@ -338,6 +339,7 @@ def plan(core: Core) -> Program:
     node = core.node
     yield from core.begins()
     core.result.facts["bytes_to_send"] = 0 if node.is_staged else 1000
+    core.result.facts["prepared"] = node.is_prepared
     core.tells()
     if node.holder is not None:
         raise busy(node.holder.run)
@@ -413,31 +415,14 @@ def unlock(core: Core) -> Program:
     return "unlocked"
 
 
-def stage(core: Core) -> Program:
-    """`stage`: the tarball comes to the host."""
-    yield from core.begins()
-    yield from core.holds_node()
-    core.is_changing = True
-    core.node.cluster.rules.changes(core)
-    return (yield from _stage(core))
+def prepare(core: Core) -> Program:
+    """`prepare`: all steps that change no node."""
+    yield from _begins_change(core)
+    _refuses_target(core.node)
+    return (yield from _prepare(core))
 
 
-def _stage(core: Core) -> Program:
-    if core.node.is_staged:
-        core.step("stage", "unchanged")
-        return "unchanged"
-    core.say({"event": "want", "file": "emqx-1.1.tar.gz", "offset": 0, "bytes": 1000})
-    yield core.node.ways.seconds(1.0, 60.0)
-    if core.session is None:
-        raise Failure("deadline_exceeded", stage="stage")
-    core.node.is_staged = True
-    core.node.is_clean = False
-    core.step("stage")
-    return "staged"
-
-
-def upgrade(core: Core) -> Program:
-    """`upgrade`: all steps, of which the hop goes on by itself once it has begun."""
+def _begins_change(core: Core) -> Program:
     node = core.node
     yield from core.begins()
     yield from core.holds_node()
@@ -447,14 +432,48 @@ def upgrade(core: Core) -> Program:
     core.is_changing = True
     node.cluster.rules.changes(core)
     core.result.from_vsn = node.release
+    return ""
+
+
+def _prepare(core: Core) -> Program:
+    node = core.node
+    yield from _stage(core)
+    core.step("checksum")
+    core.step("patches")
+    if not node.is_prepared:
+        yield node.ways.seconds(1.0, 20.0)
+        if node.ways.meets("extract") == "fails":
+            core.step("extract", "failed")
+            raise Failure("disk_full", stage="extract", changed=True)
+        node.is_prepared = True
+        core.step("extract")
+    else:
+        core.step("extract", "unchanged")
+    return "prepared"
+
+
+def _stage(core: Core) -> Program:
+    if core.node.is_staged:
+        core.step("stage", "unchanged")
+        return ""
+    core.say({"event": "want", "file": "emqx-1.1.tar.gz", "offset": 0, "bytes": 1000})
+    yield core.node.ways.seconds(1.0, 60.0)
+    if core.session is None:
+        raise Failure("deadline_exceeded", stage="stage")
+    core.node.is_staged = True
+    core.node.is_clean = False
+    core.step("stage")
+    return ""
+
+
+def upgrade(core: Core) -> Program:
+    """`upgrade`: all steps, of which the hop goes on by itself once it has begun."""
+    node = core.node
+    yield from _begins_change(core)
     core.result.facts["connections_before"] = node.connections
     core.attempt = _attempt(core)
     _refuses_target(node)
-    yield from _stage(core)
-    yield node.ways.seconds(1.0, 20.0)
-    core.step("checksum")
-    core.step("patches")
-    core.step("extract")
+    yield from _prepare(core)
     if node.ways.meets("upgrade") == "lies":
         node.kernel.tell(core.name, "says that it is upgraded, and is not")
         node.is_lying = True
@@ -556,7 +575,7 @@ PROGRAMS: dict[str, Callable[[Core], Program]] = {
     "status": status,
     "lock": lock,
     "unlock": unlock,
-    "stage": stage,
+    "prepare": prepare,
     "upgrade": upgrade,
     "verify": verify,
     "cleanup": cleanup,

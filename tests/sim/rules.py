@@ -11,6 +11,8 @@
 6. No lock is left but where the ending says so, or the controller has left at once or was killed.
 7. Every command ends. Once nothing goes wrong any more, each run that is taken up again ends with all hosts upgraded
    and no lock left.
+8. No node is changed before all hosts were prepared that are to be done, but for those that have failed in that; and
+   none that was not prepared.
 """
 
 from collections.abc import Sequence
@@ -50,6 +52,7 @@ class Seen:
     done: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
     in_hand: set[str] = field(default_factory=set)
+    prepared: dict[str, bool] = field(default_factory=dict)
 
 
 class Rules:
@@ -81,6 +84,17 @@ class Rules:
             self.breaks(6, f"{process.name} is gone, and sends {request['command']} to {node.name}")
         if request["command"] == "upgrade" and node.name in self.seen(process).done:
             self.breaks(1, f"{process.name} knows that {node.name} is done, and upgrades it")
+        if request["command"] == "upgrade":
+            self._is_prepared(process, node)
+
+    def _is_prepared(self, process: Process, node: Node) -> None:
+        """A node is going to be changed."""
+        seen = self.seen(process)
+        if not seen.prepared.get(node.name):
+            self.breaks(8, f"{process.name} upgrades {node.name}, which was not prepared")
+        to_do = {host for wave in seen.plan["waves"] for host in wave if seen.surveyed[host]["outcome"] == "ready"}
+        if left := sorted(to_do - seen.prepared.keys()):
+            self.breaks(8, f"{process.name} upgrades {node.name}, and {', '.join(left)} were not prepared first")
 
     def answers(self, process: Process, node: Node, request: dict[str, Any], event: dict[str, Any]) -> None:
         """A host's result has come in."""
@@ -110,6 +124,8 @@ class Rules:
             self.breaks(1, f"{core.name} begins a second hop")
         if core.node.release == TARGET:
             self.breaks(1, f"{core.name} begins a hop on a host that is upgraded")
+        if core.command != "upgrade":
+            self.breaks(8, f"{core.name} begins a hop, and was to {core.command}")
         self.changes(core)
 
     def hopped(self, core: Core) -> None:
@@ -167,9 +183,11 @@ class Rules:
             self._begins(process, seen, host, phase)
         else:
             seen.in_hand.discard(host)
-            if phase in ("stage", "apply") and not succeeded(event["row"]):
+            if phase in ("prepare", "apply") and not succeeded(event["row"]):
                 seen.failures += 1
-            if phase == "apply":
+            if phase == "prepare":
+                seen.prepared[host] = succeeded(event["row"])
+            if phase == "apply" or event["row"]["outcome"] == "nothing to do":
                 seen.rows[host] = event["row"]
 
     def _begins(self, process: Process, seen: Seen, host: str, phase: str) -> None:

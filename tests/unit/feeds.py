@@ -24,9 +24,9 @@ class Story:
         return told
 
     def begin(self, hosts: list[str]) -> None:
-        """A run of an upgrade, up to its first wave: every host surveyed and staged."""
+        """A run of an upgrade, up to its first wave: every host surveyed and prepared."""
         self.tell("run", status="begin", run="r1", command="upgrade", operator="alice@desk", target="1.1")
-        for phase, outcome in (("survey", "ready"), ("stage", "staged")):
+        for phase, outcome in (("survey", "ready"), ("prepare", "prepared")):
             self.tell("phase", phase=phase, hosts=hosts)
             for host in hosts:
                 self.host(host, phase, outcome)

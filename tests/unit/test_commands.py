@@ -98,6 +98,11 @@ def wrong(ended: Any) -> str:
         (["--help", "upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
         (["plan"], "plan: --tarball is missing"),
         (["stage"], "stage: --tarball is missing"),
+        (["prepare", "--tarball", "x", "--parallel", "0"], "--parallel must be a whole number, 1 or more, not '0'"),
+        (
+            ["upgrade", "--tarball", "x", "--prepare-parallel", "few"],
+            "--prepare-parallel must be a whole number, 1 or more, not 'few'",
+        ),
         (["upgrade"], "upgrade: --tarball is missing"),
         (["upgrade", "--tarball", "x", "--on-failure", "pray"], "--on-failure must be stop or restart, not 'pray'"),
         (
@@ -119,7 +124,7 @@ def test_wrong_use_is_one_line_and_exit_status_2(words: list[str], said: str) ->
 @pytest.mark.parametrize("command", [name for name in by_name() if "." not in name])
 def test_every_command_refuses_unknown_hosts_and_bad_inventories(command: str, inventory: str, tmp_path: Path) -> None:
     words = [command]
-    if command in ("plan", "stage", "upgrade"):
+    if command in ("plan", "stage", "prepare", "upgrade"):
         words += ["--tarball", "x"]
     said = wrong(relup(*words, "--inventory", inventory, "--host", "n3"))
     assert said.startswith(f"{command}: no host or group matches 'n3'; {inventory} has hosts: n1, n2 (")
@@ -260,7 +265,7 @@ def test_the_first_host_that_fails_is_the_last_contacted(inventory: str, tmp_pat
     assert [row["outcome"] for row in json.loads(ended.stdout)["hosts"]] == ["failed", "skipped"]
 
 
-@pytest.mark.parametrize("command", ["plan", "stage", "upgrade"])
+@pytest.mark.parametrize("command", ["plan", "stage", "prepare", "upgrade"])
 def test_a_tarball_that_is_not_there_is_refused_by_every_host_and_none_is_contacted(
     command: str, inventory: str
 ) -> None:

@@ -33,7 +33,7 @@ GOOD = {
     "cleanup": result("unchanged"),
     "unlock": result("unlocked"),
     "lock": result("locked"),
-    "stage": result("staged"),
+    "prepare": result("prepared"),
     "upgrade": result("upgraded"),
     "rollback": result("rolled back"),
 }

@@ -69,7 +69,7 @@ def answers(host: str) -> dict[tuple[str, str], Answer]:
         "plan": result("ready", bytes_to_send=71_000_000, backup=backup, **facts),
         "status": result("ok", backup=backup, backup_of_base=None if host == "n3" else backup, **facts),
         "lock": result("locked"),
-        "stage": result("staged", (("stage", "ok"),)),
+        "prepare": result("prepared", (("stage", "ok"), ("extract", "ok"))),
         "upgrade": result("upgraded", (("stage", "unchanged"), ("apply", "ok"), ("cleanup", "ok"))),
         "rollback": result("rolled back"),
         "verify": result("verified"),
@@ -182,7 +182,7 @@ def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None
     assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "upgraded"}
     assert ended.rollout["outcome"] == "done"
     assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
-    assert desk.commands == ["plan", "lock", "stage", "upgrade", "verify", "status", "unlock"]
+    assert desk.commands == ["plan", "lock", "prepare", "upgrade", "verify", "status", "unlock"]
     [record] = ledger.runs()
     assert record.run == ended.document["run"]
     kept = Plan.from_json(record.request)
@@ -195,7 +195,7 @@ def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None
     assert [event["phase"] for event in record.events if event["event"] == "phase"] == [
         "survey",
         "lock",
-        "stage",
+        "prepare",
         "waves",
     ]
     assert record.events[0]["event"] == "run"

@@ -156,7 +156,7 @@ def test_the_table_goes_and_the_story_stays() -> None:
     kept = [
         "run r1: upgrade to 1.1",
         "survey: n1, n2, n3",
-        "stage: n1, n2, n3",
+        "prepare: n1, n2, n3",
         "n1 the clock is off?[2J",
         "n1 failed, code_change_failed 1.0 s",
         "gate verify closed 2.0 s: n1 is not verified",

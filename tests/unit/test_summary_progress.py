@@ -34,7 +34,7 @@ def test_a_run_in_lines() -> None:
     assert out.getvalue().splitlines() == [
         "run r1: upgrade to 1.1",
         "survey: 9 hosts",
-        "stage: 9 hosts",
+        "prepare: 9 hosts",
         "wave 1 of 2: n1",
         "n1 upgraded 4.2 s",
         "gate verify open 0.3 s",

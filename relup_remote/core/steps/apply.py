@@ -13,7 +13,7 @@ from ..files import remove_file, reserve, sync_dir
 from ..opening import read_small
 from ..protocol import ERRORS, Failure
 from ..site import Site
-from .extract import discard
+from .extract import discard, note_used
 from .restart import restart
 
 _AFTER = {
@@ -43,10 +43,11 @@ def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
     return _preflight(context, request)
 
 
-def run(context: Context) -> Tuple[str, Dict[str, Any]]:
-    """Checks the hop against the tree, runs it, and waits for its outcome; the VM writes the marker as the last act.
+def check(context: Context) -> Dict[Any, Any]:
+    """Checks the hop against the tree; returns the agent's request for it.
 
-    Raises the `Failure` of the first problem (all are in the result), or of the instruction that failed.
+    Raises the `Failure` of the first problem (all are in the result). A tree that this request has deployed is removed
+    then.
     """
     request = context.hop_request(context.tree)
     problems = _preflight(context, request)
@@ -55,6 +56,16 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
             discard(context.tree)
         context.result.problems = problems
         raise problems[0]
+    return request
+
+
+def run(context: Context) -> Tuple[str, Dict[str, Any]]:
+    """Checks the hop against the tree, runs it, and waits for its outcome; the VM writes the marker as the last act.
+
+    Raises the `Failure` of the first problem (all are in the result), or of the instruction that failed.
+    """
+    request = check(context)
+    note_used(context.tree)
     remove_file(context.site.outcome)
     # Now, while nothing is changed: a hop whose outcome finds no room is one of which nobody knows how it ended.
     reserve(context.site.outcome, _ROOM)

@@ -8,7 +8,7 @@ from ..context import Context
 from ..files import remove_file, tree_size
 from ..history import last_change
 from ..protocol import Failure
-from .extract import discard
+from .extract import discard, unused_trees
 
 _STAGED = (".tar.gz", ".tar.gz.sha256", ".tar.gz.part", ".tgz", ".tgz.sha256", ".tgz.part", ".tmp")
 """How the names end of what staging leaves."""
@@ -18,8 +18,8 @@ Thing = Dict[str, Any]
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
-    """Removes staged tarballs, sidecars and partial trees, once every node of the cluster runs the target; with the
-    option `trees` deployed trees as well that nothing needs any more (see `spare_trees`).
+    """Removes staged tarballs, sidecars, partial trees and trees that no hop has used, once every node of the cluster
+    runs the target; with the option `trees` deployed trees as well that nothing needs any more (see `spare_trees`).
 
     Until then, unless told otherwise, it is skipped: the files may be needed to try again. With `dry_run` nothing is
     removed: what would be is told, also in the result's facts. Raises `Failure` nodes_behind only then.
@@ -27,8 +27,9 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     behind = [] if context.option("clean_anyway") else _behind(context)
     if behind and not context.option("dry_run"):
         return "skipped", {"waiting_for": behind}
-    things = _things([*_staged(context), *context.site.partial_trees()])
-    trees = _spare(context)
+    unused = unused_trees(context)
+    things = _things([*_staged(context), *context.site.partial_trees(), *unused])
+    trees = [tree for tree in _spare(context) if tree["path"] not in unused]
     if context.option("trees"):
         things += trees
     size = sum(thing["bytes"] for thing in things)

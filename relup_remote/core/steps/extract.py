@@ -1,18 +1,26 @@
-"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that deploys the target's tree."""
+"""Payload, shipped to hosts (Python 3.6 and up, standard library only): the step that deploys the target's tree.
 
+A tree may be deployed hours before it is used (see the command `prepare`). The marker alone makes it the node's, so
+until then it does no harm. Its stamp says of which tarball it is, how many files and bytes it has, what all of its
+files looked like to the file system, and whether a hop has used it. An upgrade takes a tree that is there only where
+all of that still holds: a file that was written since, also with as many bytes as before, has another time of change,
+which nobody can set. To read all files again would take a second of CPU for each tree; to look at them takes 0.05 s.
+"""
+
+import hashlib
 import json
 import os
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 from .. import boot, release
 from ..context import Context
-from ..files import remove_tree, sync_dir, tree_size, write_whole, writing_failure
+from ..files import remove_tree, size_of, sync_dir, tree_files, tree_size, write_whole, writing_failure
 from ..opening import read_small
 from ..protocol import Failure
 from ..site import PARTIAL
 
 STAMP = ".relup_remote.json"
-"""In the root of a tree of ours: the digest of its tarball, and how many files and bytes make it whole."""
+"""In the root of a tree of ours: the digest of its tarball, and what makes it whole."""
 
 _NOT_COUNTED = "{}/relup/log".format(STAMP)
 """What may come to be in a tree while it is in use; a wrapper may make a folder for logs."""
@@ -33,7 +41,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         if context.deployed and release.marker(context.site.base) != context.target:
             discard(context.tree)
         raise
-    boot.tell(context.result, dict(told, set=detail["set"]), context.site.base)
+    boot.tell(context.result, dict(told, set=stamp_of(context.tree).get("set", detail["set"])), context.site.base)
     return status, detail
 
 
@@ -43,11 +51,14 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
 
     for path in context.site.partial_trees():
         remove_tree(path)
-    if _is_ours_and_whole(context.tree, context.tarball["sha256"]):
+    # A tree that takes the place of one that a hop has used may be used by the VM as well.
+    used = os.path.lexists(context.tree) and _was_used(context.tree)
+    if _is_ours_and_whole(context):
         # The base's values may be others than they were.
         changed = [setting.to_json() for setting in boot.repair(context.tree, context.site.base)]
         if changed:
-            _stamp(context.tree, context.tarball["sha256"], context.target)
+            before = [each for each in stamp_of(context.tree).get("set", ()) if each["name"] not in _names(changed)]
+            _stamp(context.tree, context.tarball["sha256"], context.target, used, before + changed)
         return ("ok" if changed else "unchanged"), {"tree": context.tree, "set": changed}
     parent = os.path.dirname(context.tree)
     temporary = _partial(context.tree)
@@ -66,7 +77,8 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
         if found != context.target:
             raise Failure("bad_tarball", "The tree says it is {}, not {}.".format(found, context.target))
         settings = boot.repair(context.tree, context.site.base, root=temporary)
-        _stamp(temporary, sha256, found)
+        told = [setting.to_json() for setting in settings]
+        _stamp(temporary, sha256, found, used, told)
         # As open as any release: what runs from it may be another user's command line tool.
         os.chmod(temporary, 0o755)  # noqa: S103
         _put_in_place(context, temporary)
@@ -77,19 +89,51 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
         remove_tree(temporary)
         raise
     context.deployed = True
-    told = [setting.to_json() for setting in settings]
     return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes, "set": told}
 
 
-def _stamp(tree: str, sha256: str, version: str) -> None:
-    stamp = dict(tree_size(tree, leave_out=_NOT_COUNTED), sha256=sha256, version=version)
+def _names(settings: List[Dict[str, Any]]) -> List[str]:
+    return [setting["name"] for setting in settings]
+
+
+def _stamp(tree: str, sha256: str, version: str, used: bool, settings: List[Dict[str, Any]]) -> None:
+    """Stamps a tree; `settings` are those that were set in it for its boot."""
+    _write_stamp(tree, dict(_seen(tree), sha256=sha256, version=version, used=used, set=settings))
+
+
+def _write_stamp(tree: str, stamp: Dict[str, Any]) -> None:
     write_whole(os.path.join(tree, STAMP), json.dumps(stamp, sort_keys=True).encode("utf-8"), 0o644)
+
+
+def _seen(tree: str) -> Dict[str, Any]:
+    """What the file system says of a tree: {"files", "bytes", "seen"}, the last a digest of what each file looks like.
+
+    Folders are left out: only their times tell of what else is in them, and a file more or less counts anyway.
+    """
+    hasher = hashlib.sha256()
+    there = sorted(tree_files(tree, leave_out=_NOT_COUNTED))
+    for path, found in there:
+        about = (found.st_ino, found.st_mode, found.st_uid, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        hasher.update("{}\0{}\n".format(path, about).encode("utf-8", "surrogateescape"))
+    return dict(size_of(there), seen=hasher.hexdigest())
+
+
+def note_used(tree: str) -> None:
+    """Notes that a hop is about to use a tree: from now on the VM may know paths in it. Raises `Failure`."""
+    stamp = stamp_of(tree)
+    if stamp.get("used") is False:
+        _write_stamp(tree, dict(stamp, used=True))
+
+
+def _was_used(tree: str) -> bool:
+    """Whether a hop has used a tree, as far as can be told: one without our stamp may have been."""
+    return stamp_of(tree).get("used") is not False
 
 
 def _put_in_place(context: Context, temporary: str) -> None:
     old = None
     if os.path.lexists(context.tree):
-        if context.site.node is not None and (context.site.node.root + "/").startswith(context.tree + "/"):
+        if _runs_from(context, context.tree):
             raise Failure("cannot_write_file", "The node runs from {}.".format(context.tree))
         old = _partial(context.tree)
         os.rename(context.tree, old)
@@ -154,5 +198,43 @@ def lacks(tree: str) -> Any:
     return missing
 
 
-def _is_ours_and_whole(tree: str, sha256: str) -> bool:
-    return stamp_of(tree).get("sha256") == sha256 and not lacks(tree)
+def is_prepared(context: Context) -> bool:
+    """Whether the target's tree is there, whole and unchanged, from the request's tarball, as far as can be told."""
+    try:
+        return "error" not in context.tarball["release"] and _is_ours_and_whole(context)
+    except (Failure, FileNotFoundError):
+        # The step says what is wrong. Who only looks has no lock: somebody may be removing the tree.
+        return False
+
+
+def _is_ours_and_whole(context: Context) -> bool:
+    """Of the tree that the node runs from, which can't be replaced, the number of files and bytes is enough."""
+    tree = context.tree
+    stamp = stamp_of(tree)
+    if stamp.get("sha256") != context.tarball["sha256"] or lacks(tree):
+        return False
+    return _runs_from(context, tree) or stamp.get("seen") == _seen(tree)["seen"]
+
+
+def _runs_from(context: Context, tree: str) -> bool:
+    return context.site.node is not None and (context.site.node.root + "/").startswith(tree + "/")
+
+
+def unused_trees(context: Context) -> List[str]:
+    """The deployed trees that were prepared, and that no hop has used: nothing knows of them."""
+    base = context.site.base
+    folder = os.path.join(base, "relup")
+    chain = [root + "/" for root in release.boot_chain(base)]
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        tree = os.path.join(folder, name)
+        is_booted = any(root.startswith(tree + "/") for root in chain) or _runs_from(context, tree)
+        try:
+            stamp = stamp_of(tree)
+        except Failure:
+            # It is not ours.
+            continue
+        is_unused = stamp.get("used") is False and stamp.get("version") == name
+        if is_unused and not is_booted and name != context.result.running:
+            found.append(tree)
+    return found

@@ -68,7 +68,7 @@ def test_the_ledger_tells_all_of_it(controller: Controller, tarball: Path) -> No
     assert (request["target"], request["parallel"], request["max_failures"]) == (FIRST, 1, 0)
     assert applied(record) == ORDER
     assert [event["phase"] for event in record.events if event["event"] == "phase"] == [
-        *("survey", "lock", "stage", "waves", "cleanup")
+        *("survey", "lock", "prepare", "waves", "cleanup")
     ]
     assert gates(record, "open") == [(wave, gate) for wave in (1, 2) for gate in GATES]
     assert gates(record, "closed") == []

@@ -19,7 +19,7 @@ from tests.lab.rollout.state import cluster_lock, marked, successes
 from tests.points import Points
 
 POINTS = 20
-PHASES = ("stage", "waves", "cleanup")
+PHASES = ("prepare", "waves", "cleanup")
 HOPS = ((FIRST, SECOND), (BASE, FIRST))
 """In turn, and from where the rollout that tells of the moments ends."""
 

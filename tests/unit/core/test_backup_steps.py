@@ -495,7 +495,9 @@ def changed(node: Node, path: str) -> dict[str, str]:
     return {path: node.facts()[path]} if path in node.facts() else {}
 
 
-HALFWAY_REFUSED = ("plan", "stage", "upgrade", "verify", "cleanup", "rollback", "backup", "lock", "logs-clear")
+HALFWAY_REFUSED = (
+    *("plan", "stage", "prepare", "upgrade", "verify", "cleanup", "rollback", "backup", "lock", "logs-clear"),
+)
 
 
 def half_restored(node: Node, moves: int = 3, **options: str) -> None:

@@ -139,7 +139,7 @@ def test_the_lock_of_another_run_is_told_in_full(host: Host) -> None:
     assert "--resume" in failure.hint
 
 
-@pytest.mark.parametrize("command", ["stage", "upgrade", "cleanup", "rollback", "logs-clear"])
+@pytest.mark.parametrize("command", ["stage", "prepare", "upgrade", "cleanup", "rollback", "logs-clear"])
 def test_what_changes_a_host_is_refused_while_another_run_holds_the_lock(host: Host, command: str) -> None:
     host.request("lock", **BOB)
     context = host.context(command, "run-a", "bob@desk")

@@ -99,17 +99,17 @@ class Story:
         self.passes(asked_ms)
         self.tell("phase", phase="lock", hosts=[member.host for member in plan.hosts])
 
-    def staged(self) -> None:
-        """All hosts are staged at once."""
+    def prepared(self) -> None:
+        """All hosts are prepared at once."""
         hosts = [member.host for member in self.plan.hosts]
-        self.tell("phase", phase="stage", hosts=hosts)
+        self.tell("phase", phase="prepare", hosts=hosts)
         for host in hosts:
-            self.tell("host", host=host, phase="stage", status="start")
+            self.tell("host", host=host, phase="prepare", status="start")
             self.tell("step", host=host, step="stage", status="start")
         for host in hosts:
             self.passes(140)
             self.tell("step", host=host, step="stage", status="ok", seconds=0.62, detail={})
-            self.tell("host", host=host, phase="stage", status="end", row=row(host, "staged", steps=("stage",)))
+            self.tell("host", host=host, phase="prepare", status="end", row=row(host, "prepared", steps=("stage",)))
 
     def applied(self, *hosts: str, fails: str = "", **row_parts: Any) -> None:
         """Hosts are upgraded, all at once, up to a step that ``fails``; ``row_parts`` replace what rows would say."""
@@ -218,7 +218,7 @@ def smooth(folder: Path, hosts: Sequence[str] = SIX, waves: str = "1,25%,100%", 
     story = Story(folder, hosts, waves, **plan)
     story.begins()
     story.passes(400)
-    story.staged()
+    story.prepared()
     for number in range(1, len(story.plan.waves) + 1):
         story.wave(number)
     story.tell("phase", phase="cleanup", hosts=list(hosts))
@@ -239,7 +239,7 @@ def stopped(folder: Path) -> Record:
     story = Story(folder, SIX, "1,50%,100%", options=options, parallel=2)
     resume = f"inv upgrade --resume {RUN}"
     story.begins()
-    story.staged()
+    story.prepared()
     story.begins_wave(1)
     warning = failure("not_covered", "The hop leaves out 1 module of the target: emqx_logger.", modules=["emqx_logger"])
     story.applied("n5", warnings=[warning])
@@ -281,7 +281,7 @@ def killed(folder: Path) -> Record:
     """The controller is killed while the second host is at its hop."""
     story = Story(folder, SIX[:3])
     story.begins()
-    story.staged()
+    story.prepared()
     story.wave(1)
     story.begins_wave(2)
     story.tell("host", host="n6", phase="apply", status="start")

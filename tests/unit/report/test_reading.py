@@ -45,12 +45,12 @@ def test_a_host_has_its_turns_and_steps_with_their_times(folder: Path) -> None:
     host = report.hosts[0]
     assert [(turn.phase, turn.outcome) for turn in host.turns] == [
         ("survey", "ready"),
-        ("stage", "staged"),
+        ("prepare", "prepared"),
         ("apply", "upgraded"),
         ("cleanup", "upgraded"),
     ]
     assert [(step.phase, step.step) for step in host.steps] == [
-        ("stage", "stage"),
+        ("prepare", "stage"),
         *(("apply", step) for step in stories.STEPS),
         ("cleanup", "cleanup"),
     ]
@@ -124,7 +124,7 @@ def test_a_controller_that_was_killed(folder: Path) -> None:
     assert [(host.outcome, host.state) for host in report.hosts] == [
         ("upgraded", "done"),
         (UNFINISHED, UNFINISHED),
-        ("staged", "waiting"),
+        ("prepared", "waiting"),
     ]
     last = report.hosts[1].steps[-1]
     assert (last.step, last.status, last.seconds) == ("apply", UNFINISHED, None)

@@ -37,11 +37,11 @@ PATIENCE = 120
 """Seconds in which something must happen; that it happens at all is what counts."""
 
 VERIFIED = Gates(cluster=False, connections=None, postcheck=False, timeout=0)
-ALL = (("stage", "unchanged"), ("apply", "ok"), ("cleanup", "ok"))
-ALL_BUT_CLEANUP = (*ALL[:2], ("cleanup", "skipped"))
+ALL = (("stage", "unchanged"), ("extract", "unchanged"), ("apply", "ok"), ("cleanup", "ok"))
+ALL_BUT_CLEANUP = (*ALL[:3], ("cleanup", "skipped"))
 COURSE: dict[str, Answer] = {
     "lock": result("locked"),
-    "stage": result("staged", (("stage", "ok"),)),
+    "prepare": result("prepared", (("stage", "ok"), ("extract", "ok"))),
     "upgrade": result("upgraded", ALL),
     "rollback": result("rolled back"),
     "verify": result("verified"),
@@ -127,7 +127,7 @@ def test_a_run_goes_from_its_lock_by_waves_and_gates_to_its_unlock() -> None:
     run = Run(plan(["n2"], ["n1", "n3"], gates=VERIFIED)).roll()
     assert run.course == [
         ("lock", ["n1", "n2", "n3"]),
-        ("stage", ["n1", "n2", "n3"]),
+        ("prepare", ["n1", "n2", "n3"]),
         ("upgrade", ["n2"]),
         ("verify", ["n2"]),
         ("upgrade", ["n1", "n3"]),
@@ -141,7 +141,7 @@ def test_a_run_goes_from_its_lock_by_waves_and_gates_to_its_unlock() -> None:
 
 def test_all_that_happens_is_told() -> None:
     run = Run(plan(["n1"], ["n2"], gates=VERIFIED)).roll()
-    assert run.told.of("phase", "phase", "hosts") == [(name, ["n1", "n2"]) for name in ("lock", "stage", "waves")]
+    assert run.told.of("phase", "phase", "hosts") == [(name, ["n1", "n2"]) for name in ("lock", "prepare", "waves")]
     assert run.told.of("wave", "wave", "waves", "status", "hosts") == [
         (1, 2, "start", ["n1"]),
         (1, 2, "done", ["n1"]),
@@ -151,7 +151,7 @@ def test_all_that_happens_is_told() -> None:
     assert run.told.of("gate", "wave", "gate", "status") == [
         (wave, "verify", status) for wave in (1, 2) for status in ("start", "open")
     ]
-    for phase in ("stage", "apply"):
+    for phase in ("prepare", "apply"):
         for host in ("n1", "n2"):
             assert [
                 each[2] for each in run.told.of("host", "host", "phase", "status") if each[:2] == (host, phase)
@@ -167,7 +167,7 @@ def test_hosts_are_asked_only_what_they_need() -> None:
     run.roll(work=Work(order(options={"hop_timeout": 7}), TARBALL))
     [(_host, lock, _file)] = run.requests("lock")
     assert lock["options"]["why"] == "upgrade to 1.1"
-    [(_host, stage, file)] = run.requests("stage")
+    [(_host, stage, file)] = run.requests("prepare")
     assert file == TARBALL.path
     assert stage["tarball"]["name"] == "emqx-1.1.tar.gz"
     [(_host, upgrade, file)] = run.requests("upgrade")
@@ -180,7 +180,7 @@ def test_hosts_are_asked_only_what_they_need() -> None:
     assert {request["run"] for _host, request, _file in run.fleet.asked} == {RUN}
 
 
-def test_a_rollback_stages_nothing_and_cleans_nothing_up() -> None:
+def test_a_rollback_prepares_nothing_and_cleans_nothing_up() -> None:
     run = Run(plan(["n1"], ["n2"], command="rollback", target=None, gates=VERIFIED))
     run.roll(work=Work(order("rollback")))
     assert run.course == [
@@ -218,35 +218,44 @@ def test_as_many_as_wanted_are_in_hand_at_once() -> None:
     assert run.outcomes == dict.fromkeys(run.hosts, "upgraded")
 
 
-def test_hosts_are_staged_all_at_once_before_the_first_is_touched() -> None:
+def test_hosts_are_prepared_all_at_once_before_the_first_is_touched() -> None:
     run = Run(plan(["n1"], ["n2"], ["n3"]))
     together = threading.Barrier(3, timeout=PATIENCE)
-    run.fleet.when.update({(host, "stage"): together.wait for host in run.hosts})
+    run.fleet.when.update({(host, "prepare"): together.wait for host in run.hosts})
     assert run.roll().ending.outcome == "done"
 
 
-def test_what_staging_came_to_is_part_of_the_hosts_row() -> None:
-    staged = result("staged", (("stage", "ok"),))
-    staged["steps"][0].update(seconds=7.5, detail={"bytes": 10})
+def test_at_most_so_many_are_prepared_at_the_same_time() -> None:
+    run = Run(plan(["n1"], ["n2", "n3", "n4"], prepare_parallel=2))
+    seen: list[int] = []
+    run.fleet.when.update({(host, "prepare"): lambda: seen.append(len(run.fleet.open)) for host in run.hosts})
+    run.roll()
+    assert max(seen) <= 2
+    assert run.ending.outcome == "done"
+
+
+def test_what_preparation_came_to_is_part_of_the_hosts_row() -> None:
+    prepared = result("prepared", (("stage", "ok"), ("extract", "ok")))
+    prepared["steps"][0].update(seconds=7.5, detail={"bytes": 10})
     run = Run(
-        plan(["n1"], ["n2"]), {("n1", "stage"): staged, ("n2", "upgrade"): result("upgraded", (("stage", "ok"),))}
+        plan(["n1"], ["n2"]), {("n1", "prepare"): prepared, ("n2", "upgrade"): result("upgraded", (("stage", "ok"),))}
     )
     first, second = run.roll().rows
-    assert host_rows.step(first, "stage") == staged["steps"][0]
-    assert [step["step"] for step in first["steps"]] == ["stage", "apply", "cleanup"]
+    assert first["steps"][:2] == prepared["steps"]
+    assert [step["step"] for step in first["steps"]] == ["stage", "extract", "apply", "cleanup"]
     assert first["seconds"] >= 7.5
     # What was staged once more counts.
     assert host_rows.step(second, "stage") == result("upgraded", (("stage", "ok"),))["steps"][0]
 
 
-def test_a_host_that_is_lost_before_its_turn_has_been_staged_all_the_same() -> None:
-    staged = result("staged", (("stage", "ok"), ("checksum", "ok")))
+def test_a_host_that_is_lost_before_its_turn_has_been_prepared_all_the_same() -> None:
+    prepared = result("prepared", (("stage", "ok"), ("checksum", "ok")))
     answers: dict[tuple[str, str], Answer] = {
-        ("n1", "stage"): staged,
+        ("n1", "prepare"): prepared,
         ("n1", "upgrade"): Failure("host_unreachable"),
     }
     [row] = Run(plan(["n1"]), answers).roll().rows
-    assert (row["outcome"], row["steps"]) == ("failed", staged["steps"])
+    assert (row["outcome"], row["steps"]) == ("failed", prepared["steps"])
 
 
 # Hosts that fail
@@ -301,14 +310,37 @@ def test_hosts_in_hand_are_finished_when_one_fails() -> None:
     stopped(run, "too_many_failures")
 
 
-def test_a_host_that_can_not_be_staged_has_failed_before_any_wave() -> None:
-    run = Run(plan(["n1"], ["n2"]), {("n2", "stage"): failed("disk_full")}).roll()
-    assert stopped(run, "too_many_failures") == "n2 failed; --max-failures allows none"
-    assert [command for command, _hosts in run.course] == ["lock", "stage", "unlock"]
+def test_a_host_that_can_not_be_prepared_has_failed_before_any_wave() -> None:
+    run = Run(plan(["n1"], ["n2"]), {("n2", "prepare"): failed("disk_full")}).roll()
+    why = "n2 failed in preparation, before any node was changed; --max-failures allows none"
+    assert stopped(run, "too_many_failures") == why
+    assert [command for command, _hosts in run.course] == ["lock", "prepare", "unlock"]
     assert run.outcomes == {"n1": "skipped", "n2": "failed"}
-    may = Run(plan(["n1"], ["n2"], max_failures=1), {("n2", "stage"): failed("disk_full")}).roll()
+    assert run.ending.detail["prepared"] == ["n1"]
+    assert [step["step"] for step in run.rows[0]["steps"]] == ["stage", "extract"]
+    may = Run(plan(["n1"], ["n2"], max_failures=1), {("n2", "prepare"): failed("disk_full")}).roll()
     assert may.outcomes == {"n1": "upgraded", "n2": "failed"}
     assert ("upgrade", ["n1"]) in may.course
+
+
+def test_what_is_prepared_and_not_upgraded_is_named_at_the_end() -> None:
+    bad = {("n2", "upgrade"): refused("patches_dir_not_empty")}
+    run = Run(plan(["n1"], ["n2"], ["n3"]), bad).roll()
+    stopped(run, "too_many_failures")
+    # One that was refused is left as it was prepared; one whose hop has begun is not.
+    assert run.ending.detail["prepared"] == ["n2", "n3"]
+    broken = Run(plan(["n1"], ["n2"], ["n3"]), {("n2", "upgrade"): failed("apply_failed")}).roll()
+    assert broken.ending.detail["prepared"] == ["n3"]
+    assert "prepared" not in Run(plan(["n1"], ["n2"])).roll().ending.detail
+
+
+def test_a_host_that_is_done_by_the_time_it_is_prepared_has_no_turn_but_its_gates() -> None:
+    there = refused("already_upgraded_to_target_vsn")
+    run = Run(plan(["n1"], ["n2"], gates=VERIFIED), {("n1", "prepare"): there}).roll()
+    assert ("upgrade", "n1") not in run.fleet.commands
+    assert run.course[2:5] == [("verify", ["n1"]), ("upgrade", ["n2"]), ("verify", ["n2"])]
+    assert run.outcomes == {"n1": "nothing to do", "n2": "upgraded"}
+    assert run.ending.outcome == "done"
 
 
 def gone(host: str) -> Row:
@@ -393,7 +425,7 @@ def test_the_first_interruption_finishes_what_is_in_hand() -> None:
     assert run.outcomes == {"n1": "upgraded", "n2": "skipped"}
 
 
-@pytest.mark.parametrize("command", ["lock", "stage", "verify"])
+@pytest.mark.parametrize("command", ["lock", "prepare", "verify"])
 def test_wherever_it_comes_nothing_more_is_begun(command: str) -> None:
     run = Run(plan(["n1"], ["n2"], gates=VERIFIED))
     run.fleet.when["n1", command] = run.interrupt()
@@ -486,7 +518,7 @@ ENDED: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("why", GOES_ON)
-@pytest.mark.parametrize("command", ["stage", "upgrade", "cleanup"])
+@pytest.mark.parametrize("command", ["prepare", "upgrade", "cleanup"])
 def test_it_stays_where_what_was_begun_may_go_on(command: str, why: str) -> None:
     said = {(host, "upgrade"): result("upgraded", ALL_BUT_CLEANUP) for host in ("n1", "n2")}
     run = Run(plan(["n1"], ["n2"]), {**said, ("n1", command): GOES_ON[why]}).roll()
@@ -495,7 +527,7 @@ def test_it_stays_where_what_was_begun_may_go_on(command: str, why: str) -> None
 
 
 @pytest.mark.parametrize("why", ENDED)
-@pytest.mark.parametrize("command", ["stage", "upgrade", "cleanup"])
+@pytest.mark.parametrize("command", ["prepare", "upgrade", "cleanup"])
 def test_it_is_given_back_where_the_core_has_ended(command: str, why: str) -> None:
     said = {(host, "upgrade"): result("upgraded", ALL_BUT_CLEANUP) for host in ("n1", "n2")}
     run = Run(plan(["n1"], ["n2"]), {**said, ("n1", command): ENDED[why]}).roll()
@@ -566,7 +598,7 @@ def test_only_hosts_that_are_not_done_are_gone_on_with(folder: Path) -> None:
     run = Run(plan(*WAVES, gates=VERIFIED)).roll(record=record)
     assert run.course == [
         ("lock", ["n1", "n2", "n3"]),
-        ("stage", ["n2", "n3"]),
+        ("prepare", ["n2", "n3"]),
         ("upgrade", ["n2", "n3"]),
         ("verify", ["n2", "n3"]),
         ("cleanup", ["n1"]),
@@ -581,7 +613,7 @@ def test_gates_that_were_not_passed_are_passed_anew(folder: Path) -> None:
     closed = {**PASSED, "status": "stopped"}
     record = left(folder, host_ended(DONE, "apply"), closed)
     run = Run(plan(*WAVES, gates=VERIFIED)).roll(record=record)
-    assert run.course[1:4] == [("stage", ["n2", "n3"]), ("verify", ["n1"]), ("upgrade", ["n2", "n3"])]
+    assert run.course[1:4] == [("prepare", ["n2", "n3"]), ("verify", ["n1"]), ("upgrade", ["n2", "n3"])]
     assert run.told.of("wave", "wave", "status") == [(1, "start"), (1, "done"), (2, "start"), (2, "done")]
 
 
@@ -596,20 +628,20 @@ def test_a_host_that_failed_is_tried_again_and_its_wave_has_its_gates_again(fold
     broken = {"host": "n1", **failed("apply_failed")}
     record = left(folder, host_ended(broken, "apply"), PASSED)
     run = Run(plan(*WAVES, gates=VERIFIED)).roll(record=record)
-    assert run.course[1:4] == [("stage", ["n1", "n2", "n3"]), ("upgrade", ["n1"]), ("verify", ["n1"])]
+    assert run.course[1:4] == [("prepare", ["n1", "n2", "n3"]), ("upgrade", ["n1"]), ("verify", ["n1"])]
     assert run.ending.outcome == "done"
 
 
-def test_a_host_that_was_only_surveyed_or_staged_is_not_done(folder: Path) -> None:
-    staged = {"host": "n1", **result("staged")}
-    record = left(folder, host_ended(staged, "survey"), host_ended(staged, "stage"))
+def test_a_host_that_was_only_surveyed_or_prepared_is_not_done(folder: Path) -> None:
+    staged = {"host": "n1", **result("prepared")}
+    record = left(folder, host_ended(staged, "survey"), host_ended(staged, "prepare"))
     assert ("upgrade", ["n1"]) in Run(plan(*WAVES, gates=VERIFIED)).roll(record=record).course
 
 
 def test_a_host_whose_core_outlived_the_controller_is_done(folder: Path) -> None:
     there = of_result("n1", refused("already_upgraded_to_target_vsn"), 1.0)
     run = Run(plan(*WAVES, gates=VERIFIED)).roll(rows=[there], record=left(folder))
-    assert run.course[1:4] == [("stage", ["n2", "n3"]), ("verify", ["n1"]), ("upgrade", ["n2", "n3"])]
+    assert run.course[1:4] == [("prepare", ["n2", "n3"]), ("verify", ["n1"]), ("upgrade", ["n2", "n3"])]
     assert run.ending.outcome == "done"
 
 
@@ -643,7 +675,7 @@ def test_cleanup_that_had_to_wait_is_done_at_the_end_and_becomes_its_rows_step()
     assert run.course[-2:] == [("cleanup", ["n1", "n2"]), ("unlock", ["n1", "n2", "n3"])]
     assert cleanups(run) == ["ok", "ok", "ok"]
     assert run.outcomes == dict.fromkeys(("n1", "n2", "n3"), "upgraded")
-    assert [step["step"] for step in run.rows[0]["steps"]] == ["stage", "apply", "cleanup"]
+    assert [step["step"] for step in run.rows[0]["steps"]] == ["stage", "extract", "apply", "cleanup"]
     assert run.told.of("phase", "phase", "hosts")[-1] == ("cleanup", ["n1", "n2"])
     rows = [each["row"] for each in run.told.events if each.get("phase") == "cleanup" and "row" in each]
     assert sorted(row["host"] for row in rows) == ["n1", "n2"]

@@ -1,0 +1,135 @@
+"""A tree that is deployed ahead: when it counts as prepared, and when it may be removed."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relup_remote.core.context import Context
+from relup_remote.core.site import Site
+from relup_remote.core.steps import extract
+from relup_remote.core.steps.extract import STAMP, is_prepared, lacks, note_used, unused_trees
+
+TARGET, DIGEST = "5.10.5", "d" * 64
+FILES = {
+    f"releases/{TARGET}/BUILD_INFO": 'erlang: "25.2"\n',
+    f"releases/{TARGET}/emqx.rel": f'{{release, {{"emqx", "{TARGET}"}}, {{erts, "1"}}, []}}.\n',
+    f"releases/{TARGET}/start.boot": "boot",
+    "releases/emqx_vars": f'REL_VSN="{TARGET}"\n',
+    "bin/emqx": "#!/bin/sh\n",
+    "erts-1/bin/beam.smp": "vm",
+    "lib/a-1/ebin/a.beam": "beam",
+}
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """A request for the target, on a host whose node is down."""
+    tarball = {"name": "emqx.tar.gz", "bytes": 1, "sha256": DIGEST, "release": {"version": TARGET}}
+    site = Site(str(tmp_path), str(tmp_path / "data"), None, None)
+    return Context({"run": "r", "tarball": tarball}, site, lambda _event: None, io.BytesIO())
+
+
+@pytest.fixture
+def tree(context: Context) -> Path:
+    """The tree, as `extract` leaves it."""
+    root = Path(context.tree)
+    for name, content in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    extract._stamp(str(root), DIGEST, TARGET, used=False, settings=[])
+    return root
+
+
+def test_a_tree_that_is_as_it_was_unpacked_is_prepared(context: Context, tree: Path) -> None:
+    assert lacks(str(tree)) == []
+    assert is_prepared(context)
+    # What comes to be there by its use is not looked at.
+    (tree / "log").mkdir()
+    (tree / "log" / "emqx.log").write_text("started")
+    assert is_prepared(context)
+
+
+def rewritten(tree: Path) -> None:
+    """As many bytes as before, and the time of a change put back."""
+    beam = tree / "lib/a-1/ebin/a.beam"
+    before = beam.stat()
+    with beam.open("r+b") as file:
+        file.write(b"maeb")
+    os.utime(beam, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(tree: Path) -> None:
+    beam = tree / "lib/a-1/ebin/a.beam"
+    other = beam.with_name("b")
+    other.write_text("maeb")
+    other.replace(beam)
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "a file was rewritten": rewritten,
+    "a file was replaced": replaced,
+    "a mode was changed": lambda tree: (tree / "bin/emqx").chmod(0o777),
+    "a file is gone": lambda tree: (tree / "lib/a-1/ebin/a.beam").unlink(),
+    "a file came in": lambda tree: (tree / "lib/a-1/ebin/b.beam").write_text(""),
+    "a link came in": lambda tree: (tree / "lib/a-1/ebin/b.beam").symlink_to("/etc/passwd"),
+    "the stamp is gone": lambda tree: (tree / STAMP).unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_tree_that_was_changed_since_is_not(context: Context, tree: Path, change: str) -> None:
+    CHANGES[change](tree)
+    assert not is_prepared(context)
+
+
+def test_a_tree_of_another_tarball_is_not(context: Context, tree: Path) -> None:
+    context.tarball["sha256"] = "e" * 64
+    assert tree.is_dir()
+    assert not is_prepared(context)
+
+
+def test_nothing_is_prepared_where_the_tarball_can_not_be_read(context: Context, tree: Path) -> None:
+    context.tarball["release"] = {"error": {"err_type": "bad_tarball", "message": "cut short"}}
+    assert tree.is_dir()
+    assert not is_prepared(context)
+
+
+# What may be removed
+
+
+def test_a_prepared_tree_may_be_removed_until_a_hop_uses_it(context: Context, tree: Path) -> None:
+    assert unused_trees(context) == [str(tree)]
+    note_used(str(tree))
+    assert unused_trees(context) == []
+    # It is still the tree that it was.
+    assert is_prepared(context)
+
+
+def test_a_tree_that_the_next_start_boots_is_used_whatever_its_stamp_says(context: Context, tree: Path) -> None:
+    (tree.parent / "current").write_text(TARGET)
+    assert unused_trees(context) == []
+
+
+def test_so_is_one_of_the_version_that_runs(context: Context, tree: Path) -> None:
+    context.result.running = TARGET
+    assert tree.is_dir()
+    assert unused_trees(context) == []
+
+
+@pytest.mark.parametrize("stamp", ["", "{}", "[]", json.dumps({"version": TARGET}), json.dumps({"used": False})])
+def test_a_tree_of_which_it_is_not_known_stays(context: Context, tree: Path, stamp: str) -> None:
+    (tree / STAMP).write_text(stamp)
+    assert unused_trees(context) == []
+
+
+def test_what_is_no_tree_of_ours_stays(context: Context, tree: Path) -> None:
+    os.mkfifo(tree.parent / "pipe")
+    other = tree.parent / "other"
+    other.mkdir()
+    os.mkfifo(other / STAMP)
+    assert unused_trees(context) == [str(tree)]
