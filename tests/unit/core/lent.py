@@ -20,13 +20,16 @@ PATIENCE = 5.0
 AS_IT_IS = """
 ok = timer:start(),
 {processes(), registered(), code:get_path(), [App || {App, _, _} <- application:loaded_applications()],
- application:get_all_env(kernel), [Id || {Id, _, _, _} <- supervisor:which_children(kernel_safe_sup)]}.
+ application:get_all_env(kernel), {logger:get_primary_config(), logger:get_handler_ids()},
+ [Id || {Id, _, _, _} <- supervisor:which_children(kernel_safe_sup)]}.
 """
 
-# Takes away all else: processes, applications, code that is not of OTP, paths and settings. Says what could not go.
+# Takes away all else: processes, log handlers, applications, code not of OTP, paths, settings. Says what could not go.
 # Connections of other nodes come and go by themselves. A VM that has restarted within its process is left alone.
 PUT_BACK = """
-fun({Processes, Names, Path, Apps, Settings, Children}) ->
+fun({Processes, Names, Path, Apps, Settings, {Logger, Handlers}, Children}) ->
+    [ok = logger:remove_handler(Id) || Id <- logger:get_handler_ids() -- Handlers],
+    ok = logger:set_primary_config(Logger),
     true = lists:member(whereis(application_controller), Processes),
     Others = fun() ->
         [Pid || Pid <- processes() -- [self() | Processes],
@@ -63,7 +66,8 @@ fun({Processes, Names, Path, Apps, Settings, Children}) ->
     true = code:set_path(Path),
     [application:unset_env(kernel, Key) || {Key, _} <- application:get_all_env(kernel) -- Settings],
     [application:set_env(kernel, Key, Value) || {Key, Value} <- Settings -- application:get_all_env(kernel)],
-    Others() ++ (registered() -- Names) ++ (Names -- registered()) ++ Foreign()
+    Others() ++ (registered() -- Names) ++ (Names -- registered()) ++
+        (Handlers -- logger:get_handler_ids()) ++ Foreign()
 end.
 """
 
