@@ -71,6 +71,9 @@ def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:
 
 
 def _as_before(row: Row, back: Row, message: str) -> Row:
+    if back["outcome"] == "skipped":
+        # The operator has left before it was unlocked again.
+        return row
     if not succeeded(back):
         return back
     return {**row, "outcome": "unchanged", "facts": back["facts"], "warnings": [*row["warnings"], {"message": message}]}

@@ -148,10 +148,10 @@ class Rolling:
     def _plan_again(self, before: Plan, survey: Survey) -> Plan:
         """The plan as it was, with what is wished for now; hosts that could not be done then are a last wave.
 
-        Hosts that are yet to be done may have other connections by now.
+        Hosts that are yet to be done may have other connections by now, and more of the tarball.
         """
-        counts = {row["host"]: row["facts"].get("connections") for row in survey.rows if row["outcome"] == "ready"}
-        hosts = [dataclasses.replace(m, connections=counts.get(m.host, m.connections)) for m in before.hosts]
+        facts = {row["host"]: row["facts"] for row in survey.rows if row["outcome"] == "ready"}
+        hosts = [_renewed(member, facts.get(member.host, {})) for member in before.hosts]
         planned = {host for wave in before.waves for host in wave}
         late = [m.host for m in before.hosts if m.host not in {*planned, *survey.failed, *survey.done}]
         return dataclasses.replace(
@@ -237,6 +237,12 @@ def _member(row: Row, host: HostSettings, role: str | None) -> Member:
         ssh_key=pin.key,
         machine=pin.machine["id"] if pin.machine else None,
     )
+
+
+def _renewed(member: Member, facts: Mapping[str, Any]) -> Member:
+    """A host of a plan with what it says of itself now."""
+    connections = facts.get("connections", member.connections)
+    return dataclasses.replace(member, connections=connections, bytes=facts.get("bytes_to_send", member.bytes))
 
 
 def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:

@@ -127,11 +127,12 @@ class Rollout:
         names = [name for name in self._names() if name not in self._rows or succeeded(self._rows[name])]
         self._feed.tell("phase", phase="lock", hosts=names)
         rows = self._runner.at_once(self._jobs(names, order))
-        self._locked = [row["host"] for row in rows if succeeded(row) or row["error"]["err_type"] in UNHEARD]
+        self._locked = [row["host"] for row in rows if succeeded(row) or _is_unheard(row)]
         bad = [row for row in rows if not succeeded(row)]
         if bad:
             self._rows.update((row["host"], row) for row in bad if row["host"] not in self._rows)
-            reason = "; ".join(dict.fromkeys(str(row["error"]["message"]) for row in bad))
+            # One that is skipped has none: the operator has left.
+            reason = "; ".join(dict.fromkeys(str(row["error"]["message"]) for row in bad if row["error"]))
             raise Stopped("lock_not_taken", reason, outcome="refused")
         self._refuse()
 
@@ -141,8 +142,10 @@ class Rollout:
         if self._work.tarball is None or not names:
             return
         self._feed.tell("phase", phase="prepare", hosts=names)
+        lacking = {name: self._plan.member(name).bytes for name in names}
+        whole = self._work.tarball.bytes
         jobs = self._jobs(names, replace(self._work.order, command="prepare"), self._work.tarball)
-        jobs = [replace(job, bytes=self._plan.member(job.host.name).bytes or 0) for job in jobs]
+        jobs = [replace(job, bytes=whole if (n := lacking[job.host.name]) is None else n) for job in jobs]
         for row in self._each("prepare", jobs, self._plan.prepare_parallel):
             # An earlier core of the run may have come to its end since the survey.
             if succeeded(row) and row["outcome"] != "nothing to do":
@@ -326,6 +329,10 @@ def _behind(row: Row) -> list[str]:
     """The nodes of the cluster that keep a host from being cleaned up, each with the version that it runs."""
     cleanup = step(row, "cleanup")
     return list(cleanup["detail"].get("waiting_for") or ()) if cleanup and cleanup["status"] == "skipped" else []
+
+
+def _is_unheard(row: Row) -> bool:
+    return row["error"] is not None and row["error"]["err_type"] in UNHEARD
 
 
 def _said(error: OSError) -> str:

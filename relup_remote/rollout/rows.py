@@ -80,9 +80,12 @@ def succeeded(row: Row) -> bool:
 def exit_status(rows: Sequence[Row]) -> int:
     """The exit status of a command: 0, 1 or 3, as the contract of the commands has it.
 
-    3 says that nothing was changed anywhere; a refusal beside hosts that were changed is a failure of the whole.
+    3 says that nothing was changed anywhere; a refusal beside hosts that were changed is a failure of the whole. So are
+    hosts whose turn did not come, where nothing else failed.
     """
     codes = {OUTCOMES[row["outcome"]] for row in rows}
+    if codes == {0} and any(row["outcome"] == "skipped" for row in rows):
+        return 1
     if 1 in codes or 3 not in codes or not any(row["outcome"] in CHANGING for row in rows):
         return 1 if 1 in codes else 3 if 3 in codes else 0
     return 1

@@ -42,6 +42,8 @@ CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup")
 
 INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
 
+NOT_BEGUN = "the operator interrupted the command"
+
 LOST = {
     "backup": "Run the backup again. The node ends this one within a minute, and the next one removes its files.",
     "restore": "See `inv status`. `inv restore` finishes a restore that was cut off; do not start the node before.",
@@ -146,8 +148,8 @@ class Runner:
         self.unheard: set[str] = set()
         """Hosts on which what a run has begun may go on: their core was asked, and not heard to its end."""
 
-    def one(self, job: Job) -> Row:
-        """The row of one job. An interruption passes."""
+    def one(self, job: Job, has_file: Callable[[], None] = lambda: None) -> Row:
+        """The row of one job; ``has_file`` is called once nothing more is sent. An interruption passes."""
         started = time.monotonic()
         name = job.host.name
         has_core = False
@@ -161,6 +163,8 @@ class Runner:
                 has_core = True
                 pin.note(event)
                 heard.note(event)
+                if _has_file(event):
+                    has_file()
                 self._watch(name, event)
 
             with self._connect(job.host) as session:
@@ -220,13 +224,19 @@ class Runner:
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
     def at_once(self, jobs: Sequence[Job], limit: int = AT_ONCE) -> list[Row]:
-        """The rows of ``jobs``, in order, ``limit`` of them done at a time, whatever becomes of any of them."""
+        """The rows of ``jobs``, in order, ``limit`` of them done at a time, whatever becomes of any of them.
+
+        An interruption ends those in hand, which get rows that say so, and skips those that were not begun.
+        """
         rows: dict[str, Row] = {}
+        begun: set[str] = set()
         try:
-            rows.update((row["host"], row) for row in self.as_done(jobs, limit))
+            rows.update(
+                (row["host"], row) for row in self.as_done(jobs, limit, begins=lambda job: begun.add(_name(job)))
+            )
         except KeyboardInterrupt:
-            return [rows.get(job.host.name) or self.interrupted(job) for job in jobs]
-        return [rows[job.host.name] for job in jobs]
+            rows.update((_name(job), self.interrupted(job)) for job in jobs if _name(job) in begun - rows.keys())
+        return [rows.get(_name(job)) or skipped(_name(job), NOT_BEGUN) for job in jobs]
 
     def as_done(
         self,
@@ -241,35 +251,43 @@ class Runner:
         """
         waiting = deque(jobs)
         in_hand: dict[str, tuple[Job, Deadline]] = {}
-        done: SimpleQueue[Row] = SimpleQueue()
+        # The bytes that hosts may still be sent. One that was given up is among them until it ends after all.
+        on_line: dict[str, int] = {}
+        told: SimpleQueue[tuple[str, Row | None]] = SimpleQueue()
         while True:
-            while len(in_hand) < limit and (job := _next_of(waiting, in_hand.values())) and may_begin():
+            while len(in_hand) < limit and (job := _next_of(waiting, sum(on_line.values()))) and may_begin():
                 waiting.remove(job)
+                # What it told of in an earlier request is not of this one.
+                self._heard.pop(_name(job), None)
                 begins(job)
                 # Daemons: after an interruption nobody waits for a host that does not answer.
-                threading.Thread(target=self._put, args=(job, done), daemon=True).start()
-                in_hand[job.host.name] = job, Deadline(job.request["deadline"] + GRACE)
+                threading.Thread(target=self._put, args=(job, told), daemon=True).start()
+                in_hand[_name(job)] = job, Deadline(job.request["deadline"] + GRACE)
+                on_line[_name(job)] = job.bytes
             if not in_hand:
-                return
-            row = self._next(done, in_hand.values())
+                if not on_line:
+                    return
+                # Those that were given up keep nobody waiting for ever.
+                on_line.clear()
+                continue
+            try:
+                # In turns: a signal that comes just before a wait would be noticed only after it.
+                name, row = told.get(timeout=TURN)
+                on_line.pop(name, None)
+            except Empty:
+                name, row = self._overdue(in_hand.values())
             # One that was given up may come to its end after all.
-            if in_hand.pop(row["host"], None):
+            if row and in_hand.pop(name, None):
                 yield row
 
-    def _next(self, done: "SimpleQueue[Row]", in_hand: Iterable[tuple[Job, Deadline]]) -> Row:
-        """The next row, or that of a host which is given up.
-
-        It is waited for in turns: a signal that comes just before a wait would be noticed only after it.
-        """
-        while True:
-            try:
-                return done.get(timeout=TURN)
-            except Empty:
-                for job, deadline in in_hand:
-                    if deadline.is_over:
-                        # It may still be connecting, and begin after all.
-                        self._begins(job)
-                        return self._given_up(job, deadline.seconds)
+    def _overdue(self, in_hand: Iterable[tuple[Job, Deadline]]) -> tuple[str, Row | None]:
+        """A host that is given up, with its row, if there is one."""
+        for job, deadline in in_hand:
+            if deadline.is_over:
+                # It may still be connecting, and begin after all.
+                self._begins(job)
+                return _name(job), self._given_up(job, deadline.seconds)
+        return "", None
 
     def _given_up(self, job: Job, seconds: float) -> Row:
         message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
@@ -281,17 +299,25 @@ class Runner:
         failure = Failure("connection_lost", INTERRUPTED, stage=command, hint=LOST.get(command))
         return self._lost(job.host.name, failure)
 
-    def _put(self, job: Job, done: "SimpleQueue[Row]") -> None:
-        done.put(self.one(job))
+    def _put(self, job: Job, told: "SimpleQueue[tuple[str, Row | None]]") -> None:
+        """Tell of the job's row, and before that, without a row, of the moment when the host has all of the file."""
+        told.put((_name(job), self.one(job, lambda: told.put((_name(job), None)))))
 
     def _unforeseen(self, error: Exception, job: Job) -> Failure:
         command = job.request["command"]
         return traces.internal_error(error, f"{job.request['run']}-{job.host.name}", command, self._traces)
 
 
-def _next_of(waiting: Iterable[Job], in_hand: Iterable[tuple[Job, Deadline]]) -> Job | None:
+def _name(job: Job) -> str:
+    return job.host.name
+
+
+def _has_file(event: Mapping[str, Any]) -> bool:
+    return bool(event["event"] == "step" and event["step"] == "stage" and event["status"] != "start")
+
+
+def _next_of(waiting: Iterable[Job], taken: int) -> Job | None:
     """The first job for which there is room on the line; one may be larger than that, and then goes alone."""
-    taken = sum(job.bytes for job, _ in in_hand)
     return next((job for job in waiting if not (job.bytes and taken) or taken + job.bytes <= IN_FLIGHT), None)
 
 

@@ -9,12 +9,12 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from relup_remote.commands import invocation
+from relup_remote.commands import invocation, locking
 from relup_remote.commands.cleaning import cleanup
 from relup_remote.commands.locking import lock, unlock
 from relup_remote.core.protocol import Failure
 from relup_remote.rollout.ledger import FORMAT, Ledger
-from relup_remote.rollout.rows import of_result
+from relup_remote.rollout.rows import of_result, skipped
 from relup_remote.summary.removals import removals
 from relup_remote.summary.tables import locks_table, status_table
 from tests.unit.fake_host import Answer, Fleet, result
@@ -111,6 +111,11 @@ def test_a_lock_that_can_not_be_given_back_is_a_failure(site: Site) -> None:
     status, document = site.run(lock)
     assert (status, outcomes(document)) == (1, ["failed", "refused", "unchanged"])
     assert document["hosts"][0]["error"]["err_type"] == "connection_lost"
+
+
+def test_a_lock_that_the_operator_did_not_wait_to_see_given_back_is_still_there() -> None:
+    locked = of_result("n1", result("locked", cluster_lock=LOCK), 1.0)
+    assert locking._as_before(locked, skipped("n1", "the operator interrupted the command"), "") == locked
 
 
 @pytest.mark.parametrize("force", [False, True])

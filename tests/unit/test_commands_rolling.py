@@ -519,7 +519,7 @@ def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None
     desk.says(n3_plan=Failure("host_unreachable"))
     first = desk.relup("upgrade", yes=True, allow_missing=True)
     assert (first.status, first.rollout["outcome"], first.outcomes["n3"]) == (1, "partly done", "failed")
-    desk.says(n3_plan=result("ready", connections=7, cluster=CLUSTER))
+    desk.says(n3_plan=result("ready", connections=7, bytes_to_send=5, cluster=CLUSTER))
     desk.is_upgraded("n1", "n2")
     again = desk.relup("upgrade", yes=True, resume=True)
     assert (again.status, desk.hosts("upgrade")) == (0, ["n3"])
@@ -527,6 +527,7 @@ def test_a_host_that_was_left_out_comes_last_when_it_is_back(desk: Desk) -> None
     plan = Plan.from_json(ledger.runs()[-1].plan)
     assert plan.waves == (("n1",), ("n2",), ("n3",))
     assert (plan.member("n3").connections, plan.member("n1").connections) == (7, 100)
+    assert (plan.member("n3").bytes, plan.member("n1").bytes) == (5, 71_000_000)
 
 
 def test_a_host_that_can_not_be_asked_is_not_said_to_deny_what_the_ledger_says(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from relup_remote.core.protocol import Failure
 from relup_remote.hops.catalogue import Malformed
 from relup_remote.inventory import HostSettings
-from relup_remote.rollout import missed, rows
+from relup_remote.rollout import missed, rows, run
 from relup_remote.rollout.request import request
-from relup_remote.rollout.run import INTERRUPTED, Job, Runner
+from relup_remote.rollout.run import IN_FLIGHT, INTERRUPTED, Job, Runner
 from relup_remote.summary.report import troubles
 from relup_remote.summary.tables import steps_table
 from tests.unit.fake_host import Answer, FakeHost, Fleet, result
@@ -216,6 +217,111 @@ def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
     assert (row["host"], row["outcome"], row["error"]["message"]) == ("n1", "failed", INTERRUPTED)
     assert hosts.asked == []
     never.set()
+
+
+def test_an_interruption_skips_hosts_that_were_never_begun() -> None:
+    hosts = fleet("prepare", *[result("prepared")] * 3)
+    never = threading.Event()
+
+    class Silent(FakeHost):
+        def __enter__(self) -> FakeHost:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            never.wait(60)
+            return super().__enter__()
+
+    found = Runner(lambda settings: Silent(hosts, settings.name)).at_once(jobs("prepare"), limit=1)
+    never.set()
+    assert outcomes(found) == [("n1", "failed"), ("n2", "skipped"), ("n3", "skipped")]
+    assert found[1]["facts"] == {"reason": "the operator interrupted the command"}
+    assert "skipped: the operator interrupted the command" in troubles(found)
+    # To have skipped hosts is no success, also where nothing else went wrong.
+    assert rows.exit_status([{**found[0], "outcome": "prepared", "error": None}, *found[1:]]) == 1
+
+
+def test_the_row_of_an_interrupted_host_has_no_steps_of_an_earlier_request() -> None:
+    fleet = Fleet({("n1", "upgrade"): Failure("connection_lost")})
+    runner = Runner(lambda host: Telling(fleet, host.name))
+    assert runner.one(jobs("upgrade")[0])["steps"]
+
+    def begins(_job: Job) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(runner.as_done(jobs("upgrade")[:1], 1, begins=begins))
+    assert runner.interrupted(jobs("upgrade")[0])["steps"] == []
+
+
+STAGED = {"event": "step", "step": "stage", "status": "ok", "seconds": 1.0}
+
+
+def sending(*bytes_of_each: int) -> list[Job]:
+    """A preparation of each host, which lacks so many bytes."""
+    return [replace(job, bytes=lacking) for job, lacking in zip(jobs("prepare"), bytes_of_each, strict=True)]
+
+
+class Sent(FakeHost):
+    """A session whose core has all of the file, and goes on until another one is asked."""
+
+    asked = 0
+    others = threading.Event()
+
+    def run(
+        self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        type(self).asked += 1
+        if self.asked == len(HOSTS):
+            self.others.set()
+        on_event(STAGED)
+        assert self.others.wait(60), "the line is idle"
+        return super().run(request, tarball, on_event)
+
+
+def test_the_line_is_free_once_a_host_has_the_file() -> None:
+    hosts = fleet("prepare", *[result("prepared")] * 3)
+    found = Runner(lambda settings: Sent(hosts, settings.name)).at_once(sending(*[IN_FLIGHT] * 3))
+    assert outcomes(found) == [(host.name, "prepared") for host in HOSTS]
+
+
+def test_a_host_that_was_given_up_is_on_the_line_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "GRACE", 0.0)
+    hosts = fleet("prepare", *[result("prepared")] * 3)
+    never, n2_ends, begun = threading.Event(), threading.Event(), list[str]()
+
+    class Hung(FakeHost):
+        def __enter__(self) -> FakeHost:
+            {"n1": never, "n2": n2_ends, "n3": n2_ends}[self._name].wait(60)
+            return super().__enter__()
+
+    first, second, third = sending(IN_FLIGHT, 0, 1)
+    first = replace(first, request={**first.request, "deadline": 0.1})
+    coming = Runner(lambda settings: Hung(hosts, settings.name)).as_done(
+        [first, second, third], 16, begins=lambda job: begun.append(job.host.name)
+    )
+    given_up = next(coming)
+    assert (given_up["host"], given_up["error"]["err_type"]) == ("n1", "deadline_exceeded")
+    n2_ends.set()
+    assert next(coming)["host"] == "n2"
+    assert begun == ["n1", "n2"]
+    assert [row["host"] for row in coming] == ["n3"]
+    never.set()
+
+
+def test_hosts_that_were_given_up_keep_nobody_waiting_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "GRACE", 0.0)
+    hosts = fleet("prepare", *[result("prepared")] * 3)
+    never = threading.Event()
+
+    class Hung(FakeHost):
+        def __enter__(self) -> FakeHost:
+            if self._name == "n1":
+                never.wait(60)
+            return super().__enter__()
+
+    first, *others = sending(*[IN_FLIGHT] * 3)
+    first = replace(first, request={**first.request, "deadline": 0.1})
+    found = Runner(lambda settings: Hung(hosts, settings.name)).at_once([first, *others])
+    never.set()
+    assert outcomes(found) == [("n1", "failed"), ("n2", "prepared"), ("n3", "prepared")]
 
 
 def test_no_hosts_are_no_rows() -> None:

@@ -4,6 +4,7 @@ import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from relup_remote.rollout.ledger import Ledger, Record, open_run
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import UNHEARD, Rollout, Work
 from relup_remote.rollout.rows import Row, of_failure, of_result
-from relup_remote.rollout.run import INTERRUPTED, Runner
+from relup_remote.rollout.run import AT_ONCE, INTERRUPTED, Job, Runner
 from relup_remote.rollout.stop import Stop
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import (
@@ -232,6 +233,24 @@ def test_at_most_so_many_are_prepared_at_the_same_time() -> None:
     run.roll()
     assert max(seen) <= 2
     assert run.ending.outcome == "done"
+
+
+def test_a_host_that_did_not_say_what_it_lacks_is_sent_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that those that were missing at the survey share the line as well."""
+    whole = plan(["n1"], ["n2"])
+    n1, n2 = whole.hosts
+    run = Run(replace(whole, hosts=(replace(n1, bytes=None), replace(n2, bytes=3))))
+    seen: dict[str, int] = {}
+    before = Runner.one
+
+    def one(self: Runner, job: Job, *rest: Any) -> Row:
+        if job.request["command"] == "prepare":
+            seen[job.host.name] = job.bytes
+        return before(self, job, *rest)
+
+    monkeypatch.setattr(Runner, "one", one)
+    run.roll()
+    assert seen == {"n1": TARBALL.bytes, "n2": 3}
 
 
 def test_what_preparation_came_to_is_part_of_the_hosts_row() -> None:
@@ -455,6 +474,20 @@ def test_also_where_all_hosts_are_asked(command: str) -> None:
         run.roll()
     assert "at once" in stopped(run, "interrupted_by_operator", "interrupted")
     assert "unlock" not in {command for _host, command in run.fleet.commands}
+
+
+def test_a_host_that_was_not_yet_asked_for_its_lock_has_none() -> None:
+    hosts = [f"n{number}" for number in range(1, AT_ONCE + 2)]
+    run = Run(plan(hosts))
+    never = threading.Event()
+    run.fleet.when.update({(host, "lock"): lambda: never.wait(PATIENCE) for host in hosts})
+    run.fleet.when["n1", "lock"] = run.interrupt(times=2)
+    with run.stop:
+        run.roll()
+    never.set()
+    assert run.ending.reason == "The operator left at once. No node was being changed. The run keeps its lock."
+    assert run.outcomes[hosts[-1]] == "skipped"
+    assert (hosts[-1], "lock") not in run.fleet.commands
 
 
 def test_a_host_that_is_left_in_its_late_cleanup_has_been_upgraded() -> None:
