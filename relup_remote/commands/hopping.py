@@ -13,10 +13,9 @@ BACKUP_AGE = 24 * 3600
 
 @dataclass(frozen=True)
 class Checked:
-    """What `plan` and `upgrade` refuse a host for, as given: an empty text is the default, or what a run began with."""
+    """What `prepare` refuses a host for, as given: an empty text is the default, or what a run began with."""
 
     backup_age: str = ""
-    no_backup: bool = False
     force: bool = False
     kill_lingering: bool = False
     allow_calls: str = ""
@@ -40,10 +39,19 @@ class Checked:
         return self.allow_calls
 
     def _backup(self) -> dict[str, int]:
-        if self.no_backup:
-            return {"backup_age": 0}
         # To a host 0 means that it needs no backup, which is another wish.
         return {"backup_age": options.duration("backup_age", self.backup_age, 0, minimum=1)} if self.backup_age else {}
+
+
+@dataclass(frozen=True)
+class CheckedWithBackup(Checked):
+    """The same for `plan` and `upgrade`, which require a backup unless it is said that none is needed."""
+
+    no_backup: bool = False
+
+    def request_options(self) -> dict[str, Any]:
+        """As of `Checked`."""
+        return {**super().request_options(), **({"backup_age": 0} if self.no_backup else {})}
 
 
 @dataclass(frozen=True)
@@ -68,5 +76,5 @@ class Hopping:
         }
 
 
-AS_CHECKED, AS_HOPPED = Checked(), Hopping()
+AS_CHECKED, AS_CHECKED_WITH_BACKUP, AS_HOPPED = Checked(), CheckedWithBackup(), Hopping()
 """No wishes."""

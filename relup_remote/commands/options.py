@@ -11,7 +11,7 @@ from relup_remote.commands import limits, passwords, reaching
 from relup_remote.commands.groups import expanded
 from relup_remote.core.protocol import OPTIONS as REQUEST_OPTIONS
 from relup_remote.rollout import waves
-from relup_remote.rollout.run import AT_ONCE
+from relup_remote.rollout.run import AT_ONCE, IN_FLIGHT
 from relup_remote.settings import TRANSPORTS
 from relup_remote.usage import UsageError
 from relup_remote.ways import CONNECTS
@@ -30,6 +30,8 @@ class Option(NamedTuple):
     may_lack: bool = False
     choices: tuple[str, ...] = ()
 
+
+_FEWER = f"fewer while more than {IN_FLIGHT >> 20} MiB would be sent at once"
 
 OPTIONS: dict[str, Option] = {
     "host": Option(
@@ -143,10 +145,20 @@ OPTIONS: dict[str, Option] = {
     "keep": Option(
         "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
     ),
-    "prepare.parallel": Option(f"how many hosts are prepared at the same time (default: {AT_ONCE})", "HOSTS"),
+    "prepare.parallel": Option(f"how many hosts are prepared at the same time (default: {AT_ONCE}); {_FEWER}", "HOSTS"),
     "prepare_parallel": Option(
-        f"how many hosts are prepared at the same time, before the first wave (default: {AT_ONCE})", "HOSTS"
+        f"how many hosts are prepared at the same time, before the first wave (default: {AT_ONCE}); {_FEWER}", "HOSTS"
     ),
+    # These record nothing, and kill nothing.
+    **{
+        f"{name}.{option}": Option(f"{meaning}, as an upgrade with this option")
+        for name in ("plan", "prepare")
+        for option, meaning in {
+            "force": "do not refuse a patches folder that is not empty",
+            "kill_lingering": "do not refuse processes that run old code of what the hop replaces",
+        }.items()
+    },
+    "plan.no_backup": Option("require no backup, as an upgrade with this option"),
     "prepare.backup_age": Option(
         "refuse if the newest whole backup is older than this, such as 12h (default: none is needed)", "TIME"
     ),

@@ -7,7 +7,15 @@ from typing import Any
 from invoke.context import Context
 
 from relup_remote.commands import options
-from relup_remote.commands.hopping import AS_CHECKED, AS_HOPPED, BACKUP_AGE, Checked, Hopping
+from relup_remote.commands.hopping import (
+    AS_CHECKED,
+    AS_CHECKED_WITH_BACKUP,
+    AS_HOPPED,
+    BACKUP_AGE,
+    Checked,
+    CheckedWithBackup,
+    Hopping,
+)
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.commands.rolling import Rolling, taken_up
@@ -34,7 +42,7 @@ def plan(
     _context: Context,
     tarball: str = "",
     full: bool = False,
-    checked: Checked = AS_CHECKED,
+    checked: CheckedWithBackup = AS_CHECKED_WITH_BACKUP,
     catalogue: str = "",
     host: list[str] | None = None,
     inventory: str = "",
@@ -113,7 +121,7 @@ def upgrade(
     yes: bool = False,
     resume: str = "",
     wishes: UpgradeWishes = UPGRADE_AS_USUAL,
-    checked: Checked = AS_CHECKED,
+    checked: CheckedWithBackup = AS_CHECKED_WITH_BACKUP,
     hopping: Hopping = AS_HOPPED,
     catalogue: str = "",
     events: bool = False,

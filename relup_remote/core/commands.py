@@ -237,7 +237,7 @@ def _stage(context: Context) -> None:
 
 
 def _prepare(context: Context) -> None:
-    """All of an upgrade that changes no node. What it refuses it refuses before a byte is sent."""
+    """All of an upgrade that changes no node. What can be seen without the tree is refused before a byte is sent."""
     with changing(context):
         recovery.finish_rows(context, wait=True)
         recovery.refuse_during_hop(context)

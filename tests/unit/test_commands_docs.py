@@ -1,5 +1,6 @@
 """The pages of `docs/` that come from tables are up to date, and say all that the tables say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def test_the_trial_on_a_real_node_has_all_that_its_commands_ask_for() -> None:
     with_tarball = [words for words in typed if "--tarball" in words]
     assert len(with_tarball) == 2
     assert all(words[words.index("--catalogue") + 1] == str(Path(hop).parent) for words in with_tarball)
+
+
+def test_commands_that_only_look_or_prepare_promise_no_change() -> None:
+    """They have no row in the history, and kill nothing."""
+    for name in ("plan", "prepare"):
+        for meaning in by_name()[name].help.values():
+            assert not re.search("recorded|are killed", meaning)
+    assert "no_backup" not in by_name()["prepare"].help
