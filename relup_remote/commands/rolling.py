@@ -29,6 +29,7 @@ from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
 from relup_remote.summary.plan import intention
+from relup_remote.summary.removals import removed_by
 from relup_remote.summary.text import many, seconds
 from relup_remote.usage import Declined, UsageError
 
@@ -196,7 +197,7 @@ class Rolling:
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()
         rows = [survey.with_recovered(row) for row in rows]
-        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed, _left_prepared(rows, ending)))
+        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed, _left_prepared(ending)))
 
 
 def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[str, HostSettings]:
@@ -280,17 +281,14 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
     )
 
 
-def _left_prepared(rows: Sequence[Row], ending: Ending) -> list[str]:
-    """What is said of hosts that are prepared, and not upgraded."""
-    hosts = ending.detail.get("prepared")
-    if not hosts:
+def _left_prepared(ending: Ending) -> list[str]:
+    """What is said of hosts that are prepared, and not upgraded, and of those on which that failed."""
+    hosts, partly = ending.detail.get("prepared", ()), ending.detail.get("partly_prepared", ())
+    told = [f"Prepared, not upgraded: {', '.join(hosts)}."] if hosts else []
+    told += [f"Prepared in part: {', '.join(partly)}."] if partly else []
+    if not told:
         return []
-    # The host does not know that a node ahead of it is meant to stay ahead.
-    is_ahead = any(map(succeeded, rows))
-    names = ",".join(hosts)
-    removes = f"`inv cleanup --anyway --host {names}`" if is_ahead else f"`inv cleanup --host {names}`"
-    told = f"Prepared, not upgraded: {', '.join(hosts)}."
-    return [f"{told} Resume the run, or start a new one; {removes} removes what was brought there."]
+    return [f"{' '.join(told)} Resume the run, or start a new one; {removed_by([*hosts, *partly])}"]
 
 
 def _after(ending: Ending, run: str, passed: str, prepared: Sequence[str] = ()) -> str:

@@ -25,9 +25,10 @@ from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
 from relup_remote.rollout.plan import Gates, Plan, differences, helper_identities, identities
 from relup_remote.rollout.roll import Work
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, is_partly_prepared
 from relup_remote.rollout.run import AT_ONCE
 from relup_remote.rollout.tarball import Tarball
+from relup_remote.summary.removals import removed_by
 from relup_remote.summary.text import many, size
 from relup_remote.usage import UsageError
 
@@ -108,9 +109,11 @@ def prepare(
 def _prepared(rows: Sequence[Row]) -> str:
     """What a preparation has come to, beside the table."""
     ready = [row["host"] for row in rows if row["outcome"] == "prepared"]
-    if not ready:
-        return "No node was changed."
-    return f"No node was changed. {many(len(ready), 'host')} prepared; `inv cleanup` removes what was brought there."
+    partly = [row["host"] for row in rows if is_partly_prepared(row)]
+    told = ["No node was changed."]
+    told += [f"{many(len(ready), 'host')} prepared."] if ready else []
+    told += [f"Prepared in part: {', '.join(partly)}."] if partly else []
+    return " ".join([*told, removed_by([*ready, *partly])] if ready or partly else told)
 
 
 @command

@@ -29,7 +29,7 @@ from relup_remote.rollout.gates import Case, pass_gates
 from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.plan import Plan
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.rows import Row, skipped, step, succeeded
+from relup_remote.rollout.rows import Row, is_partly_prepared, skipped, step, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
@@ -39,6 +39,10 @@ ENDS = ("apply", "cleanup")
 
 UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
 """Errors of a host that may have taken the lock all the same."""
+
+
+AHEAD = ("connect", "stage", "checksum", "patches", "extract")
+"""The stages of an upgrade in which a host is lost, or fails, before its hop."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,13 @@ class Rollout:
         self._feed = feed
         self._stop = stop
         self._rows: dict[str, Row] = {**done_before(record, again), **{row["host"]: row for row in rows}}
-        bad = [name for name, row in self._rows.items() if not succeeded(row)]
-        self._failures = sum(name not in left_out for name in bad)
+        self._failed = [name for name, row in self._rows.items() if not succeeded(row) and name not in left_out]
         self._passed = _passed_before(record)
         self._in_hand: dict[str, Job] = {}
         self._locked: list[str] = []
         self._prepared: dict[str, Row] = {}
         self._changed = record is not None
+        self._applied = any(event.get("phase") == "apply" for event in (record.events if record else ()))
 
     def run(self) -> tuple[list[Row], Ending]:
         """Do all of it, as far as it goes; the rows of all hosts in the plan's order, and how it ended."""
@@ -142,6 +146,7 @@ class Rollout:
         if self._work.tarball is None or not names:
             return
         self._feed.tell("phase", phase="prepare", hosts=names)
+        before = list(self._failed)
         lacking = {name: self._plan.member(name).bytes for name in names}
         whole = self._work.tarball.bytes
         jobs = self._jobs(names, replace(self._work.order, command="prepare"), self._work.tarball)
@@ -153,8 +158,8 @@ class Rollout:
                 self._tell_end("prepare", row)
             else:
                 self._keep("prepare", row)
-        more = " more" if self._changed else ""
-        self._refuse(f" in preparation, before any{more} node was changed")
+        which = "another" if self._applied else "any"
+        self._refuse(f" in preparation, before {which} node was changed", before)
 
     def _wave(self, number: int, wave: Sequence[str]) -> None:
         names = [name for name in wave if self._is_to_do(name)]
@@ -223,13 +228,14 @@ class Rollout:
             yield row
 
     def _may_go_on(self) -> bool:
-        return not (self._stop or self._feed.broken or self._failures > self._plan.max_failures)
+        return not (self._stop or self._feed.broken or len(self._failed) > self._plan.max_failures)
 
-    def _refuse(self, where: str = "") -> None:
-        """Raises `Stopped` where nothing more may be begun; ``where`` hosts failed, in words."""
-        if self._failures > self._plan.max_failures:
-            failed = [name for name, row in self._rows.items() if not succeeded(row)]
-            reason = f"{', '.join(failed)} failed{where}; {allowed_failures(self._plan.max_failures)}"
+    def _refuse(self, where: str = "", before: Sequence[str] = ()) -> None:
+        """Raises `Stopped` where nothing more may be begun; ``where`` hosts failed, in words, other than ``before``."""
+        if len(self._failed) > self._plan.max_failures:
+            here = [name for name in self._failed if name not in before]
+            earlier = f"; {', '.join(before)} failed earlier" if before else ""
+            reason = f"{', '.join(here)} failed{where}{earlier}; {allowed_failures(self._plan.max_failures)}"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
             raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
@@ -252,17 +258,28 @@ class Rollout:
     def _ending(self, stopped: Stopped) -> Ending:
         outcome = "stopped" if stopped.outcome == "refused" and self._changed else stopped.outcome
         command = f"inv {self._plan.command} --resume {self._plan.run}"
-        detail = {**stopped.detail, **({"prepared": left} if (left := self._only_prepared()) else {})}
+        left = {"prepared": self._only_prepared(), "partly_prepared": self._partly_prepared()}
+        detail = {**stopped.detail, **{key: hosts for key, hosts in left.items() if hosts}}
         return Ending(outcome, stopped.err_type, stopped.reason, command, detail)
 
     def _only_prepared(self) -> list[str]:
-        """The hosts on which a tree is left that no hop has used."""
+        """The hosts on which a tree is left that no hop has used. Where an upgrade may go on, nothing is known."""
         rows = {name: self._rows.get(name) for name in self._names() if name in self._prepared}
-        return [name for name, row in rows.items() if row is None or row["outcome"] == "refused"]
+        return [name for name, row in rows.items() if row is None or self._is_as_prepared(row)]
+
+    def _is_as_prepared(self, row: Row) -> bool:
+        if row["outcome"] == "refused":
+            return True
+        return not succeeded(row) and row["error"]["stage"] in AHEAD and row["host"] not in self._runner.unheard
+
+    def _partly_prepared(self) -> list[str]:
+        """The hosts that failed in preparation, and may keep what was brought there."""
+        return [name for name, row in self._rows.items() if name not in self._prepared and is_partly_prepared(row)]
 
     def _keep(self, phase: str, row: Row) -> None:
         """The row of a host that is not gone back to: it is done, or it has failed."""
-        self._failures += not succeeded(row)
+        if not succeeded(row):
+            self._failed.append(row["host"])
         # A host that was lost could not say what the plan knows. What runs there now is not known.
         member = self._plan.member(row["host"])
         planned = {"node": member.node, "from": member.from_vsn, "target": self._plan.target}

@@ -86,7 +86,7 @@ def exit_status(rows: Sequence[Row]) -> int:
     codes = {OUTCOMES[row["outcome"]] for row in rows}
     if codes == {0} and any(row["outcome"] == "skipped" for row in rows):
         return 1
-    if 1 in codes or 3 not in codes or not any(row["outcome"] in CHANGING for row in rows):
+    if 1 in codes or 3 not in codes or not any(map(_has_change, rows)):
         return 1 if 1 in codes else 3 if 3 in codes else 0
     return 1
 
@@ -94,6 +94,18 @@ def exit_status(rows: Sequence[Row]) -> int:
 def step(row: Row, name: str) -> dict[str, Any] | None:
     """The step of that name, if the host got so far."""
     return next((step for step in row["steps"] if step["step"] == name), None)
+
+
+def is_partly_prepared(row: Row) -> bool:
+    """Whether a host on which a preparation has failed may keep the tarball, or a part of it, and a tree."""
+    return not succeeded(row) and step(row, "stage") is not None and step(row, "apply") is None
+
+
+def _has_change(row: Row) -> bool:
+    """Whether something was changed there, also by a host that then refused."""
+    return row["outcome"] in CHANGING or any(
+        each["step"] in ("stage", "extract") and each["status"] == "ok" for each in row["steps"]
+    )
 
 
 def _blank() -> Row:

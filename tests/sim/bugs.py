@@ -35,7 +35,7 @@ def budget_is_one_too_large() -> Iterator[None]:
     """One more host may fail than ``--max-failures`` says."""
 
     def may_go_on(self: Rollout) -> bool:
-        return not (self._stop or self._feed.broken or self._failures > self._plan.max_failures + 1)
+        return not (self._stop or self._feed.broken or len(self._failed) > self._plan.max_failures + 1)
 
     with patch.object(Rollout, "_may_go_on", may_go_on):
         yield
@@ -83,7 +83,7 @@ def ctrl_c_is_not_looked_at() -> Iterator[None]:
     """The first Ctrl-C is noticed only between two phases."""
 
     def may_go_on(self: Rollout) -> bool:
-        return not (self._feed.broken or self._failures > self._plan.max_failures)
+        return not (self._feed.broken or len(self._failed) > self._plan.max_failures)
 
     with patch.object(Rollout, "_may_go_on", may_go_on):
         yield

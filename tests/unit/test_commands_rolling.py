@@ -226,6 +226,29 @@ def test_below_the_table_is_what_to_do_next(desk: Desk) -> None:
     assert lines[-1].strip() == f"inv upgrade --resume {run}"
 
 
+def test_what_is_left_on_hosts_can_be_removed_as_is_said(desk: Desk) -> None:
+    """A canary that has failed may run the target all the same: without --anyway the others refuse."""
+    some = {**result("failed", (("stage", "ok"), ("extract", "failed"))), "error": Failure("disk_full").to_json()}
+    desk.says(n3_upgrade=failed("verify_failed"), n2_prepare=some)
+    said = " ".join(desk.relup("upgrade", yes=True, json=False, max_failures="1").out.split())
+    assert "Prepared, not upgraded: n1. Prepared in part: n2. Resume the run, or start a new one;" in said
+    assert "`inv cleanup --anyway --host n1,n2` removes what was brought there." in said
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("failed", 1), ("refused", 1)])
+def test_a_preparation_says_what_it_has_left(desk: Desk, outcome: str, status: int) -> None:
+    """Where the tarball came before the refusal, something was changed."""
+    some = {**refused("would_not_boot"), "steps": result("failed", (("stage", "ok"),))["steps"]}
+    desk.says(n1_prepare={**some, "outcome": outcome}, n2_prepare=refused("disk_full"))
+    options = {"tarball": str(desk.tarball), "catalogue": str(desk.catalogue)}
+    ended = desk.relup("prepare", json=False, host=["n1,n2"], **options)
+    assert (ended.status, " ".join(ended.out.split()).partition("No node")[2]) == (
+        status,
+        " was changed. Prepared in part: n1. `inv cleanup --anyway --host n1` removes what was brought there.",
+    )
+    assert desk.relup("prepare", json=False, host=["n2"], **options).status == 3
+
+
 def test_events_are_lines_and_the_document_is_the_last(desk: Desk) -> None:
     ended = desk.relup("upgrade", yes=True, events=True)
     *events, document = map(json.loads, ended.out.splitlines())

@@ -353,6 +353,45 @@ def test_what_is_prepared_and_not_upgraded_is_named_at_the_end() -> None:
     assert "prepared" not in Run(plan(["n1"], ["n2"])).roll().ending.detail
 
 
+def test_so_are_prepared_hosts_that_are_lost_before_their_turn() -> None:
+    run = Run(plan(["n1"], ["n2"]))
+    lost = Failure("host_unreachable")
+    run.fleet.when["n1", "upgrade"] = lambda: run.fleet.answers.update({("n2", "connect"): lost})
+    assert run.roll().ending.detail["prepared"] == ["n2"]
+    # Where the upgrade may have begun, nothing is known.
+    unheard = Run(plan(["n1"], ["n2"]), {("n2", "upgrade"): Failure("connection_lost")}).roll()
+    assert "prepared" not in unheard.ending.detail
+
+
+def test_so_are_hosts_that_failed_in_preparation_with_the_tarball_there() -> None:
+    some = {**result("failed", (("stage", "ok"), ("extract", "failed"))), "error": Failure("disk_full").to_json()}
+    bad = {("n2", "prepare"): some, ("n3", "prepare"): refused("disk_full")}
+    detail = Run(plan(["n1"], ["n2", "n3"]), bad).roll().ending.detail
+    assert (detail["prepared"], detail["partly_prepared"]) == (["n1"], ["n2"])
+
+
+def test_hosts_that_failed_in_preparation_are_told_from_those_that_failed_earlier(folder: Path) -> None:
+    bad = {("n2", "prepare"): failed("disk_full")}
+    waves = (["n1"], ["n2"])
+    missing = Run(plan(*waves, ["n3"], ["n4"], max_failures=1), bad).roll(
+        rows=[gone("n3"), gone("n4")], left_out=["n4"]
+    )
+    why = "n2 failed in preparation, before any node was changed; n3 failed earlier; --max-failures allows 1"
+    assert stopped(missing, "too_many_failures") == why
+    resumed = Run(plan(*waves), bad).roll(record=left(folder))
+    assert stopped(resumed, "too_many_failures").startswith("n2 failed in preparation, before any node was changed;")
+    assert "n4" not in stopped(
+        Run(plan(*waves, ["n4"]), {("n2", "upgrade"): failed("apply_failed")}).roll(rows=[gone("n4")], left_out=["n4"]),
+        "too_many_failures",
+    )
+
+
+def test_a_resumed_run_that_has_changed_a_node_does_not_say_that_none_was(folder: Path) -> None:
+    record = left(folder, host_ended(DONE, "apply"), PASSED)
+    run = Run(plan(*WAVES), {("n2", "prepare"): failed("disk_full")}).roll(record=record)
+    assert stopped(run, "too_many_failures").startswith("n2 failed in preparation, before another node was changed;")
+
+
 def test_a_host_that_is_done_by_the_time_it_is_prepared_has_no_turn_but_its_gates() -> None:
     there = refused("already_upgraded_to_target_vsn")
     run = Run(plan(["n1"], ["n2"], gates=VERIFIED), {("n1", "prepare"): there}).roll()
