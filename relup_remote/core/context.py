@@ -26,7 +26,8 @@ class Context:
     attempt at the same hop got into the VM and no further than to its callbacks (`resume`) or not even there.
     `updated` are the modules whose processes that attempt has brought to the target's state, each with the pids of
     those that it could not. `deployed` says that the target's tree is there because of this request, `hop_started` that
-    its hop began in the VM, and `hop_runs` that its outcome is not known yet.
+    its hop began in the VM, and `hop_runs` that its outcome is not known yet. `warned` are the warnings of the last
+    preflight.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Context:
         self.deployed = False
         self.hop_runs = False
         self.hop_started = False
+        self.warned: List[Dict[str, Any]] = []
         self.extra: Dict[str, Any] = {}
         self.row: Optional[int] = None
         self._link: Optional[Link] = None

@@ -413,10 +413,9 @@ prepared(#{modules := Modules}, _) ->
 
 %% ------------------------------------------------------------------------------------------------- what can't be seen later
 
-%% What need not keep the hop from running but should be known: found once, before there is a tree.
-told_beforehand(Seen, #{tree := undefined, resume := false} = Ctx) ->
-    not_covered(Seen, Ctx) ++ not_undoable(Seen, Ctx) ++ not_verified(Seen, Ctx);
-told_beforehand(_, _) -> [].
+%% What need not keep the hop from running but should be known. An earlier attempt has changed what it is found by.
+told_beforehand(_, #{resume := true}) -> [];
+told_beforehand(Seen, Ctx) -> not_covered(Seen, Ctx) ++ not_undoable(Seen, Ctx) ++ not_verified(Seen, Ctx).
 
 %% What a verification would fail for after the hop, and is so before it: suspended processes, and processes in old code of
 %% modules that the hop names and leaves as they are.

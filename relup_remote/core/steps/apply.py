@@ -34,13 +34,7 @@ _LOOK_AGAIN = 0.2
 
 def preflight(context: Context, tree: Optional[str]) -> List[Failure]:
     """What the VM finds in the way of the hop; fills in the result's hop. `tree` None: it is not deployed yet."""
-    try:
-        request = context.hop_request(tree)
-    except Failure as failure:
-        if failure.err_type not in OF_THE_HOP:
-            raise
-        return [failure]
-    return _preflight(context, request)
+    return _preflight(context, tree)[1]
 
 
 def check(context: Context) -> Dict[Any, Any]:
@@ -49,8 +43,7 @@ def check(context: Context) -> Dict[Any, Any]:
     Raises the `Failure` of the first problem (all are in the result). A tree that this request has deployed is removed
     then.
     """
-    request = context.hop_request(context.tree)
-    problems = _preflight(context, request)
+    request, problems = _preflight(context, context.tree)
     if problems:
         if context.deployed and release.marker(context.site.base) != context.target:
             discard(context.tree)
@@ -187,7 +180,14 @@ def _lost(context: Context) -> Failure:
     return Failure("hop_lost", said, changed=True)
 
 
-def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
+def _preflight(context: Context, tree: Optional[str]) -> Tuple[Dict[Any, Any], List[Failure]]:
+    """The agent's request for the hop, and the problems; without the first where the hop itself is the problem."""
+    try:
+        request = context.hop_request(tree)
+    except Failure as failure:
+        if failure.err_type not in OF_THE_HOP:
+            raise
+        return {}, [failure]
     report = context.agent.preflight(request, context.option("call_timeout"))
     hop, value = context.hop(), context.hop_value()
     context.result.facts["hop"] = {
@@ -199,7 +199,8 @@ def _preflight(context: Context, request: Dict[Any, Any]) -> List[Failure]:
         "instructions": report["instructions"],
         "modules": report["modules"],
     }
-    # The first look, before there is a tree, tells of more than the second.
-    seen = context.result.warnings
-    context.result.warnings = seen + [warning for warning in report["warnings"] if warning not in seen]
-    return list(report["problems"])
+    # The second look, at the tree, finds all that the first found and that is still so.
+    others = [warning for warning in context.result.warnings if warning not in context.warned]
+    context.warned = report["warnings"]
+    context.result.warnings = others + context.warned
+    return request, list(report["problems"])
