@@ -13,7 +13,7 @@ from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
 from .files import free_bytes, free_inodes, may_write
-from .opening import cannot_read
+from .opening import names_in
 from .protocol import Failure
 from .steps.restart import check_restart
 from .steps.stage import bytes_to_send
@@ -115,7 +115,7 @@ def patches(context: Context) -> None:
 
 def patch_names(data_dir: str) -> List[str]:
     """The patches in a data folder."""
-    return sorted(name for name in _names(os.path.join(data_dir, "patches")) if name.endswith(".beam"))
+    return [name for name in names_in(os.path.join(data_dir, "patches")) if name.endswith(".beam")]
 
 
 def _not_there_yet(context: Context) -> None:
@@ -221,15 +221,6 @@ _CHECKS = (
     ("extract", _room),
     ("extract", _hop),
 )
-
-
-def _names(folder: str) -> List[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise cannot_read(folder, error)
 
 
 def space(folder: str, needed: int, files: int = 0) -> None:

@@ -5,7 +5,7 @@ import os
 import stat
 from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
 
-from .opening import create, open_folder
+from .opening import cannot_read, create, open_folder
 from .protocol import Failure
 from .trust import check_private
 
@@ -170,7 +170,9 @@ def remove_file(path: str) -> bool:
 
 
 def tree_size(root: str, leave_out: str = "") -> Dict[str, Any]:
-    """{"files", "bytes"} of the regular files below `root`, but for the folder or file `leave_out` directly in it."""
+    """{"files", "bytes"} of the regular files below `root`, but for the folders or files `leave_out` (separated by
+    slashes) directly in it. Raises `Failure` as `tree_files`.
+    """
     return size_of(tree_files(root, leave_out))
 
 
@@ -185,15 +187,30 @@ def size_of(there: Iterable[Tuple[str, os.stat_result]]) -> Dict[str, Any]:
 
 
 def tree_files(root: str, leave_out: str = "") -> Iterator[Tuple[str, os.stat_result]]:
-    """All that is no folder below `root`, by its path there, with what it looks like; `leave_out` as of `tree_size`."""
+    """All that is no folder below `root`, by its path there, with what it looks like; `leave_out` as of `tree_size`.
+
+    What goes meanwhile is left out. Raises `Failure` cannot_read_file where a folder can't be looked into.
+    """
     pending = [root]
     while pending:
         folder = pending.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if folder == root and entry.name in leave_out.split("/"):
-                    continue
+        try:
+            with os.scandir(folder) as entries:
+                inside = list(entries)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise cannot_read(folder, error)
+        for entry in inside:
+            if folder == root and entry.name in leave_out.split("/"):
+                continue
+            try:
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-                else:
-                    yield entry.path[len(root) + 1 :], entry.stat(follow_symlinks=False)
+                    continue
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise cannot_read(entry.path, error)
+            yield entry.path[len(root) + 1 :], found

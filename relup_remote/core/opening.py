@@ -10,6 +10,7 @@ no other way:
 `open_ours`     the same, for a file of ours or root's; it may be made
 `create`        a new file; whatever lies there already is an error
 `open_folder`   a folder; no link is followed
+`names_in`      the names in a folder
 `of_kernel`     a file of /proc, which the kernel answers, up to a limit of bytes
 `open_table`    the same, to be read line by line
 ==============  ====================================================================================================
@@ -20,7 +21,7 @@ no other way:
 import errno
 import os
 import stat
-from typing import AbstractSet, Optional, TextIO
+from typing import AbstractSet, List, Optional, TextIO
 
 from .protocol import Failure
 from .trust import untrusted, us, user_name
@@ -136,6 +137,16 @@ def create(path: str, mode: int = 0o600) -> int:
 def open_folder(path: str) -> int:
     """A descriptor of the folder `path`. Raises `OSError`, also where a link or anything else is there."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def names_in(folder: str) -> List[str]:
+    """The names in a folder, sorted; none where there is no folder. Raises `Failure` cannot_read_file."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise cannot_read(folder, error)
 
 
 def of_kernel(path: str, limit: int = SMALL) -> Optional[bytes]:

@@ -30,6 +30,7 @@ from .context import Context
 from .erlang.term import Atom
 from .files import remove_file, remove_tree
 from .history import is_of_this_vm, last_change, mirror, succeeded
+from .opening import names_in
 from .protocol import ERRORS, Failure
 from .site import await_node
 from .steps.apply import follow, read_outcome
@@ -202,8 +203,7 @@ def _remove_litter(context: Context) -> None:
     # What a VM that died was about to write; no hop runs now.
     for path in (context.site.outcome, os.path.join(context.site.base, release.MARKER)):
         remove_file(path + ".tmp")
-    names = os.listdir(context.site.work) if os.path.isdir(context.site.work) else []
-    for name in names:
+    for name in names_in(context.site.work):
         pid = name.rpartition("-")[2]
         if pid.isdigit() and not os.path.exists("/proc/" + pid):
             remove_tree(os.path.join(context.site.work, name))

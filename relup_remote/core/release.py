@@ -8,7 +8,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .emqx_vars import Unclear, Variables
-from .opening import cannot_read, read_small
+from .opening import names_in, read_small
 from .protocol import Failure
 from .trust import check_reachable, user_name, wrong_user
 
@@ -68,15 +68,9 @@ def read_tree(root: str) -> TreeFacts:
 
 
 def _is_fork(root: str) -> bool:
-    try:
-        libs = os.listdir(os.path.join(root, "lib"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise cannot_read(os.path.join(root, "lib"), error)
     return any(
         os.path.exists(os.path.join(root, "lib", lib, "ebin", "mnesia_hook.beam"))
-        for lib in libs
+        for lib in names_in(os.path.join(root, "lib"))
         if lib.startswith("mnesia-")
     )
 
@@ -191,20 +185,11 @@ def _configuration(etc: str) -> str:
     conf = os.path.join(etc, CONF)
     check_reachable(conf)
     if not os.path.lexists(conf):
-        for name in _entries(etc):
+        for name in names_in(etc):
             aside = os.path.join(etc, BEFORE + name[len(RESTORED) :])
             if name.startswith(RESTORED) and os.path.isdir(aside):
                 return os.path.join(aside, CONF)
     return conf
-
-
-def _entries(folder: str) -> List[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise cannot_read(folder, error)
 
 
 def _read_by_user(path: str) -> Optional[bytes]:

@@ -8,6 +8,7 @@ from . import release, running_node, trust
 from .erlang.link import CallFailed, Link, connect
 from .erlang.term import Atom, text
 from .files import private_dir
+from .opening import names_in
 from .protocol import Failure
 from .running_node import RunningNode
 
@@ -97,10 +98,9 @@ class Site:
         return release.boot_chain(self.base)[-1]
 
     def partial_trees(self) -> List[str]:
-        """Trees that an extraction left unfinished."""
+        """Trees that an extraction left unfinished. Raises `Failure` cannot_read_file."""
         folder = os.path.join(self.base, "relup")
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        return sorted(os.path.join(folder, name) for name in names if name.startswith(PARTIAL))
+        return [os.path.join(folder, name) for name in names_in(folder) if name.startswith(PARTIAL)]
 
 
 _NO_ROOT = (

@@ -15,7 +15,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..files import remove_tree, rename
-from ..opening import cannot_read
+from ..opening import names_in
 from ..protocol import Failure
 from . import manifest
 from .manifest import Manifest
@@ -80,13 +80,7 @@ class Backup(NamedTuple):
 
 def backups(folder: str) -> List[Backup]:
     """All that is in the folder of backups, whole or not, oldest first. Raises `Failure` cannot_read_file."""
-    try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise cannot_read(folder, error)
-    looked = [_look(os.path.join(folder, name)) for name in names if _is_ours(folder, name)]
+    looked = [_look(os.path.join(folder, name)) for name in names_in(folder) if _is_ours(folder, name)]
     return sorted((found for found in looked if found is not None), key=lambda backup: (backup.number, backup.at))
 
 

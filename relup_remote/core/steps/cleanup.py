@@ -7,6 +7,7 @@ from .. import release
 from ..context import Context
 from ..files import remove_file, tree_size
 from ..history import last_change
+from ..opening import cannot_read, names_in
 from ..protocol import Failure
 from .extract import discard, unused_trees
 
@@ -22,7 +23,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     runs the target; with the option `trees` deployed trees as well that nothing needs any more (see `spare_trees`).
 
     Until then, unless told otherwise, it is skipped: the files may be needed to try again. With `dry_run` nothing is
-    removed: what would be is told, also in the result's facts. Raises `Failure` nodes_behind only then.
+    removed: what would be is told, also in the result's facts. Raises `Failure` cannot_read_file, and nodes_behind only
+    with `dry_run`.
     """
     behind = [] if context.option("clean_anyway") else _behind(context)
     if behind and not context.option("dry_run"):
@@ -59,8 +61,7 @@ def _behind(context: Context) -> List[str]:
 
 def _staged(context: Context) -> List[str]:
     folder = context.site.staging
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(os.path.join(folder, name) for name in names if name.endswith(_STAGED))
+    return [os.path.join(folder, name) for name in names_in(folder) if name.endswith(_STAGED)]
 
 
 def _things(paths: List[str]) -> List[Thing]:
@@ -71,6 +72,8 @@ def _things(paths: List[str]) -> List[Thing]:
         except FileNotFoundError:
             # Who only looks has no lock: it may be gone by now.
             continue
+        except OSError as error:
+            raise cannot_read(path, error)
         found.append({"path": path, "bytes": size})
     return found
 
@@ -95,7 +98,7 @@ def spare_trees(context: Context) -> List[str]:
         if not is_booted or context.result.running != _version_of(chain[-1]) or last_change(context) is not None:
             return []
     folder = os.path.join(site.base, "relup")
-    trees = [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+    trees = [os.path.join(folder, name) for name in names_in(folder)]
     booted = [root + "/" for root in chain]
     return [
         tree

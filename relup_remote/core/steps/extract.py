@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Tuple
 from .. import boot, release
 from ..context import Context
 from ..files import remove_tree, size_of, sync_dir, tree_files, tree_size, write_whole, writing_failure
-from ..opening import read_small
+from ..opening import names_in, read_small
 from ..protocol import Failure
 from ..site import PARTIAL
 
@@ -32,7 +32,7 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 
     A tree that is there already, whole and from the same tarball, is left as it is; one that is not is replaced, unless
     the node runs from it. Raises `Failure` unsafe_tarball, bad_tarball, sha256_mismatch, disk_full,
-    no_write_permission, would_not_boot, boot_unclear.
+    no_write_permission, would_not_boot, boot_unclear, cannot_read_file.
     """
     status, detail = _deploy(context)
     try:
@@ -202,8 +202,8 @@ def is_prepared(context: Context) -> bool:
     """Whether the target's tree is there, whole and unchanged, from the request's tarball, as far as can be told."""
     try:
         return "error" not in context.tarball["release"] and _is_ours_and_whole(context)
-    except (Failure, FileNotFoundError):
-        # The step says what is wrong. Who only looks has no lock: somebody may be removing the tree.
+    except Failure:
+        # The step says what is wrong.
         return False
 
 
@@ -226,7 +226,7 @@ def unused_trees(context: Context) -> List[str]:
     folder = os.path.join(base, "relup")
     chain = [root + "/" for root in release.boot_chain(base)]
     found = []
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+    for name in names_in(folder):
         tree = os.path.join(folder, name)
         is_booted = any(root.startswith(tree + "/") for root in chain) or _runs_from(context, tree)
         try:

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from relup_remote.core import archive  # noqa: F401 (not to be read first by another user)
 from relup_remote.core.context import Context
+from relup_remote.core.protocol import Failure
 from relup_remote.core.site import Site
-from relup_remote.core.steps import extract
+from relup_remote.core.steps import cleanup, extract
 from relup_remote.core.steps.extract import STAMP, is_prepared, lacks, note_used, unused_trees
+
+from .others import as_root, by_nobody
 
 TARGET, DIGEST = "5.10.5", "d" * 64
 FILES = {
@@ -85,6 +89,26 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 def test_a_tree_that_was_changed_since_is_not(context: Context, tree: Path, change: str) -> None:
     CHANGES[change](tree)
     assert not is_prepared(context)
+
+
+@as_root
+def test_a_tree_that_can_not_be_looked_into_is_not(context: Context, tree: Path) -> None:
+    """Nor is it replaced: what is wrong has a name, and a place."""
+    base, closed = Path(context.site.base), tree / "lib/a-1"
+    closed.chmod(0)
+    told = {"paths": [f"./{closed.relative_to(base)}"]}
+
+    def look() -> None:
+        context.site = Site(".", "data", None, None)
+        assert not is_prepared(context)
+        for act in (extract._deploy, lambda _: cleanup._things([context.tree])):
+            with pytest.raises(Failure) as caught:
+                act(context)
+            assert (caught.value.err_type, caught.value.detail) == ("cannot_read_file", told)
+
+    base.chmod(0o755)
+    by_nobody(base, look)
+    assert tree.is_dir()
 
 
 def test_a_tree_of_another_tarball_is_not(context: Context, tree: Path) -> None:
