@@ -157,7 +157,8 @@ MANUAL: Mapping[str, Entry] = {
         "All hosts are asked first. The command shows what it would remove, with sizes, and asks. A deployed tree "
         "that neither the next boot nor the running node needs is shown too; it stays unless --trees is "
         "given. A tree that was prepared and that no upgrade has used is removed with the tarballs.\n\nAn upgrade "
-        "cleans up by itself, once every node of the cluster is on the target.",
+        "removes its own tarball by itself, once every node of the cluster is on the target. It leaves what was "
+        "prepared for another target.",
         statuses={
             0: "all hosts are clean",
             3: "nothing was removed: nodes are not on the target, another run works there, or declined",

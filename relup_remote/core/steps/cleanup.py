@@ -22,14 +22,15 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Removes staged tarballs, sidecars, partial trees and trees that no hop has used, once every node of the cluster
     runs the target; with the option `trees` deployed trees as well that nothing needs any more (see `spare_trees`).
 
-    Until then, unless told otherwise, it is skipped: the files may be needed to try again. With `dry_run` nothing is
-    removed: what would be is told, also in the result's facts. Raises `Failure` cannot_read_file, and nodes_behind only
-    with `dry_run`.
+    Until then, unless told otherwise, it is skipped: the files may be needed to try again. A request with a tarball, as
+    at the end of a run, removes the files of that one, and only partial trees: what else is there may be prepared for a
+    later run. With `dry_run` nothing is removed: what would be is told, also in the result's facts. Raises `Failure`
+    nodes_behind only then, and cannot_read_file.
     """
     behind = [] if context.option("clean_anyway") else _behind(context)
     if behind and not context.option("dry_run"):
         return "skipped", {"waiting_for": behind}
-    unused = unused_trees(context)
+    unused = [] if context.request.get("tarball") else unused_trees(context)
     things = _things([*_staged(context), *context.site.partial_trees(), *unused])
     trees = [tree for tree in _spare(context) if tree["path"] not in unused]
     if context.option("trees"):
@@ -61,7 +62,8 @@ def _behind(context: Context) -> List[str]:
 
 def _staged(context: Context) -> List[str]:
     folder = context.site.staging
-    return [os.path.join(folder, name) for name in names_in(folder) if name.endswith(_STAGED)]
+    paths = [os.path.join(folder, name) for name in names_in(folder) if name.endswith(_STAGED)]
+    return [path for path in paths if path.startswith(context.staged)] if context.request.get("tarball") else paths
 
 
 def _things(paths: List[str]) -> List[Thing]:

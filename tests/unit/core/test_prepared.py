@@ -12,7 +12,7 @@ import pytest
 from relup_remote.core import archive  # noqa: F401 (not to be read first by another user)
 from relup_remote.core.context import Context
 from relup_remote.core.protocol import Failure
-from relup_remote.core.site import Site
+from relup_remote.core.site import PARTIAL, Site
 from relup_remote.core.steps import cleanup, extract
 from relup_remote.core.steps.extract import STAMP, is_prepared, lacks, note_used, unused_trees
 
@@ -72,6 +72,11 @@ def replaced(tree: Path) -> None:
     other = beam.with_name("b")
     other.write_text("maeb")
     other.replace(beam)
+
+
+def make(path: Path, content: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
 
 
 CHANGES: dict[str, Callable[[Path], Any]] = {
@@ -149,6 +154,24 @@ def test_so_is_one_of_the_version_that_runs(context: Context, tree: Path) -> Non
 def test_a_tree_of_which_it_is_not_known_stays(context: Context, tree: Path, stamp: str) -> None:
     (tree / STAMP).write_text(stamp)
     assert unused_trees(context) == []
+
+
+def test_the_end_of_a_run_leaves_what_is_prepared_for_another(context: Context, tree: Path) -> None:
+    mine = ["emqx.tar.gz", "emqx.tar.gz.part", "emqx.tar.gz.sha256"]
+    for name in (*mine, "emqx-5.10.6.tar.gz", "emqx-5.10.6.tar.gz.sha256"):
+        make(Path(context.site.staging, name))
+    partial = tree.parent / f"{PARTIAL}5.10.6-0"
+    partial.mkdir()
+    context.request["options"] = {"clean_anyway": True}
+    _, told = cleanup.run(context)
+    assert told["removed"] == [*(str(Path(context.site.staging, name)) for name in mine), str(partial)]
+    assert tree.is_dir()
+    # By itself a cleanup removes all that is not used.
+    del context.request["tarball"]
+    _, told = cleanup.run(context)
+    others = ["emqx-5.10.6.tar.gz", "emqx-5.10.6.tar.gz.sha256"]
+    assert told["removed"] == [*(str(Path(context.site.staging, name)) for name in others), str(tree)]
+    assert not tree.exists()
 
 
 def test_what_is_no_tree_of_ours_stays(context: Context, tree: Path) -> None:
