@@ -3,8 +3,9 @@
 A tree may be deployed hours before it is used (see the command `prepare`). The marker alone makes it the node's, so
 until then it does no harm. Its stamp says of which tarball it is, how many files and bytes it has, what all of its
 files looked like to the file system, and whether a hop has used it. An upgrade takes a tree that is there only where
-all of that still holds: a file that was written since, also with as many bytes as before, has another time of change,
-which nobody can set. To read all files again would take a second of CPU for each tree; to look at them takes 0.05 s.
+all of that still holds: a file that was written since, also with as many bytes as before, has another time of change.
+That is the clock's; no program can choose it, other than by setting the clock. To read all files again would take a
+second of CPU for each tree; to look at them takes 0.05 s.
 """
 
 import hashlib
@@ -22,8 +23,12 @@ from ..site import PARTIAL
 STAMP = ".relup_remote.json"
 """In the root of a tree of ours: the digest of its tarball, and what makes it whole."""
 
-_NOT_COUNTED = "{}/relup/log".format(STAMP)
-"""What may come to be in a tree while it is in use; a wrapper may make a folder for logs."""
+_NOT_COUNTED = "{}/log".format(STAMP)
+"""What comes to be in a tree without a change to its release: the stamp, and a folder for logs that a wrapper makes."""
+
+_NOT_WHILE_IN_USE = "{}/relup".format(_NOT_COUNTED)
+"""The same of a tree in use, below which there may be others. None may be below a tree that is only prepared: the
+wrapper would go on to the one that a marker there names."""
 
 
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
@@ -191,7 +196,7 @@ def lacks(tree: str) -> Any:
     missing = release.missing_in(tree)
     stamp = stamp_of(tree)
     if stamp and not missing:
-        size = tree_size(tree, leave_out=_NOT_COUNTED)
+        size = tree_size(tree, leave_out=_NOT_WHILE_IN_USE)
         missing = [
             "{} {}, not {}".format(size[key], key, stamp.get(key)) for key in size if size[key] != stamp.get(key)
         ]

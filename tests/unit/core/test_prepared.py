@@ -86,6 +86,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
     "a file is gone": lambda tree: (tree / "lib/a-1/ebin/a.beam").unlink(),
     "a file came in": lambda tree: (tree / "lib/a-1/ebin/b.beam").write_text(""),
     "a link came in": lambda tree: (tree / "lib/a-1/ebin/b.beam").symlink_to("/etc/passwd"),
+    "a marker came in": lambda tree: make(tree / "relup/current", "5.10.6"),
     "the stamp is gone": lambda tree: (tree / STAMP).unlink(),
 }
 
