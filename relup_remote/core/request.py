@@ -19,6 +19,8 @@ Check = Callable[[Any], bool]
 def read_request(stdin: BinaryIO) -> Dict[str, Any]:
     """The request in the first line of `stdin`. Raises `Failure` bad_request, protocol_mismatch."""
     line = stdin.readline(_MAX_BYTES)
+    if len(line) == _MAX_BYTES:
+        raise Failure("bad_request", "The request is longer than {} bytes: use a smaller catalogue.".format(_MAX_BYTES))
     try:
         request = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -22,6 +22,7 @@ import hashlib
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relup_remote.core.erlang.term import Atom, TermError, decode
@@ -116,12 +117,29 @@ def _module(chunks: dict[bytes, bytes]) -> Beam:
 
 
 def atoms(content: bytes) -> frozenset[str]:
-    """All atoms of a beam file, but for those within its literals. Raises `BeamError`."""
+    """All atoms of a beam file, those of its literals included, and perhaps more. Raises `BeamError`.
+
+    The literals are not read as terms: whatever looks like an atom there is one.
+    """
     try:
-        found = _atoms(_chunks(_inflated(content)).get(b"AtU8", bytes(4)))
+        chunks = _chunks(_inflated(content))
+        table, literals = _atoms(chunks.get(b"AtU8", bytes(4))), _literals(chunks.get(b"LitT", b""))
     except struct.error as error:
         raise BeamError("is cut short within a chunk") from error
-    return frozenset(atom.decode("utf-8", "replace") for atom in found)
+    named = {*table, *_likely_atoms(literals)}
+    return frozenset(name.decode("utf-8", "replace") for name in named)
+
+
+def _likely_atoms(terms: bytes) -> Iterator[bytes]:
+    """The atoms in external terms, by the tags that begin one: of a byte of length, and of two."""
+    for tag, width in ((b"w", 1), (b"s", 1), (b"v", 2), (b"d", 2)):
+        at = terms.find(tag)
+        while at >= 0:
+            begin = at + 1 + width
+            size = int.from_bytes(terms[at + 1 : begin], "big")
+            if 0 < size <= 4 * _LONGEST_ATOM and begin + size <= len(terms):
+                yield terms[begin : begin + size]
+            at = terms.find(tag, at + 1)
 
 
 def is_named(module: str, names: bytes) -> bool:

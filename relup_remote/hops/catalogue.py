@@ -18,13 +18,16 @@ from relup_remote.files import expanded
 from relup_remote.hops.beam import BeamError, read_beam
 from relup_remote.hops.hop import Hop
 from relup_remote.hops.hop_file import read_hop
-from relup_remote.hops.package import in_archive, in_folder
+from relup_remote.hops.package import PackageError, in_archive, in_folder
 from relup_remote.hops.reading import ReadError, decoded
 from relup_remote.usage import UsageError
 
 __all__ = ["Catalogue", "Helper", "Hop", "Malformed", "load", "locate"]
 
 VARIABLE = "RELUP_CATALOGUE"
+
+MOST_CODE = 8 << 20
+"""Bytes of all beam files of a catalogue at most. They are a part of each request."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,18 @@ def load(place: Path) -> Catalogue:
         raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.strerror}") from error
     except ArchiveError as error:
         raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.message}") from error
+    except PackageError as error:
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error}") from error
     found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
+    code = 0
     for name in sorted(files):
         # Of a helper that has both, the source counts: the other may be of another day.
         if not (name.endswith(".beam") and f"{name.removesuffix('.beam')}.erl" in files):
             entry = _read(name, files[name])
+            if isinstance(entry, Helper):
+                code += len(entry.code)
+                if code > MOST_CODE:
+                    raise UsageError("no_catalogue", f"{place}: its beam files have more than {MOST_CODE} bytes in all")
             found[type(entry)].append(entry)
     return Catalogue(place, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
 

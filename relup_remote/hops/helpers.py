@@ -104,7 +104,7 @@ def callback_module(hop: Hop) -> str:
 
 
 def atoms_of(helper: Helper) -> frozenset[str]:
-    """The atoms of a helper: of its source, or of its beam file with those in the literals left out."""
+    """The atoms of a helper: of its source, or of its beam file."""
     return beam.atoms(helper.code) if helper.is_compiled else frozenset(atoms_in(helper.text))
 
 

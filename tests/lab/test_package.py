@@ -12,7 +12,8 @@ from tests.unit.erlc import compile_all
 
 def package(folder: Path) -> Path:
     """The project's hops and helpers as a package, with no source in it."""
-    plugin = folder / "emqx_relup-1.0.0"
+    name = "emqx_relup-1.0.0"
+    plugin = folder / name / name
     (plugin / "priv").mkdir(parents=True)
     hops = shutil.copytree(PROJECT / "priv" / "relup", plugin / "priv" / "relup")
     sources = list(hops.glob("*.erl"))
@@ -23,11 +24,10 @@ def package(folder: Path) -> Path:
         beam = source.with_suffix(".beam")
         beam.rename(plugin / "ebin" / beam.name)
         source.unlink()
-    (folder / "release.json").write_text("{}")
-    path = folder / "emqx_relup-1.0.0.tar.gz"
+    (folder / name / "release.json").write_text("{}")
+    path = folder / f"{name}.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        for part in ("release.json", plugin.name):
-            archive.add(folder / part, part)
+        archive.add(folder / name, name)
     return path
 
 

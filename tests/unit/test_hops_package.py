@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.hops import package
+from relup_remote.hops import catalogue, package
 from relup_remote.hops.catalogue import Malformed, load, locate
 from relup_remote.hops.check.helpers import facts_of
 from relup_remote.hops.helpers import missing, unused, used
@@ -18,6 +18,7 @@ from tests.unit.erlc import compile_all
 from .test_commands import relup
 
 NAME = "emqx_relup-1.0.0"
+APP = f"{NAME}/{NAME}"
 HOP = """#{from_version => "1.0", target_version => "1.1", code_changes => [{apply, tools, run, []}],
   post_upgrade_callbacks => [moved]}."""
 
@@ -27,7 +28,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The members of a package."""
     folder = tmp_path_factory.mktemp("plugin")
     modules = {
-        "tools": "-export([run/0]).\nrun() -> inner:run().",
+        "tools": "-export([run/0]).\nrun() -> [M:run() || M <- [inner, none]].",
         "inner": "-export([run/0]).\nrun() -> ok.",
         "emqx_post_upgrade_1.1": "-export([moved/1]).\nmoved(_) -> ok.",
         "emqx_relup_main": "-export([start/0]).\nstart() -> ok.",
@@ -36,11 +37,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         (folder / f"{name}.erl").write_text(f"-module('{name}').\n{body}\n")
     compile_all(folder.glob("*.erl"))
     return {
-        "release.json": json.dumps({"name": "emqx_relup", "rel_vsn": "1.0.0"}).encode(),
-        f"{NAME}/priv/relup/1.0-to-1.1.relup": HOP.encode(),
-        f"{NAME}/priv/config_schema.avsc": b"{}",
-        **{f"{NAME}/ebin/{name}.beam": (folder / f"{name}.beam").read_bytes() for name in modules},
-        f"{NAME}/ebin/emqx_relup.app": b"{application, emqx_relup, []}.",
+        f"{NAME}/release.json": json.dumps({"name": "emqx_relup", "rel_vsn": "1.0.0"}).encode(),
+        f"{NAME}/README.md": b"",
+        f"{APP}/priv/relup/1.0-to-1.1.relup": HOP.encode(),
+        f"{APP}/priv/config_schema.avsc": b"{}",
+        f"{APP}/ebin/emqx_relup.app": b"{application, emqx_relup, []}.",
+        **{f"{APP}/ebin/{name}.beam": (folder / f"{name}.beam").read_bytes() for name in modules if name != "inner"},
+        f"{NAME}/library-1.0/ebin/inner.beam": (folder / "inner.beam").read_bytes(),
     }
 
 
@@ -64,7 +67,10 @@ def unpacked(folder: Path, members: Mapping[str, bytes]) -> Path:
 def test_it_is_the_same_in_whatever_form_it_comes(plugin: dict[str, bytes], tmp_path: Path) -> None:
     packed = archive(tmp_path / f"{NAME}.tar.gz", plugin)
     folder = unpacked(tmp_path / "unpacked", plugin)
-    for place in (packed, folder, folder / NAME):
+    for place in (packed, folder, folder / NAME, folder / APP):
+        if place == folder / APP:
+            # As it lies there alone, it is without the libraries.
+            (folder / APP / "ebin" / "inner.beam").write_bytes(plugin[f"{NAME}/library-1.0/ebin/inner.beam"])
         found = load(locate(str(place)))
         assert [(hop.file, hop.from_vsn, hop.target) for hop in found.hops] == [("1.0-to-1.1.relup", "1.0", "1.1")]
         assert [helper.file for helper in found.helpers] == [
@@ -93,14 +99,14 @@ def test_a_hop_whose_helper_is_not_there_is_told(plugin: dict[str, bytes], tmp_p
     without = {name: content for name, content in plugin.items() if "emqx_post_upgrade" not in name}
     found = load(archive(tmp_path / "p.tar.gz", without))
     hop = HOP.replace("tools", "'emqx_post_upgrade_1.1'").encode()
-    named = load(archive(tmp_path / "q.tar.gz", {**without, f"{NAME}/priv/relup/1.0-to-1.1.relup": hop}))
+    named = load(archive(tmp_path / "q.tar.gz", {**without, f"{APP}/priv/relup/1.0-to-1.1.relup": hop}))
     assert [mention.module for mention in missing(found.hops, found.helpers)] == []
     assert [mention.module for mention in missing(named.hops, named.helpers)] == ["emqx_post_upgrade_1.1"]
 
 
 def test_beams_beside_hops_are_helpers_and_sources_come_first(plugin: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "a.relup").write_text(HOP)
-    (tmp_path / "tools.beam").write_bytes(plugin[f"{NAME}/ebin/tools.beam"])
+    (tmp_path / "tools.beam").write_bytes(plugin[f"{APP}/ebin/tools.beam"])
     (tmp_path / "inner.beam").write_bytes(b"of another day")
     (tmp_path / "inner.erl").write_text("-module(inner).")
     (tmp_path / "bad.beam").write_bytes(b"FOR1")
@@ -121,13 +127,14 @@ def test_commands_take_it(plugin: dict[str, bytes], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({f"{NAME}/priv/relup/1.0-to-1.1.relup": None}, "it holds no hops (priv/relup/*.relup)"),
+        ({f"{APP}/priv/relup/1.0-to-1.1.relup": None}, "it holds no hops (priv/relup/*.relup)"),
         ({f"../{NAME}/ebin/x.beam": b""}, "climbs out of the tree"),
         ({"/etc/passwd": b""}, "is absolute"),
-        ({"other-1/ebin/tools.beam": b""}, "two files of that name"),
-        ({f"{NAME}/ebin/large.beam": bytes(package.LARGEST + 1)}, "it has more than"),
+        ({f"{NAME}/other-1/ebin/tools.beam": b""}, "two files tools.beam"),
+        ({f"{APP}/priv/relup/tools.beam": b""}, "two files tools.beam"),
+        ({f"{APP}/ebin/large.beam": bytes(package.LARGEST + 1)}, "it has more than"),
     ],
-    ids=["no hops", "out of it", "absolute", "twice", "large"],
+    ids=["no hops", "out of it", "absolute", "twice", "twice in one", "large"],
 )
 def test_an_archive_that_is_no_package_is_refused(
     change: dict[str, bytes | None], reason: str, plugin: dict[str, bytes], tmp_path: Path
@@ -145,3 +152,21 @@ def test_a_file_that_is_no_archive_is_refused(content: bytes, tmp_path: Path) ->
     with pytest.raises(UsageError) as caught:
         load(locate(str(tmp_path / "p.tar.gz")))
     assert caught.value.err_type == "no_catalogue"
+
+
+def test_a_folder_with_two_packages_is_refused(plugin: dict[str, bytes], tmp_path: Path) -> None:
+    """As the node's folder of plugins may be, after an update of the plugin."""
+    for version in ("1.0.9", "1.0.10"):
+        unpacked(tmp_path, {name.replace("1.0.0", version): content for name, content in plugin.items()})
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path)
+    assert "more than one package with hops: " in str(caught.value)
+    assert len(load(tmp_path / "emqx_relup-1.0.10").hops) == 1
+
+
+def test_beam_files_that_no_request_has_room_for_are_refused(
+    plugin: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MOST_CODE", 2000)
+    with pytest.raises(UsageError, match="its beam files have more than 2000 bytes in all"):
+        load(archive(tmp_path / "p.tar.gz", plugin))

@@ -16,7 +16,7 @@
 
 -export([read/1, compile/1]).
 
--import(relup_agent_value, [check_text/1, bounded/3, constant/1, is_arithmetic/2]).
+-import(relup_agent_value, [check_text/1, bounded/3, constant/1, is_arithmetic/2, names_in/1]).
 
 %% What a helper may take to be compiled: milliseconds, and bytes of memory. One of 1,000 lines takes 500 ms and 20 MB.
 -define(COMPILING, 10000).
@@ -24,6 +24,7 @@
 -define(FUNCTIONS, 10000).
 %% How many atoms a beam may have. A VM has place for a million, and never gives one back.
 -define(ATOMS, 20000).
+-define(LITERALS, (1 bsl 20)).
 %% How many mistakes are told, and as many letters of each.
 -define(TOLD, 10).
 -define(LETTERS, 500).
@@ -34,18 +35,51 @@
 read(Path) ->
     case filename:extension(Path) of ".beam" -> read_beam(Path); _ -> read_source(Path) end.
 
-%% Atoms are never given back, so they are counted before they are read: OTP 28 counts with a minus.
+%% Atoms are never given back, so they are counted before they are read: OTP 28 counts with a minus. Those of constants are
+%% with the constants.
 read_beam(Path) ->
-    try atoms(Path, beam_lib:chunks(Path, ["AtU8"]))
+    try beam_lib:chunks(Path, ["AtU8", "LitT"], [allow_missing_chunks]) of
+        {ok, {_, [{_, <<Count:32/signed, _/binary>>}, {_, Literals}]}} ->
+            case {abs(Count), size_of(Literals)} of
+                {Many, _} when Many > ?ATOMS -> too_large(Path, Many, atoms, ?ATOMS);
+                {_, Size} when Size > ?LITERALS -> too_large(Path, Size, 'bytes of constants', ?LITERALS);
+                _ -> {ok, atoms(Path, Literals)}
+            end;
+        _ -> no_beam(Path)
     catch error:_ -> no_beam(Path)
     end.
 
-atoms(Path, {ok, {_, [{_, <<Count:32/signed, _/binary>>}]}}) when abs(Count) > ?ATOMS ->
-    {error, bad_beam, "~ts has ~b atoms, and may have ~b.", [filename:basename(Path), abs(Count), ?ATOMS]};
-atoms(Path, {ok, _}) ->
+too_large(Path, Is, What, Most) ->
+    {error, bad_beam, "~ts has ~b ~ts, and may have ~b.", [filename:basename(Path), Is, What, Most]}.
+
+%% Deflated unless the size is 0, as OTP 28 writes it.
+size_of(<<0:32, Terms/binary>>) -> byte_size(Terms);
+size_of(<<Size:32, _/binary>>) -> Size;
+size_of(missing_chunk) -> 0.
+
+atoms(Path, Literals) ->
     {ok, {_, [{atoms, Atoms}]}} = beam_lib:chunks(Path, [atoms]),
-    {ok, [atom_to_list(Atom) || {_, Atom} <- Atoms]};
-atoms(Path, _) -> no_beam(Path).
+    [atom_to_list(Atom) || {_, Atom} <- Atoms] ++ names_in(terms(Literals)).
+
+terms(missing_chunk) -> [];
+terms(<<0:32, Terms/binary>>) -> constants(Terms);
+terms(<<Size:32, Deflated/binary>>) ->
+    Inflating = zlib:open(),
+    ok = zlib:inflateInit(Inflating),
+    Terms = inflated(zlib:safeInflate(Inflating, Deflated), Inflating, Size, []),
+    zlib:close(Inflating),
+    constants(Terms).
+
+%% As many as the size says, and no more.
+inflated({finished, Last}, _, Size, Before) ->
+    Terms = iolist_to_binary([Before, Last]),
+    Size = byte_size(Terms),
+    Terms;
+inflated({continue, Part}, Inflating, Size, Before) ->
+    true = iolist_size([Before, Part]) =< Size,
+    inflated(zlib:safeInflate(Inflating, []), Inflating, Size, [Before, Part]).
+
+constants(<<_:32, Terms/binary>>) -> [binary_to_term(Term) || <<Size:32, Term:Size/binary>> <= Terms].
 
 no_beam(Path) -> {error, bad_beam, "~ts is not a beam file.", [filename:basename(Path)]}.
 

@@ -14,6 +14,7 @@
 -export([is_exported/3, unchanged/2, loaded_md5/1, how_to_undo/1, read_beam/2, is_own/2]).
 
 -import(relup_agent_text, [text/2, short/1, problem/4]).
+-import(relup_agent_value, [names_in/1]).
 
 %% ------------------------------------------------------------------------------------------------- the hop
 
@@ -83,19 +84,6 @@ helpers([Name | Waiting], Sources, Found) ->
                                 end,
             helpers(Names ++ Waiting, Others, Found#{Mod => #{compiled => Compiled, names => Names}})
     end.
-
-%% All that may be a module's name in a term, at whatever depth; what funs of a hop have in them is a term as well.
-names_in(Term) -> lists:usort([atom_to_list(Atom) || Atom <- atoms_in([Term], [])]).
-
-atoms_in([], Found) -> Found;
-atoms_in([Atom | Rest], Found) when is_atom(Atom) -> atoms_in(Rest, [Atom | Found]);
-atoms_in([[Head | Tail] | Rest], Found) -> atoms_in([Head, Tail | Rest], Found);
-atoms_in([Tuple | Rest], Found) when is_tuple(Tuple) -> atoms_in(tuple_to_list(Tuple) ++ Rest, Found);
-atoms_in([Map | Rest], Found) when is_map(Map) -> atoms_in(maps:to_list(Map) ++ Rest, Found);
-atoms_in([Fun | Rest], Found) when is_function(Fun) ->
-    Parts = [Part || What <- [module, env], {_, Part} <- [erlang:fun_info(Fun, What)]],
-    atoms_in(Parts ++ Rest, Found);
-atoms_in([_ | Rest], Found) -> atoms_in(Rest, Found).
 
 compile_helper(Mod, Source) ->
     case relup_agent_helper:compile(Source) of

@@ -17,7 +17,7 @@
 %% our own handler of calls answers. Funs that are a part of the value are written back.
 -module(relup_agent_value).
 
--export([evaluate/1, check_text/1, bounded/3, constant/1, is_arithmetic/2]).
+-export([evaluate/1, check_text/1, bounded/3, constant/1, is_arithmetic/2, names_in/1]).
 
 -import(relup_agent_text, [text/2, problem/4, problem/5]).
 
@@ -421,3 +421,16 @@ script_error({{Line, Column}, Mod, Term}) -> [io_lib:format("~p:~p: ", [Line, Co
 script_error(Reason) -> file:format_error(Reason).
 
 malformed(Format, Args) -> problem(0, malformed_hop, Format, Args).
+
+%% All that may be a module's name in a term, at whatever depth; what funs of a hop have in them is a term as well.
+names_in(Term) -> lists:usort([atom_to_list(Atom) || Atom <- atoms_in([Term], [])]).
+
+atoms_in([], Found) -> Found;
+atoms_in([Atom | Rest], Found) when is_atom(Atom) -> atoms_in(Rest, [Atom | Found]);
+atoms_in([[Head | Tail] | Rest], Found) -> atoms_in([Head, Tail | Rest], Found);
+atoms_in([Tuple | Rest], Found) when is_tuple(Tuple) -> atoms_in(tuple_to_list(Tuple) ++ Rest, Found);
+atoms_in([Map | Rest], Found) when is_map(Map) -> atoms_in(maps:to_list(Map) ++ Rest, Found);
+atoms_in([Fun | Rest], Found) when is_function(Fun) ->
+    Parts = [Part || What <- [module, env], {_, Part} <- [erlang:fun_info(Fun, What)]],
+    atoms_in(Parts ++ Rest, Found);
+atoms_in([_ | Rest], Found) -> atoms_in(Rest, Found).

@@ -550,15 +550,25 @@ class _Through:
         self._channel = channel
         self._sending = threading.Lock()
         self._patience = _Patience(seconds)
+        self._given_up = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
 
     def send(self, data: bytes) -> int:
         """As of any socket, but for one that takes nothing."""
-        with self._sending, self._patience.trying():
-            sent: int = self._channel.send(data)
-            return sent
+        try:
+            with self._sending, self._patience.trying():
+                sent: int = self._channel.send(data)
+                return sent
+        except ConnectionError:
+            # Whoever reads has to know, too.
+            self._given_up = True
+            raise
+
+    def recv(self, size: int) -> bytes:
+        """As of any socket, but the end where what was sent was not taken."""
+        return b"" if self._given_up else self._channel.recv(size)
 
     def close(self) -> None:
         """As of any socket."""

@@ -262,13 +262,35 @@ def beam(demo: Demo, name: str, body: str) -> str:
 
 
 def test_a_helper_that_ships_compiled_comes_and_goes_with_the_hop(demo: Demo) -> None:
-    inner = beam(demo, "demo_inner", "seen() -> application:set_env(kernel, seen, yes), ok.")
-    helpers = [beam(demo, "demo_helper", "run() -> demo_inner:seen()."), inner]
+    """With others that it names: in a call, and in a constant."""
+    named = [
+        beam(demo, f"demo_{name}", f"seen() -> application:set_env(kernel, seen_{name}, yes), ok.")
+        for name in ("inner", "listed", "deep")
+    ]
+    body = "run() -> demo_inner:seen(), [M:seen() || {_, [M]} <- names()], ok."
+    body += "\nnames() -> [{a, [demo_listed]}, {b, [demo_deep]}]."
+    helpers = [beam(demo, "demo_helper", body), *named]
     outcome = demo.run(f"{LOADS}, {{apply, demo_helper, run, []}}", helpers=helpers)
     assert outcome["result"] == "success"
-    assert demo.call("application", "get_env", Atom("kernel"), Atom("seen"))[1] == "yes"
-    for name in ("demo_helper", "demo_inner"):
-        assert demo.call("erlang", "module_loaded", Atom(name)) == "false"
+    for name in ("inner", "listed", "deep"):
+        assert demo.call("application", "get_env", Atom("kernel"), Atom(f"seen_{name}"))[1] == "yes"
+        assert demo.call("erlang", "module_loaded", Atom(f"demo_{name}")) == "false"
+    assert demo.call("erlang", "module_loaded", Atom("demo_helper")) == "false"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ('run() -> <<X:8, _/binary>> = <<"{}">>, X.'.format("x" * (1 << 20)), "bytes of constants"),
+        ("\n".join(f"f{number}() -> ok." for number in range(20_000)), "atoms"),
+    ],
+    ids=["constants", "atoms"],
+)
+def test_a_compiled_helper_that_would_cost_the_node_much_is_refused(demo: Demo, body: str, what: str) -> None:
+    request = demo.request(f"{LOADS}, {{apply, demo_helper, run, []}}", helpers=[beam(demo, "demo_helper", body)])
+    (problem,) = demo.agent.preflight(request, 30.0)["problems"]
+    assert problem.err_type == "bad_beam"
+    assert what in problem.message
 
 
 def test_a_module_of_the_nodes_own_that_is_the_same_as_a_helper_stays(demo: Demo) -> None:
