@@ -3,6 +3,7 @@
 Whatever happens on a host becomes its row; nothing a host does keeps the others' rows from being shown.
 """
 
+import json
 import threading
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Protocol
 
-from relup_remote.boundary import MOST_STEPS
+from relup_remote.boundary import LONGEST_LINE, MOST_STEPS
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
@@ -93,10 +94,14 @@ class Job:
 
 
 class Heard:
-    """What a core tells of its steps, for the row of a host that is lost before the core's result."""
+    """What a core tells of its steps, for the row of a host that is lost before the core's result.
+
+    It holds no more than a result may: one line's worth of steps.
+    """
 
     def __init__(self) -> None:
         self._ended: list[Step] = []
+        self._room = LONGEST_LINE
         self._in_hand: tuple[str, float] | None = None
 
     def note(self, event: Mapping[str, Any]) -> None:
@@ -107,10 +112,11 @@ class Heard:
             self._in_hand = event["step"], time.monotonic()
             return
         self._in_hand = None
-        if len(self._ended) == MOST_STEPS:
-            return
         told = {key: event[key] for key in ("step", "status")}
-        self._ended.append({**told, "seconds": event.get("seconds", 0.0), "detail": event.get("detail", {})})
+        ended = {**told, "seconds": event.get("seconds", 0.0), "detail": event.get("detail", {})}
+        self._room -= len(json.dumps(ended))
+        if len(self._ended) < MOST_STEPS and self._room >= 0:
+            self._ended.append(ended)
 
     @property
     def in_hand(self) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relup_remote.boundary import LONGEST_LINE
 from relup_remote.core.protocol import Failure
 from relup_remote.hops.catalogue import Malformed
 from relup_remote.inventory import HostSettings
@@ -139,6 +140,15 @@ def test_the_row_of_a_lost_host_has_the_steps_that_it_told_of(answer: Answer) ->
     table, below = steps_table([row]).splitlines(), troubles([row])
     assert "unknown" in table[-1].split()
     assert "step: apply" in below
+
+
+def test_no_host_fills_our_memory_with_steps() -> None:
+    """Each is a line of its own, and may be as long as a result that has them all."""
+    heard = run.Heard()
+    most = "x" * (LONGEST_LINE // 4)
+    for number in range(9):
+        heard.note({"event": "step", "step": f"s{number}", "status": "ok", "seconds": 1.0, "detail": {"aside": [most]}})
+    assert [step["step"] for step in heard.steps()] == ["s0", "s1", "s2"]
 
 
 def test_so_has_that_of_a_host_that_was_interrupted() -> None:
