@@ -169,9 +169,9 @@ BOMB = "".join(f"-define(A{n + 1}, {', '.join([f'?A{n}'] * 8)}).\n" for n in ran
     ("body", "why"),
     [
         (f"-define(A0, x).\n{BOMB}called() -> [?A12].", "to compile"),
-        ('-include("PIPE").', "no file of a release"),
-        ('-include_lib("kernel/../../../PIPE").', "no file of a release"),
-        ('-include("$HOME/pipe").', "no file of a release"),
+        ('-include("PIPE").', "not a file of a release"),
+        ('-include_lib("kernel/../../../PIPE").', "not a file of a release"),
+        ('-include("$HOME/pipe").', "not a file of a release"),
         ("-define(F, 1).\n-include(?F).", "does not name"),
         ('-doc({file, "PIPE"}).', "another file"),
         ("called() -> ((1 bsl 16000000) - 1) * ((1 bsl 16000000) - 1).", "4096 bits"),
