@@ -48,14 +48,20 @@ def unlock(
 
 
 def _refuse_while_under_way(call: Invocation) -> None:
-    """Raises `UsageError` (``run_in_progress``) where a lock is of a run that a controller of this machine works on."""
+    """Raises `UsageError` (``run_in_progress``) where a lock is of a run that goes on.
+
+    Either a controller of this machine works on it, or a host is at work: then the controller may be anywhere.
+    """
     living = {record.run for record in ledger.runs() if record.is_under_way}
-    if not living:
-        return
-    locks = [row["facts"].get("cluster_lock") or {} for row in call.ask_all(call.order("status"))]
-    held = sorted(living & {lock.get("run") for lock in locks})
+    rows = [row for row in call.ask_all(call.order("status")) if row["facts"].get("cluster_lock")]
+    held = sorted(living & {row["facts"]["cluster_lock"].get("run") for row in rows})
     if held:
         raise UsageError("run_in_progress", f"the cluster is locked by {', '.join(held)}, which is still running")
+    working = [row["host"] for row in rows if row["facts"].get("state") == "in-progress"]
+    if working:
+        raise UsageError(
+            "run_in_progress", f"the cluster is locked, and something is under way on {', '.join(working)}"
+        )
 
 
 def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:

@@ -122,6 +122,7 @@ def _not_there_yet(context: Context) -> None:
     running, target = context.result.running, context.target
     if running != target or context.unfinished:
         return
+    _refuse_other_boot(context, target)
     version, tree = release.deployed(context.site.base) or (None, None)
     booted = context.site.node is not None and context.site.node.root == tree
     if version == target and not booted:
@@ -129,6 +130,24 @@ def _not_there_yet(context: Context) -> None:
             "duplicate_pending_target", "{} is deployed. The next restart of the node boots it.".format(target)
         )
     raise Failure("already_upgraded_to_target_vsn", "The node runs {} already.".format(target))
+
+
+def _refuse_other_boot(context: Context, target: str) -> None:
+    """Raises `Failure` where the running node is on the target, and its next restart is known to lead elsewhere."""
+    base = context.site.base
+    lost = release.lost_tree(base)
+    if lost is not None:
+        message = "The node runs {}, but the marker names {}, and its tree {} is missing: a restart would fail."
+        raise Failure("restart_differs", message.format(target, *lost), detail={"tree": lost[1]})
+    root = release.boot_chain(base)[-1]
+    try:
+        boots = release.read_tree(root).version
+    except Failure:
+        # What it boots is not known.
+        return
+    if boots != target:
+        message = "The node runs {}, but its next restart boots {} from {}.".format(target, boots, root)
+        raise Failure("restart_differs", message, detail={"boots": boots, "root": root})
 
 
 def _permission(context: Context) -> None:

@@ -39,8 +39,8 @@ from .trust import us
 FILE = "cluster_lock"
 
 _OWN = (
-    "The lock is your own. Resume its run (`inv upgrade --resume` or `inv rollback --resume`), or remove it: "
-    "`inv unlock`."
+    "The lock is of a run of yours. If that run is still at work, wait until it ends. Else resume it "
+    "(`inv upgrade --resume` or `inv rollback --resume`), or remove the lock: `inv unlock`."
 )
 
 LockFacts = Dict[str, Any]
@@ -110,7 +110,10 @@ def take(context: Context) -> bool:
 
 
 def release(context: Context) -> bool:
-    """Takes the lock off this host; whether there was one. Raises `Failure` cluster_locked."""
+    """Takes the lock off this host; whether there was one.
+
+    Raises `Failure` cluster_locked, and unless forced upgrade_in_progress while the lock's run works on this host.
+    """
     folder = context.site.ours
     found = read(folder)
     if found is None:
@@ -124,6 +127,9 @@ def release(context: Context) -> bool:
         whom = found["operator"] or "someone unknown"
         message = "The lock of {} (run {}) is removed.".format(whom, found["run"] or "unknown")
         context.emit({"event": "note", "message": message})
+    by = holder(folder)
+    if whose == "operator" and by is not None and by.get("run") == found["run"] and not context.option("lock_force"):
+        raise held(by)
     return remove(folder, found["run"])
 
 

@@ -315,7 +315,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "untrusted_dir": ErrorSpec(
         "A folder of relup_remote belongs to another user, or others may write in it.",
-        "Find out who made it, and remove it.",
+        "If the folder is yours, correct its owner and mode (at most 0755). Else find out who made it, and remove it.",
     ),
     "untrusted_file": ErrorSpec(
         "A file of relup_remote or of the node belongs to another user, is not a regular file, is far too large, "
@@ -357,6 +357,11 @@ ERRORS: Dict[str, ErrorSpec] = {
     "already_upgraded_to_target_vsn": ErrorSpec(
         "The node runs this version already.",
         "Nothing needs to be done.",
+    ),
+    "restart_differs": ErrorSpec(
+        "The node runs the target, but its next restart boots another release, or fails.",
+        "Do not restart the node now. Put the tree and the marker of the target back. Or restart it when that does no "
+        "harm, and upgrade it again.",
     ),
     "otp_major_vsn_mismatch": ErrorSpec(
         "The target was built for another major version of Erlang/OTP.",
@@ -568,7 +573,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     # backup and restore
     "no_backup": ErrorSpec(
         "The host has no whole backup of the node.",
-        "`inv backup` makes one. `inv upgrade --no-backup` goes on without one.",
+        "`inv backup` makes one. With `--no-backup` an upgrade needs none.",
     ),
     "backup_too_old": ErrorSpec(
         "The newest whole backup of the node is too old.",
@@ -610,7 +615,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "backup_dated_ahead": ErrorSpec(
         "The newest whole backup is dated in the future, so its age is not known.",
-        "Correct the host's clock, and make a backup with `inv backup`. `inv upgrade --no-backup` goes on without one.",
+        "Correct the host's clock, and make a backup with `inv backup`. With `--no-backup` an upgrade needs none.",
     ),
     "backup_of_another_node": ErrorSpec(
         "The backup is of another node or another root.",

@@ -120,6 +120,7 @@ def test_a_lock_that_the_operator_did_not_wait_to_see_given_back_is_still_there(
 
 @pytest.mark.parametrize("force", [False, True])
 def test_locks_are_taken_off_by_operator_or_by_force(site: Site, force: bool) -> None:
+    site.answer("status", *[result("ok", cluster_lock=LOCK, state="idle")] * 3)
     site.answer("unlock", result("unlocked"), result("unchanged"), result("refused"))
     status, document = site.run(unlock, force=force)
     assert (status, outcomes(document)) == (3, ["unlocked", "unchanged", "refused"])
@@ -138,6 +139,20 @@ def test_the_lock_of_a_run_that_is_under_way_is_only_forced_off(
     assert len(site.asked("unlock")) == unlocked
     assert status == (0 if unlocked else 2)
     assert unlocked or document["error"]["err_type"] == "run_in_progress"
+
+
+@pytest.mark.parametrize(("force", "unlocked"), [(False, 0), (True, 3)])
+def test_the_lock_of_a_run_that_is_under_way_elsewhere_is_only_forced_off(
+    site: Site, force: bool, unlocked: int
+) -> None:
+    """Its controller may be anywhere; that a host is at work can be seen from everywhere."""
+    idle, working = (result("ok", cluster_lock=LOCK, state=state) for state in ("idle", "in-progress"))
+    site.answer("status", idle, working, idle)
+    site.answer("unlock", *[result("unlocked")] * 3)
+    status, document = site.run(unlock, force=force)
+    assert len(site.asked("unlock")) == unlocked
+    assert status == (0 if unlocked else 2)
+    assert unlocked or "n2" in document["error"]["message"]
 
 
 # ------------------------------------------------------------------------------------------------- cleanup

@@ -170,10 +170,22 @@ def test_patches(scene: Scene) -> None:
 
 def test_the_version_that_runs(scene: Scene) -> None:
     scene.running = "5.10.5"
-    assert list(scene.refused()) == ["already_upgraded_to_target_vsn"]
+    found = scene.refused()["restart_differs"]
+    assert found.message == f"The node runs 5.10.5, but its next restart boots 5.10.4 from {scene.base}."
     (scene.base / "relup").mkdir()
     (scene.base / "relup" / "current").write_text("5.10.5")
+    assert "its tree" in scene.refused()["restart_differs"].message
+    make_release(scene.base / "relup" / "5.10.5", "5.10.5")
     assert list(scene.refused()) == ["duplicate_pending_target"]
+
+
+def test_the_version_that_runs_and_was_booted(scene: Scene) -> None:
+    scene.running = "5.10.5"
+    make_release(scene.base, "5.10.5")
+    assert list(scene.refused()) == ["already_upgraded_to_target_vsn"]
+    # What can't be known is no refusal of its own.
+    (scene.base / "releases" / "emqx_vars").unlink()
+    assert "restart_differs" not in scene.refused()
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,18 @@ def test_a_command_at_work_keeps_the_lock_from_others_but_not_from_its_own_run(h
         assert host.request("lock", **BOB).outcome == "locked"
 
 
+def test_the_lock_of_a_run_that_is_at_work_here_is_left_to_it(host: Host) -> None:
+    """The operator may have come from elsewhere, and not know of the run."""
+    host.request("lock", **BOB)
+    with Lock(str(host.folder), {**BOB, "command": "upgrade"}):
+        assert refused(host, "unlock", "run-c", "bob@desk", unlock_by="operator").err_type == "upgrade_in_progress"
+        assert host.held is not None
+        assert host.request("unlock", **BOB).outcome == "unlocked"
+        host.request("lock", **BOB)
+        forced = {"unlock_by": "operator", "lock_force": True}
+        assert host.request("unlock", "run-c", "bob@desk", **forced).outcome == "unlocked"
+
+
 def test_two_at_once_on_one_host(host: Host) -> None:
     host.folder.mkdir(mode=0o700)
     for _ in range(ROUNDS):
