@@ -102,7 +102,8 @@ CALLS: tuple[Calls, ...] = (
     ),
     Calls(
         "beam_lib:chunks compile:noenv_forms epp:open epp:close epp:read_encoding epp:scan_erl_form erl_scan:string erl_parse:parse_form"
-        " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file file:read_file_info",
+        " erl_lint:is_guard_test erl_internal:bif erl_internal:guard_bif erl_internal:list_op file:read_file file:read_file_info"
+        " zlib:open zlib:inflateInit zlib:safeInflate zlib:close",
         "helper",
         "reads the catalogue's helpers that the hop uses, and compiles those that are sources, after it has removed what a"
         " compiler would compute at length",
@@ -111,7 +112,7 @@ CALLS: tuple[Calls, ...] = (
     ),
     Calls(
         "beam_lib:chunks beam_lib:md5 beam_opcodes:opname file:read_file file:consult file:format_error"
-        " filelib:wildcard erlang:fun_info erlang:get_module_info erlang:module_loaded application:get_key"
+        " filelib:wildcard erlang:get_module_info erlang:module_loaded application:get_key"
         " application:loaded_applications application_controller:get_master code:which filelib:is_regular",
         "target",
         "compares what runs with what the hop would load",
