@@ -140,12 +140,9 @@ def _refuse_other_boot(context: Context, target: str) -> None:
         message = "The node runs {}, but the marker names {}, and its tree {} is missing: a restart would fail."
         raise Failure("restart_differs", message.format(target, *lost), detail={"tree": lost[1]})
     root = release.boot_chain(base)[-1]
-    try:
-        boots = release.read_tree(root).version
-    except Failure:
-        # What it boots is not known.
-        return
-    if boots != target:
+    boots = release.version_of(root)
+    # What is not known is no refusal.
+    if boots not in (None, target):
         message = "The node runs {}, but its next restart boots {} from {}.".format(target, boots, root)
         raise Failure("restart_differs", message, detail={"boots": boots, "root": root})
 

@@ -448,11 +448,8 @@ def _tell_boot(context: Context) -> None:
 def _tell_backups(context: Context) -> None:
     """The newest whole backup, and the newest that is of the release which a rollback goes back to."""
     kept, name = backups(context.site.backups), context.result.node
-    try:
-        base = release.read_tree(context.site.base).version
-    except Failure:
-        # A backup of it could not have been made.
-        base = ""
+    # Where that can't be told, a backup of it could not have been made.
+    base = release.version_of(context.site.base) or ""
     for fact, wanted in (("backup", None), ("backup_of_base", base)):
         found = newest(kept, name, wanted)
         context.result.facts[fact] = None if found is None else found.facts()
@@ -483,7 +480,7 @@ def _state_of_boot(context: Context) -> Tuple[str, str]:
     lost = release.lost_tree(context.site.base)
     if lost is not None:
         return "unbootable", "the marker names {}, but its tree {} is missing: a restart would fail".format(*lost)
-    boots = _version_of(facts["boot_root"])
+    boots = release.version_of(facts["boot_root"])
     if running_node.is_same(facts["running_root"], facts["boot_root"]):
         if running in (None, boots):
             return "idle", "idle; booted into {}".format(facts["marker"]) if facts["marker"] else "idle"
@@ -492,13 +489,6 @@ def _state_of_boot(context: Context) -> Tuple[str, str]:
     what = "the marker names {}".format(facts["marker"]) if facts["marker"] else "there is no marker"
     text = "runs {} from {}, but {}: the next restart boots {} from {}"
     return "restart-differs", text.format(running or "", facts["running_root"], what, boots or "", facts["boot_root"])
-
-
-def _version_of(root: str) -> Optional[str]:
-    try:
-        return release.read_tree(root).version
-    except Failure:
-        return None
 
 
 def _logs(context: Context) -> None:

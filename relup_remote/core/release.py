@@ -67,6 +67,14 @@ def read_tree(root: str) -> TreeFacts:
     return TreeFacts(version, parse_pairs(build_info.decode("utf-8", "replace"), ":"), _is_fork(root))
 
 
+def version_of(root: str) -> Optional[str]:
+    """The version of a release on disk; None where that can't be told."""
+    try:
+        return read_tree(root).version
+    except Failure:
+        return None
+
+
 def _is_fork(root: str) -> bool:
     return any(
         os.path.exists(os.path.join(root, "lib", lib, "ebin", "mnesia_hook.beam"))

@@ -212,9 +212,8 @@ def test_hosts_are_asked_at_once_and_rows_come_in_order() -> None:
     assert outcomes(found) == [("n1", "ok"), ("n2", "failed"), ("n3", "ok")]
 
 
-def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
-    hosts = fleet("status", *[result("ok")] * 3)
-    never = threading.Event()
+def interrupting(hosts: Fleet, never: threading.Event) -> Runner:
+    """Whose hosts interrupt the command when they are begun, and do not answer then."""
 
     class Silent(FakeHost):
         def __enter__(self) -> FakeHost:
@@ -222,8 +221,13 @@ def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
             never.wait(60)
             return super().__enter__()
 
-    job = jobs("status")[0]
-    [row] = Runner(lambda settings: Silent(hosts, settings.name)).at_once([job])
+    return Runner(lambda settings: Silent(hosts, settings.name))
+
+
+def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
+    hosts = fleet("status", *[result("ok")] * 3)
+    never = threading.Event()
+    [row] = interrupting(hosts, never).at_once([jobs("status")[0]])
     assert (row["host"], row["outcome"], row["error"]["message"]) == ("n1", "failed", INTERRUPTED)
     assert hosts.asked == []
     never.set()
@@ -232,14 +236,7 @@ def test_an_interruption_does_not_wait_for_hosts_that_do_not_answer() -> None:
 def test_an_interruption_skips_hosts_that_were_never_begun() -> None:
     hosts = fleet("prepare", *[result("prepared")] * 3)
     never = threading.Event()
-
-    class Silent(FakeHost):
-        def __enter__(self) -> FakeHost:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            never.wait(60)
-            return super().__enter__()
-
-    found = Runner(lambda settings: Silent(hosts, settings.name)).at_once(jobs("prepare"), limit=1)
+    found = interrupting(hosts, never).at_once(jobs("prepare"), limit=1)
     never.set()
     assert outcomes(found) == [("n1", "failed"), ("n2", "skipped"), ("n3", "skipped")]
     assert found[1]["facts"] == {"reason": "the operator interrupted the command"}

@@ -97,7 +97,11 @@ def spare_trees(context: Context) -> List[str]:
     chain = release.boot_chain(site.base)
     if site.node is not None:
         is_booted = os.path.realpath(site.node.root) == os.path.realpath(chain[-1])
-        if not is_booted or context.result.running != _version_of(chain[-1]) or last_change(context) is not None:
+        if (
+            not is_booted
+            or context.result.running != (release.version_of(chain[-1]) or "")
+            or last_change(context) is not None
+        ):
             return []
     folder = os.path.join(site.base, "relup")
     trees = [os.path.join(folder, name) for name in names_in(folder)]
@@ -105,12 +109,6 @@ def spare_trees(context: Context) -> List[str]:
     return [
         tree
         for tree in trees
-        if _version_of(tree) == os.path.basename(tree) and not any(root.startswith(tree + "/") for root in booted)
+        if release.version_of(tree) == os.path.basename(tree)
+        and not any(root.startswith(tree + "/") for root in booted)
     ]
-
-
-def _version_of(root: str) -> str:
-    try:
-        return release.read_tree(root).version
-    except Failure:
-        return ""

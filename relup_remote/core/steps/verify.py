@@ -59,7 +59,7 @@ def _signals(context: Context, target: str, left: List[Optional[str]]) -> Dict[s
     signals: Dict[str, Optional[str]] = {
         "broker running": None if context.view.is_ready() else "it is not",
         "running version": _differs(context.view.version(), target),
-        "marker": None if marker is None and _version_of(base) == target else _differs(marker, target),
+        "marker": None if marker is None and release.version_of(base) == target else _differs(marker, target),
         "tree whole": None if not missing else "lacks {}".format(", ".join(missing[:5])),
         "boot chain": None if booted == tree else "the next boot is from {}".format(booted),
     }
@@ -141,13 +141,6 @@ def _history(context: Context) -> Optional[str]:
     if row is None or row["id"] == context.row or succeeded(row):
         return None
     return "the last attempt ended in {}".format(row["result"]) if row["result"] else "the last attempt has not ended"
-
-
-def _version_of(root: str) -> Optional[str]:
-    try:
-        return release.read_tree(root).version
-    except Failure:
-        return None
 
 
 def _differs(found: Optional[str], wanted: str) -> Optional[str]:
