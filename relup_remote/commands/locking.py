@@ -60,7 +60,10 @@ def _refuse_while_under_way(call: Invocation) -> None:
     working = [row["host"] for row in rows if row["facts"].get("state") == "in-progress"]
     if working:
         raise UsageError(
-            "run_in_progress", f"the cluster is locked, and something is under way on {', '.join(working)}"
+            "run_in_progress",
+            f"the cluster is locked, and its run is still at work on {', '.join(working)}",
+            "Wait until it ends (see `inv status`), then resume the run. If its controller is gone "
+            "and you want to unlock the cluster all the same: `inv unlock --force`.",
         )
 
 

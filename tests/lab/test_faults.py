@@ -119,8 +119,10 @@ def test_controller_that_gives_up_waiting(lab: Lab, relup: Tool, tarball: Path, 
     assert (ran.status, ran.error(spare)["err_type"]) == (1, "hop_timeout")
     assert relup.run("status", "--host", spare).row(spare)["facts"]["state"] == "in-progress"
     assert relup.run("plan", *options[:-1]).error(spare)["err_type"] == "upgrade_in_progress"
-    # The hop goes on, so the run has left the lock of the cluster.
-    assert relup.run("unlock", "--host", spare).row(spare)["outcome"] == "unlocked"
+    # The hop goes on, so the run has left the lock of the cluster, and it stays unless the operator insists.
+    left = relup.run("unlock", "--host", spare)
+    assert (left.status, left.document["error"]["err_type"]) == (2, "run_in_progress")
+    assert relup.run("unlock", "--force", "--host", spare).row(spare)["outcome"] == "unlocked"
     gate.touch()
     # The core waits for the hop that it finds under way, and then there is nothing left to do.
     again = Core(relup, spare).upgrade(tarball, catalogue)

@@ -114,8 +114,8 @@ def killed_in_hop(lab: Lab, relup: Tool, tarball: Path, folder: Path, host: str 
 
 
 def give_back(relup: Tool, host: str) -> None:
-    """Take the lock of the cluster off, which a run leaves where its core was killed: what that began may go on."""
-    ran = relup.run("unlock", "--host", host)
+    """Take the lock of the cluster off, which a run leaves where its core was killed. Its hop may still run."""
+    ran = relup.run("unlock", "--force", "--host", host)
     assert (ran.status, ran.row()["outcome"]) == (0, "unlocked")
 
 
