@@ -44,7 +44,8 @@ the exception: exit status 3.
 ## How a run ends
 
 `inv upgrade` and `inv rollback`. The outcome is the same word in the summary, in the document's `rollout`, in
-`inv runs` and in reports.
+`inv runs` and in reports. Other commands that change hosts have an `ending` of the same form in their document, if the
+operator interrupted them.
 
 {_outcomes()}
 

@@ -29,7 +29,7 @@ def backup(
     with Invocation("backup", host, inventory, json, quiet) as call:
         chosen = options.numbers(minimum=0, keep=keep)
         limit = options.numbers(parallel=parallel).get("parallel", AT_ONCE)
-        call.show(call.runner.at_once(call.jobs(call.order(options=chosen)), limit), made_table)
+        call.show(call.change_all(call.jobs(call.order(options=chosen)), limit), made_table)
 
 
 @command

@@ -47,5 +47,5 @@ def _removed(call: Invocation, found: Sequence[Row], chosen: dict[str, Any]) -> 
     order = call.order(options=chosen)
     full = {row["host"] for row in found if _has_something(row)}
     jobs = [Job(host, request(order, host)) for host in call.hosts if host.name in full]
-    cleaned = {row["host"]: row for row in call.runner.at_once(jobs)}
+    cleaned = {row["host"]: row for row in call.change_all(jobs)}
     return [cleaned.get(row["host"], row) for row in found]

@@ -6,8 +6,8 @@ something failed on a host, 2 wrong use, 3 refused before any change.
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,17 +26,19 @@ from relup_remote.pins import Pin
 from relup_remote.program import typed
 from relup_remote.rollout import rows as host_rows
 from relup_remote.rollout import tarball, traces
-from relup_remote.rollout.endings import Ending
+from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import Event, Feed
 from relup_remote.rollout.identity import operator, run_id
 from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.rows import Row
-from relup_remote.rollout.run import Job, Runner, Session, Watch
+from relup_remote.rollout.run import AGAIN, AT_ONCE, LOST, Job, Runner, Session, Watch, interrupted
+from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary import json as documents
 from relup_remote.summary import report
 from relup_remote.summary.boot import boot
+from relup_remote.summary.ending import ended
 from relup_remote.summary.layout import folded
 from relup_remote.summary.recovered import recovered
 from relup_remote.summary.screen import Display, Silent, listener
@@ -69,6 +71,7 @@ class Invocation:
         self._quiet = quiet
         self._events = events
         self._status = 0
+        self._interrupts = 0
         self._pins: dict[str, Pin] = {}
         self._screen = ExitStack()
         self._display: Display = Silent()
@@ -176,8 +179,26 @@ class Invocation:
         return self.runner.at_once(self.jobs(order))
 
     def in_turn(self, order: Order, file: Path | None = None) -> list[Row]:
-        """The rows of the hosts, one after the other up to the first that is not done."""
-        return self.runner.in_turn(self.jobs(order, file))
+        """The rows of the hosts, one after the other up to the first that is not done, for an order that changes them.
+
+        For interruptions see `change_all`.
+        """
+        with self._stopping() as stop:
+            return self.runner.in_turn(self.jobs(order, file), lambda: not stop.requested)
+
+    def change_all(self, jobs: Sequence[Job], limit: int = AT_ONCE) -> list[Row]:
+        """The rows of jobs that change hosts, ``limit`` of them done at a time.
+
+        After a first Ctrl-C those in hand are finished and no more are begun; a second one leaves at once.
+        """
+        with self._stopping() as stop:
+            return self.runner.at_once(jobs, limit, lambda: not stop.requested)
+
+    @contextmanager
+    def _stopping(self) -> Iterator[Stop]:
+        with Stop(lambda count: self.feed.tell("interrupt", count=count)) as stop:
+            yield stop
+        self._interrupts = max(self._interrupts, stop.requested)
 
     def tarball(self, path: str) -> Tarball | None:
         """Read the operator's tarball. If it is not there, every host's row says so and nothing is left to do: None."""
@@ -198,17 +219,25 @@ class Invocation:
         more: Mapping[str, Any] | None = None,
         after: str = "",
         status: int | None = None,
+        hint: str = "",
     ) -> None:
         """Print what the hosts' rows say, and remember the exit status they stand for, unless it is given.
 
         ``hops`` are shown as well, ``full`` with a line for each module. ``more`` goes into the document as well,
-        ``after`` below the tables.
+        ``after`` below the tables; it has the ``hint``, if that is given.
         """
         # Tables are not needed to end with a document.
         from relup_remote.summary.hop_tables import hop_tables  # noqa: PLC0415
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
         self._status = host_rows.exit_status(rows) if status is None else status
+        if self._interrupts:
+            stopped = interrupted(rows, at_once=self._interrupts > 1)
+            self._status = stopped.exit_status
+            more = {**(more or {}), "ending": stopped.to_json()}
+            are_left = any(row["outcome"] == "skipped" for row in rows)
+            hint = LOST[self.command] if self._interrupts > 1 else AGAIN if are_left else ""
+            after = "\n\n".join(part for part in (after, ended(stopped, hint)) if part)
         if self._json or self._events:
             self.say(
                 self._document(
@@ -222,7 +251,7 @@ class Invocation:
             hop_tables(rows, full=full) if hops else "",
             recovered(rows),
             boot(rows),
-            report.troubles(rows),
+            report.troubles(rows, hint),
             after,
         ]
         # Much of it is what hosts said: reasons of gates, names of nodes.
@@ -232,7 +261,8 @@ class Invocation:
         """Print what a run came to; ``after`` is said below the table."""
         hops = ending.outcome != "refused"
         rollout = {**ending.to_json(), "next": typed(ending.next)}
-        self.show(rows, hops=hops, more={"rollout": rollout}, after=after, status=ending.exit_status)
+        hint = ROLLOUT_ERRORS[ending.err_type].hint if ending.err_type else ""
+        self.show(rows, hops=hops, more={"rollout": rollout}, after=after, status=ending.exit_status, hint=hint)
 
     def show_document(self, document: Mapping[str, Any], text: str, *, ok: bool = True, as_it_is: bool = False) -> None:
         """Print what a command that went to no host came to: the document, or the text. If not ok, it exits with 1.

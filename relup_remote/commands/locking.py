@@ -26,7 +26,7 @@ def lock(
 ) -> None:
     """Lock the cluster: nobody changes its hosts until it is unlocked, not even you. All hosts, or none."""
     with Invocation("lock", host, inventory, json, quiet) as call:
-        rows = call.ask_all(call.order(options={"why": why}))
+        rows = call.change_all(call.jobs(call.order(options={"why": why})))
         call.show(rows if all(map(succeeded, rows)) else _given_back(call, rows), locks_table)
 
 
@@ -44,7 +44,7 @@ def unlock(
         if not force:
             _refuse_while_under_way(call)
         chosen: dict[str, Any] = {"unlock_by": "operator", "lock_force": force}
-        call.show(call.ask_all(call.order(options=chosen)), locks_table)
+        call.show(call.change_all(call.jobs(call.order(options=chosen))), locks_table)
 
 
 def _refuse_while_under_way(call: Invocation) -> None:
@@ -73,7 +73,7 @@ def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:
     taken = {row["host"] for row in rows if row["outcome"] in ("locked", "failed")}
     unlock_again = call.order("unlock")
     jobs = [Job(host, request(unlock_again, host)) for host in call.hosts if host.name in taken]
-    back = {row["host"]: row for row in call.runner.at_once(jobs)}
+    back = {row["host"]: row for row in call.change_all(jobs)}
     others = ", ".join(row["host"] for row in rows if not succeeded(row))
     message = f"Not locked, because other hosts could not be locked: {others}."
     return [_as_before(row, back[row["host"]], message) if row["outcome"] == "locked" else row for row in rows]

@@ -28,6 +28,7 @@ from relup_remote.rollout.rows import Row, skipped, succeeded
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
+from relup_remote.summary.ending import ended
 from relup_remote.summary.plan import intention
 from relup_remote.summary.removals import removed_by
 from relup_remote.summary.text import many, seconds
@@ -307,8 +308,7 @@ def _after(ending: Ending, run: str, passed: str, prepared: Sequence[str] = ()) 
     assert ending.err_type is not None
     # A run that was refused has no ledger: its name would lead nowhere.
     who = f"run {run}: " if ending.next and ending.outcome != "refused" else ""
-    lines += [f"{who}{ending.outcome}, {ending.err_type}: {ending.reason}"]
-    lines += [f"  what to do: {ROLLOUT_ERRORS[ending.err_type].hint}"]
+    lines.append(ended(ending, ROLLOUT_ERRORS[ending.err_type].hint, who))
     return "\n".join([*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines)
 
 

@@ -102,7 +102,7 @@ def prepare(
             jobs = call.jobs(call.order(**_parts(release, hops, chosen)), release.path)
             # How much each host lacks is not known yet.
             jobs = [replace(job, bytes=release.bytes) for job in jobs]
-            rows = call.runner.at_once(jobs, limit)
+            rows = call.change_all(jobs, limit)
             call.show(missed.told(rows, hops.malformed), after=_prepared(rows))
 
 

@@ -517,7 +517,7 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     "hop_timeout": ErrorSpec(
         "The hop did not end in time. It goes on in the VM.",
-        "See `inv status`. `inv upgrade --hop-timeout 1800` waits longer.",
+        "See `inv status`. `inv upgrade --resume --hop-timeout 1800` goes on with the run and waits longer.",
     ),
     "interrupted": ErrorSpec(
         "The core ended before the hop began. The node was not changed.",

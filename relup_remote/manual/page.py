@@ -49,8 +49,14 @@ elsewhere plain lines.
 
 `stage` and `logs-clear` go through the hosts one after the other, in the inventory's order, and stop at the first that
 fails; the rest are `skipped`. `upgrade` and `rollback` go through them in waves. The other commands ask all hosts, even
-if one of them fails. After an interruption (Ctrl-C) the table is printed too. `inv --debug COMMAND` shows the traceback
-of an `internal_error` on stderr; it is also written to `~/.local/state/relup_remote/`.
+if one of them fails.
+
+After Ctrl-C a command that changes hosts finishes those that it has started, and starts no more. A second Ctrl-C leaves
+at once: what has started may go on. Other commands leave after the first. The table is printed all the same. A command
+that changes hosts then says `interrupted` and exits with 1.
+
+`inv --debug COMMAND` shows the traceback of an `internal_error` on stderr; it is also written to
+`~/.local/state/relup_remote/`.
 
 {_table(("environment", ""), ENVIRONMENT.items())}
 

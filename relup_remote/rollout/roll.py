@@ -306,7 +306,8 @@ class Rollout:
 
     def _jobs(self, names: Iterable[str], order: Order, tarball: Tarball | None = None) -> list[Job]:
         file = tarball.path if tarball else None
-        return [Job(self._hosts[name], request(order, self._hosts[name]), file) for name in names]
+        hosts = [self._hosts[name] for name in names]
+        return [Job(host, request(order, host), file, is_of_run=True) for host in hosts]
 
     def _all_rows(self, ending: Ending) -> list[Row]:
         reason = ending.reason[:1].lower() + ending.reason[1:].rstrip(".")

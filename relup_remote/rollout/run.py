@@ -20,6 +20,7 @@ from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 from relup_remote.rollout import traces
+from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.request import Request
 from relup_remote.rollout.rows import UNKNOWN, Row, Step, of_failure, of_result, skipped, succeeded
 
@@ -41,9 +42,15 @@ IN_FLIGHT = 256 << 20
 CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup")
 """Commands of a run that change a host, so that it matters whether they may still be at work there."""
 
+AGAIN = "Run the same command again for the hosts that are not done."
+"""What to do after a command that the operator interrupted, and that is no run."""
+
 INTERRUPTED = "Interrupted by the operator. What had started on the host may go on there."
 
 NOT_BEGUN = "the operator interrupted the command"
+
+RESUME = "Resume the run: it waits for what goes on there."
+"""What to do where a run was not heard to the end on a host: nobody else is let in there."""
 
 LOST = {
     "backup": "Run the backup again. The node ends this one within a minute, and the next one removes its files.",
@@ -58,7 +65,20 @@ LOST = {
         "Run the same command again: it changes no node.",
     ),
 }
-"""What to do where the connection was lost in the middle of a command; of an upgrade the error itself tells."""
+"""What to do where the connection was lost in the middle of a command that is no run."""
+
+
+def interrupted(rows: Sequence[Row], *, at_once: bool) -> Ending:
+    """The ending of a command that is no run and that the operator interrupted; ``at_once`` where he left at once."""
+    if at_once:
+        left = [row["host"] for row in rows if row["error"] and row["error"]["message"] == INTERRUPTED]
+        goes_on = f"Hosts that had started go on: {', '.join(left)}." if left else "No host was being changed."
+        reason = f"The operator left at once. {goes_on}"
+    else:
+        are_skipped = any(row["outcome"] == "skipped" for row in rows)
+        rest = "No more hosts were started." if are_skipped else "All hosts had started and were finished."
+        reason = f"The operator interrupted the command. {rest}"
+    return Ending("interrupted", "interrupted_by_operator", reason)
 
 
 class Session(Protocol):
@@ -85,12 +105,16 @@ def ignore(_host: str, _event: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A request for a host, and the file that it may ask for; ``bytes`` of it are what the host lacks, if known."""
+    """A request for a host, and the file that it may ask for; ``bytes`` of it are what the host lacks, if known.
+
+    ``is_of_run`` says that the request belongs to a run that can be resumed.
+    """
 
     host: HostSettings
     request: Request
     tarball: Path | None = None
     bytes: int = 0
+    is_of_run: bool = False
 
 
 class Heard:
@@ -183,7 +207,9 @@ class Runner:
             if failure.err_type == "core_failed" and not has_core:
                 # None was started.
                 self._ends(job)
-            if failure.err_type == "connection_lost":
+            if job.is_of_run and name in self.unheard:
+                failure.hint = RESUME
+            elif failure.err_type == "connection_lost":
                 failure.hint = LOST.get(job.request["command"], failure.hint)
             return self._lost(name, failure, time.monotonic() - started)
         except Exception as error:
@@ -213,32 +239,40 @@ class Runner:
             raise Failure("deadline_exceeded", message, stage=request["command"])
         return {**request, "deadline": min(request["deadline"], self.deadline.left)}
 
-    def in_turn(self, jobs: Sequence[Job]) -> list[Row]:
+    def in_turn(self, jobs: Sequence[Job], may_begin: Callable[[], bool] = lambda: True) -> list[Row]:
         """The rows of ``jobs``, done in order; the first that keeps others from going on is the last that is done.
 
-        An interruption ends the host in hand, which gets a row that says so, and skips the others.
+        Before each one ``may_begin`` is asked. A `KeyboardInterrupt` ends the host in hand, which gets a row that says
+        so, and skips the others.
         """
         rows: list[Row] = []
+        reason = NOT_BEGUN
         try:
             for job in jobs:
+                if not may_begin():
+                    break
                 rows.append(self.one(job))
                 if not succeeded(rows[-1]):
+                    reason = f"{rows[-1]['host']} was not done"
                     break
         except KeyboardInterrupt:
             rows += [self.interrupted(job) for job in jobs[len(rows) : len(rows) + 1]]
-        reason = f"{rows[-1]['host']} was not done" if rows else ""
         return rows + [skipped(job.host.name, reason) for job in jobs[len(rows) :]]
 
-    def at_once(self, jobs: Sequence[Job], limit: int = AT_ONCE) -> list[Row]:
+    def at_once(
+        self, jobs: Sequence[Job], limit: int = AT_ONCE, may_begin: Callable[[], bool] = lambda: True
+    ) -> list[Row]:
         """The rows of ``jobs``, in order, ``limit`` of them done at a time, whatever becomes of any of them.
 
-        An interruption ends those in hand, which get rows that say so, and skips those that were not begun.
+        Before each one ``may_begin`` is asked. A `KeyboardInterrupt` ends those in hand, which get rows that say so,
+        and skips those that were not begun.
         """
         rows: dict[str, Row] = {}
         begun: set[str] = set()
         try:
             rows.update(
-                (row["host"], row) for row in self.as_done(jobs, limit, begins=lambda job: begun.add(_name(job)))
+                (row["host"], row)
+                for row in self.as_done(jobs, limit, may_begin, begins=lambda job: begun.add(_name(job)))
             )
         except KeyboardInterrupt:
             rows.update((_name(job), self.interrupted(job)) for job in jobs if _name(job) in begun - rows.keys())
@@ -297,12 +331,15 @@ class Runner:
 
     def _given_up(self, job: Job, seconds: float) -> Row:
         message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
-        return self._lost(job.host.name, Failure("deadline_exceeded", message, stage=job.request["command"]), seconds)
+        hint = RESUME if job.is_of_run else None
+        failure = Failure("deadline_exceeded", message, stage=job.request["command"], hint=hint)
+        return self._lost(job.host.name, failure, seconds)
 
     def interrupted(self, job: Job) -> Row:
         """The row of a host that was left while it was in hand."""
         command = job.request["command"]
-        failure = Failure("connection_lost", INTERRUPTED, stage=command, hint=LOST.get(command))
+        hint = ROLLOUT_ERRORS["interrupted_by_operator"].hint if job.is_of_run else LOST.get(command)
+        failure = Failure("connection_lost", INTERRUPTED, stage=command, hint=hint)
         return self._lost(job.host.name, failure)
 
     def _put(self, job: Job, told: "SimpleQueue[tuple[str, Row | None]]") -> None:

@@ -12,6 +12,9 @@ from relup_remote.rollout.endings import Stopped
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+PATIENCE = 1.0
+"""Seconds that the end waits until the last request has been told."""
+
 
 class Stop:
     """Whether the operator wants no more. As a context manager, in the main thread, it takes the signals.
@@ -27,7 +30,8 @@ class Stop:
         self._told = told
         # All that a signal handler may put to is queues of this kind: whoever it interrupts may hold any lock.
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._news: SimpleQueue[int] = SimpleQueue()
+        self._news: SimpleQueue[int | None] = SimpleQueue()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
         self._before: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
@@ -40,7 +44,7 @@ class Stop:
         return Stopped("out_of_time", f"The run took longer than {self._deadline.seconds:g} s.")
 
     def __enter__(self) -> "Stop":
-        threading.Thread(target=self._tell, daemon=True).start()
+        self._teller.start()
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -50,6 +54,9 @@ class Stop:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        # Each request is told before what comes of it, unless whoever hears of it is stuck.
+        self._news.put(None)
+        self._teller.join(PATIENCE)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until there is a request; says whether there is one."""
@@ -72,6 +79,5 @@ class Stop:
         self.request()
 
     def _tell(self) -> None:
-        while True:
-            # A daemon, which has nothing else to do.
-            self._told(self._news.get())
+        while (count := self._news.get()) is not None:
+            self._told(count)

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from relup_remote.rollout.feed import Event, now
+from relup_remote.summary.progress import INTERRUPTED, LEAVING, is_story, sentence
 from relup_remote.summary.progress import hosts as named
-from relup_remote.summary.progress import is_story, sentence
 from relup_remote.summary.state import HostState, State, Work
 from relup_remote.summary.text import clean, seconds, size
 
@@ -129,7 +129,7 @@ def _top(state: State, now: int) -> Iterator[Text]:
         why = f": {state.gate.message}" if state.gate.message else ""
         yield _line(f"gate {state.gate.name}, {_lasting((now - state.gate.since) / 1000)}{why}", "cyan")
     if state.interrupts:
-        yield _line("interrupted: hosts that have started are finished, no more are started", "yellow")
+        yield _line(INTERRUPTED if state.interrupts == 1 else LEAVING, "yellow")
 
 
 def _line(text: str, style: str) -> Text:

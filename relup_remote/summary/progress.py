@@ -17,6 +17,7 @@ WAIT_MS = 15000
 INTERRUPTED = (
     "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once"
 )
+LEAVING = "interrupted again: leaving now; what has started on hosts may go on there"
 
 
 class Lines:
@@ -85,7 +86,7 @@ def sentence(event: Event) -> str:
         case "host" if event["status"] == "end":
             return _ended(event["host"], event["phase"], event["row"])
         case "interrupt":
-            return INTERRUPTED if event["count"] == 1 else "interrupted again: leaving now"
+            return INTERRUPTED if event["count"] == 1 else LEAVING
     return ""
 
 

@@ -12,13 +12,16 @@ MOMENTS = ("since",)
 """Facts that are milliseconds since the epoch."""
 
 
-def troubles(rows: Sequence[Row]) -> str:
-    """The errors, problems and warnings of all hosts; empty if there are none. What hosts share is told once."""
+def troubles(rows: Sequence[Row], said: str = "") -> str:
+    """The errors, problems and warnings of all hosts; empty if there are none. What hosts share is told once.
+
+    A hint that is ``said`` elsewhere is not told.
+    """
     rest = by_hosts((row["host"], text) for row in rows for text in _of_host(row))
-    return "\n\n".join(part for part in (*_errors(rows), rest) if part)
+    return "\n\n".join(part for part in (*_errors(rows, said), rest) if part)
 
 
-def _errors(rows: Sequence[Row]) -> Iterator[str]:
+def _errors(rows: Sequence[Row], said_hint: str) -> Iterator[str]:
     """A part for each kind of error; what hosts have in common is told once, what differs for each."""
     kinds: dict[tuple[str, ...], dict[tuple[str, str], list[str]]] = {}
     for row in rows:
@@ -35,7 +38,7 @@ def _errors(rows: Sequence[Row]) -> Iterator[str]:
         for (message, facts), hosts in said.items():
             lines.append(wrapped(message, "  ", "" if hosts == names else f"{clean(', '.join(hosts))}: "))
             lines += [facts] if facts else []
-        yield "\n".join([*lines, wrapped(hint, "  ", "what to do: ")] if hint else lines)
+        yield "\n".join([*lines, wrapped(hint, "  ", "what to do: ")] if hint not in ("", said_hint) else lines)
 
 
 def _said(error: Mapping[str, Any]) -> tuple[str, str]:

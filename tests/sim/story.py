@@ -89,6 +89,7 @@ class Call(Invocation):
         more: Any = None,
         after: str = "",
         status: int | None = None,
+        hint: str = "",
     ) -> None:
         """Show nothing."""
 

@@ -4,8 +4,11 @@ import io
 import json
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -18,11 +21,13 @@ from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.rollout import ledger
+from relup_remote.rollout import ledger, run
 from relup_remote.rollout.ledger import Ledger
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.run import Session
+from relup_remote.rollout.stop import Stop
 from relup_remote.secrets import Shell
+from relup_remote.summary import progress
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import Script, failed, refused
@@ -755,3 +760,98 @@ def test_a_run_whose_time_is_over_ends_as_after_an_interruption(desk: Desk, monk
     assert "--resume" in ended.rollout["next"]
     # What would outlive the run is given back all the same.
     assert sorted(desk.hosts("unlock")) == ["n1", "n2", "n3"]
+
+
+# Ctrl-C
+
+
+@pytest.fixture
+def operator(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], None]]:
+    """Presses Ctrl-C so many times, each time once the one before has been heard."""
+    heard = SimpleQueue[None]()
+    before = Stop.request
+
+    def request(stop: Stop) -> None:
+        heard.put(None)
+        before(stop)
+
+    monkeypatch.setattr(Stop, "request", request)
+
+    def presses(times: int) -> Callable[[], None]:
+        def act() -> None:
+            for _ in range(times):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                heard.get(timeout=60)
+
+        return act
+
+    return presses
+
+
+CHANGING: Mapping[str, tuple[dict[str, Any], Answer]] = {
+    "stage": ({}, result("staged", (("stage", "ok"),))),
+    "prepare": ({"parallel": "1"}, result("prepared", (("stage", "ok"), ("extract", "ok")))),
+    "backup": ({"parallel": "1"}, result("backed up")),
+    "logs-clear": ({"yes": True}, result("cleaned")),
+}
+"""Commands that change hosts one by one, with what a host answers."""
+
+
+@pytest.mark.parametrize("command", CHANGING)
+def test_a_command_that_changes_hosts_finishes_those_in_hand_and_is_interrupted_as_a_run(
+    desk: Desk, operator: Callable[[int], Callable[[], None]], command: str
+) -> None:
+    given, answer = CHANGING[command]
+    if command in ("stage", "prepare"):
+        given = {**given, "tarball": str(desk.tarball)}
+    if command == "prepare":
+        given = {**given, "catalogue": str(desk.catalogue)}
+    desk.says(**{f"{host}_{command}": answer for host in ROLES}, **{f"{host}_logs": result("ok") for host in ROLES})
+    desk.fleet.when["n1", command] = operator(1)
+    ended = desk.relup(command, **given)
+    assert isinstance(answer, dict)
+    assert ended.outcomes == {"n1": answer["outcome"], "n2": "skipped", "n3": "skipped"}
+    assert (ended.status, ended.document["ok"]) == (1, False)
+    said = ended.document["ending"]
+    assert (said["outcome"], said["err_type"]) == ("interrupted", "interrupted_by_operator")
+    assert progress.INTERRUPTED in " ".join(ended.err.split())
+    lines = desk.relup(command, **given, json=False).out.splitlines()
+    assert lines[-2].startswith("interrupted, interrupted_by_operator: The operator interrupted the command. No more ")
+    assert lines[-1] == f"  what to do: {run.AGAIN}"
+
+
+def test_also_where_all_hosts_had_started(desk: Desk, operator: Callable[[int], Callable[[], None]]) -> None:
+    desk.fleet.when["n3", "prepare"] = operator(1)
+    ended = desk.relup("prepare", tarball=str(desk.tarball), catalogue=str(desk.catalogue), json=False)
+    assert ended.status == 1
+    assert "3 hosts prepared." in ended.out
+    said = "The operator interrupted the command. All hosts had started and were finished."
+    assert ended.out.splitlines()[-1] == f"interrupted, interrupted_by_operator: {said}"
+
+
+@pytest.mark.parametrize("command", ["prepare", "upgrade"])
+def test_after_the_second_interruption_there_is_one_hint(
+    desk: Desk, operator: Callable[[int], Callable[[], None]], command: str
+) -> None:
+    never = threading.Event()
+    press = operator(2)
+    desk.fleet.when["n3", command] = lambda: (press(), never.wait(60))
+    given = {"yes": True} if command == "upgrade" else {"tarball": str(desk.tarball), "catalogue": str(desk.catalogue)}
+    ended = desk.relup(command, **given, json=False)
+    never.set()
+    assert ended.status == 1
+    out = " ".join(ended.out.split())
+    assert "The operator left at once. Hosts that had started go on: n3." in out
+    assert out.count("what to do:") == 1
+    assert ("Resume the run." in out, "the same command again" in out) == (command == "upgrade", command != "upgrade")
+
+
+@pytest.mark.parametrize("command", ["prepare", "upgrade", "cleanup"])
+def test_whoever_is_lost_in_a_run_is_not_said_to_need_another_command(desk: Desk, command: str) -> None:
+    """The run keeps its lock there, so nobody but the run itself is let in."""
+    desk.says(**{f"n3_{command}": Failure("connection_lost")})
+    if command == "cleanup":
+        desk.says(n3_upgrade=result("upgraded", (("apply", "ok"), ("cleanup", "skipped"))))
+    ended = desk.relup("upgrade", yes=True)
+    [error] = [row["error"] for row in ended.document["hosts"] if row["error"]]
+    assert error["hint"] == run.RESUME

@@ -61,7 +61,10 @@ def test_what_is_waited_for_and_an_interruption_stand_on_top() -> None:
     story.tell("interrupt", count=1)
     lines = rendered(state, story.at)
     assert lines[1] == "gate connections, 7 s: n2 has 80 of 100"
-    assert lines[2] == "interrupted: hosts that have started are finished, no more are started"
+    # As far as the terminal is wide.
+    assert lines[2].startswith("interrupted: hosts that have started are finished, no more are started")
+    story.tell("interrupt", count=2)
+    assert rendered(state, story.at)[2].startswith("interrupted again: leaving now")
 
 
 @pytest.mark.parametrize("width", [40, 71, 72, 80, 99, 100, 200])

@@ -40,7 +40,7 @@ def test_a_run_in_lines() -> None:
         "gate verify open 0.3 s",
         "wave 1 of 2 done",
         "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once",
-        "interrupted again: leaving now",
+        "interrupted again: leaving now; what has started on hosts may go on there",
         "n2 failed, code_change_failed 1.0 s",
         "gate command closed 2.0 s: it ended with 1",
         "run r1 resumed: upgrade",
