@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relup_remote.core.protocol import Result
 from relup_remote.rollout import overview
-from relup_remote.rollout.ledger import Ledger
+from relup_remote.rollout.ledger import Ledger, record
 from relup_remote.rollout.plan import Member, Plan
 
 TARGET_S = 2.0
@@ -55,7 +55,9 @@ def _make(runs: Path, number: int) -> None:
             row = {"host": host, **Result().to_json(), "outcome": "upgraded"}
             ledger({"event": "host", "at": number, "host": host, "phase": "apply", "status": "end", "row": row})
         ledger({"event": "end", "at": number, "outcome": "done", "reason": None})
-    overview.keep(ledger.path)
+    written = record(ledger.path)
+    assert written is not None
+    overview.keep(written)
 
 
 def _list(state: Path) -> float:

@@ -15,6 +15,7 @@ from lab.browser import media, resize
 from relup_remote import report as reports
 from relup_remote.report import words
 from relup_remote.rollout.ledger import Record
+from relup_remote.summary.text import duration
 
 PHONE, DESK = (360, 740), (1200, 800)
 
@@ -100,7 +101,7 @@ def _hosts(look: Look, truth: Truth) -> None:
         assert cells[0] == host
         assert row["outcome"] in cells[1] or "nothing to do" in cells[1]
         assert f"{sources[host]} → {row['target']}" in cells[2]
-        assert cells[3] == words.duration(row["seconds"])
+        assert cells[3] == duration(row["seconds"])
 
 
 def _steps(look: Look, truth: Truth) -> None:
@@ -110,7 +111,7 @@ def _steps(look: Look, truth: Truth) -> None:
         assert [(row["data"]["step"], row["data"]["status"], float(row["data"]["seconds"])) for row in shown] == [
             (end["step"], end["status"], end["seconds"]) for end in ends
         ]
-        assert [row["cells"][5] for row in shown] == [words.duration(end["seconds"]) for end in ends]
+        assert [row["cells"][5] for row in shown] == [duration(end["seconds"]) for end in ends]
 
 
 def _suspensions(look: Look, truth: Truth) -> None:
@@ -138,7 +139,7 @@ def _gates(look: Look, truth: Truth) -> None:
         assert float(data["seconds"]) == end["seconds"]
         assert cells[0] == end["gate"]
         assert end["status"] in cells[1]
-        assert cells[2:] == [words.duration(end["seconds"]), " ".join(end["message"].split())]
+        assert cells[2:] == [duration(end["seconds"]), " ".join(end["message"].split())]
 
 
 def _connections(look: Look, truth: Truth) -> None:

@@ -1,7 +1,6 @@
 """What `upgrade` and `rollback` share: from the operator's wishes to a run, and what is said at its end."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from relup_remote.rollout.survey import Survey, confirmed, is_done, look, survey
 from relup_remote.summary.ending import ended
 from relup_remote.summary.plan import intention
 from relup_remote.summary.removals import removed_by
-from relup_remote.summary.text import many, seconds
+from relup_remote.summary.text import many, worked
 from relup_remote.usage import Declined, UsageError
 
 
@@ -166,7 +165,7 @@ class Rolling:
 
     def _run(self, plan: Plan, survey: Survey, early: list[Event]) -> None:
         """Do it. The ledger begins with what was told ``early``, before there was one."""
-        feed, opened, began = self.call.feed, list[Event](), time.monotonic()
+        feed = self.call.feed
         hosts = _pinned(self.call.hosts, plan.hosts)
         rows = [row for row in survey.rows if row["host"] in {*survey.done, *survey.failed}]
         with (
@@ -181,24 +180,35 @@ class Rolling:
             run = next(event for event in early if event["event"] == "run")
             rest = [event for event in early if event is not run]
             feed.add(written, needed=True, earlier=[{**run, "at": early[0]["at"]}, *rest])
-            feed.add(lambda event: opened.append(event) if event.get("status") == "open" else None)
             left_out = survey.missing if plan.allow_missing else ()
             order = dataclasses.replace(self.work.order, hop_values=hop_values(survey.rows))
             work = dataclasses.replace(self.work, order=order)
             again = self._again(survey)
             rollout = Rollout(plan, hosts, work, self.call.runner, feed, stop, rows, left_out, again, self.record)
             found, ending = rollout.run()
+        passed = ""
         with suppress(OSError, Failure):
-            # `inv runs` does without it, only slower.
-            overview.keep(written.path)
-        passed = [f"in {seconds(time.monotonic() - began)}", many(len(plan.waves), "wave")]
-        passed += [f"{many(len(opened), 'gate')} open"] if opened else []
-        self._show(found, ending, survey, ", ".join(passed))
+            # `inv runs` does without what is kept, only slower.
+            if told := ledger.record(written.path):
+                overview.keep(told)
+                passed = _passed(told)
+        self._show(found, ending, survey, passed)
 
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()
         rows = [survey.with_recovered(row) for row in rows]
         self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed, _left_prepared(ending)))
+
+
+def _passed(record: Record) -> str:
+    """What a run went through, and the time of it, as its report tells it too."""
+    facts = overview.overview(record)
+    gates = [event for event in record.events if event["event"] == "gate" and event["status"] in ("open", "closed")]
+    last = {(event["wave"], event["gate"]): event["status"] for event in gates}
+    opened = sum(status == "open" for status in last.values())
+    time = worked(facts["seconds"], facts["resumed"], facts["seconds_between"])
+    passed = [f"in {time}", many(len(record.plan["waves"]), "wave")]
+    return ", ".join([*passed, f"{many(opened, 'gate')} open"] if opened else passed)
 
 
 def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[str, HostSettings]:
@@ -302,7 +312,7 @@ def _after(ending: Ending, run: str, passed: str, prepared: Sequence[str] = ()) 
         first = "once `inv status` shows that nothing goes on there"
         lines.append(f"The cluster is still locked on {', '.join(hosts)}. `inv unlock` removes your locks, {first}.")
     if ending.outcome == "done":
-        return "\n".join([*lines, f"run {run}: done {passed}. `inv report {run}` shows it."])
+        return "\n".join([*lines, f"run {run}: {' '.join(['done', passed]).rstrip()}. `inv report {run}` shows it."])
     if ending.outcome == "nothing to do":
         return f"nothing to do: {ending.reason}"
     assert ending.err_type is not None

@@ -238,7 +238,9 @@ MANUAL: Mapping[str, Entry] = {
     "runs": Entry(
         HISTORY,
         "Each run of `upgrade` and `rollback` is a folder below `~/.local/state/relup_remote/runs`. No host is "
-        "contacted.",
+        "contacted. The time of a run is counted from the beginning of its survey to its end, without the time that it "
+        "waited for your answer. For a run that was resumed, the time between two controllers is not counted either; "
+        "it is shown after it.",
         examples={"runs": "all of them", "runs --limit 5": "the last five"},
         see=("report", "upgrade", "logs"),
     ),

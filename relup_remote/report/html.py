@@ -8,7 +8,7 @@ from relup_remote.report import words
 from relup_remote.report.hops import hops
 from relup_remote.report.model import Report
 from relup_remote.report.timeline import curve, timeline
-from relup_remote.summary.text import detail, size
+from relup_remote.summary.text import detail, duration, size
 
 TEMPLATE = "report.html.j2"
 
@@ -42,8 +42,10 @@ def _environment() -> Environment:
         words.clock,
         words.code_in,
         words.count,
-        words.duration,
+        duration,
         words.ended,
+        words.stood,
+        words.prepared,
         words.milliseconds,
         words.plural,
         words.sign,

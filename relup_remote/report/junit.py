@@ -9,7 +9,7 @@ from xml.etree import ElementTree as xml
 
 from relup_remote.report.model import UNFINISHED, UNKNOWN, Gate, Host, Report, Step, Trouble, Wave
 from relup_remote.report.on_hosts import GATE
-from relup_remote.report.words import STATE_WORDS, shown, verdict
+from relup_remote.report.words import ended, shown, verdict
 from relup_remote.summary.text import detail, moment
 
 _FINE = ("done", "nothing_left", "waiting")
@@ -109,7 +109,7 @@ def _fine(host: Host) -> Iterator[_Case]:
     for step in _last(host):
         yield _Case(step.step, step.seconds, skipped=step.status if step.status == "skipped" else "")
     if host.state != "done":
-        yield _Case("turn", None, skipped=STATE_WORDS[host.state])
+        yield _Case("turn", None, skipped=ended(host))
 
 
 def _bad(host: Host, errors: Sequence[Trouble]) -> Iterator[_Case]:

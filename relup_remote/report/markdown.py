@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from relup_remote.report.model import Host, Report, Trouble
 from relup_remote.report.words import (
     count,
-    duration,
     ended,
     gates_told,
     milliseconds,
@@ -17,11 +16,13 @@ from relup_remote.report.words import (
     plural,
     shown,
     sign,
+    stood,
+    took,
     utc,
     verdict,
     way,
 )
-from relup_remote.summary.text import detail, size
+from relup_remote.summary.text import detail, duration, size
 
 
 def render(report: Report) -> str:
@@ -45,7 +46,7 @@ def _section(name: str, text: str) -> Iterator[str]:
 
 
 def _head(report: Report) -> str:
-    lines = [f"{sign(report.outcome)} {verdict(report)}, in {duration(report.seconds)}."]
+    lines = [f"{sign(report.outcome)} {verdict(report)}, in {took(report)}."]
     if report.reason:
         lines.append(_code(report.reason))
     if report.hint:
@@ -91,7 +92,7 @@ def _waves(report: Report) -> str:
     lines = []
     for wave in report.waves:
         hosts = ", ".join(map(_code, wave.hosts))
-        lines.append((f"**{wave.wave}**", hosts, f"{sign(wave.status)} {wave.status}", "", ""))
+        lines.append((f"**{wave.wave}**", hosts, f"{sign(wave.status)} {stood(wave)}", "", ""))
         for gate in wave.gates:
             status = f"{sign(gate.status)} {gate.status}"
             lines.append(("", f"gate {gate.gate}", status, duration(gate.seconds), _code(gate.message)))

@@ -13,6 +13,9 @@ UNFINISHED = "unfinished"
 UNKNOWN = "unknown"
 """Status of a step that was in hand when its host was lost: its end was not heard, and may have been any."""
 
+SKIPPED = "skipped"
+"""Outcome of a host whose turn had not come when the run ended."""
+
 LEFT = "left"
 """Outcome of a run whose controller died."""
 
@@ -20,7 +23,8 @@ UNDER_WAY = "under way"
 """Outcome of a run that a controller still works on."""
 
 STATES = ("done", "nothing_left", "waiting", "unfinished", "refused", "failed")
-"""What a host's outcome comes to, from best to worst; ``waiting`` is a host whose turn did not come."""
+"""What a host's outcome comes to, from best to worst; ``waiting`` is a host whose turn has not come: yet, or
+at all (`SKIPPED`)."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,9 @@ class Resumption:
 
 @dataclass(frozen=True)
 class Report:
-    """A run. ``sittings`` are the times through which it was worked on.
+    """A run. ``sittings`` are the times through which it was worked on, as they are drawn.
+
+    ``seconds`` is its time, see `relup_remote.rollout.worked`; for ``seconds_between`` no controller worked on it.
 
     ``outcome`` is that of its end (see `relup_remote.rollout.endings`), `LEFT` or `UNDER_WAY`.
     """
@@ -200,6 +206,7 @@ class Report:
     started_at: int
     ended_at: int
     seconds: float
+    seconds_between: float
     sources: tuple[str, ...]
     target: str
     outcome: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relup_remote.report.model import UNFINISHED, UNKNOWN, Hop, Host, Instruction, Sample, Step, Turn
+from relup_remote.report.model import SKIPPED, UNFINISHED, UNKNOWN, Hop, Host, Instruction, Sample, Step, Turn
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, mappings, number, text
 from relup_remote.rollout.rows import CHANGING, OUTCOMES
@@ -16,14 +16,20 @@ GATE = "gate"
 """Stands for the phase of steps that were taken in no turn of the host's: a gate looked at it."""
 
 
-def host(request: Mapping[str, Any], member: Mapping[str, Any], wave: int | None, events: Sequence[Event]) -> Host:
-    """The host of the request's ``member``; ``events`` are its own, in order."""
+def host(
+    request: Mapping[str, Any], member: Mapping[str, Any], wave: int | None, events: Sequence[Event], *, is_over: bool
+) -> Host:
+    """The host of the request's ``member``; ``events`` are its own, in order. ``is_over`` says that the run has ended.
+
+    A host whose turn has not come by then is ``skipped``, as in the table of the run.
+    """
     turns = passages((event for event in events if event["event"] == "host"), lambda event: event.get("phase"))
     last = _decisive(turns)
     row = last.row if last else {}
     is_done = bool(member.get("done"))
     outcome = _outcome(last) or ("unchanged" if is_done else "waiting")
     is_begun = last is not None and last.begin.get("phase") in _CHANGING
+    state = _state(outcome, row, is_begun=is_begun, is_done=is_done)
     return Host(
         host=text(member.get("host")),
         address=text(member.get("address")),
@@ -33,8 +39,8 @@ def host(request: Mapping[str, Any], member: Mapping[str, Any], wave: int | None
         from_vsn=text(member.get("from") or row.get("from")),
         target=text(row.get("target") or request.get("target")),
         running=text(row.get("running")),
-        outcome=outcome,
-        state=_state(outcome, row, is_begun=is_begun, is_done=is_done),
+        outcome=SKIPPED if is_over and state == "waiting" else outcome,
+        state=state,
         seconds=number(row.get("seconds")) if is_begun else None,
         turns=tuple(
             Turn(text(turn.begin.get("phase")), _outcome(turn), turn.started_at, turn.seconds) for turn in turns
@@ -83,7 +89,7 @@ def _state(outcome: str, row: Mapping[str, Any], *, is_begun: bool, is_done: boo
         return "nothing_left"
     if outcome == UNFINISHED:
         return UNFINISHED if is_begun else "waiting"
-    state = "waiting" if outcome in ("waiting", "skipped") else _BY_EXIT_STATUS[OUTCOMES.get(outcome, 1)]
+    state = "waiting" if outcome in ("waiting", SKIPPED) else _BY_EXIT_STATUS[OUTCOMES.get(outcome, 1)]
     return "waiting" if state == "done" and not is_begun else state
 
 

@@ -6,29 +6,16 @@ from typing import Any
 from relup_remote.report.model import UNFINISHED, Gate, Resumption, Stretch, Wave
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, text
+from relup_remote.rollout.worked import spans
 
 PAUSE_MS = 30_000
-"""A run that was surveyed waits for the operator's yes; longer than this, and nobody worked on it meanwhile.
-
-A controller tells ``run`` first, then its survey, and once it may go on the phase ``lock``.
-"""
+"""A run that was surveyed waits for the operator's yes: a wait that is longer than this is drawn as a pause."""
 
 
 def sittings(request: Mapping[str, Any], events: Sequence[Event]) -> tuple[Stretch, ...]:
-    """The times through which the run was worked on, without what lies between two controllers; there is always one."""
-    found: list[Stretch] = []
-    for event in events:
-        at = moment(event)
-        if not found or _begins_anew(event, at - found[-1].ended_at):
-            found.append(Stretch(at, at))
-        found[-1] = Stretch(found[-1].started_at, max(found[-1].ended_at, at))
+    """The times through which the run was worked on, as they are drawn; there is always one."""
+    found = [Stretch(*span) for span in spans(events, PAUSE_MS)]
     return tuple(found) or (Stretch(request["started_at"], request["started_at"]),)
-
-
-def _begins_anew(event: Event, idle_ms: int) -> bool:
-    """Whether a controller begins with ``event``, or the operator was waited for before it."""
-    was_asked = event["event"] == "phase" and event.get("phase") == "lock" and idle_ms > PAUSE_MS
-    return event["event"] == "run" or was_asked
 
 
 def resumptions(events: Sequence[Event]) -> tuple[Resumption, ...]:

@@ -13,6 +13,7 @@ from relup_remote.report.plain import mapping, number, text
 from relup_remote.report.troubles import troubles
 from relup_remote.rollout.endings import ROLLOUT_ERRORS
 from relup_remote.rollout.ledger import Record
+from relup_remote.rollout.worked import seconds_between, seconds_worked
 
 _NO_END = {
     UNDER_WAY: "A controller works on it; this is how it stood at the last event of its ledger.",
@@ -31,7 +32,7 @@ def report_of(record: Record) -> Report:
     wave_of = {name: wave.wave for wave in planned for name in wave.hosts}
     of_hosts = [_of(member["host"], events) for member in request["hosts"]]
     hosts = tuple(
-        on_hosts.host(request, member, wave_of.get(member["host"]), of_host)
+        on_hosts.host(request, member, wave_of.get(member["host"]), of_host, is_over=record.end is not None)
         for member, of_host in zip(request["hosts"], of_hosts, strict=True)
     )
     end = record.end or _no_end(record)
@@ -44,7 +45,8 @@ def report_of(record: Record) -> Report:
         selection=tuple(request["selection"]),
         started_at=worked[0].started_at,
         ended_at=worked[-1].ended_at,
-        seconds=round(sum(sitting.seconds for sitting in worked), 3),
+        seconds=seconds_worked(events),
+        seconds_between=seconds_between(events),
         sources=_sources(hosts),
         target=text(request["target"]) or ", ".join(dict.fromkeys(host.target for host in hosts if host.target)),
         outcome=text(end["outcome"]),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from relup_remote.report.model import Stretch
-from relup_remote.report.words import duration
+from relup_remote.summary.text import duration
 
 BREAK = 4.0
 """Percent that a time takes in which nobody worked on the run, however long it was."""

@@ -11,7 +11,8 @@ from relup_remote.core.protocol import STEPS
 from relup_remote.report.model import UNFINISHED, UNKNOWN, Gate, Host, Report, Sample, Step
 from relup_remote.report.on_hosts import GATE
 from relup_remote.report.scale import Scale, Tick
-from relup_remote.report.words import count, duration, ended
+from relup_remote.report.words import count, ended
+from relup_remote.summary.text import duration
 
 KINDS = (*STEPS, "rollback")
 """The steps that have a colour of their own."""

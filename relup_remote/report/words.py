@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from markupsafe import Markup, escape
 
 from relup_remote.core.protocol import OPTIONS
-from relup_remote.report.model import LEFT, UNDER_WAY, UNFINISHED, UNKNOWN, Host, Override, Report
-from relup_remote.summary.text import clean, moment, seconds
+from relup_remote.report.model import LEFT, SKIPPED, UNDER_WAY, UNFINISHED, UNKNOWN, Host, Override, Report, Wave
+from relup_remote.summary.text import clean, duration, moment, worked
 
 LONGEST = 10_000
 """Characters of the longest text that is shown whole."""
@@ -14,12 +14,12 @@ LONGEST = 10_000
 STATE_WORDS = {
     "done": "done",
     "nothing_left": "nothing to do",
-    "waiting": "not begun",
+    "waiting": "waiting",
     UNFINISHED: "unfinished",
     "refused": "refused",
     "failed": "failed",
 }
-"""The states of hosts."""
+"""The states of hosts. One that waits in a run that has ended is ``skipped``, see `ended`."""
 
 SIGNS = {
     "done": "✓",
@@ -58,21 +58,6 @@ def sign(status: str) -> str:
     return SIGNS.get(status, "·")
 
 
-def duration(value: float | None) -> str:
-    """Seconds as ``0.4 ms``, ``25 ms``, ``0.9 s``, ``12 min 5 s``, ``2 h 10 min``; a dash for None."""
-    if value is None:
-        return "–"
-    if 0 < value < 0.01:
-        return f"{value * 1000:.1f} ms"
-    if value < 100:
-        return seconds(value)
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
 def milliseconds(value: float | None) -> str:
     """Milliseconds with three digits: ``0.31 ms``, ``12.4 ms``, ``2336 ms``; a dash for None."""
     if value is None:
@@ -102,8 +87,25 @@ def clock(at: int) -> str:
 
 
 def ended(host: Host) -> str:
-    """How a host came out: its outcome, but where nothing was done there, that."""
+    """How a host came out: its outcome, but where nothing was done there, that. The words are those of the tables."""
+    if host.outcome == SKIPPED:
+        return SKIPPED
     return STATE_WORDS[host.state] if host.state in ("waiting", "nothing_left") else host.outcome
+
+
+def stood(wave: Wave) -> str:
+    """How a wave came out."""
+    return "not begun" if wave.status == "waiting" else wave.status
+
+
+def prepared(host: Host) -> bool:
+    """Whether a host was prepared for a turn that did not come."""
+    return host.state == "waiting" and any(turn.outcome == "prepared" for turn in host.turns)
+
+
+def took(report: Report) -> str:
+    """The time of the run, and for how long nobody worked on it, if it was resumed."""
+    return worked(report.seconds, len(report.resumptions), report.seconds_between)
 
 
 def title(report: Report) -> str:
@@ -119,10 +121,12 @@ def way(report: Report) -> str:
 def verdict(report: Report) -> str:
     """How the run came out, in a sentence."""
     hosts = len(report.hosts)
+    waiting = next((ended(host) for host in report.hosts if host.state == "waiting"), "")
     parts = [f"{report.count('done')} of {plural(hosts, 'host')} done"]
     for state in ("nothing_left", UNFINISHED, "refused", "failed", "waiting"):
         if number := report.count(state):
-            parts.append(f"{count(number)} {'with ' if state == 'nothing_left' else ''}{STATE_WORDS[state]}")
+            word = waiting if state == "waiting" else STATE_WORDS[state]
+            parts.append(f"{count(number)} {'with ' if state == 'nothing_left' else ''}{word}")
     return ", ".join(parts)
 
 

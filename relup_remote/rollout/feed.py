@@ -13,7 +13,7 @@ a core's own     see `relup_remote.core.protocol`; and ``host``
 ``gate``         ``wave``, ``gate``, ``status`` (start, wait, open, closed), ``seconds``, ``message``, ``detail``
 ``connections``  ``host``, ``count``
 ``interrupt``    ``count``
-``end``          ``outcome`` (done, stopped, interrupted, refused), ``reason``, ``next``
+``end``          ``outcome`` (see `relup_remote.rollout.endings`), ``err_type``, ``reason``, ``next``, ``detail``
 ===============  ============================================================================================
 """
 

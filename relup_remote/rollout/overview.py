@@ -13,7 +13,8 @@ from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
 from relup_remote.files import read_bytes, write_private
 from relup_remote.rollout.ledger import EVENTS, Record, paths_of_runs, record
 from relup_remote.rollout.roll import done_before
-from relup_remote.schema import MOMENT, SIZE, Unfit, parsed
+from relup_remote.rollout.worked import seconds_between, seconds_worked
+from relup_remote.schema import COUNT, MOMENT, SIZE, Number, Unfit, parsed
 from relup_remote.schema import Record as Fields
 
 FILE = "overview.json"
@@ -33,6 +34,8 @@ KEPT = Fields(
                 "outcome": TEXT,
                 **dict.fromkeys(("command", "operator", "target", "reason"), MAYBE_TEXT),
                 **dict.fromkeys(("hosts", "done"), MAYBE_COUNT),
+                "resumed": COUNT,
+                **dict.fromkeys(("seconds", "seconds_between"), Number()),
             }
         ),
     }
@@ -49,18 +52,22 @@ def overviews(folder: Path | None = None) -> list[Overview]:
     return sorted(found, key=lambda overview: (overview["started_at"], overview["run"]))
 
 
-def keep(path: Path) -> None:
-    """Keep the facts of the run in a folder, if it has ended. Raises `Failure`, OSError."""
-    found = record(path)
-    if found is not None and not found.trouble and found.end is not None:
-        size = (path / EVENTS).stat().st_size
-        write_private(path / FILE, json.dumps({"events_size": size, "overview": overview(found)}) + "\n")
+def keep(record: Record) -> None:
+    """Keep the facts of a run, if it has ended. Raises `Failure`, OSError."""
+    if not record.trouble and record.end is not None:
+        size = (record.path / EVENTS).stat().st_size
+        write_private(record.path / FILE, json.dumps({"events_size": size, "overview": overview(record)}) + "\n")
 
 
 def overview(record: Record) -> Overview:
-    """A run in a few facts. ``outcome`` is that of its end, ``under way``, ``left`` where its controller died."""
+    """A run in a few facts. ``outcome`` is that of its end, ``under way``, ``left`` where its controller died.
+
+    ``seconds`` is its time, see `relup_remote.rollout.worked`; ``resumed`` says how often that was done, and
+    ``seconds_between`` for how long no controller worked on it.
+    """
     if record.trouble:
-        about = dict.fromkeys(("command", "operator", "ended_at", "target", "hosts", "done"))
+        names = ("command", "operator", "ended_at", "target", "hosts", "done", "seconds", "resumed", "seconds_between")
+        about = dict.fromkeys(names)
         return {
             "run": record.run,
             "started_at": record.began,
@@ -74,7 +81,11 @@ def overview(record: Record) -> Overview:
         "run": record.run,
         "command": record.request["command"],
         "operator": record.request["operator"],
-        "started_at": record.request["started_at"],
+        # The survey comes before the request is written.
+        "started_at": next((event["at"] for event in record.events if "at" in event), record.request["started_at"]),
+        "seconds": seconds_worked(record.events),
+        "resumed": sum(event["event"] == "run" and event.get("status") == "resume" for event in record.events),
+        "seconds_between": seconds_between(record.events),
         "ended_at": end["at"] if end else None,
         "target": record.request["target"],
         "hosts": len(record.request["hosts"]),

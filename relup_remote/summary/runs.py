@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relup_remote.summary.layout import table
-from relup_remote.summary.text import moment
+from relup_remote.summary.text import moment, worked
 
 
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """A line a run."""
-    headers = ["run", "began (UTC)", "command", "target", "operator", "hosts", "outcome", "why"]
+    headers = ["run", "began (UTC)", "command", "target", "operator", "hosts", "time", "outcome", "why"]
     lines = [
         [
             run["run"],
@@ -18,9 +18,10 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> str:
             run["target"],
             run["operator"],
             None if run["hosts"] is None else f"{run['done']} of {run['hosts']}",
+            None if run["seconds"] is None else worked(run["seconds"], run["resumed"], run["seconds_between"]),
             run["outcome"],
             run["reason"],
         ]
         for run in runs
     ]
-    return table(headers, lines, spare=("operator",))
+    return table(headers, lines, spare=("operator", "time"))

@@ -73,6 +73,29 @@ def seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
 
 
+def duration(value: float | None) -> str:
+    """Seconds as ``0.4 ms``, ``25 ms``, ``0.9 s``, ``12 min 5 s``, ``2 h 10 min``; a dash for None."""
+    if value is None:
+        return "–"
+    if 0 < value < 0.01:
+        return f"{value * 1000:.1f} ms"
+    if value < 100:
+        return seconds(value)
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def worked(value: float, resumed: int, between: float) -> str:
+    """The time of a run, ``value`` seconds; of one that was ``resumed`` so often also how long nobody worked on it."""
+    if not resumed:
+        return duration(value)
+    again = "resumed after " if resumed == 1 else f"resumed {resumed} times, after "
+    return f"{duration(value)} ({again}{duration(between)}{' in all' if resumed > 1 else ''})"
+
+
 def size(count: int) -> str:
     """A number of bytes: ``71 MB``."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -21,6 +21,8 @@ from relup_remote.commands.wishes import Wishes
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
+from relup_remote.report import render
+from relup_remote.report.reading import report_of
 from relup_remote.rollout import ledger, run
 from relup_remote.rollout.ledger import Ledger
 from relup_remote.rollout.plan import Gates, Plan
@@ -28,6 +30,7 @@ from relup_remote.rollout.run import Session
 from relup_remote.rollout.stop import Stop
 from relup_remote.secrets import Shell
 from relup_remote.summary import progress
+from relup_remote.summary.text import duration
 from relup_remote.usage import UsageError
 from tests.unit.fake_host import Answer, result
 from tests.unit.rollout.plans import Script, failed, refused
@@ -670,6 +673,22 @@ def test_runs_are_listed_with_what_became_of_them(desk: Desk) -> None:
     assert second in text
     assert "3 of 3" in text
     assert first not in text
+
+
+def test_a_run_has_one_time_wherever_it_is_told(desk: Desk) -> None:
+    run = stopped(desk)
+    told = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="", json=False).out.splitlines()[-1]
+    said = report_of(ledger.open_run(run))
+    [listed] = desk.relup("runs", inventory="").document["runs"]
+    for key in ("seconds", "seconds_between", "started_at"):
+        assert listed[key] == getattr(said, key)
+    assert listed["started_at"] < ledger.open_run(run).request["started_at"], "the survey comes first"
+    assert said.seconds + said.seconds_between <= (said.ended_at - said.started_at) / 1000
+    time = f"{duration(said.seconds)} (resumed after {duration(said.seconds_between)})"
+    # The gates of the first controller count as well.
+    assert told == f"run {run}: done in {time}, 3 waves, 5 gates open. `inv report {run}` shows it."
+    assert time in desk.relup("runs", inventory="", json=False).out
+    assert time in render(said, "md")
 
 
 def test_a_run_whose_controller_died_was_left(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from relup_remote.report.model import Sample, Stretch
 from relup_remote.report.reading import report_of
 from relup_remote.report.scale import BREAK, Scale
 from relup_remote.report.timeline import curve, timeline
+from relup_remote.summary.text import duration
 from tests.unit.report import stories
 
 
@@ -92,7 +93,7 @@ def test_a_hop_is_told_once_for_all_hosts_with_the_longest_times(tmp_path: Path)
     ],
 )
 def test_durations(value: float | None, shown: str) -> None:
-    assert words.duration(value) == shown
+    assert duration(value) == shown
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.306, "0.31 ms"), (12.44, "12.4 ms"), (2336.4, "2336 ms")])

@@ -192,7 +192,7 @@ def rendered(story: Story, format: str) -> str:
 def test_markdown_tells_it_all(written: Any) -> None:
     text = written("stopped", "md")
     assert text.startswith("# Upgrade `5.10.4 → 5.10.5`: stopped\n")
-    assert "✕ 2 of 6 hosts done, 1 failed, 3 not begun" in text
+    assert "✕ 2 of 6 hosts done, 1 failed, 3 skipped" in text
     assert f"Next: `inv upgrade --resume {RUN}`" in text
     assert "**Overridden:** --force, --kill-lingering, --on-failure restart, --no-backup." in text
     assert "|  | gate cluster | ✕ closed | 60.0 s | `n5: does not see emqx@10.0.0.4` |" in text

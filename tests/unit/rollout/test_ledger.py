@@ -324,7 +324,7 @@ def test_of_runs_that_have_ended_only_a_few_facts_are_read(folder: Path, monkeyp
         with Ledger.create({**REQUEST, "run": f"2026-11-24T08-15-{second:02}-aaaa"}, folder) as made:
             made(ended("n1", "apply", UPGRADED))
             made(event("end", outcome="stopped", reason="so"))
-        overview.keep(made.path)
+        overview.keep(open_run(made.path.name, folder))
     read: list[str] = []
 
     def watched(path: Path) -> bytes:
@@ -341,13 +341,19 @@ def test_of_runs_that_have_ended_only_a_few_facts_are_read(folder: Path, monkeyp
 def test_facts_that_were_kept_hold_as_long_as_nothing_was_added(folder: Path) -> None:
     with Ledger.create(REQUEST, folder) as made:
         made(event("end", outcome="stopped", reason=None))
-    overview.keep(made.path)
+    overview.keep(open_run(made.path.name, folder))
     with Ledger(made.path) as again:
         again(event("run", status="resume"))
     assert [each["outcome"] for each in overview.overviews(folder)] == ["left"]
     size = (made.path / "events.jsonl").stat().st_size
     right = dict(overview.overviews(folder)[0])
-    for wrong in ({"ended_at": "now"}, {"operator": ["alice"]}, {"started_at": -1}, {"hosts": None, "done": "2"}):
+    for wrong in (
+        {"ended_at": "now"},
+        {"operator": ["alice"]},
+        {"started_at": -1},
+        {"hosts": None, "done": "2"},
+        {"seconds": None},
+    ):
         kept = json.dumps({"events_size": size, "overview": {**right, **wrong}})
         (made.path / "overview.json").write_text(kept)
         assert overview.overviews(folder) == [right]
