@@ -1,6 +1,5 @@
 """The command `relup`: the same commands as `inv`'s, for those who have no checkout."""
 
-import difflib
 import os
 import re
 import shlex
@@ -16,9 +15,10 @@ from invoke.program import Program
 from relup_remote import program, streams, version
 from relup_remote.commands import namespace
 from relup_remote.commands.options import LOCAL, OPTIONS, option
+from relup_remote.manual import meant
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
-from relup_remote.manual.entries import MANUAL, entry, place
-from relup_remote.manual.help import help_text
+from relup_remote.manual.entries import LOCAL_STATUSES, MANUAL, STATUSES, entry, place
+from relup_remote.manual.help import help_text, lab_help, running, statuses_text, two_columns
 from relup_remote.manual.synopsis import parameters, usage
 from relup_remote.rollout.ledger import LAST
 from relup_remote.summary import json as documents
@@ -47,6 +47,9 @@ CORE_OPTIONS = {
     "--debug": "Log what the program does, on stderr.",
 }
 """Invoke's options that mean something here."""
+
+LAB_COMMANDS = "lab"
+"""What the names of the lab's commands begin with."""
 
 CORE_FLAGS = [each.partition(" ")[0] for each in CORE_OPTIONS]
 
@@ -88,6 +91,7 @@ class UsageProgram(Program):
         with _wrong_use(), _readers_may_leave():
             if self.args.complete.value:
                 self._complete()
+            self._check_listed()
             try:
                 super().parse_cleanup()
             except ParseError as error:
@@ -113,13 +117,19 @@ class UsageProgram(Program):
         self.list_flat()
         print("Options:")
         self.print_columns(list(CORE_OPTIONS.items()))
+        print(statuses_text(STATUSES))
+
+    def print_columns(self, tuples: Sequence[tuple[str, str | None]]) -> None:
+        """Print names and what is said of them, within the terminal; no word is broken."""
+        print(f"{two_columns(tuples)}\n")
 
     def list_flat(self) -> None:
         """List all commands by group; those of one collection as Invoke does."""
         if self.list_root:
             super().list_flat()
             return
-        print(f"`{self._program} --help COMMAND` explains a command and its options.\n")
+        said = f"`{self._program} --help COMMAND` explains a command, its options and its exit statuses."
+        print(f"{running(said)}\n")
         pairs = [(_as_typed(name), said) for name, said in self._make_pairs(self.collection)]
         pairs.sort(key=lambda pair: place(pair[0]))
         width = max(len(name) for name, _ in pairs)
@@ -129,9 +139,11 @@ class UsageProgram(Program):
             self.print_columns([(name.ljust(width), said) for name, said in listed])
 
     def print_task_help(self, name: str) -> None:
-        """Print what the manual has on a command; on one that it does not know, what Invoke has."""
+        """Print what the manual has on a command; on one of the lab, what Invoke has."""
         if name not in MANUAL:
-            super().print_task_help(name)
+            flags = self.parser.contexts[name].help_tuples()
+            print(lab_help(f"{self._program} {name}", self.collection[name].__doc__ or "", flags))
+            print(statuses_text(LOCAL_STATUSES))
             return
         task = self.collection[name]
         before, after = help_text(self._program, name, task)
@@ -155,8 +167,24 @@ class UsageProgram(Program):
                 task = self._task_name(command) if known else ""
                 raise UsageError("bad_option", f"{command}: {_needs_value(task, flag[2:])}", hint)
 
+    def _check_listed(self) -> None:
+        """Refuse to list commands that are not there. Raises `UsageError`."""
+        listed = self.args.list.value
+        if not isinstance(listed, str) or not listed or listed in self.collection.collections:
+            return
+        if listed in self.collection.task_names:
+            hint = f"`{self._program} --help {listed}` explains it."
+            raise UsageError("bad_option", f"{listed} is one command, not a group of commands", hint)
+        raise self._unknown(listed, None, self._help_hint())
+
     def _check_core_options(self) -> None:
-        """Refuse the options of Invoke's that would be taken and do nothing. Raises `UsageError`."""
+        """Refuse the options of Invoke's that would be taken and do nothing. Raises `UsageError`.
+
+        The version is shown wherever it is asked for.
+        """
+        if self.args.version.value:
+            self.print_version()
+            raise Exit
         for name, instead in MEANINGLESS.items():
             if name in self.args and self.args[name].got_value:
                 hint = f"{instead[0].upper()}{instead[1:]}." if instead else "Leave it out."
@@ -185,18 +213,46 @@ class UsageProgram(Program):
         """An option or a word that no command takes."""
         command = _typed_name(context)
         if word.startswith("-"):
-            flags = [*(context or self.initial_context).flags]
-            who = f"{command} has" if command else "there is"
-            return UsageError("bad_option", f"{who} no option {word}{_nearest(word, flags)}", hint)
+            return UsageError("bad_option", *self._unknown_option(word, context, hint))
+        if word.partition(".")[0] == LAB_COMMANDS and not self._has_lab:
+            message = f"there is no command {word!r} here: the lab comes with the git checkout of relup_remote"
+            return UsageError("bad_option", message, f"{_in_checkout(word)} in the folder of the checkout.")
         names = [str(each) for name, more in self.collection.task_names.items() for each in (name, *more)]
         # `backup list` for `backup.list`; `hop` for all that begin so; `help` for `--help`.
         parts = [f"{command.partition('.')[0]}.{word}"] if command else []
         below = [name for name in names if name in parts or name.startswith(f"{word}.")]
-        meant = f"; did you mean {' or '.join(sorted(below))}?" if below else _nearest(word, [*names, *CORE_FLAGS])
-        if command and not meant:
+        close = meant.nearest(word, [*names, *CORE_FLAGS])
+        said = meant.asked(sorted(below) or close)
+        if command and not said:
             hosts = "" if self.collection[command].name in LOCAL else " Hosts are named with --host."
             return UsageError("bad_option", f"{command} takes no argument {word!r}", hint + hosts)
-        return UsageError("bad_option", f"there is no command {word!r}{meant}", self._help_hint())
+        return UsageError("bad_option", f"there is no command {word!r}{said}", self._help_hint())
+
+    def _unknown_option(self, word: str, context: ParserContext | None, hint: str) -> tuple[str, str]:
+        """What is said of an option that a command does not have, and the hint: others may have it."""
+        command = _typed_name(context)
+        own = [*context.flags] if context and command else CORE_FLAGS
+        others = self._options()
+        others.pop(command, None)
+        who = f"{command} has no option {word}" if command else f"there is no option {word} before a command"
+        meant_here, meant_there = meant.option(word, own, others)
+        if not meant_there:
+            return f"{who}{meant.asked(meant_here)}", hint
+        whose = f"an option of {meant.commands(meant_there, others)}"
+        if not command:
+            hint = f"Options of a command are typed after it. {hint}"
+        if meant_there == word:
+            return f"{who}: it is {whose}", hint
+        return f"{who}; did you mean {meant_there}? It is {whose}", hint
+
+    def _options(self) -> dict[str, list[str]]:
+        """The options of each command, as they are typed, in the manual's order."""
+        contexts = {_typed_name(each): [*each.flags] for each in self.collection.to_contexts()}
+        return dict(sorted(contexts.items(), key=lambda item: place(item[0])))
+
+    @property
+    def _has_lab(self) -> bool:
+        return LAB_COMMANDS in self.collection.collections
 
     def _check_positions(self) -> None:
         """Refuse an option that was taken for what is given by its position. Raises `UsageError`."""
@@ -273,20 +329,14 @@ def _typed_name(context: ParserContext | None) -> str:
     return next((alias for alias in context.aliases if alias in MANUAL), str(context.name))
 
 
+def _in_checkout(word: str) -> str:
+    """What to do for a command of the lab, of which this program knows none."""
+    return f"Type `inv {word}`" if "." in word else f"Type `inv --list {word}`, which shows its commands,"
+
+
 def _command_in(words: Sequence[str]) -> str:
     """The command among the words of a command line: the first that is no option."""
     return next((word for word in words if not word.startswith("-")), "")
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    """The one of the ``known`` that was perhaps meant, as the end of a sentence."""
-    short = [each for each in known if re.fullmatch("-[a-z]", each) and word.startswith(f"-{each}")]
-    close = short or difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    if not close and re.fullmatch("-[a-z]", word):
-        # The only long option that begins so.
-        begin_so = [each for each in known if each.startswith(f"-{word}")]
-        close = begin_so if len(begin_so) == 1 else []
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 @contextmanager
@@ -301,7 +351,14 @@ def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
         raise Exit(folded(said, columns(sys.stderr)), code=2) from None
     except ParseError as error:
         # Invoke shows an option that lacks its value by the representation of an object.
-        raise Exit(re.sub(r"<Argument: ([^ >]+)[^>]*>", r"--\1", str(error)), code=2) from None
+        lacking = re.match(r"Flag (?:<Argument: |')?(?:--)?([\w-]+).* needed value", str(error))
+        raise Exit(f"--{lacking[1]} needs a value" if lacking else str(error), code=2) from None
+    except ValueError as error:
+        # Invoke makes a number of the value itself where the default is one.
+        value = str(error).partition(": ")[2]
+        if not str(error).startswith("invalid literal for int()"):
+            raise
+        raise Exit(f"an option that takes a whole number was given {value}", code=2) from None
 
 
 @contextmanager

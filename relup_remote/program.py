@@ -18,5 +18,8 @@ def name() -> str:
 
 
 def typed(text: str) -> str:
-    """``text`` with its commands as they are typed here; a command may also be the whole text."""
-    return re.sub(r"(\A|`)inv (?=[a-z-])", rf"\g<1>{name()} ", text)
+    """``text`` with its commands as they are typed here; a command may also be the whole text.
+
+    Commands of the lab are `inv`'s alone.
+    """
+    return re.sub(r"(\A|`)inv (?=[a-z-])(?!(?:[\w-]+ )?lab\b)", rf"\g<1>{name()} ", text)

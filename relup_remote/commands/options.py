@@ -20,8 +20,9 @@ from relup_remote.ways import CONNECTS
 class Option(NamedTuple):
     """What an option means, and what stands for its value where it takes one: words in `|` are all that there are.
 
-    One that ``repeats`` may be given more than once; the value of one that ``may_lack`` it may be left out. ``choices``
-    are all values there are, where they are too long to stand for the value.
+    One that ``repeats`` may be given more than once. The value of one that ``may_lack`` it may be left out, and so may
+    one that is given by its position. ``choices`` are all values there are, where they are too long to stand for the
+    value.
     """
 
     meaning: str
@@ -119,7 +120,7 @@ OPTIONS: dict[str, Option] = {
     "show.target": Option("the version that the hop leads to", "VERSION"),
     "to": Option("the release that the hop leads to, a tarball"),
     "o": Option("write the hop to this file, and a helper module beside it (default: the hop to stdout)"),
-    "run": Option("the run's name, or the beginning of its name, or `last` (default: last)"),
+    "run": Option("the run's name, or the beginning of its name, or `last` (default: last)", "RUN", may_lack=True),
     "format": Option("format of the report (default: html)", "html|md|json|junit"),
     "open": Option("open the page in the browser"),
     "report.o": Option("write to this file (default: relup-RUN.html in the working folder; stdout for other formats)"),
@@ -206,12 +207,13 @@ def command(body: Callable[..., None]) -> "Task[Any]":
     body = body if body.__name__ in LOCAL else limits.may_take(reaching.may_choose(passwords.may_ask(body)))
     parameters = list(inspect.signature(body).parameters.values())[1:]
     names = [parameter.name for parameter in parameters]
+    positional = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
     return Task(
         body,
         help={name: option(body.__name__, name).meaning for name in names},
         iterable=[name for name in names if option(body.__name__, name).repeats],
-        positional=[parameter.name for parameter in parameters if parameter.default is parameter.empty],
-        optional=[name for name in names if option(body.__name__, name).may_lack],
+        positional=positional,
+        optional=[name for name in names if option(body.__name__, name).may_lack and name not in positional],
         auto_shortflags=False,
     )
 

@@ -32,7 +32,14 @@ STATUSES: Mapping[int, str] = {
     2: "wrong use: unknown host, unreadable inventory, bad option, nobody to ask; nothing was changed",
     3: "refused before any change",
 }
-"""What the exit statuses mean to every command."""
+"""What the exit statuses mean to every command that goes to hosts."""
+
+LOCAL_STATUSES: Mapping[int, str] = {
+    0: STATUSES[0],
+    1: "the command failed",
+    2: "wrong use: bad option, unreadable file, unknown name; nothing was changed",
+}
+"""What they mean to a command that goes to no host."""
 
 MANUAL: Mapping[str, Entry] = {
     "hosts": Entry(
@@ -249,7 +256,7 @@ MANUAL: Mapping[str, Entry] = {
         "The page is one file that needs no network and no script; docs/report.md says what is on it. Without RUN "
         "it shows the last run. No host is contacted, so it works for a run that is under way, or whose controller "
         "was killed.",
-        statuses={0: "the report was made, whatever the outcome of the run", 3: "never: no host is contacted"},
+        statuses={0: "the report was made, whatever the outcome of the run"},
         examples={
             "report last": "a page on the last run",
             "report last --open": "the same, shown in the browser",
@@ -279,7 +286,7 @@ MANUAL: Mapping[str, Entry] = {
         AUTHOR,
         "Each finding says what the author can do about it. docs/authoring.md leads from two tarballs to a tested hop.",
         required=("from_", "to"),
-        statuses={1: "there are errors; with --strict also warnings", 3: "never: no host is contacted"},
+        statuses={1: "there are errors; with --strict also warnings"},
         examples={
             "hop.check 5.10.4-to-5.10.5.relup --from A.tar.gz --to B.tar.gz": "a file",
             "hop.check - --from A.tar.gz --to B.tar.gz --sarif out.sarif": "the catalogue's, for code review",
@@ -290,7 +297,7 @@ MANUAL: Mapping[str, Entry] = {
         AUTHOR,
         "Lines with REVIEW mark what only the author can decide.",
         required=("from_", "to"),
-        statuses={1: "its check found errors", 3: "never: no host is contacted"},
+        statuses={1: "its check found errors"},
         examples={"hop.draft --from A.tar.gz --to B.tar.gz -o hops/A-to-B.relup": "into a file"},
         see=("hop.check", "hop.show"),
     ),
@@ -301,6 +308,11 @@ MANUAL: Mapping[str, Entry] = {
 def entry(command: str) -> Entry:
     """What the manual has on a command. What it does not know is the lab's."""
     return MANUAL.get(command, Entry(LAB))
+
+
+def statuses(command: str, *, is_local: bool) -> Mapping[int, str]:
+    """What each exit status means to a command; one that ``is_local`` goes to no host."""
+    return {**(LOCAL_STATUSES if is_local else STATUSES), **entry(command).statuses}
 
 
 def place(command: str) -> tuple[int, int]:

@@ -19,12 +19,12 @@ def parameters(task: "Task[Any]") -> list[inspect.Parameter]:
 def usage(task: "Task[Any]", parameter: inspect.Parameter) -> str:
     """An option as it is typed, with what stands for its value: ``--host HOST``."""
     name = parameter.name.strip("_").replace("_", "-")
+    declared = option(task.name, parameter.name)
     if parameter.default is parameter.empty:
-        return name.upper()
+        return f"[{name.upper()}]" if declared.may_lack else name.upper()
     flag = f"--{name}" if len(name) > 1 else f"-{name}"
     if parameter.default is False:
         return flag
-    declared = option(task.name, parameter.name)
     return f"{flag} [{declared.value}]" if declared.may_lack else f"{flag} {declared.value}"
 
 

@@ -34,7 +34,21 @@ def room() -> int | None:
     return _columns.get()
 
 
-class _Wrapper(textwrap.TextWrapper):
+class _Filler(textwrap.TextWrapper):
+    """Breaks lines at spaces only."""
+
+    def __init__(self, width: int, first: str, following: str) -> None:
+        super().__init__(
+            max(width, 1),
+            initial_indent=first,
+            subsequent_indent=following,
+            replace_whitespace=False,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+
+
+class _Wrapper(_Filler):
     """Breaks lines after commas too: a term of Erlang may have no space at all."""
 
     wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
@@ -49,14 +63,15 @@ _FREE = str.maketrans({"\0": " ", "\1": ","})
 
 def wrap(text: str, width: int, first: str = "", following: str = "") -> list[str]:
     """``text`` in lines of at most ``width``, broken between words only: a longer word has its own line."""
-    wrapper = _Wrapper(
-        max(width, 1),
-        initial_indent=first,
-        subsequent_indent=following,
-        replace_whitespace=False,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return _together(_Wrapper(width, first, following), text)
+
+
+def filled(text: str, width: int, first: str = "", following: str = "") -> list[str]:
+    """As `wrap`, for running text: a value such as ``1,100%`` is one word."""
+    return _together(_Filler(width, first, following), text)
+
+
+def _together(wrapper: textwrap.TextWrapper, text: str) -> list[str]:
     held = _TOGETHER.sub(lambda found: found[0].translate(_HELD), text)
     return [line.translate(_FREE) for line in wrapper.wrap(held)]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from invoke.exceptions import Exit
 
+from relup_remote import version
 from relup_remote.commands import by_name
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import OPTIONS
@@ -89,7 +90,24 @@ def wrong(ended: Any) -> str:
         ),
         (["status", "verfy"], "there is no command 'verfy'; did you mean verify?"),
         (["backup", "list"], "there is no command 'list'; did you mean backup.list?"),
-        (["hop", "show"], "there is no command 'hop'; did you mean hop.check or hop.draft or hop.show?"),
+        (["hop", "show"], "there is no command 'hop'; did you mean hop.check, hop.draft or hop.show?"),
+        (["verify", "--tarball", "x"], "verify has no option --tarball: it is an option of plan, stage, prepare and "),
+        (["verify", "--tarball=x"], "verify has no option --tarball: it is an option of plan, stage, prepare and up"),
+        (["verify", "--tarbal", "x"], "verify has no option --tarbal; did you mean --tarball? It is an option of plan"),
+        (["report", "--tarball", "x"], "report has no option --tarball: it is an option of plan, stage, prepare and"),
+        (["rollback", "-o", "x"], "rollback has no option -o: it is an option of report and hop.draft"),
+        (["paths", "--connects", "3"], "it is an option of hosts, status, verify, postcheck, plan, stage and "),
+        (["--host", "n1", "status"], "no option --host before a command: it is an option of every command (Options"),
+        (["upgrade", "--dry-run"], "upgrade has no option --dry-run; did you mean --check?"),
+        (["lab.up"], "'lab.up' here: the lab comes with the git checkout of relup_remote (Type `inv lab.up` in"),
+        (["lab"], "no command 'lab' here: the lab comes with the git checkout of relup_remote (Type `inv --list lab`"),
+        (["--help", "lab.up"], "the lab comes with the git checkout of relup_remote (Type `inv lab.up` in the folder"),
+        (["lab.up", "--help"], "the lab comes with the git checkout of relup_remote"),
+        (["--list", "lab"], "the lab comes with the git checkout of relup_remote"),
+        (["--list", "bakup"], "there is no command 'bakup'; did you mean backup?"),
+        (["--list", "upgrade"], "upgrade is one command, not a group of commands"),
+        (["--command-timeout", "status"], "an option that takes a whole number was given 'status'"),
+        (["--print-completion-script"], "--print-completion-script needs a value"),
         (["help"], "there is no command 'help'; did you mean --help?"),
         (["UPGRADE"], "there is no command 'UPGRADE'; did you mean upgrade?"),
         (["status", "--deadline", "0"], "status: --deadline must be 1s or more, not '0'"),
@@ -175,6 +193,9 @@ def test_inv_behaves_the_same() -> None:
     said = wrong(relup("upgrade", "--nosuch", program=INV))
     assert said == "upgrade has no option --nosuch (`inv --help upgrade` lists its options.)"
     assert "upgrade: --tarball is missing" in wrong(relup("upgrade", program=INV))
+    assert "did you mean lab.up?" in wrong(relup("lab.pu", program=INV))
+    assert "it is an option of lab.up and lab.demo" in wrong(relup("verify", "--port-offset", "3", program=INV))
+    assert "a whole number was given 'many'" in wrong(relup("lab.up", "--nodes", "many", program=INV))
     listed = relup("--list", program=INV).stdout
     assert re.search(r"^  logs-clear +Delete the hosts' history", listed, re.MULTILINE)
     assert "lab.up" in listed
@@ -197,6 +218,12 @@ def test_inv_behaves_the_same() -> None:
 )
 def test_options_that_would_do_nothing_are_refused(program: str, words: list[str]) -> None:
     assert "means nothing to these commands; nothing was done" in wrong(relup(*words, program=program))
+
+
+@pytest.mark.parametrize("words", [["--version"], ["status", "--version"], ["-V"]])
+def test_the_version_is_shown_wherever_it_is_asked_for(words: list[str]) -> None:
+    ended = relup(*words)
+    assert (ended.returncode, ended.stdout) == (0, f"relup {version.installed()}\n")
 
 
 @pytest.mark.parametrize("program", [RELUP, INV])

@@ -211,6 +211,7 @@ def test_a_hint_that_does_not_work_would_be_found() -> None:
 def test_texts_name_the_program_that_runs(monkeypatch: pytest.MonkeyPatch, called: str, name: str) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     assert program.typed("See `inv status`, not inv x.") == f"See `{name} status`, not inv x."
+    assert program.typed("`inv lab.up`, `inv --list lab`") == "`inv lab.up`, `inv --list lab`", "the lab is inv's alone"
     assert program.typed("inv upgrade --resume r1") == f"{name} upgrade --resume r1"
 
 

@@ -13,6 +13,7 @@ from invoke.parser import Parser
 from invoke.tasks import Task
 
 from relup_remote.commands import by_name, namespace
+from relup_remote.commands.options import LOCAL
 from relup_remote.docs import PAGES
 from relup_remote.manual.completion import candidates
 from relup_remote.manual.entries import GROUPS, LAB, MANUAL, STATUSES
@@ -85,6 +86,45 @@ def test_commands_are_listed_by_what_they_are_for(program: str, groups: tuple[st
     titles = re.findall(r"^(\S.*):$", shown.stdout, re.MULTILINE)
     assert titles == list(groups)
     assert re.findall(r"^  (\S+)", shown.stdout, re.MULTILINE)[: len(TASKS)] == list(MANUAL)
+
+
+SHOWN = (
+    *((RELUP, words) for words in (("--help",), ("--list",), ("--list", "hop"), *(("--help", name) for name in TASKS))),
+    (INV, ("--list", "lab")),
+    (INV, ("--help", "lab.up")),
+)
+
+
+@pytest.mark.parametrize(("program", "words"), SHOWN)
+def test_help_and_lists_fit_into_the_terminal_and_break_no_word(
+    program: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names such as ``replicants-first``, and values such as ``1,100%``, are words."""
+    told = {}
+    for width in (24, 60, 80, 120, 10**6):
+        monkeypatch.setattr("relup_remote.manual.help.columns", lambda _out, width=width: width)
+        monkeypatch.setattr("relup_remote.manual.help.WIDTH", max(100, width - 200))
+        shown = called(*words, program=program)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        told[width] = shown.stdout.split()
+        if width >= 60:
+            assert max(map(len, shown.stdout.splitlines())) <= width
+    assert all(words == told[10**6] for words in told.values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_help_says_how_a_command_ends_and_what_may_be_left_out(name: str) -> None:
+    shown = called("--help", name).stdout
+    meanings = dict(re.findall(r"^  ([0-3])  (\S.*)$", shown.partition("Exit status:\n")[2], re.MULTILINE))
+    assert set(meanings) == ({"0", "1", "2"} if TASKS[name].name in LOCAL else {"0", "1", "2", "3"})
+    given = [usage(TASKS[name], each) for each in parameters(TASKS[name]) if each.default is each.empty]
+    assert given == {"report": ["[RUN]"], "hop.show": ["FROM", "TARGET"], "hop.check": ["HOP"]}.get(name, [])
+    assert f"  relup {' '.join([name, *given])}" in shown
+
+
+@pytest.mark.parametrize(("program", "words"), [(RELUP, ("--help",)), (INV, ("--help", "lab.up"))])
+def test_exit_statuses_are_said_of_all_commands_and_of_the_labs(program: str, words: tuple[str, ...]) -> None:
+    assert re.search(r"^Exit status:\n  0  all fine\n", called(*words, program=program).stdout, re.MULTILINE)
 
 
 def test_one_collection_is_listed_as_ever() -> None:
