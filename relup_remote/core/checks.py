@@ -6,23 +6,19 @@ steps they belong to, all of them, so that the operator sees all that stands in 
 
 import os
 import re
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from . import boot, release
 from .backup.store import backups, duration, newest
 from .cluster_lock import refuse as refuse_if_locked
 from .context import Context
-from .files import free_bytes, free_inodes, may_write
+from .files import may_write, space
 from .opening import names_in
 from .protocol import Failure
 from .steps.restart import check_restart
 from .steps.stage import bytes_to_send
 
 Check = Callable[[Context], None]
-
-_SPARE_BYTES = 64 << 20
-_SPARE_FILES = 100
-"""What a host's disk should still have free after all is written."""
 
 
 def refusals(context: Context, wanted: Optional[Tuple[Tuple[str, Check], ...]] = None) -> List[Failure]:
@@ -237,23 +233,6 @@ _CHECKS = (
     ("extract", _room),
     ("extract", _hop),
 )
-
-
-def space(folder: str, needed: int, files: int = 0) -> None:
-    """Raises `Failure` disk_full unless so many bytes, and so many files, fit there, with some to spare."""
-    inodes = free_inodes(folder)
-    if inodes is not None and inodes < files + _SPARE_FILES:
-        message = "{} has room for {} files, {} are needed.".format(folder, inodes, files + _SPARE_FILES)
-        found = {"folder": folder, "free_files": inodes, "needed_files": files + _SPARE_FILES}
-        raise Failure("disk_full", message, detail=found)
-    free = free_bytes(folder)
-    if free < needed + _SPARE_BYTES:
-        detail: Any = {"folder": folder, "free_bytes": free, "needed_bytes": needed + _SPARE_BYTES}
-        raise Failure(
-            "disk_full",
-            "{} has room for {} MB, {} MB are needed.".format(folder, free >> 20, (needed + _SPARE_BYTES) >> 20),
-            detail=detail,
-        )
 
 
 def writable_by_vm(context: Context, folder: str) -> None:

@@ -9,6 +9,10 @@ from .opening import cannot_read, create, open_folder
 from .protocol import Failure
 from .trust import check_private
 
+SPARE_BYTES = 64 << 20
+SPARE_FILES = 100
+"""What a host's disk should still have free after all is written."""
+
 
 def private_dir(path: str) -> str:
     """Makes the folder `path`, 0700, or checks that the one there is of ours (see `trust`). Its parent must exist.
@@ -136,6 +140,23 @@ def free_inodes(path: str) -> Optional[int]:
         path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_favail if found.f_files else None
+
+
+def space(folder: str, needed: int, files: int = 0) -> None:
+    """Raises `Failure` disk_full unless so many bytes, and so many files, fit there, with some to spare."""
+    inodes = free_inodes(folder)
+    if inodes is not None and inodes < files + SPARE_FILES:
+        message = "{} has room for {} files, {} are needed.".format(folder, inodes, files + SPARE_FILES)
+        found = {"folder": folder, "free_files": inodes, "needed_files": files + SPARE_FILES}
+        raise Failure("disk_full", message, detail=found)
+    free = free_bytes(folder)
+    if free < needed + SPARE_BYTES:
+        detail: Any = {"folder": folder, "free_bytes": free, "needed_bytes": needed + SPARE_BYTES}
+        raise Failure(
+            "disk_full",
+            "{} has room for {} MB, {} MB are needed.".format(folder, free >> 20, (needed + SPARE_BYTES) >> 20),
+            detail=detail,
+        )
 
 
 def may_write(path: str) -> bool:

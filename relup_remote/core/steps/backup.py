@@ -13,7 +13,7 @@ from ..backup import manifest, mnesia, mounts, movable, state, store
 from ..backup.copying import Progress, Told, copy, told_of, unreadable
 from ..backup.places import Sources, boots, lacking, leads_out, node_of, restored, sources
 from ..context import Context
-from ..files import private_dir, remove_tree, rename, sync_all
+from ..files import private_dir, remove_tree, rename, space, sync_all
 from ..lock import Lock
 from ..protocol import Failure
 
@@ -26,7 +26,7 @@ def _writable(context: Context) -> None:
 
 
 def _space(context: Context) -> None:
-    checks.space(context.site.backups, *sources(context).size())
+    space(context.site.backups, *sources(context).size())
 
 
 def _readable(context: Context) -> None:

@@ -21,10 +21,12 @@ the service's restart            is down     changed             restart_failed,
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from .. import history, release, service, wrapper
 from ..context import Context
+from ..files import space, tree_files
 from ..protocol import Failure
 from ..running_node import RunningNode, is_same
 from ..site import await_node
@@ -47,9 +49,29 @@ NO_CHANGE = Change(lambda: None, lambda: None)
 
 
 def check_restart(context: Context) -> None:
-    """Raises `Failure` service_not_permitted where the node's service can't be restarted by us."""
+    """Raises `Failure` service_not_permitted where the node's service can't be restarted by us, disk_full where the
+    node would find too little room when it starts."""
     if context.service is not None:
         service.check_permitted(context.service)
+    data = context.site.data_dir
+    try:
+        space(data, _largest_table(data))
+    except Failure as failure:
+        failure.message += " A node that starts without room may lose tables, or fail to start."
+        raise
+
+
+def _largest_table(data: str) -> int:
+    """The bytes of Mnesia's largest file: it writes tables anew when it starts, one after the other.
+
+    A table that it has no room for loses what was not written.
+    """
+    found = 0
+    # A folder of others in there, such as a lost+found, keeps nobody from a restart.
+    with suppress(Failure):
+        for _path, seen in tree_files(os.path.join(data, "mnesia")):
+            found = max(found, seen.st_size)
+    return found
 
 
 def restart(context: Context, change: Change = NO_CHANGE) -> str:

@@ -17,7 +17,7 @@ from ..backup.manifest import Manifest
 from ..backup.store import Backup
 from ..backup.swap import Place, Swap
 from ..context import Context
-from ..files import make_dirs, private_dir, remove_tree, sync_all, writing_failure
+from ..files import make_dirs, private_dir, remove_tree, space, sync_all, writing_failure
 from ..lock import held, holder
 from ..protocol import Failure
 from ..release import RESTORED
@@ -138,7 +138,7 @@ def _mounted(context: Context) -> None:
 def _room(context: Context) -> None:
     says = _says(context)
     for place in places.restored(context):
-        checks.space(place.path, says["bytes"], len(says["files"]))
+        space(place.path, says["bytes"], len(says["files"]))
         checks.writable(place.path)
 
 

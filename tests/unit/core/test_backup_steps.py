@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from relup_remote.core import checks, commands
+from relup_remote.core import checks, commands, files
 from relup_remote.core.backup import copying, manifest, state, store, swap
 from relup_remote.core.protocol import Failure
 from relup_remote.core.steps import restore
@@ -177,7 +177,7 @@ def test_what_was_cut_short_is_removed_by_the_next(node: Node) -> None:
 
 
 def test_all_refusals_of_a_backup_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     monkeypatch.setattr(checks, "may_write", lambda path: False)
     monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("key.pem"))
     assert node.refused("backup") == ["no_write_permission", "disk_full", "cannot_read_file"]
@@ -235,7 +235,7 @@ def test_a_restore_says_what_it_would_refuse_and_changes_nothing(node: Node, mon
     before = node.facts()
     ready = node.run("restore", dry_run=True).result
     assert (ready.outcome, ready.steps, [each["name"] for each in ready.facts["backups"]]) == ("ready", [], ["run-1"])
-    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     assert node.refused("restore", dry_run=True) == ["disk_full"]
     monkeypatch.undo()
     (node.backups / "run-1" / "data/mnesia/emqx1@127.0.0.1/schema.DAT").unlink()
@@ -370,7 +370,7 @@ def test_a_backup_of_another_name_is_refused_even_so(node: Node) -> None:
 
 def test_no_room_is_refused_before_anything_is_copied(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.run("backup")
-    monkeypatch.setattr(checks, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(files, "free_bytes", lambda path: 1000)
     assert node.refused("restore") == ["disk_full"]
 
 

@@ -1,13 +1,14 @@
 """A disk with no space, or no inodes: `disk_full` wherever it is met. A row that has begun is ended all the same."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from relup_remote.core import checks
+from relup_remote.core import files
 from relup_remote.core.agent import CODE, Agent, outcome_of
 from relup_remote.core.erlang import term
 from relup_remote.core.files import reserve, write_whole
@@ -16,14 +17,14 @@ from relup_remote.core.kept import key
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 
-from .backups import Node
+from .backups import NODE, Node
 from .demo import running_demo
 from .lent import Vms
 from .others import as_root, mounted
 from .vm import eventually
 
 pytestmark = as_root
-LITTLE = checks._SPARE_FILES + 8
+LITTLE = files.SPARE_FILES + 8
 """Inodes: enough for the spare ones, too few for all that a node has."""
 
 OWNER = {"command": "status", "operator": "alice@desk", "run": "run-1"}
@@ -118,9 +119,9 @@ def test_a_history_that_can_not_be_begun(disk: Path, take: Callable[[Path], None
 
 
 def test_inodes_are_counted_before_they_are_needed(disk: Path) -> None:
-    checks.space("/", 1, 10)
+    files.space("/", 1, 10)
     with pytest.raises(Failure) as caught:
-        checks.space(str(disk), 0, 3000)
+        files.space(str(disk), 0, 3000)
     assert (caught.value.err_type, caught.value.detail["needed_files"]) == ("disk_full", 3100)
 
 
@@ -138,6 +139,26 @@ def test_the_files_of_a_restore_are_counted_before_it_begins(node: Node) -> None
     node.data.rmdir()
     kept.rename(node.data)
     assert node.run("restore").result.outcome == "restored"
+
+
+def test_a_node_is_not_restarted_without_room(node: Node) -> None:
+    """Mnesia writes tables anew when it starts, and drops what finds no room."""
+    node.deploy("5.10.5")
+    kept = node.data.rename(node.root / "kept")
+    with mounted(node.data, "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"):
+        with pytest.raises(Failure) as caught:
+            node.run("rollback")
+        assert (caught.value.err_type, caught.value.detail["folder"]) == ("disk_full", str(node.data))
+        assert "may lose tables" in caught.value.message
+    node.data.rmdir()
+    kept.rename(node.data)
+    # The largest table has to fit once more.
+    os.truncate(node.data / "mnesia" / NODE / "schema.DAT", 1 << 43)
+    with pytest.raises(Failure) as caught:
+        node.run("rollback")
+    assert caught.value.err_type == "disk_full"
+    assert caught.value.detail["needed_bytes"] == (1 << 43) + files.SPARE_BYTES
+    assert (node.root / "relup" / "current").read_text() == "5.10.5"
 
 
 def test_how_a_hop_ended_is_written_down_all_the_same(vms: Vms, tmp_path: Path, disk: Path) -> None:
