@@ -59,7 +59,8 @@ OPTIONS: dict[str, Option] = {
     "quiet": Option("no progress on stderr"),
     "tarball": Option("the target release, a tarball with its .sha256 beside it"),
     "catalogue": Option(
-        "folder of hops, or package of the vendor's plugin (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
+        "folder of hops, or package of the vendor's plugin; of several, with a colon between two, the first that has a"
+        " hop counts (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
         "PATH",
     ),
     "full": Option("show a line for each module, also for those that are loaded in one swap"),

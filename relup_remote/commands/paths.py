@@ -26,7 +26,7 @@ def paths(
     with Invocation("paths", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
         style = choice("graph", value_or(graph, "text"), tuple(DRAWINGS)) if graph else ""
-        found = catalogues.load(catalogues.locate(catalogue))
+        found = catalogues.load(*catalogues.locate(catalogue))
         findings = listing.Findings(found)
         document, text = listing.document(found, findings, from_), listing.text(found, findings, from_)
         if style:

@@ -1,5 +1,6 @@
 """`plan`, `stage`, `prepare` and `upgrade`: the way of a tarball to the nodes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -203,7 +204,7 @@ def _named(release: Tarball, hops: Catalogue, parts: dict[str, Any]) -> dict[str
         },
         "hops": identities(parts["hops"]),
         "helpers": helper_identities(parts["helpers"]),
-        "catalogue": str(hops.folder.absolute()),
+        "catalogue": os.pathsep.join(str(place.absolute()) for place in hops.places),
     }
 
 
@@ -215,9 +216,11 @@ def _refuse_differences(before: Plan, named: dict[str, Any]) -> None:
 
 
 def _catalogue(call: Invocation, given: str) -> Catalogue:
-    found = catalogues.load(catalogues.locate(given))
+    found = catalogues.load(*catalogues.locate(given))
     for file in found.malformed:
         call.warn(f"catalogue: {file.file} is left out: {file.place}{file.reason}")
+    for other in found.overridden:
+        call.warn(f"catalogue: {other.file} of {other.place} is not used: {other.by} comes first and has another one")
     return found
 
 

@@ -1,13 +1,14 @@
 """The catalogue: hop files (`*.relup`), and the helper modules that ship with them (`*.erl`, `*.beam`).
 
-It is a folder, or the package of the vendor's plugin (see `relup_remote.hops.package`). Files that can't be used are
-listed with the reason; they never keep the others from being used.
+It is a folder, or the package of the vendor's plugin (see `relup_remote.hops.package`), or several of these: then the
+first that has a hop between two versions, or a helper, counts. Files that can't be used are listed with the reason;
+they never keep the others from being used.
 """
 
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,28 @@ class Malformed:
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """What a folder, or a package, holds, by file name."""
+class Overridden:
+    """A file that is not used, because a catalogue that was named earlier has another one for the same."""
 
-    folder: Path
+    file: str
+    place: Path
+    by: Path
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What folders and packages hold, by their order and file name."""
+
+    places: tuple[Path, ...]
     hops: tuple[Hop, ...] = ()
     helpers: tuple[Helper, ...] = ()
     malformed: tuple[Malformed, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The places as `locate` takes them."""
+        return os.pathsep.join(map(str, self.places))
 
     @property
     def ambiguous(self) -> dict[tuple[str, str], list[str]]:
@@ -96,33 +112,73 @@ class Catalogue:
         onward = ", ".join(dict.fromkeys(hop.target for hop in self.hops if hop.from_vsn == source))
         others = f"from {source} there are hops to {onward}" if onward else f"there is none from {source}"
         reason = ", ".join(hop.file for hop in found) or f"there is no such hop; {others}{unread}"
-        raise UsageError(err_type, f"{self.folder}: {source} -> {target}: {reason}", ERRORS[err_type].hint)
+        raise UsageError(err_type, f"{self.name}: {source} -> {target}: {reason}", ERRORS[err_type].hint)
 
     def to(self, target: str) -> list[Hop]:
         """The hops that lead to a version."""
         return [hop for hop in self.hops if hop.target == target]
 
 
-def locate(given: str | None = None) -> Path:
-    """The folder or package to use: ``given``, else $RELUP_CATALOGUE, else `priv/relup` of the checkout.
+def locate(given: str | None = None) -> tuple[Path, ...]:
+    """The folders and packages to use: ``given``, else $RELUP_CATALOGUE, else `priv/relup` of the checkout.
 
-    Raises `UsageError` (``no_catalogue``) if there is none.
+    More than one are named as PATH names folders, with a colon between two. Raises `UsageError` (``no_catalogue``) if
+    there is none.
     """
     named = given or os.environ.get(VARIABLE)
     root = checkout()
     if named:
-        place = expanded(named)
+        # A colon may also be a part of a name.
+        parts = [named] if expanded(named).exists() else [part for part in named.split(os.pathsep) if part]
+        places = tuple(dict.fromkeys(map(expanded, parts)))
     elif root:
-        place = root / "priv" / "relup"
+        places = (root / "priv" / "relup",)
     else:
+        places = ()
+    if not places:
         raise UsageError("no_catalogue", "no catalogue of hops was named")
-    if not place.is_dir() and not place.is_file():
-        raise UsageError("no_catalogue", f"no catalogue of hops: {place} is neither a folder nor a package")
-    return place
+    for place in places:
+        if not place.is_dir() and not place.is_file():
+            raise UsageError("no_catalogue", f"no catalogue of hops: {place} is neither a folder nor a package")
+    return places
 
 
-def load(place: Path) -> Catalogue:
-    """Read a catalogue. Raises `UsageError` (``no_catalogue``) only if it can't be read as a whole."""
+def load(*places: Path) -> Catalogue:
+    """Read one catalogue, or several as one.
+
+    Raises `UsageError` (``no_catalogue``) only if one can't be read as a whole.
+    """
+    parts = [_load(place) for place in places]
+    if len(parts) == 1:
+        return parts[0]
+    hops: dict[tuple[str, str], tuple[Path, list[Hop]]] = {}
+    helpers: dict[str, tuple[Path, Helper]] = {}
+    overridden = []
+    for place, part in zip(places, parts, strict=True):
+        for hop in part.hops:
+            first, rivals = hops.setdefault((hop.from_vsn, hop.target), (place, []))
+            if first == place:
+                rivals.append(hop)
+            elif hop.text not in [rival.text for rival in rivals]:
+                overridden.append(Overridden(hop.file, place, first))
+        for helper in part.helpers:
+            first, used = helpers.setdefault(helper.module, (place, helper))
+            if helper.content != used.content:
+                overridden.append(Overridden(helper.file, place, first))
+    return Catalogue(
+        places,
+        tuple(hop for _place, rivals in hops.values() for hop in rivals),
+        tuple(helper for _place, helper in helpers.values()),
+        tuple(
+            replace(file, file=str(place / file.file))
+            for place, part in zip(places, parts, strict=True)
+            for file in part.malformed
+        ),
+        tuple(overridden),
+    )
+
+
+def _load(place: Path) -> Catalogue:
     try:
         files = in_folder(place) if place.is_dir() else in_archive(place)
     except OSError as error:
@@ -141,8 +197,8 @@ def load(place: Path) -> Catalogue:
                 code += len(entry.code)
                 if code > MOST_CODE:
                     raise UsageError("no_catalogue", f"{place}: its beam files have more than {MOST_CODE} bytes in all")
-            found[type(entry)].append(entry)
-    return Catalogue(place, *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+            found[type(entry)].append(replace(entry, place=place) if isinstance(entry, Hop) else entry)
+    return Catalogue((place,), *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
 
 
 def _read(name: str, content: Callable[[], bytes]) -> Hop | Helper | Malformed:

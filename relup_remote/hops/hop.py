@@ -4,6 +4,7 @@ What it means is said in `priv/relup/README.md`. `relup_remote.hops.hop_file` re
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from relup_remote.hops.reading.values import Dynamic, Located, Span, Term
@@ -83,6 +84,7 @@ class Hop:
     - ``is_script``: the file is more than a map written down.
     - ``term``: the map. Keys that mean nothing here are in it as well.
     - ``problems``: what is wrong with the map itself; what is wrong with an instruction is its ``problem``.
+    - ``place``: the catalogue that has it, a folder or a package. None: it was read by itself.
     """
 
     file: str
@@ -94,3 +96,4 @@ class Hop:
     is_script: bool = False
     term: Located | None = None
     problems: tuple[Problem, ...] = ()
+    place: Path | None = None

@@ -93,7 +93,7 @@ def _hops() -> list[tuple[str, str]]:
     from relup_remote.hops import catalogue  # noqa: PLC0415
 
     with contextlib.suppress(UsageError, OSError):
-        return [(hop.from_vsn, hop.target) for hop in catalogue.load(catalogue.locate("")).hops]
+        return [(hop.from_vsn, hop.target) for hop in catalogue.load(*catalogue.locate("")).hops]
     return []
 
 

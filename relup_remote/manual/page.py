@@ -17,7 +17,7 @@ WIDTH = 120
 
 ENVIRONMENT = {
     f"`{inventory.VARIABLE}`": "the inventory, unless `--inventory` names one",
-    f"`{catalogue.VARIABLE}`": "the folder with hop files, or the package, unless `--catalogue` names one",
+    f"`{catalogue.VARIABLE}`": "folders with hop files, or packages, as `--catalogue` names them",
     "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
     "`XDG_CACHE_HOME`": "where the cache is kept, in `relup_remote`; else `~/.cache`",
     "`HOME`": "the home folder; where it is a file, Invoke's own `inv` does not start: type `relup`, which does",

@@ -67,7 +67,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run. ``catalogue`` is the folder of its hops, ``waves`` are names of hosts.
+    """A run. ``catalogue`` names the catalogues of its hops as `--catalogue` does, ``waves`` are names of hosts.
 
     ``nodes`` are those that ran in the cluster when it was surveyed.
     """

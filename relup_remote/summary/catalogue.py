@@ -1,6 +1,7 @@
 """A catalogue, for people and for ``--json``."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from relup_remote.hops.catalogue import Catalogue
@@ -14,6 +15,7 @@ class Findings:
     def __init__(self, found: Catalogue) -> None:
         self.malformed = found.malformed
         self.ambiguous = found.ambiguous
+        self.overridden = found.overridden
         self.unused: list[Unused] = unused(found.hops, found.helpers)
         self.missing: list[Mention] = missing(found.hops, found.helpers)
 
@@ -24,8 +26,11 @@ class Findings:
 def document(found: Catalogue, findings: Findings, start: str = "") -> dict[str, Any]:
     """The catalogue for ``--json``; with ``start``, also what can be reached from that version."""
     listed: dict[str, Any] = {
-        "catalogue": str(found.folder),
-        "hops": [{"file": hop.file, "from": hop.from_vsn, "target": hop.target} for hop in found.hops],
+        "catalogue": found.name,
+        "hops": [
+            {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "catalogue": str(hop.place)}
+            for hop in found.hops
+        ],
         "helpers": [helper.file for helper in found.helpers],
         "malformed": [
             {"file": file.file, "line": file.line, "column": file.column, "reason": file.reason}
@@ -34,6 +39,9 @@ def document(found: Catalogue, findings: Findings, start: str = "") -> dict[str,
         "ambiguous": [
             {"from": pair[0], "target": pair[1], "files": files, "err_type": "ambiguous_hop"}
             for pair, files in findings.ambiguous.items()
+        ],
+        "overridden": [
+            {"file": each.file, "catalogue": str(each.place), "by": str(each.by)} for each in findings.overridden
         ],
         "unused": [{"file": each.helper.file, "meant": each.meant and vars(each.meant)} for each in findings.unused],
         "missing": [vars(mention) for mention in findings.missing],
@@ -57,9 +65,11 @@ def text(found: Catalogue, findings: Findings, start: str = "") -> str:
 
 
 def _hops(found: Catalogue) -> str:
-    pairs = [(f"{hop.from_vsn} -> {hop.target}", hop.file) for hop in found.hops]
+    # Where there is more than one catalogue, each file is told with its own.
+    named = [hop.file if len(found.places) == 1 else str((hop.place or Path()) / hop.file) for hop in found.hops]
+    pairs = [(f"{hop.from_vsn} -> {hop.target}", file) for hop, file in zip(found.hops, named, strict=True)]
     width = max((len(pair) for pair, _ in pairs), default=0)
-    return "\n".join(f"{pair:{width}}  {file}" for pair, file in pairs) or f"no hops in {found.folder}"
+    return "\n".join(f"{pair:{width}}  {file}" for pair, file in pairs) or f"no hops in {found.name}"
 
 
 def _chains(graph: Graph, start: str) -> str:
@@ -80,6 +90,10 @@ def _findings(findings: Findings) -> Iterator[str]:
     yield from _block(
         "ambiguous_hop, keep one of each:",
         [f"{pair[0]} -> {pair[1]}: {', '.join(files)}" for pair, files in findings.ambiguous.items()],
+    )
+    yield from _block(
+        "not used, because a catalogue before it has another one:",
+        [f"{each.place / each.file}: {each.by}" for each in findings.overridden],
     )
     yield from _block(
         "helper modules that no hop names:",

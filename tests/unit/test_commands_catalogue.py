@@ -128,3 +128,19 @@ def test_strict_says_by_the_exit_status_that_something_is_wrong(catalogue: str) 
 
 def test_the_projects_own_catalogue_is_in_order() -> None:
     assert relup("paths", "--strict").returncode == 0
+
+
+def test_of_two_catalogues_each_file_is_told_with_its_own(catalogue: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "a.relup").write_text(HOPS["a"].replace("[]", "[{load_module, emqx}]"))
+    both = f"{mine}:{catalogue}"
+    listed = relup("paths", "--catalogue", both).stdout
+    assert listed.startswith(
+        f"1.0 -> 1.1  {mine}/a.relup\n1.1 -> 1.2  {catalogue}/b.relup\n1.0 -> 1.2  {catalogue}/c.relup"
+    )
+    assert f"not used, because a catalogue before it has another one:\n  {catalogue}/a.relup: {mine}\n" in listed
+    document = json.loads(relup("paths", "--catalogue", both, "--json").stdout)
+    assert document["catalogue"] == both
+    assert document["overridden"] == [{"file": "a.relup", "catalogue": catalogue, "by": str(mine)}]
+    assert relup("hop.show", "1.0", "1.1", "--catalogue", both).stdout.count("load emqx") == 1

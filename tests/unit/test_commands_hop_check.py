@@ -1,6 +1,7 @@
 """`hop.check` as an author meets it: what it prints and writes, and how it exits."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def test_the_hop_of_the_catalogue_and_a_log_for_code_review(catalogue: Path, tar
     assert ended.returncode == 0
     (result,) = json.loads(sarif.read_text())["runs"][0]["results"]
     assert (result["ruleId"], result["level"]) == ("used_after_restart", "note")
+
+
+def test_the_hop_of_a_package_and_of_the_second_catalogue(catalogue: Path, tarballs: list[str]) -> None:
+    package = catalogue / "relup-1.0.0.tar.gz"
+    with tarfile.open(package, "w:gz") as archive:
+        for name in ("right.relup", HELPER.file):
+            archive.add(catalogue / name, f"relup-1.0.0/relup-1.0.0/priv/relup/{name}")
+    (catalogue / "right.relup").unlink()
+    for named in (str(package), f"{catalogue}:{package}"):
+        ended = relup("hop.check", "-", "--catalogue", named, *tarballs)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout.startswith(f"{package}/right.relup: 1.0 -> 1.1\n")
+        assert ended.stdout.endswith("\n\n0 errors, 0 warnings, 1 note\n")
 
 
 def test_a_file_that_is_no_hop_is_a_finding(catalogue: Path, tarballs: list[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.hops.catalogue import Helper, Malformed, load, locate
+from relup_remote.hops.catalogue import Helper, Malformed, Overridden, load, locate
 from relup_remote.hops.hop_file import read_hop
 from relup_remote.hops.reading import ReadError
 from relup_remote.usage import UsageError
@@ -111,9 +111,56 @@ def test_two_files_for_one_pair_are_reported_and_both_kept(tmp_path: Path) -> No
 
 def test_the_folder_is_the_one_named_and_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELUP_CATALOGUE", str(tmp_path))
-    assert locate() == tmp_path
-    with pytest.raises(UsageError, match="/none is neither a folder nor a package") as caught:
+    assert locate() == (tmp_path,)
+    with pytest.raises(UsageError, match="/a is neither a folder nor a package") as caught:
         locate(f"{tmp_path}/none")
     assert caught.value.err_type == "no_catalogue"
     monkeypatch.delenv("RELUP_CATALOGUE")
-    assert locate() == Path(__file__).parents[2] / "priv" / "relup"
+    assert locate() == (Path(__file__).parents[2] / "priv" / "relup",)
+
+
+def test_of_several_catalogues_the_first_that_has_something_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for place, extra in ((mine, ", own => true"), (theirs, "")):
+        place.mkdir()
+        (place / "a.relup").write_text(HOP.replace("code_changes => []", f"code_changes => []{extra}"))
+        (place / "help.erl").write_text(f"-module(help). % {place.name}")
+        (place / "same.erl").write_text("-module(same).")
+    (theirs / "b.relup").write_text(HOP.replace("1.1", "1.2"))
+    (theirs / "c.relup").write_text("no hop")
+    found = load(*locate(f"{mine}:{theirs}"))
+    assert found.name == f"{mine}:{theirs}"
+    assert [(hop.target, hop.file, hop.place) for hop in found.hops] == [
+        ("1.1", "a.relup", mine),
+        ("1.2", "b.relup", theirs),
+    ]
+    assert [(helper.file, "mine" in helper.text) for helper in found.helpers] == [
+        ("help.erl", True),
+        ("same.erl", False),
+    ]
+    assert [file.file for file in found.malformed] == [f"{theirs}/c.relup"]
+    assert found.overridden == (Overridden("a.relup", theirs, mine), Overridden("help.erl", theirs, mine))
+    assert not found.ambiguous
+    # The other way round, as the variable has it; one that is named twice counts once.
+    monkeypatch.setenv("RELUP_CATALOGUE", f"{theirs}:{mine}:{theirs}")
+    again = load(*locate())
+    assert again.places == (theirs, mine)
+    assert "own" not in again.hop("1.0", "1.1").text
+
+
+def test_two_hops_of_one_catalogue_are_ambiguous_beside_another_one(tmp_path: Path) -> None:
+    for name in ("one/a", "one/b", "two/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.relup").write_text(f"% {name}\n{HOP}")
+    found = load(tmp_path / "one", tmp_path / "two")
+    assert found.ambiguous == {("1.0", "1.1"): ["a.relup", "b.relup"]}
+    assert [other.file for other in found.overridden] == ["c.relup"]
+
+
+def test_a_colon_may_be_a_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    assert locate(f"{tmp_path}/a:b") == (tmp_path / "a:b",)
+    with pytest.raises(UsageError, match="/a is neither a folder nor a package"):
+        locate(f"{tmp_path}/a:b:{tmp_path}/none")

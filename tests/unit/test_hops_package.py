@@ -71,7 +71,7 @@ def test_it_is_the_same_in_whatever_form_it_comes(plugin: dict[str, bytes], tmp_
         if place == folder / APP:
             # As it lies there alone, it is without the libraries.
             (folder / APP / "ebin" / "inner.beam").write_bytes(plugin[f"{NAME}/library-1.0/ebin/inner.beam"])
-        found = load(locate(str(place)))
+        found = load(*locate(str(place)))
         assert [(hop.file, hop.from_vsn, hop.target) for hop in found.hops] == [("1.0-to-1.1.relup", "1.0", "1.1")]
         assert [helper.file for helper in found.helpers] == [
             *("emqx_post_upgrade_1.1.beam", "emqx_relup_main.beam", "inner.beam", "tools.beam")
@@ -150,7 +150,7 @@ def test_an_archive_that_is_no_package_is_refused(
 def test_a_file_that_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "p.tar.gz").write_bytes(content)
     with pytest.raises(UsageError) as caught:
-        load(locate(str(tmp_path / "p.tar.gz")))
+        load(*locate(str(tmp_path / "p.tar.gz")))
     assert caught.value.err_type == "no_catalogue"
 
 

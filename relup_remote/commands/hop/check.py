@@ -1,14 +1,13 @@
 """`hop.check`: what is wrong with a hop, found out from the two releases that it leads between."""
 
 import json as jsons
-from collections.abc import Sequence
 from pathlib import Path
 
 from invoke.context import Context
 
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.core.protocol import ERRORS, Failure
+from relup_remote.core.protocol import Failure
 from relup_remote.files import expanded, write_shared
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
@@ -31,7 +30,7 @@ def check(
     """Check a hop against the tarballs of both releases. No host is contacted, and no Erlang is needed."""
     # Whoever checks no hop needs none of this.
     from relup_remote.commands.hop.releases import difference  # noqa: PLC0415
-    from relup_remote.hops.check import check_file, is_failed  # noqa: PLC0415
+    from relup_remote.hops.check import check_file, check_text, is_failed  # noqa: PLC0415
     from relup_remote.hops.check.sarif import log  # noqa: PLC0415
     from relup_remote.summary import checked  # noqa: PLC0415
 
@@ -39,9 +38,15 @@ def check(
         call.goes_to_no_host()
         given = None if hop == IN_CATALOGUE else _existing(hop)
         found = difference(from_, to)
-        file = given or _in_catalogue(catalogue, found.old.version, found.new.version)
-        folder = catalogues.locate(catalogue) if catalogue or not given else file.parent
-        findings = check_file(file, found, catalogues.load(folder).helpers)
+        places = catalogues.locate(catalogue) if catalogue or not given else (given.parent,)
+        hops = catalogues.load(*places)
+        if given:
+            file, findings = given, check_file(given, found, hops.helpers)
+        else:
+            entry = hops.hop(found.old.version, found.new.version)
+            # In a package there is no file to read.
+            file = (entry.place or Path()) / entry.file
+            findings = check_text(entry.file, entry.text, found, hops.helpers)
         if sarif:
             _write(expanded(sarif), jsons.dumps(log(file, findings), indent=2) + "\n")
         call.show_document(
@@ -59,20 +64,6 @@ def _existing(hop: str) -> Path:
     if not file.is_file():
         raise UsageError("bad_option", f"{hop}: there is no such file")
     return file
-
-
-def _in_catalogue(folder: str, source: str, target: str) -> Path:
-    """The file of the catalogue that has the hop between two versions. Raises `UsageError`."""
-    found = catalogues.load(catalogues.locate(folder))
-    files = [entry.file for entry in found.hops if (entry.from_vsn, entry.target) == (source, target)]
-    return found.folder / _only(files, f"{found.folder}: {source} -> {target}")
-
-
-def _only(files: Sequence[str], what: str) -> str:
-    if len(files) == 1:
-        return files[0]
-    err_type = "ambiguous_hop" if files else "no_relup_entry"
-    raise UsageError(err_type, f"{what}: {', '.join(files) or 'there is no such hop'}", ERRORS[err_type].hint)
 
 
 def _write(file: Path, text: str) -> None:

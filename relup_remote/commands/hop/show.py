@@ -22,6 +22,6 @@ def show(
     """Describe the hop between two versions in plain words. No host is contacted, and no Erlang is needed."""
     with Invocation("hop.show", host, inventory, json, quiet) as call:
         call.goes_to_no_host()
-        found = catalogues.load(catalogues.locate(catalogue))
+        found = catalogues.load(*catalogues.locate(catalogue))
         hop = found.hop(from_, target)
         call.show_document(words.document(hop, found.helpers), words.text(hop, found.helpers))
