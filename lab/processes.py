@@ -58,6 +58,12 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that another one has started, those that these have started, and so on."""
+    below = children(pid)
+    return [*below, *(each for child in below for each in descendants(child))]
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and has not ended; also while it becomes another program."""
     return _stat(pid)[0] not in ("", "Z", "X")
