@@ -41,14 +41,14 @@ def main(arguments: Sequence[str]) -> int:
             ask = partial(ours, no_op_core(folder / "core"))
             _hosts.seconds_for_all(ask, hosts)
             for name in CONTESTANTS:
-                before, client, server = _entries(folder), _cpu_here(), _cpu_of(servers)
+                before, client, server = entries(folder), _cpu_here(), _cpu_of(servers)
                 with ExitStack() as stack:
                     ways = None if name == BASELINE else stack.enter_context(Ways())
                     reached = [replace(host, transport=name.split(",")[0], ways=ways) for host in hosts]
                     seconds = [_hosts.seconds_for_all(ask, reached) for _ in range(REQUESTS)]
-                entries = [(now - then) / len(hosts) for now, then in zip(_entries(folder), before, strict=True)]
+                started = [(now - then) / len(hosts) for now, then in zip(entries(folder), before, strict=True)]
                 cpu = [(_cpu_here() - client) * 1000 / len(hosts), (_cpu_of(servers) - server) * 1000 / len(hosts)]
-                rows.append([name, seconds[0], statistics.median(seconds[1:]), *entries, *cpu])
+                rows.append([name, seconds[0], statistics.median(seconds[1:]), *started, *cpu])
     print(f"{options.hosts} hosts, {REQUESTS} requests")
     told = ["", "first s", "next, median s", "logins a host", "cores a host", "client CPU ms a host", "host CPU ms"]
     print(tabulate(rows, headers=told, floatfmt=".2f"))
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     return int(missed)
 
 
-def _entries(folder: Path) -> list[int]:
+def entries(folder: Path) -> list[int]:
     """How often somebody has logged in to any of the hosts, and started something there."""
     logs = [log.read_text() for log in folder.glob("n*/ssh/sshd.log")]
     return [sum(log.count(words) for log in logs) for words in ("Accepted publickey", "Starting session")]

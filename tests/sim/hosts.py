@@ -305,18 +305,25 @@ class Core:
         if holder.run != self.run:
             raise busy(holder.run)
 
-    def tells(self) -> None:
-        """Tell of host and node."""
+    def tells_of_node(self) -> None:
+        """Tell what the node sees."""
         node, cluster = self.node, self.node.cluster
         running = [each.node for each in cluster.running]
         stopped = [each.node for each in cluster.nodes.values() if not each.is_up]
         self.result.facts.update(
-            marker=node.marker,
-            cluster_lock=node.lock,
             role=node.role,
             nodes=running,
             cluster={"running": running, "stopped": stopped},
             connections=node.connections,
+        )
+
+    def tells(self) -> None:
+        """Tell of host and node."""
+        node = self.node
+        self.tells_of_node()
+        self.result.facts.update(
+            marker=node.marker,
+            cluster_lock=node.lock,
             history=[{key: row[key] for key in row if key != "extra"} for row in node.history[-1:]],
         )
 
@@ -545,6 +552,7 @@ def verify(core: Core) -> Program:
         core.node.finish_rows()
     yield core.node.ways.seconds(0.1, 2.0)
     core.needs_node()
+    core.tells_of_node()
     wanted = core.request["target"] or BASE
     if core.node.release != wanted:
         core.step("verify", "failed")

@@ -100,6 +100,8 @@ class Rules:
         """A host's result has come in."""
         seen = self.seen(process)
         seen.answers[node.name, request["command"]] = event
+        if request["command"] in ("verify", "status"):
+            seen.answers[node.name, "look"] = event
         error = event["error"] or {}
         if event["outcome"] == "upgraded" or error.get("err_type") in NOTHING_LEFT:
             seen.done.add(node.name)
@@ -217,15 +219,14 @@ class Rules:
     def _gates_were_open(self, process: Process, seen: Seen, wave: int, hosts: Sequence[str]) -> None:
         gates = seen.plan["gates"]
         for host in hosts:
-            verify, status = (seen.answers.get((host, command)) for command in ("verify", "status"))
+            # Either tells what the node sees; the last one counts.
+            verify, look = (seen.answers.get((host, command)) for command in ("verify", "look"))
             why = ""
             if gates["verify"] and (verify is None or verify["outcome"] != "verified"):
                 why = "verify"
-            if gates["cluster"] and (
-                status is None or set(seen.plan["nodes"]) - set(status["facts"].get("nodes") or ())
-            ):
+            if gates["cluster"] and (look is None or set(seen.plan["nodes"]) - set(look["facts"].get("nodes") or ())):
                 why = "cluster"
-            if gates["connections"] is not None and (status is None or status["outcome"] != "ok"):
+            if gates["connections"] is not None and (look is None or look["outcome"] not in ("ok", "verified")):
                 why = "connections"
             if why:
                 self.breaks(4, f"{process.name} leaves wave {wave}, and the gate {why} has not found {host} well")

@@ -1,6 +1,6 @@
 """What a gate is given, and what it says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class Case:
     feed: Feed
 
     def ask(self, command: str) -> list[Row]:
-        """The wave's hosts' rows of a command that changes nothing. A gate looks again by itself: one look each."""
+        """The wave's hosts' rows of a command that changes nothing. Who asks looks again by himself: one look each."""
         options = {name: value for name, value in self.plan.options.items() if name in PASSED_ON} | {"look_for": 0}
         target = self.plan.target if self.plan.command == "upgrade" else None
         order = Order(command, self.plan.run, self.plan.operator, target=target, options=options)
@@ -47,3 +47,6 @@ class Case:
 
 
 Gate = Callable[[Case], Verdict]
+
+Judge = Callable[[Case, Sequence[Row]], Verdict]
+"""A gate that is told what the nodes of the wave have said, so that several gates can go by one look."""

@@ -1,14 +1,18 @@
-"""The gates that ask the nodes: ``verify``, ``cluster``, ``connections``, ``postcheck``."""
+"""The gates that ask the nodes: ``verify``, ``cluster``, ``connections``, ``postcheck``.
 
-from collections.abc import Iterable
+The first three judge by what a look at each host has told, all of them by the same one: `verify` tells all that they
+want to know, `status` what the latter two do.
+"""
+
+from collections.abc import Iterable, Sequence
 
 from relup_remote.rollout.gates.case import Case, Verdict
 from relup_remote.rollout.rows import Row, succeeded
 
 
-def verify(case: Case) -> Verdict:
+def verify(_case: Case, rows: Sequence[Row]) -> Verdict:
     """Every node of the wave is what it should be."""
-    return _all_well(case.ask("verify"), "verified")
+    return _all_well(rows, "verified")
 
 
 def postcheck(case: Case) -> Verdict:
@@ -23,10 +27,10 @@ def postcheck(case: Case) -> Verdict:
         return Verdict(False, str(error))
 
 
-def cluster(case: Case) -> Verdict:
+def cluster(case: Case, rows: Sequence[Row]) -> Verdict:
     """Every node of the wave sees all nodes that ran in the cluster when the run began."""
     blind = {}
-    for row in case.ask("status"):
+    for row in rows:
         seen = row["facts"].get("nodes")
         if not succeeded(row):
             blind[row["host"]] = _why(row)
@@ -40,11 +44,11 @@ def cluster(case: Case) -> Verdict:
     return Verdict(True, known.get(len(case.plan.nodes), f"all {len(case.plan.nodes)} nodes are seen"))
 
 
-def connections(case: Case) -> Verdict:
+def connections(case: Case, rows: Sequence[Row]) -> Verdict:
     """No node of the wave has lost more than its share of connections."""
     share = case.plan.gates.connections or 0
     short, counts = {}, {}
-    for row in case.ask("status"):
+    for row in rows:
         host, now, before = row["host"], row["facts"].get("connections"), case.before.get(row["host"])
         if now is not None:
             counts[host] = {"before": before, "now": now}

@@ -79,6 +79,20 @@ def test_the_ledger_tells_all_of_it(controller: Controller, tarball: Path) -> No
     assert times == sorted(times)
 
 
+def test_a_wave_asks_each_host_once_to_be_upgraded_and_once_for_its_gates(controller: Controller) -> None:
+    asked: dict[str, list[str]] = {host: [] for host in ORDER}
+    now = ""
+    for event in controller.last.events:
+        if event["event"] in ("phase", "gate", "wave"):
+            now = event.get("gate") or event.get("phase") or "apply"
+        elif event["event"] == "hello":
+            asked[event["host"]].append(now)
+    whole = ["survey", "lock", "prepare", "apply", "verify"]
+    assert {host: said[: len(whole)] for host, said in asked.items()} == dict.fromkeys(ORDER, whole)
+    # All that is left is the cleanup, where it had to wait for other hosts, and to give back the lock.
+    assert [set(said[len(whole) :]) for said in asked.values()] == [{"cleanup"} for _ in ORDER]
+
+
 def test_one_host_at_a_time(controller: Controller) -> None:
     of_hosts = [event for event in controller.last.events if is_event("host", phase="apply")(event)]
     assert [(event["host"], event["status"]) for event in of_hosts] == [

@@ -31,7 +31,8 @@ LIMIT = Deadline(3600)
 """The time of the run."""
 
 NODES = ["emqx@n1", "emqx@n2", "emqx@n3"]
-WELL: dict[str, Answer] = {"verify": result("verified"), "status": result("ok", nodes=NODES, connections=100)}
+SEEN: dict[str, Any] = {"nodes": NODES, "connections": 100}
+WELL: dict[str, Answer] = {"verify": result("verified", **SEEN), "status": result("ok", **SEEN)}
 
 
 class Wave:
@@ -59,6 +60,12 @@ def _many(answer: Answer | list[Answer]) -> list[Answer]:
     return answer if isinstance(answer, list) else [answer]
 
 
+def judged(gate: str, case: Case) -> Verdict:
+    """What a gate says of what the hosts of the wave say now."""
+    judge, command = keeper.JUDGES[gate]
+    return judge(case, case.ask(command))
+
+
 def closed(stopped: Stopped, gate: str) -> str:
     """Why the gate is closed."""
     assert (stopped.err_type, stopped.outcome) == ("gate_closed", "stopped")
@@ -78,7 +85,7 @@ def at_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_verify_asks_every_host_of_the_wave_for_the_target() -> None:
     wave = Wave(options={"call_timeout": 77, "hop_timeout": 5, "on_failure": "restart"})
-    assert looks.verify(wave.case) == Verdict(True, "verified")
+    assert judged("verify", wave.case) == Verdict(True, "verified")
     assert sorted(wave.fleet.commands) == [("n1", "verify"), ("n2", "verify")]
     for _host, asked, file in wave.fleet.asked:
         assert (asked["run"], asked["operator"], asked["target"], file) == (RUN, "alice@desk", "1.1", None)
@@ -89,21 +96,21 @@ def test_verify_asks_every_host_of_the_wave_for_the_target() -> None:
 
 def test_after_a_rollback_no_version_is_asked_for() -> None:
     wave = Wave(command="rollback")
-    assert looks.verify(wave.case).open
+    assert judged("verify", wave.case).open
     assert {asked["target"] for _host, asked, _file in wave.fleet.asked} == {None}
 
 
 @pytest.mark.parametrize("answer", [failed("verify_failed"), Failure("host_unreachable"), result("refused")])
 def test_verify_is_closed_by_any_host_that_is_not_what_it_should_be(answer: Answer) -> None:
     wave = Wave({"verify": [answer]})
-    said = looks.verify(wave.case)
+    said = judged("verify", wave.case)
     assert not said.open
     assert sorted(said.detail["hosts"]) == ["n1", "n2"]
     assert said.message.startswith("n1: ")
 
 
 def test_the_cluster_is_whole_where_each_host_sees_all_nodes_of_before() -> None:
-    assert looks.cluster(Wave().case) == Verdict(True, "all 3 nodes are seen")
+    assert judged("cluster", Wave().case) == Verdict(True, "all 3 nodes are seen")
 
 
 @pytest.mark.parametrize(
@@ -116,18 +123,18 @@ def test_the_cluster_is_whole_where_each_host_sees_all_nodes_of_before() -> None
     ],
 )
 def test_the_cluster_is_not_whole_where_a_host_does_not_see_all(answer: Answer, why: str) -> None:
-    said = looks.cluster(Wave({"status": [answer]}).case)
+    said = judged("cluster", Wave({"status": [answer]}).case)
     assert not said.open
     assert why in said.detail["hosts"]["n1"]
     assert why in said.message
 
 
 def test_a_node_that_does_not_tell_what_it_sees_closes_it_where_there_was_a_cluster() -> None:
-    said = looks.cluster(Wave({"status": [result("ok", nodes=None)]}).case)
+    said = judged("cluster", Wave({"status": [result("ok", nodes=None)]}).case)
     assert not said.open
     assert said.message == "n1: does not say which nodes it sees; n2: does not say which nodes it sees"
     alone = Wave({"status": [result("ok", nodes=None)]}, nodes=())
-    assert looks.cluster(alone.case) == Verdict(True, "no cluster is known")
+    assert judged("cluster", alone.case) == Verdict(True, "no cluster is known")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +143,7 @@ def test_a_node_that_does_not_tell_what_it_sees_closes_it_where_there_was_a_clus
 )
 def test_a_node_must_still_have_its_share_of_connections(now: int, share: int, is_open: bool) -> None:
     wave = Wave({"status": [result("ok", connections=now)]}, dataclasses.replace(NO_GATES, connections=share))
-    said = looks.connections(wave.case)
+    said = judged("connections", wave.case)
     assert said.open is is_open
     assert said.detail["connections"] == {host: {"before": 100, "now": now} for host in ("n1", "n2")}
     assert wave.told.of("connections", "host", "count") == [("n1", now), ("n2", now)]
@@ -149,15 +156,15 @@ def test_a_node_must_still_have_its_share_of_connections(now: int, share: int, i
 @pytest.mark.parametrize("before", [None, 0])
 def test_where_there_were_none_before_no_connection_is_missed(before: int | None) -> None:
     wave = Wave({"status": [result("ok", connections=0)]}, dataclasses.replace(NO_GATES, connections=90))
-    assert looks.connections(dataclasses.replace(wave.case, before={"n1": before, "n2": before})).open
+    assert judged("connections", dataclasses.replace(wave.case, before={"n1": before, "n2": before})).open
 
 
 def test_connections_that_nobody_ever_knew_close_nothing_and_those_that_can_not_be_asked_for_do() -> None:
     gates = dataclasses.replace(NO_GATES, connections=90)
     unknown = Wave({"status": [result("ok", connections=None)]}, gates).case
-    assert looks.connections(dataclasses.replace(unknown, before={"n1": None, "n2": None})).open
-    assert "n1: its number of connections is no longer known; it had 100" in looks.connections(unknown).message
-    assert not looks.connections(Wave({"status": [failed("node_not_running")]}, gates).case).open
+    assert judged("connections", dataclasses.replace(unknown, before={"n1": None, "n2": None})).open
+    assert "n1: its number of connections is no longer known; it had 100" in judged("connections", unknown).message
+    assert not judged("connections", Wave({"status": [failed("node_not_running")]}, gates).case).open
 
 
 def test_postcheck_runs_the_checks_on_the_wave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,6 +409,70 @@ def test_a_gate_that_waits_hears_that_nobody_wants_more(monkeypatch: pytest.Monk
         wave.passes(stop)
     interrupted(caught.value)
     assert wave.gates[-1] == ("verify", "closed")
+
+
+# One look for several gates
+
+TOGETHER = dataclasses.replace(NO_GATES, verify=True, cluster=True, connections=90, timeout=PATIENCE)
+BLIND = result("verified", nodes=["emqx@n1"], connections=100)
+
+
+def test_one_request_a_host_tells_all_that_the_gates_want_to_know() -> None:
+    wave = Wave(gates=TOGETHER)
+    wave.passes()
+    assert [gate for gate, status in wave.gates if status == "open"] == ["verify", "cluster", "connections"]
+    assert sorted(wave.fleet.commands) == [("n1", "verify"), ("n2", "verify")]
+    assert wave.told.of("connections", "host", "count") == [("n1", 100), ("n2", 100)]
+
+
+def test_without_the_gate_verify_the_others_share_a_look_that_costs_less() -> None:
+    wave = Wave(gates=dataclasses.replace(TOGETHER, verify=False))
+    wave.passes()
+    assert sorted(wave.fleet.commands) == [("n1", "status"), ("n2", "status")]
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+def test_a_gate_that_is_closed_by_that_look_asks_anew_and_those_after_it_go_by_the_last_answer() -> None:
+    few = result("ok", nodes=NODES, connections=1)
+    wave = Wave({"verify": [BLIND], "status": [few, few, WELL["status"]]}, TOGETHER)
+    wave.passes()
+    assert wave.gates == [
+        *(("verify", status) for status in ("start", "open")),
+        *(("cluster", status) for status in ("start", "wait", "open")),
+        *(("connections", status) for status in ("start", "wait", "wait", "open")),
+    ]
+    assert [command for host, command in wave.fleet.commands if host == "n1"] == ["verify", *["status"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "gate", "why"),
+    [
+        (failed("verify_failed", **SEEN), "verify", "(verify_failed)"),
+        (Failure("connection_lost"), "verify", "(connection_lost)"),
+        (BLIND, "cluster", "n1: does not see emqx@n2, emqx@n3"),
+        (result("verified", nodes=None, connections=100), "cluster", "n1: does not say which nodes it sees"),
+        (result("verified", connections=100), "cluster", "n1: does not say which nodes it sees"),
+        (result("verified", nodes=NODES, connections=89), "connections", "n1: 89 of 100 connections are left"),
+        (result("verified", nodes=NODES, connections=None), "connections", "is no longer known; it had 100"),
+        (result("verified", nodes=NODES), "connections", "is no longer known; it had 100"),
+    ],
+)
+def test_of_what_one_look_tells_each_gate_names_its_own(answer: Answer, gate: str, why: str) -> None:
+    # What does not answer, or does not tell, closes the gate that wants to know it.
+    wave = Wave({"verify": [answer], "status": [answer]}, dataclasses.replace(TOGETHER, timeout=0))
+    with pytest.raises(Stopped) as caught:
+        wave.passes()
+    assert why in closed(caught.value, gate)
+    assert wave.gates[-1] == (gate, "closed")
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+def test_while_it_soaks_one_request_a_host_tells_all_of_it_too() -> None:
+    wave = Wave(gates=dataclasses.replace(TOGETHER, soak=1))
+    wave.passes()
+    assert {command for _host, command in wave.fleet.commands} == {"verify"}
+    told = len(wave.told.of("connections", "host"))
+    assert told == len(wave.fleet.commands) > 2
 
 
 # Soaking
