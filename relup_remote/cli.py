@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, pairwise
+from typing import Any
 
 from invoke.exceptions import Exit, ParseError
 from invoke.parser.context import ParserContext
 from invoke.program import Program
+from invoke.tasks import Task
 
 from relup_remote import program, streams, version
 from relup_remote.commands import namespace
@@ -203,9 +205,8 @@ class UsageProgram(Program):
             return UsageError("bad_option", f"{command}: {_needs_value(self._task_name(command), flag[1])}", hint)
         if re.search("did not receive required positional", said):
             task = self.collection[command]
-            wanted = [usage(task, each) for each in parameters(task) if each.default is each.empty]
-            missing = len(error.context.missing_positional_args) if error.context else 0
-            message = f"{command}: {' and '.join(wanted[-missing:])} {'is' if missing == 1 else 'are'} missing"
+            wanted = _missing(command, task, error.context)
+            message = f"{command}: {meant.listed(wanted)} {'is' if len(wanted) == 1 else 'are'} missing"
             return UsageError("bad_option", message, hint.replace("lists its options", "shows how to call it"))
         return error
 
@@ -320,6 +321,15 @@ def _taken_for_an_argument(context: ParserContext) -> str:
     """The option that a command does not have, and that Invoke took for what is given by its position; or nothing."""
     values = (str(each.value or "") for each in context.positional_args)
     return next((value for value in values if value.startswith("--")), "")
+
+
+def _missing(command: str, task: "Task[Any]", context: ParserContext | None) -> list[str]:
+    """What a command needs and was not given, by position or as an option."""
+    by_position = [each.name for each in context.missing_positional_args] if context else []
+    flags = {each.attr_name or each.name: each for each in context.args.values()} if context else {}
+    options = [name for name in entry(command).required if name in flags and not flags[name].got_value]
+    missing = {*by_position, *options}
+    return [usage(task, each) for each in parameters(task) if each.name in missing]
 
 
 def _typed_name(context: ParserContext | None) -> str:

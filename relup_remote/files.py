@@ -47,6 +47,16 @@ def below_home(variable: str, place: str) -> Path:
     return found
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder, as far as this user can see. `Path.is_dir` fails below a closed folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path leads to a file, as far as this user can see. `Path.is_file` fails below a closed folder."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def read_bytes(path: Path, limit: int = LARGEST) -> bytes:
     """The content of a file of at most ``limit`` bytes; links are followed.
 

@@ -1,5 +1,8 @@
 """Wrong use of a command: found before any host is contacted, and the end of it (exit status 2)."""
 
+from collections.abc import Callable
+from typing import Any
+
 from relup_remote.core.protocol import ErrorSpec
 
 USAGE_ERRORS: dict[str, ErrorSpec] = {
@@ -8,7 +11,7 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     ),
     "no_inventory": ErrorSpec(
         "No inventory was named and none is in the usual places.",
-        "Name one with --inventory or RELUP_INVENTORY. inventory/example.yml of relup_remote shows the format.",
+        "Name an inventory with --inventory or RELUP_INVENTORY. An example is inventory/example.yml of relup_remote.",
     ),
     "bad_inventory": ErrorSpec(
         "The inventory can't be read, or a setting in it is wrong.",
@@ -25,7 +28,10 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "The inventory is Ansible's, and `ansible-inventory`, which reads it, is not installed.",
         "Install it: pip install 'relup_remote[ansible]', or ansible-core in any way that puts it on the PATH.",
     ),
-    "no_catalogue": ErrorSpec("There is no folder with hop files.", "Name one with --catalogue or RELUP_CATALOGUE."),
+    "no_catalogue": ErrorSpec(
+        "There is no catalogue of hops, or it can't be used.",
+        "Name a folder with *.relup files, or the package of the vendor's plugin, with --catalogue or RELUP_CATALOGUE.",
+    ),
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
     ),
@@ -61,6 +67,25 @@ class UsageError(Exception):
         self.err_type = err_type
         self.message = message
         self.hint = hint or USAGE_ERRORS[err_type].hint
+
+
+def all_of(*parts: Callable[[], Any]) -> list[Any]:
+    """What ``parts`` return, if none of them is wrong. They stand in the order in which one would mend them.
+
+    Raises `UsageError` that says of all that are wrong what is: its ``err_type`` is the first one's.
+    """
+    had, wrong = [], []
+    for part in parts:
+        try:
+            had.append(part())
+        except UsageError as error:
+            wrong.append(error)
+    if len(wrong) > 1:
+        hints = dict.fromkeys(error.hint for error in wrong)
+        raise UsageError(wrong[0].err_type, "; ".join(error.message for error in wrong), " ".join(hints))
+    if wrong:
+        raise wrong[0]
+    return had
 
 
 class Declined(UsageError):

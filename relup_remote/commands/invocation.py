@@ -100,12 +100,18 @@ class Invocation:
             raise Exit(code=self._status)
 
     @cached_property
-    def hosts(self) -> list[HostSettings]:
-        """The hosts that are meant, with the passwords for them. Raises `UsageError`."""
+    def selected(self) -> list[HostSettings]:
+        """The hosts that are meant, as the inventory has them. Raises `UsageError`."""
         found = inventory.load(self.inventory_path, reaching.may_run_inventory())
         meant = found.select(self._selectors)
         for note in found.notes:
             self.note(note)
+        return meant
+
+    @cached_property
+    def hosts(self) -> list[HostSettings]:
+        """The hosts that are meant, with the passwords for them. Raises `UsageError`."""
+        meant = self.selected
         self.clear()
         # A wrong option is told before anything is asked for.
         shared: dict[str, Any] = {**reaching.transport(), "ways": self._screen.enter_context(reaching.ways())}
@@ -115,7 +121,7 @@ class Invocation:
     def goes_to_no_host(self) -> None:
         """Takes no wrong hosts or inventory all the same, as every command. Raises `UsageError`."""
         if self._selectors or self._inventory:
-            _ = self.hosts
+            _ = self.selected
 
     @cached_property
     def runner(self) -> Runner:

@@ -52,19 +52,35 @@ def _refuse_while_under_way(call: Invocation) -> None:
 
     Either a controller of this machine works on it, or a host is at work: then the controller may be anywhere.
     """
-    living = {record.run for record in ledger.runs() if record.is_under_way}
+    records = {record.run: record for record in ledger.runs()}
     rows = [row for row in call.ask_all(call.order("status")) if row["facts"].get("cluster_lock")]
-    held = sorted(living & {row["facts"]["cluster_lock"].get("run") for row in rows})
+    locks = {row["facts"]["cluster_lock"].get("run"): row["facts"]["cluster_lock"] for row in rows}
+    ours = [records[run] for run in sorted(locks.keys() & records)]
+    held = [record.run for record in ours if record.is_under_way]
     if held:
-        raise UsageError("run_in_progress", f"the cluster is locked by {', '.join(held)}, which is still running")
+        message = f"the cluster is locked by {', '.join(held)}, which is still running on this machine"
+        raise UsageError("run_in_progress", message, f"Wait until it ends, or end it with Ctrl-C there. {_BY_FORCE}")
     working = [row["host"] for row in rows if row["facts"].get("state") == "in-progress"]
     if working:
-        raise UsageError(
-            "run_in_progress",
-            f"the cluster is locked, and its run is still at work on {', '.join(working)}",
-            "Wait until it ends (see `inv status`), then resume the run. If its controller is gone "
-            "and you want to unlock the cluster all the same: `inv unlock --force`.",
+        holders = " and ".join(f"{lock.get('operator')}, run {run}" for run, lock in locks.items())
+        gone = "; its controller on this machine has ended" if ours and len(ours) == len(locks) else ""
+        message = (
+            f"the cluster is locked by {holders}{gone}; a hop or another change is at work on {', '.join(working)}"
         )
+        raise UsageError("run_in_progress", message, f"{_to_wait(ours)} {_BY_FORCE}")
+
+
+_BY_FORCE = (
+    "`inv unlock --force` removes the lock at once. Then another run could change a node on which something is still "
+    "at work."
+)
+
+
+def _to_wait(ours: Sequence[ledger.Record]) -> str:
+    commands = {record.run: record.request.get("command") for record in ours}
+    resumed = [f"`inv {command} --resume {run}`" for run, command in commands.items() if command]
+    then = f"{' and '.join(resumed)} goes on" if resumed else "resume the run on the machine where it was begun"
+    return f"Wait until `inv status` shows no node in progress. Then {then}."
 
 
 def _given_back(call: Invocation, rows: Sequence[Row]) -> list[Row]:

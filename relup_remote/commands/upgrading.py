@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from invoke.context import Context
@@ -31,7 +32,7 @@ from relup_remote.rollout.run import AT_ONCE
 from relup_remote.rollout.tarball import Tarball
 from relup_remote.summary.removals import removed_by
 from relup_remote.summary.text import many, size
-from relup_remote.usage import UsageError
+from relup_remote.usage import UsageError, all_of
 
 AFTER_FAILURE = {
     "stop": "the node keeps running, with the part of the hop that was done",
@@ -54,9 +55,8 @@ def plan(
     """Check on every host everything that an upgrade would check. Nothing is changed."""
     with Invocation("plan", host, inventory, json, quiet) as call:
         chosen = {"backup_age": BACKUP_AGE, **checked.request_options()}
-        path = options.required("tarball", tarball)
-        hops = _catalogue(call, catalogue)
-        release = call.tarball(path)
+        hops = _needed(call, tarball, catalogue)
+        release = call.tarball(tarball)
         if release:
             rows = call.ask_all(call.order(**_parts(release, hops, chosen)))
             call.show(missed.told(rows, hops.malformed), hops=True, full=full)
@@ -73,7 +73,8 @@ def stage(
 ) -> None:
     """Copy a tarball to the hosts and check its digest there. The nodes are not touched."""
     with Invocation("stage", host, inventory, json, quiet) as call:
-        release = call.tarball(options.required("tarball", tarball))
+        all_of(partial(options.required, "tarball", tarball), lambda: call.selected)
+        release = call.tarball(tarball)
         if release:
             order = call.order(tarball=release.to_json(), target=release.version)
             call.show(call.in_turn(order, release.path))
@@ -96,9 +97,8 @@ def prepare(
     with Invocation("prepare", host, inventory, json, quiet) as call:
         chosen = {**checked.request_options(), **({"no_boot_check": True} if no_boot_check else {})}
         limit = options.numbers(parallel=parallel).get("parallel", AT_ONCE)
-        path = options.required("tarball", tarball)
-        hops = _catalogue(call, catalogue)
-        release = call.tarball(path)
+        hops = _needed(call, tarball, catalogue)
+        release = call.tarball(tarball)
         if release:
             jobs = call.jobs(call.order(**_parts(release, hops, chosen)), release.path)
             # How much each host lacks is not known yet.
@@ -148,8 +148,8 @@ def upgrade(
         }
         given = catalogue or (before.catalogue or "" if before else "")
         path = tarball or (str(before.tarball["path"]) if before and before.tarball else "")
-        hops = _catalogue(call, given)
-        release = call.tarball(options.required("tarball", path))
+        hops = _needed(call, path, given)
+        release = call.tarball(path)
         if release:
             parts = _parts(release, hops, chosen)
             named = _named(release, hops, parts)
@@ -213,6 +213,15 @@ def _refuse_differences(before: Plan, named: dict[str, Any]) -> None:
     found = differences(before, named["tarball"]["sha256"], named["hops"], named["helpers"])
     if found:
         raise UsageError("run_differs", f"{before.run} began with other files: {'; '.join(found)}")
+
+
+def _needed(call: Invocation, tarball: str, catalogue: str) -> Catalogue:
+    """The catalogue. Raises `UsageError` that names all that is missing: tarball, inventory and hosts, catalogue."""
+    hops: Catalogue
+    _, _, hops = all_of(
+        partial(options.required, "tarball", tarball), lambda: call.selected, partial(_catalogue, call, catalogue)
+    )
+    return hops
 
 
 def _catalogue(call: Invocation, given: str) -> Catalogue:

@@ -6,6 +6,7 @@ they never keep the others from being used.
 """
 
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from relup_remote.usage import UsageError
 __all__ = ["Catalogue", "Helper", "Hop", "Malformed", "load", "locate"]
 
 VARIABLE = "RELUP_CATALOGUE"
+
+CHECK_ACCESS = "Check the owner and the mode of this path, and of the folders above it."
 
 MOST_CODE = 8 << 20
 """Bytes of all beam files of a catalogue at most. They are a part of each request."""
@@ -129,7 +132,7 @@ def locate(given: str | None = None) -> tuple[Path, ...]:
     root = checkout()
     if named:
         # A colon may also be a part of a name.
-        parts = [named] if expanded(named).exists() else [part for part in named.split(os.pathsep) if part]
+        parts = [named] if os.path.lexists(expanded(named)) else [part for part in named.split(os.pathsep) if part]
         places = tuple(dict.fromkeys(map(expanded, parts)))
     elif root:
         places = (root / "priv" / "relup",)
@@ -138,9 +141,20 @@ def locate(given: str | None = None) -> tuple[Path, ...]:
     if not places:
         raise UsageError("no_catalogue", "no catalogue of hops was named")
     for place in places:
-        if not place.is_dir() and not place.is_file():
-            raise UsageError("no_catalogue", f"no catalogue of hops: {place} is neither a folder nor a package")
+        _require(place)
     return places
+
+
+def _require(place: Path) -> None:
+    """Raises `UsageError` (``no_catalogue``) where a place is neither a folder nor a file."""
+    try:
+        mode = place.stat().st_mode
+    except PermissionError as error:
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.strerror}", CHECK_ACCESS) from error
+    except OSError as error:
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.strerror}") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UsageError("no_catalogue", f"no catalogue of hops: {place} is neither a folder nor a file")
 
 
 def load(*places: Path) -> Catalogue:
@@ -182,11 +196,11 @@ def _load(place: Path) -> Catalogue:
     try:
         files = in_folder(place) if place.is_dir() else in_archive(place)
     except OSError as error:
-        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.strerror}") from error
+        raise _unusable(place, f"can't be read: {error.strerror}", CHECK_ACCESS) from error
     except ArchiveError as error:
-        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error.message}") from error
+        raise _unusable(place, *_about_archive(error)) from error
     except PackageError as error:
-        raise UsageError("no_catalogue", f"no catalogue of hops: {place}: {error}") from error
+        raise _unusable(place, str(error)) from error
     found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
     code = 0
     for name in sorted(files):
@@ -199,6 +213,26 @@ def _load(place: Path) -> Catalogue:
                     raise UsageError("no_catalogue", f"{place}: its beam files have more than {MOST_CODE} bytes in all")
             found[type(entry)].append(replace(entry, place=place) if isinstance(entry, Hop) else entry)
     return Catalogue((place,), *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+
+
+def _unusable(place: Path, why: str, hint: str | None = None) -> UsageError:
+    return UsageError("no_catalogue", f"{place} can't be used as a catalogue of hops: {why.rstrip('.')}", hint)
+
+
+def _about_archive(error: ArchiveError) -> tuple[str, str | None]:
+    """What is wrong with an archive, and the hint; None is the usual one."""
+    if error.err_type == "target_tarball_not_found":
+        return f"it can't be read: {error.reason}", CHECK_ACCESS
+    if error.err_type != "bad_tarball":
+        return f"{_member(error)}{error.reason}", "Do not use this file. Fetch the package from its source."
+    if error.reason.startswith("it is not a gzip file"):
+        return "it is not a gzip file, and a package is one (.tar.gz)", None
+    hint = "Fetch the package again, and compare its size or its checksum with those at its source."
+    return f"the archive is cut off or damaged: {_member(error)}{error.reason}", hint
+
+
+def _member(error: ArchiveError) -> str:
+    return f"{error.detail['member']}: " if "member" in error.detail else ""
 
 
 def _read(name: str, content: Callable[[], bytes]) -> Hop | Helper | Malformed:

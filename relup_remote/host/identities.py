@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import socket
 import struct
 import time
@@ -191,7 +192,7 @@ def usual(files: Iterable[Path], identities_only: bool, agent: Keys, passphrase:
             keys += _of_file(file, agent, passphrase)
         except _Unusable as reason:
             # OpenSSH's usual names are looked for on every machine.
-            if file.exists():
+            if os.path.lexists(file):
                 unusable.append(f"{file}: {reason}")
     others = [] if identities_only else agent.found
     return Keys(list({(key.asbytes(), key.public_blob is None): key for key in (*keys, *others)}.values()), unusable)

@@ -13,7 +13,7 @@ import yaml
 
 from relup_remote import files
 from relup_remote.checkout import checkout
-from relup_remote.files import below_home, expanded
+from relup_remote.files import below_home, expanded, is_file, is_folder
 from relup_remote.inventory import ansible, own
 from relup_remote.inventory.errors import InventoryError
 from relup_remote.inventory.select import Inventory
@@ -49,7 +49,7 @@ def locate(given: str | None = None) -> Path:
         return expanded(named)
     places = _usual_places()
     for place in places:
-        if place.is_file():
+        if is_file(place):
             print(f"inventory: {place}", file=sys.stderr)
             return place
     raise UsageError("no_inventory", f"no inventory: looked for {', '.join(str(place) for place in places)}")
@@ -73,7 +73,7 @@ def load(path: Path, allow_code: bool = False) -> Inventory:
     plugin: these are run by `ansible-inventory`, but only if ``allow_code``. YAML, or JSON, is our own unless it has
     Ansible's groups. Everything else is Ansible's INI.
     """
-    if path.is_dir():
+    if is_folder(path):
         return ansible.load(path, allow_code=allow_code)
     content = _content(path)
     if content.startswith(b"#!"):

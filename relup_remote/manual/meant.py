@@ -51,8 +51,12 @@ def commands(flag: str, others: Mapping[str, Sequence[str]]) -> str:
     if len(having) == len(others):
         return "every command"
     more = len(having) - _MOST
-    listed = [*having[:_MOST], f"{more} others"] if more > 1 else having
-    return " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
+    return listed([*having[:_MOST], f"{more} others"] if more > 1 else having)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names as one reads them: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def asked(close: Sequence[str]) -> str:

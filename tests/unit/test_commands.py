@@ -80,7 +80,12 @@ def wrong(ended: Any) -> str:
         (["paths", "--from"], "paths: --from needs a value: show what can be reached from this version"),
         (["upgrade", "--host"], "upgrade: --host needs a value: host, group"),
         (["hop.show"], "hop.show: FROM and TARGET are missing (`relup --help hop.show` shows how to call it.)"),
-        (["hop.check", "--from", "x"], "hop.check: HOP is missing"),
+        (["hop.check"], "hop.check: HOP, --from FILE and --to FILE are missing"),
+        (["hop.check", "--from", "x"], "hop.check: HOP and --to FILE are missing"),
+        (
+            ["hop.draft"],
+            "--from is missing: the release that the hop leads from, a tarball; --to is missing: the release that",
+        ),
         (["hop.check", "--nope", "z"], "hop.check has no option --nope"),
         (["report", "--out", "x"], "report has no option --out; did you mean -o?"),
         (["upgrade", "-y"], "upgrade has no option -y; did you mean --yes?"),
@@ -131,12 +136,40 @@ def wrong(ended: Any) -> str:
         (["logs", "--limit", "-1"], "--limit must be a whole number, 0 or more, not '-1'"),
         (["rollback", "--boot-timeout", "1.5"], "--boot-timeout must be a whole number, 1 or more"),
         (["status", "--inventory", "/none.yml"], "status: /none.yml: can't be read: No such file or directory"),
-        (["paths", "--catalogue", "/none"], "paths: no catalogue of hops: /none is neither a folder nor a package"),
-        (["plan", "--tarball", "x", "--catalogue", "/none"], "plan: no catalogue of hops"),
+        (
+            ["paths", "--catalogue", "/none"],
+            "paths: no catalogue of hops: /none: No such file or directory (Name a fold",
+        ),
+        (
+            ["paths", "--catalogue", "/dev/null"],
+            "paths: no catalogue of hops: /dev/null is neither a folder nor a file",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_status_2(words: list[str], said: str) -> None:
     assert said in wrong(relup(*words))
+
+
+@pytest.mark.parametrize("command", ["plan", "prepare", "upgrade"])
+def test_all_that_is_missing_is_named_in_the_order_of_mending(command: str, inventory: str, tmp_path: Path) -> None:
+    missing = [
+        "--tarball is missing: the target release",
+        "no host or group matches 'n3'",
+        "no catalogue of hops: /none: No such file or directory",
+    ]
+    given = [("--tarball", "x"), ("--host", "n1"), ("--catalogue", str(tmp_path))]
+    words: list[str] = []
+    for number, mended in enumerate(given):
+        rest = ["--host", "n3", "--catalogue", "/none"] if number < 2 else ["--host", "n1", "--catalogue", "/none"]
+        said = wrong(relup(command, "--inventory", inventory, *words, *rest))
+        places = [said.find(each) for each in missing]
+        assert places == sorted(places)
+        assert [place >= 0 for place in places] == [at >= number for at in range(3)]
+        words += mended if mended[0] == "--tarball" else ()
+
+
+def test_a_stage_names_both_tarball_and_inventory() -> None:
+    assert re.match("stage: --tarball is missing: .*; /none: can't be read", wrong(relup("stage", "--inventory=/none")))
 
 
 @pytest.mark.parametrize("command", [name for name in by_name() if "." not in name])
@@ -336,7 +369,7 @@ def test_paths_lists_hops_and_apart_from_them_what_can_not_be_used(tmp_path: Pat
         "  helper.erl",
     ]
     document = json.loads(relup("paths", "--catalogue", str(tmp_path), "--json").stdout)
-    assert document["hops"][0] == {"file": "a.relup", "from": "1.0", "target": "1.1"}
+    assert document["hops"][0] == {"file": "a.relup", "from": "1.0", "target": "1.1", "catalogue": str(tmp_path)}
     assert document["malformed"][0]["line"] == 2
     assert document["ambiguous"][0]["files"] == ["a.relup", "b.relup"]
 

@@ -18,6 +18,7 @@ from relup_remote.rollout.rows import of_result, skipped
 from relup_remote.summary.removals import removals
 from relup_remote.summary.tables import locks_table, status_table
 from tests.unit.fake_host import Answer, Fleet, result
+from tests.unit.rollout.plans import plan
 
 LOCK = {"run": "run-a", "operator": "alice@desk", "since": 1_700_000_000_000, "why": "moving disks"}
 TREE = {"path": "/emqx/relup/5.10.4", "bytes": 129_000_000}
@@ -152,7 +153,28 @@ def test_the_lock_of_a_run_that_is_under_way_elsewhere_is_only_forced_off(
     status, document = site.run(unlock, force=force)
     assert len(site.asked("unlock")) == unlocked
     assert status == (0 if unlocked else 2)
-    assert unlocked or "n2" in document["error"]["message"]
+    if not unlocked:
+        error = document["error"]
+        assert error["message"].endswith("by alice@desk, run run-a; a hop or another change is at work on n2")
+        assert (
+            "Then resume the run on the machine where it was begun. `inv unlock --force` removes the" in error["hint"]
+        )
+        assert "another run could change a node on which something is still at work" in error["hint"]
+
+
+def test_who_unlocks_while_a_hop_outlives_its_controller_is_told_how_to_go_on(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Ledger.create({**plan(["n1"]).to_json(), "run": "run-a", "command": "rollback"}).close()
+    site.answer("status", *[result("ok", cluster_lock=LOCK, state="in-progress")] * 3)
+    status, document = site.run(unlock)
+    assert (status, site.asked("unlock")) == (2, [])
+    error = document["error"]
+    assert (
+        "; its controller on this machine has ended; a hop or another change is at work on n1, n2" in error["message"]
+    )
+    assert "Then `inv rollback --resume run-a` goes on. `inv unlock --force` removes the lock" in error["hint"]
 
 
 # ------------------------------------------------------------------------------------------------- cleanup

@@ -1,13 +1,17 @@
 """The package of the vendor's plugin as a catalogue: an archive, what it unpacks to, and the installed plugin."""
 
+import gzip
 import io
 import json
+import random
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from relup_remote import inventory
+from relup_remote.commands.hop.check import _existing
 from relup_remote.hops import catalogue, package
 from relup_remote.hops.catalogue import Malformed, load, locate
 from relup_remote.hops.check.helpers import facts_of
@@ -15,6 +19,7 @@ from relup_remote.hops.helpers import missing, unused, used
 from relup_remote.usage import UsageError
 from tests.unit.erlc import compile_all
 
+from .core.others import as_root, by_nobody
 from .test_commands import relup
 
 NAME = "emqx_relup-1.0.0"
@@ -146,12 +151,55 @@ def test_an_archive_that_is_no_package_is_refused(
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b cut"], ids=["empty", "text", "cut"])
-def test_a_file_that_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
+WHOLE = gzip.compress(random.Random(3).randbytes(4096))
+CUT = "the archive is cut off or damaged: the compressed data is cut short", "Fetch the package again, and compare"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "hint"),
+    [
+        (b"", "the archive is cut off or damaged: the file is empty", CUT[1]),
+        (
+            b"no archive",
+            "it is not a gzip file, and a package is one (.tar.gz)",
+            "Name a folder with *.relup files, or",
+        ),
+        (WHOLE[:4], *CUT),
+        (WHOLE[:400], *CUT),
+        (WHOLE[:400] + b"x" * 40 + WHOLE[440:], "the archive is cut off or damaged: ", CUT[1]),
+    ],
+    ids=["empty", "text", "cut in the header", "cut", "damaged"],
+)
+def test_a_file_that_is_no_archive_is_refused(content: bytes, reason: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / "p.tar.gz").write_bytes(content)
     with pytest.raises(UsageError) as caught:
         load(*locate(str(tmp_path / "p.tar.gz")))
     assert caught.value.err_type == "no_catalogue"
+    assert f"p.tar.gz can't be used as a catalogue of hops: {reason}" in caught.value.message
+    assert caught.value.hint.startswith(hint)
+
+
+@as_root
+def test_a_path_that_this_user_may_not_follow_is_told_as_that(tmp_path: Path) -> None:
+    """Catalogues, inventories and hops: a closed folder hides whether there is anything."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    (tmp_path / "p.tar.gz").write_bytes(WHOLE)
+    (tmp_path / "p.tar.gz").chmod(0o600)
+
+    def try_all() -> None:
+        for place in ("closed", "closed/x", "p.tar.gz"):
+            with pytest.raises(UsageError) as caught:
+                load(*locate(place))
+            assert f"{place}" in caught.value.message
+            assert "Permission denied" in caught.value.message
+            assert caught.value.hint == catalogue.CHECK_ACCESS
+        with pytest.raises(UsageError, match="can't be read: Permission denied"):
+            inventory.load(Path("closed/hosts.yml"))
+        with pytest.raises(UsageError, match="there is no such file, or it can't be reached"):
+            _existing("closed/a.relup")
+
+    by_nobody(tmp_path, try_all)
 
 
 def test_a_folder_with_two_packages_is_refused(plugin: dict[str, bytes], tmp_path: Path) -> None:

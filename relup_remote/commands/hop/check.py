@@ -8,7 +8,7 @@ from invoke.context import Context
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import Failure
-from relup_remote.files import expanded, write_shared
+from relup_remote.files import expanded, is_file, write_shared
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
 
@@ -61,8 +61,8 @@ IN_CATALOGUE = "-"
 
 def _existing(hop: str) -> Path:
     file = expanded(hop)
-    if not file.is_file():
-        raise UsageError("bad_option", f"{hop}: there is no such file")
+    if not is_file(file):
+        raise UsageError("bad_option", f"{hop}: there is no such file, or it can't be reached")
     return file
 
 

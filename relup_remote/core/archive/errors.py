@@ -27,4 +27,4 @@ class ArchiveError(Failure):
         if member is not None:
             subject = "Member {!r}".format(member)
             detail["member"] = repr(member)[1:-1]
-        super().__init__(err_type, "{}: {}.".format(subject, reason), detail=detail)
+        super().__init__(err_type, "{}: {}.".format(subject, reason.rstrip(".")), detail=detail)

@@ -20,6 +20,7 @@ _BLOCK = 1 << 18
 _CHUNK = 1 << 20
 _AHEAD = 4
 _GZIP = 16 + zlib.MAX_WBITS
+_START = b"\x1f\x8b\x08"  # What a gzip file begins with, the one method of compression counted. Source: RFC 1952.
 
 
 class Source:
@@ -72,9 +73,11 @@ def inflate(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
     Raises `ArchiveError` bad_tarball, and unsafe_tarball past `limit` bytes.
     """
     engine = zlib.decompressobj(_GZIP)
-    trouble = "it is not a gzip file, or it is damaged"
+    trouble = "the compressed data is damaged"
     total = read = 0
     for block in blocks:
+        if not read and not block.startswith(_START[: len(block)]):
+            trouble = "it is not a gzip file"
         read += len(block)
         rest, more = block, True
         while more:
@@ -97,7 +100,8 @@ def inflate(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
             rest = engine.unused_data if engine.eof else engine.unconsumed_tail
             more = bool(rest) or (len(chunk) == _CHUNK and not engine.eof)
     if not engine.eof:
-        raise ArchiveError("bad_tarball", "the compressed data is cut short", byte=read)
+        reason = "the compressed data is cut short" if read else "the file is empty"
+        raise ArchiveError("bad_tarball", reason, byte=read)
 
 
 def ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:

@@ -185,7 +185,7 @@ def test_compressed_data_cut_short_at_every_byte(tmp_path: Path, dest: Path) -> 
         with pytest.raises(ArchiveError) as caught:
             scan(str(path))
         assert caught.value.err_type == "bad_tarball"
-        assert "cut short" in caught.value.message
+        assert ("cut short" if length else "the file is empty") in caught.value.message
 
 
 @pytest.mark.parametrize("end", [b"", bytes(BLOCK)], ids=["none", "one"])
