@@ -88,10 +88,10 @@ def intention(rows: Sequence[Row], backup: str, run: str) -> str:
     lines = [
         "restore, one host after the other; the first that fails ends it:",
         *(f"  {row['host']}: {_chosen(row, backup)}" for row in rows),
-        f"The present data and settings stay on the host, in relup_before-{run} of their folders.",
-        "The node no longer uses what was written since the backup.",
-        "Tables that running nodes of the cluster have too come from those nodes, not from the backup.",
-        "The nodes must be stopped. They are not started.",
+        f"The present data and settings will stay on the host, in relup_before-{run} of their folders.",
+        "The node will no longer use what was written since the backup.",
+        "Tables that running nodes of the cluster have too will come from those nodes, not from the backup.",
+        "The nodes must be stopped. They will not be started.",
     ]
     return "\n".join(lines)
 

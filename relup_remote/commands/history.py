@@ -51,7 +51,7 @@ def logs_clear(
 def intention(rows: Iterable[Row]) -> str:
     """What is going to be deleted on the hosts whose history was asked for."""
     lines = [f"  {row['host']}: {_counts(row)}" for row in rows]
-    return "\n".join(["This deletes the history of attempts for good. Attempts under way are kept.", *lines])
+    return "\n".join(["This will delete the history of attempts for good. Attempts under way will be kept.", *lines])
 
 
 def _counts(row: Row) -> str:

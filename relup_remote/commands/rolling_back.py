@@ -62,9 +62,9 @@ def rollback(
 
 def _said(survey: Survey, purge: bool) -> Iterator[str]:
     """What a rollback does and does not do, in plain words."""
-    yield "Each node is restarted into its base release; its marker is removed."
-    yield "All connections of a node drop when it restarts."
-    yield "Nothing else is undone: data that callbacks of the hop changed stays changed."
+    yield "Each node will be restarted into its base release; its marker will be removed."
+    yield "All connections of a node will drop when it restarts."
+    yield "Nothing else will be undone: data that callbacks of the hop changed stays changed."
     hosts: dict[str, list[str]] = {}
     for row in survey.rows:
         if row["facts"] and not is_done(row):

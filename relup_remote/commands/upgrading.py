@@ -183,9 +183,9 @@ def _said(release: Tarball, hops: Sequence[Hop], chosen: dict[str, Any]) -> list
     if chosen.get("force"):
         lines.append("patches in a node's data folder do not stop it (--force)")
     if chosen.get("kill_lingering"):
-        lines.append("processes that run old code of a replaced module are killed (--kill-lingering)")
+        lines.append("processes that run old code of a replaced module will be killed (--kill-lingering)")
     if chosen.get("no_boot_check"):
-        lines.append("it is not checked whether the release can read the node's configuration (--no-boot-check)")
+        lines.append("it will not be checked whether the release can read the node's configuration (--no-boot-check)")
     if chosen.get("allow_calls"):
         lines.append(f"the hop's file may also call {chosen['allow_calls']} (--allow-calls)")
     return lines

@@ -241,14 +241,24 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     return told
 
 
-def tell(result: Result, told: Dict[str, Any], base: str) -> None:
+def is_set(settings: List[Dict[str, Any]], tree: str) -> bool:
+    """Whether the emqx_vars of a tree has these settings already. A tree that is not there, or unclear, has none."""
+    try:
+        lines = read_vars(tree).splitlines()
+    except Failure:
+        return False
+    return all(each["line"] is None or each["line"] in lines for each in settings)
+
+
+def tell(result: Result, told: Dict[str, Any], base: str, *, is_planned: bool = False) -> None:
     """Puts what is known of a tree's boot into a result: ``boot`` of its facts, in words too (``said``), and warnings
     of what is not proven.
 
-    The words name paths as from `base`, so that they are the same for all nodes that are alike.
+    The words name paths as from `base`, so that they are the same for all nodes that are alike. What `is_planned` is
+    not set yet, and the words say so.
     """
     tree = _from(base, told["tree"])
-    said = _sentences(told["set"], tree, base)
+    said = _sentences(told["set"], tree, base, "will be" if is_planned else "is")
     configuration = told["configuration"] or {}
     if configuration.get("checked") and not told["problems"]:
         # A tree may be proven before the marker leads there.
@@ -266,18 +276,18 @@ def tell(result: Result, told: Dict[str, Any], base: str) -> None:
         _warn(result, "{}: {}.".format(told["tree"], configuration["why"]))
 
 
-def _sentences(settings: List[Dict[str, Any]], tree: str, base: str) -> List[str]:
-    """What is set in a tree, and why: a sentence for each reason."""
+def _sentences(settings: List[Dict[str, Any]], tree: str, base: str, verb: str) -> List[str]:
+    """What is set in a tree, or will be, and why: a sentence for each reason."""
     said = [
-        "In {}, {} is set as in the base, because {}.".format(tree, each["name"], each["why"])
+        "In {}, {} {} set as in the base, because {}.".format(tree, each["name"], verb, each["why"])
         for each in settings
         if each["line"] is None
     ]
     reasons: Dict[str, List[str]] = {}
     for each in settings:
         if each["line"] is not None:
-            verb = "to" if each["why"] in reasons else "is set to"
-            words = "{} {} {}".format(each["name"], verb, _from(base, str(each["value"])))
+            to = "to" if each["why"] in reasons else "{} set to".format(verb)
+            words = "{} {} {}".format(each["name"], to, _from(base, str(each["value"])))
             reasons.setdefault(each["why"], []).append(words)
     for why, parts in reasons.items():
         own = "the tree's own value " if len(parts) == 1 else "each of the tree's own values "

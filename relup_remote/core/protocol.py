@@ -383,6 +383,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "releases/emqx_vars does more than set values, so it is not known where a wrapper looks for the node's files.",
         "Set EMQX_ETC_DIR to the folder of emqx.conf, as a plain value, in the last line of the file named.",
     ),
+    "tree_replaced": ErrorSpec(
+        "The target's tree was on the host, but not as it was unpacked. It was removed and unpacked again.",
+        "Nothing needs to be done for this upgrade. Find out who changed the tree.",
+    ),
     "boot_not_proven": ErrorSpec(
         "The release's wrapper did not read the node's configuration, so it is not known whether it can.",
         "If the wrapper has a command for that, run it by hand before the next restart.",

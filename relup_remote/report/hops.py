@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from relup_remote.report.model import Host, Instruction, Report
 from relup_remote.report.words import plural
+from relup_remote.summary.suspended import did
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,12 @@ def _line(hosts: Sequence[str], same: Sequence[Instruction]) -> Line:
     return Line(
         n=same[0].n,
         text=shown.text,
-        does=shown.does,
+        does=did(shown.does),
         status=_status(statuses, failed),
         is_bad=bool(failed),
         seconds=same[slowest].seconds,
         seconds_host=hosts[slowest],
-        window_ms=same[widest].window_ms,
+        window_ms=same[widest].window_ms if did(same[widest].does) == same[widest].does else None,
         window_host=hosts[widest],
     )
 

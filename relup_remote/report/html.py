@@ -45,6 +45,8 @@ def _environment() -> Environment:
         duration,
         words.ended,
         words.stood,
+        words.longest_still,
+        words.stood_still,
         words.prepared,
         words.milliseconds,
         words.plural,

@@ -17,6 +17,7 @@ from relup_remote.report.words import (
     shown,
     sign,
     stood,
+    stood_still,
     took,
     utc,
     verdict,
@@ -80,7 +81,7 @@ def _hosts(hosts: Sequence[Host]) -> str:
             _code(host.target),
             f"{sign(host.state)} {_code(ended(host))}",
             duration(host.seconds),
-            milliseconds(host.hop.suspended_ms if host.hop else None),
+            milliseconds(stood_still(host)),
             milliseconds(host.hop.swap_ms if host.hop else None),
         )
         for host in hosts

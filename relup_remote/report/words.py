@@ -6,6 +6,7 @@ from markupsafe import Markup, escape
 
 from relup_remote.core.protocol import OPTIONS
 from relup_remote.report.model import LEFT, SKIPPED, UNDER_WAY, UNFINISHED, UNKNOWN, Host, Override, Report, Wave
+from relup_remote.summary.suspended import was_any
 from relup_remote.summary.text import clean, duration, moment, worked
 
 LONGEST = 10_000
@@ -91,6 +92,19 @@ def ended(host: Host) -> str:
     if host.outcome == SKIPPED:
         return SKIPPED
     return STATE_WORDS[host.state] if host.state in ("waiting", "nothing_left") else host.outcome
+
+
+def stood_still(host: Host) -> float | None:
+    """For how many milliseconds processes of a host stood still; None where there was no hop, or no process to stop."""
+    if host.hop is None or not was_any([each.does for each in host.hop.instructions]):
+        return None
+    return host.hop.suspended_ms
+
+
+def longest_still(report: Report) -> Host | None:
+    """The host whose processes stood still longest; None where none did."""
+    known = [host for host in report.hosts if stood_still(host) is not None]
+    return max(known, key=lambda host: stood_still(host) or 0.0, default=None)
 
 
 def stood(wave: Wave) -> str:

@@ -21,6 +21,7 @@ whatever end.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from relup_remote.inventory import HostSettings
 from relup_remote.rollout.endings import Ending, Stopped, allowed_failures
@@ -316,8 +317,11 @@ class Rollout:
     def _left(self, name: str, reason: str) -> Row:
         """The row of a host whose turn did not come, with what was prepared there."""
         left = skipped(name, reason)
+        if name not in self._prepared:
+            return left
+        prepared = self._prepared[name]
         about = ("node", "from", "target", "running", "steps")
-        return {**left, **{key: self._prepared[name][key] for key in about}} if name in self._prepared else left
+        return {**left, **{key: prepared[key] for key in about}, "warnings": _warned(prepared)}
 
 
 def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str, Row]:
@@ -364,20 +368,33 @@ def _needs_cleanup(row: Row) -> bool:
 
 
 def _with_preparation(row: Row, prepared: Row | None) -> Row:
-    """The row of an upgrade with the steps done ahead of it, where nothing was left of them to do, or none was told."""
-    if prepared and row["outcome"] == "failed" and not row["steps"]:
+    """The row of an upgrade with the steps done ahead of it, where nothing was left of them to do, or none was told.
+
+    Their warnings come with them.
+    """
+    if prepared is None:
+        return row
+    if row["outcome"] == "failed" and not row["steps"]:
         # It was lost before it could begin.
-        return {**row, "steps": prepared["steps"]}
-    done = {each["step"]: each for each in (prepared or {"steps": ()})["steps"] if each["status"] == "ok"}
+        return {**row, "steps": prepared["steps"], "warnings": [*_warned(prepared), *row["warnings"]]}
+    done = {each["step"]: each for each in prepared["steps"] if each["status"] == "ok"}
     ahead = [done[each["step"]] for each in row["steps"] if each["status"] == "unchanged" and each["step"] in done]
     if not ahead:
         return row
     names = {each["step"] for each in ahead}
+    warned = [each for each in _warned(prepared) if each["stage"] in names and each not in row["warnings"]]
     return {
         **row,
+        "warnings": [*warned, *row["warnings"]],
         "steps": [done[each["step"]] if each["step"] in names else each for each in row["steps"]],
         "seconds": round(row["seconds"] + sum(each["seconds"] for each in ahead), 3),
     }
+
+
+def _warned(prepared: Row) -> list[dict[str, Any]]:
+    """The warnings of the steps of a preparation; what it says of the hop, the upgrade says again."""
+    steps = {each["step"] for each in prepared["steps"]}
+    return [each for each in prepared["warnings"] if each.get("stage") in steps]
 
 
 def _with_cleanup(row: Row, cleaned: Row) -> Row:

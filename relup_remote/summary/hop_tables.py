@@ -9,6 +9,7 @@ from typing import Any
 
 from relup_remote.rollout.rows import Row
 from relup_remote.summary.layout import table
+from relup_remote.summary.suspended import did, was_any
 from relup_remote.summary.text import by_hosts, common, seconds, shortened
 
 CELL = 72
@@ -93,7 +94,9 @@ def _ranged(texts: Sequence[str]) -> str:
 
 def _table(hop: Mapping[str, Any], full: bool) -> str:
     instructions = hop.get("instructions", ())
-    headers = ("", "instruction", "what it does", "status", "longest" if hop["hosts"] > 1 else "time")
+    has_run = any(each.get("status") not in (None, "planned") for each in instructions)
+    what = "what it did" if has_run else "what it will do"
+    headers = ("", "instruction", what, "status", "longest" if hop["hosts"] > 1 else "time")
     lines = [_line(each) for each in (instructions if full else _folded(instructions))]
     title = f"hop {hop.get('from')} -> {hop.get('target')}, {hop.get('file')}"
     return "\n".join([title, table(headers, lines), *_noticeable(hop), *_values(hop["values"])])
@@ -112,7 +115,7 @@ def _line(instruction: Instruction) -> list[object]:
     return [
         instruction.get("n"),
         shortened(instruction.get("text") or "", CELL),
-        shortened(instruction.get("does") or "", CELL),
+        shortened(did(instruction.get("does") or ""), CELL),
         instruction.get("status"),
         None if instruction.get("seconds") is None else seconds(instruction["seconds"]),
     ]
@@ -150,7 +153,7 @@ def _noticeable(hop: Mapping[str, Any]) -> Iterator[str]:
     """What clients may have noticed of a hop that has run."""
     most = "at most " if hop["hosts"] > 1 else ""
     parts = []
-    if hop.get("suspended_ms"):
+    if hop.get("suspended_ms") and was_any([str(each.get("does") or "") for each in hop.get("instructions", ())]):
         parts.append(f"processes stood still for {most}{hop['suspended_ms']:.1f} ms in all")
     if hop.get("swap_ms"):
         parts.append(f"modules were swapped in {most}{hop['swap_ms']:.1f} ms")

@@ -44,11 +44,15 @@ def _course(plan: Plan, survey: Survey) -> Iterator[str]:
     at_once = "one by one" if plan.parallel == 1 else f"{plan.parallel} at once"
     to_do = [row for row in survey.rows if succeeded(row) and not is_done(row)]
     if plan.tarball is not None and to_do:
+        who = "all hosts" if len(to_do) == len(plan.hosts) else _names([row["host"] for row in to_do])
         if all(row["facts"].get("prepared") for row in to_do):
-            yield "all hosts are prepared; before the first wave it is checked that they still are"
+            are = "is" if len(to_do) == 1 < len(plan.hosts) else "are"
+            yield f"{who} {are} prepared; before the first wave that will be checked again"
         else:
             at_most = f"at most {plan.prepare_parallel} at once"
-            yield f"before the first wave all hosts are prepared, {at_most}; no node is changed by that"
+            yield f"before the first wave {who} will be prepared, {at_most}; that changes no node"
+        if unknown := [row["host"] for row in survey.rows if not succeeded(row)]:
+            yield f"it is not known whether {_names(unknown)} {'is' if len(unknown) == 1 else 'are'} prepared"
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
     yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
@@ -56,12 +60,15 @@ def _course(plan: Plan, survey: Survey) -> Iterator[str]:
     failures = f"more than {many(most, 'host')} {fail}" if most else "a host fails"
     yield f"the run stops if a gate stays closed for {plan.gates.timeout} s, or if {failures}"
     if plan.allow_missing:
-        yield "hosts that can't be reached are left out, and nodes may be down (--allow-missing)"
+        yield "hosts that can't be reached will be left out, and nodes may be down (--allow-missing)"
 
 
 def _wave(plan: Plan, wave: Sequence[str]) -> str:
     members: list[Member] = [plan.member(host) for host in wave]
-    names = [member.host for member in members]
+    return _names([member.host for member in members])
+
+
+def _names(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:6])} … {names[-1]} ({len(names)} hosts)"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, succeeded
 from relup_remote.summary.text import clean, many, size
 
 
@@ -13,7 +13,12 @@ def removals(rows: Sequence[Row]) -> str:
     full = [row["facts"]["bytes"] for row in asked if row["facts"]["would_remove"]]
     if full:
         lines.append(f"in all {size(sum(full))} on {many(len(full), 'host')}")
-    return "\n".join(lines) or ("nothing to remove" if asked else "")
+    if lines:
+        return "\n".join(lines)
+    # One that refused, or was not reached, did not say that there is nothing.
+    empty = [row["host"] for row in asked if succeeded(row)]
+    where = "" if len(empty) == len(rows) else f" on {', '.join(empty)}"
+    return f"nothing to remove{where}" if empty else ""
 
 
 def removed_by(hosts: Sequence[str]) -> str:
@@ -27,7 +32,7 @@ def removed_by(hosts: Sequence[str]) -> str:
 def _of_host(row: Row) -> Iterator[str]:
     facts = row["facts"]
     remaining = [tree for tree in facts["trees"] if tree not in facts["would_remove"]]
-    if not facts["would_remove"] and not remaining:
+    if not facts["would_remove"] and not (remaining and succeeded(row)):
         return
     yield f"{row['host']}: {size(facts['bytes']) if facts['would_remove'] else 'nothing to remove'}"
     for thing in facts["would_remove"]:

@@ -54,13 +54,13 @@ def test_what_is_prepared_is_found_and_what_was_changed_since_is_done_again(
     found = relup.run("plan", "--tarball", str(tarball)).document["hosts"]
     assert {row["host"]: row["facts"]["prepared"] for row in found} == {"n1": True, "n2": False, "n3": True}
     shown = relup.run("upgrade", "--tarball", str(tarball), "--check", json=False).stdout
-    assert "before the first wave all hosts are prepared, at most 16 at once" in shown
+    assert "before the first wave all hosts will be prepared, at most 16 at once" in shown
     ran = relup.run("prepare", "--tarball", str(tarball))
     assert outcomes(ran) == dict.fromkeys(HOSTS, "prepared")
     assert {host: steps(ran, host)["extract"] for host in HOSTS} == {"n1": "unchanged", "n2": "ok", "n3": "unchanged"}
     assert beam.read_bytes() == content
     again = relup.run("upgrade", "--tarball", str(tarball), "--check", json=False).stdout
-    assert "all hosts are prepared; before the first wave it is checked that they still are" in again
+    assert "all hosts are prepared; before the first wave that will be checked again" in again
 
 
 def test_cleanup_removes_what_was_prepared(lab: Lab, relup: Tool, tarball: Path) -> None:

@@ -92,7 +92,9 @@ def words(seen: str) -> list[str]:
 
     Hosts that are done at once end in any order, and what takes long says so as often as it takes.
     """
-    seen = re.sub(r"(?m)^ +instruction +what it does[^$]*?(?=\n\n|\nprocesses stood)", "<instructions>", seen)
+    seen = re.sub(
+        r"(?m)^ +instruction +what it (?:did|will do)[^$]*?(?=\n\n|\nprocesses stood)", "<instructions>", seen
+    )
     told = [line for line in seen.splitlines() if not re.match(r"n\d (stage|extract|backup) .* of ", line)]
     found: list[str] = []
     for is_of_host, block in groupby(told, key=lambda line: bool(re.match(r"n\d \w", line))):

@@ -243,10 +243,10 @@ def test_who_holds_the_lock_is_in_the_tables() -> None:
 
 def test_removals_are_listed_with_sizes_and_summed() -> None:
     rows = [
-        {"host": "n1", "facts": found(TARBALL, TREE, trees=(TREE,))["facts"]},
-        {"host": "n2", "facts": found(TARBALL, trees=(TREE,))["facts"]},
-        {"host": "n3", "facts": {}},
-        {"host": "n4", "facts": found(trees=(TREE,))["facts"]},
+        {"host": "n1", "outcome": "ready", "facts": found(TARBALL, TREE, trees=(TREE,))["facts"]},
+        {"host": "n2", "outcome": "ready", "facts": found(TARBALL, trees=(TREE,))["facts"]},
+        {"host": "n3", "outcome": "failed", "facts": {}},
+        {"host": "n4", "outcome": "unchanged", "facts": found(trees=(TREE,))["facts"]},
     ]
     assert removals(rows).splitlines() == [
         "n1: 200 MB",
@@ -261,4 +261,12 @@ def test_removals_are_listed_with_sizes_and_summed() -> None:
     ]
     # Who did not say what there is, has nothing said of him.
     assert removals(rows[2:3]) == ""
-    assert removals([{"host": "n1", "facts": found()["facts"]}]) == "nothing to remove"
+
+
+def test_there_is_nothing_to_remove_only_where_a_host_says_so() -> None:
+    empty = {"host": "n1", "outcome": "unchanged", "facts": found()["facts"]}
+    refused = {"host": "n2", "outcome": "refused", "facts": found(trees=(TREE,))["facts"]}
+    lost = {"host": "n3", "outcome": "failed", "facts": {}}
+    assert removals([empty]) == "nothing to remove"
+    assert removals([empty, refused, lost]) == removals([empty, lost]) == "nothing to remove on n1"
+    assert removals([refused]) == removals([refused, lost]) == ""

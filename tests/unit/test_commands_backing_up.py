@@ -80,7 +80,7 @@ def test_a_restore_says_what_it_puts_back_and_asks(fleet: Fleet, capsys: pytest.
     said = capsys.readouterr().err
     assert "  n1: run-2, of emqx@a as it was 2026-11-18 " in said
     assert ": 5.10.4, 12 MB\n" in said
-    assert "The nodes must be stopped. They are not started." in said
+    assert "The nodes must be stopped. They will not be started." in said
 
 
 @pytest.mark.parametrize("answer", [result("refused"), result("failed")])

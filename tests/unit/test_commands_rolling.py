@@ -295,8 +295,8 @@ def test_a_rollback_says_in_plain_words_what_it_is_before_it_asks(desk: Desk, mo
     assert (ended.status, ended.out) == (3, "")
     for words in (
         "rollback: 3 hosts",
-        "Each node is restarted into its base release",
-        "All connections of a node drop",
+        "Each node will be restarted into its base release",
+        "All connections of a node will drop",
         "callbacks of the hop",
         "can be restored: `inv restore --host n1,n2 --backup b-7`",
         "can't be restored on n3",
@@ -332,6 +332,25 @@ def test_a_check_shows_the_plan_and_ends(desk: Desk, command: str) -> None:
     assert len(desk.commands) == 1
     assert ledger.runs() == []
     assert "waves: n3 | n1, n2" in desk.relup(command, check=True, json=False).out
+
+
+def test_a_plan_says_which_hosts_are_prepared(desk: Desk) -> None:
+    def shown(**given: Any) -> str:
+        return " ".join(desk.relup("upgrade", check=True, json=False, **given).out.split())
+
+    assert "before the first wave all hosts will be prepared, at most 16 at once; that changes no node" in shown()
+    ready = result("ready", cluster=CLUSTER, nodes=NODES, connections=100, prepared=True)
+    desk.says(**{f"{host}_plan": ready for host in ROLES})
+    assert "all hosts are prepared; before the first wave that will be checked again" in shown()
+    desk.says(n2_plan=Failure("host_unreachable", stage="connect"))
+    said = shown(allow_missing=True)
+    assert "all hosts are prepared" not in said
+    assert "n1, n3 are prepared; before the first wave that will be checked again" in said
+    assert "it is not known whether n2 is prepared" in said
+    desk.is_upgraded("n3")
+    assert "n1 is prepared; before the first wave" in shown(allow_missing=True)
+    desk.says(n1_plan=answers("n1")["n1", "plan"])
+    assert "before the first wave n1 will be prepared, at most 16 at once" in shown(allow_missing=True)
 
 
 def test_a_check_of_a_cluster_of_which_a_part_is_done_is_no_refusal(desk: Desk) -> None:

@@ -185,7 +185,7 @@ def test_what_is_going_to_be_cleared_is_counted_for_each_host() -> None:
         row("n3", "ok"),
     ]
     assert clearing(asked).splitlines() == [
-        "This deletes the history of attempts for good. Attempts under way are kept.",
+        "This will delete the history of attempts for good. Attempts under way will be kept.",
         "  n1: attempts in the host's journal: 3; in the node's emqx_relup_log: 12",
         "  n2: attempts in the host's journal: 0; in the node's emqx_relup_log: unknown",
         "  n3: not known",

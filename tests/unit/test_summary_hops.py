@@ -43,7 +43,7 @@ def test_a_hop_is_told_instruction_by_instruction() -> None:
     shown = hop_tables([row("n1", hop=made), row("n3")])
     lines = shown.splitlines()
     assert lines[0] == "n1: hop 1.0 -> 1.1, a.relup"
-    assert lines[1].split() == ["instruction", "what", "it", "does", "status", "time"]
+    assert lines[1].split() == ["instruction", "what", "it", "did", "status", "time"]
     assert cells(shown)[0] == ["1", "{load_module,emqx}", "load 1 module", "done", "10 ms"]
     assert cells(shown)[1] == ["2", "{apply,m,f,[]}", "call m:f/0", "planned"]
     assert lines[-1] == "processes stood still for 3.0 ms in all, modules were swapped in 0.2 ms"
@@ -91,6 +91,28 @@ def test_hosts_on_which_a_hop_took_other_times_and_met_other_numbers_are_told_to
     [line] = cells(shown)[:1]
     assert line == ["1", "{update,m}", "1 to 10 processes, suspended for 0.5 to 0.7 ms", "done", "5 ms"]
     assert shown.endswith("processes stood still for at most 0.7 ms in all")
+
+
+def test_where_no_process_was_suspended_that_is_said() -> None:
+    def took(does: str, suspended_ms: float = 0.3) -> dict[str, Any]:
+        return hop([{"text": "{update,m}", "does": does, "status": "done"}], suspended_ms=suspended_ms)
+
+    nobody = row("n1", hop=took("0 processes, suspended for 0.3 ms"))
+    shown = hop_tables([nobody])
+    assert cells(shown)[0] == ["1", "{update,m}", "no process was suspended", "done"]
+    assert "stood still" not in shown
+    # Another host may have had some.
+    both = hop_tables([nobody, row("n2", hop=took("10 processes, suspended for 0.5 ms", 0.5))])
+    assert cells(both)[0][2] == "0 to 10 processes, suspended for 0.3 to 0.5 ms"
+    assert both.endswith("processes stood still for at most 0.5 ms in all")
+
+
+def test_a_plan_says_what_the_hop_will_do() -> None:
+    update = {"text": "{update,m}", "does": "replaced; the state of 0 processes changes"}
+    planned = hop_tables([row("n1", hop=hop([update]))])
+    assert "what it will do" in planned
+    assert cells(planned)[0][2] == "replaced; no process has a state to change"
+    assert "what it did" in hop_tables([row("n1", hop=hop([{**update, "status": "done"}]))])
 
 
 def test_hosts_on_which_it_ended_otherwise_are_told_apart() -> None:

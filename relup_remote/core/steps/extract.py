@@ -11,7 +11,7 @@ second of CPU for each tree; to look at them takes 0.05 s.
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from .. import boot, release
 from ..context import Context
@@ -22,6 +22,9 @@ from ..site import PARTIAL
 
 STAMP = ".relup_remote.json"
 """In the root of a tree of ours: the digest of its tarball, and what makes it whole."""
+
+_NAMED = 3
+"""Files that are named of those that were changed."""
 
 _NOT_COUNTED = "{}/log".format(STAMP)
 """What comes to be in a tree without a change to its release: the stamp, and a folder for logs that a wrapper makes."""
@@ -65,6 +68,7 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
             before = [each for each in stamp_of(context.tree).get("set", ()) if each["name"] not in _names(changed)]
             _stamp(context.tree, context.tarball["sha256"], context.target, used, before + changed)
         return ("ok" if changed else "unchanged"), {"tree": context.tree, "set": changed}
+    why = _changed(context)
     parent = os.path.dirname(context.tree)
     temporary = _partial(context.tree)
     try:
@@ -94,6 +98,9 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
         remove_tree(temporary)
         raise
     context.deployed = True
+    if why:
+        message = "{} was there, but {}. It was removed and unpacked again.".format(context.tree, why)
+        context.result.warnings.append(Failure("tree_replaced", message, stage="extract").to_json())
     return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes, "set": told}
 
 
@@ -219,6 +226,28 @@ def _is_ours_and_whole(context: Context) -> bool:
     if stamp.get("sha256") != context.tarball["sha256"] or lacks(tree):
         return False
     return _runs_from(context, tree) or stamp.get("seen") == _seen(tree)["seen"]
+
+
+def _changed(context: Context) -> Optional[str]:
+    """Why a tree that is there is not as it was unpacked, as a part of a sentence; None where none is there."""
+    tree = context.tree
+    if not os.path.lexists(tree):
+        return None
+    stamp = stamp_of(tree)
+    if not stamp:
+        return "it was not unpacked by relup_remote"
+    if stamp.get("sha256") != context.tarball["sha256"]:
+        return "it is of another tarball"
+    missing = lacks(tree)
+    said = ["it is not as it was unpacked: {}".format(", ".join(missing))] if missing else []
+    # Whoever sets the host's clock hides what was changed, but not that something was.
+    since = os.stat(os.path.join(tree, STAMP)).st_ctime_ns
+    late = sorted(path for path, found in tree_files(tree, leave_out=_NOT_COUNTED) if found.st_ctime_ns > since)
+    if late:
+        more = len(late) - _NAMED
+        others = " and {} more".format(more) if more > 0 else ""
+        said.append("changed since: {}{}".format(", ".join(late[:_NAMED]), others))
+    return "; ".join(said) or "files in it were changed since"
 
 
 def _runs_from(context: Context, tree: str) -> bool:

@@ -7,13 +7,14 @@ import subprocess
 import time
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.release.wrapper import Vars, emqx_vars, folders
 from relup_remote.core import boot, wrapper
 from relup_remote.core.erlang.link import Peer
-from relup_remote.core.protocol import Failure
+from relup_remote.core.protocol import Failure, Result
 from relup_remote.core.running_node import RunningNode
 from relup_remote.core.site import Site
 
@@ -256,3 +257,36 @@ def test_settings_of_the_vm_s_environment_go_along(tmp_path: Path) -> None:
     finally:
         vm.communicate(b"\n", timeout=30)
     assert "EMQX_NODE__NAME=a@h" in (machine.etc.parent / "asked").read_text()
+
+
+def test_what_will_be_set_is_not_said_to_be_set(tmp_path: Path) -> None:
+    base, tree = tmp_path, tmp_path / "relup/5.10.5"
+    settings: list[dict[str, Any]] = [
+        {"name": "EMQX_ETC_DIR", "value": f"{base}/etc", "line": 'EMQX_ETC_DIR="etc"', "why": "it is so"},
+        {"name": "EMQX_LOG_DIR", "value": f"{base}/log", "line": 'EMQX_LOG_DIR="log"', "why": "it is so"},
+        {"name": "EMQX_NAME", "value": None, "line": None, "why": "it is at the end of the base's file"},
+    ]
+    told: dict[str, Any] = {
+        "tree": str(tree),
+        "set": settings,
+        "configuration": None,
+        "problems": [],
+        "unclear": {},
+        "paths": {},
+    }
+    said = {}
+    for is_planned in (True, False):
+        result = Result()
+        boot.tell(result, told, str(base), is_planned=is_planned)
+        said[is_planned] = result.facts["boot"]["said"]
+    assert [sentence.split(", because")[0] for sentence in said[True]] == [
+        "In relup/5.10.5, EMQX_NAME will be set as in the base",
+        "In relup/5.10.5, EMQX_ETC_DIR will be set to etc and EMQX_LOG_DIR to log",
+    ]
+    assert [sentence.replace("is set", "will be set") for sentence in said[False]] == said[True]
+    assert not boot.is_set(settings, str(tree))
+    (tree / "releases").mkdir(parents=True)
+    (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\n')
+    assert not boot.is_set(settings, str(tree))
+    (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\nEMQX_LOG_DIR="log"\n')
+    assert boot.is_set(settings, str(tree))

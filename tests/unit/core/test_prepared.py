@@ -1,8 +1,10 @@
 """A tree that is deployed ahead: when it counts as prepared, and when it may be removed."""
 
+import hashlib
 import io
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,63 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 def test_a_tree_that_was_changed_since_is_not(context: Context, tree: Path, change: str) -> None:
     CHANGES[change](tree)
     assert not is_prepared(context)
+
+
+WHY = {
+    "a file was rewritten": "changed since: lib/a-1/ebin/a.beam",
+    "a file was replaced": "changed since: lib/a-1/ebin/a.beam",
+    "a mode was changed": "changed since: bin/emqx",
+    "a file is gone": "it is not as it was unpacked: ",
+    "a file came in": "it is not as it was unpacked: 8 files, not 7; changed since: lib/a-1/ebin/b.beam.",
+    "a link came in": "changed since: lib/a-1/ebin/b.beam",
+    "a marker came in": "changed since: relup/current",
+    "the stamp is gone": "it was not unpacked by relup_remote",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_is_said_where_it_is_unpacked_again(context: Context, tree: Path, change: str) -> None:
+    packed = Path(context.staged)
+    packed.parent.mkdir(parents=True)
+    with tarfile.open(packed, "w:gz") as made:
+        for name in FILES:
+            made.add(tree / name, name)
+    context.tarball["sha256"] = hashlib.sha256(packed.read_bytes()).hexdigest()
+    (Path(context.site.base) / "releases").mkdir()
+    (Path(context.site.base) / "releases/emqx_vars").write_text(FILES["releases/emqx_vars"])
+    extract._stamp(str(tree), context.tarball["sha256"], TARGET, used=False, settings=[])
+    while probe_ctime(tree) <= (tree / STAMP).stat().st_ctime_ns:
+        pass
+    CHANGES[change](tree)
+    assert extract._deploy(context)[0] == "ok"
+    [warning] = context.result.warnings
+    assert (warning["err_type"], warning["stage"]) == ("tree_replaced", "extract")
+    assert warning["message"].startswith(f"{tree} was there, but {WHY[change]}")
+    assert is_prepared(context)
+    # Nothing is said where nothing was changed, or nothing was there.
+    context.result.warnings.clear()
+    assert extract._deploy(context)[0] == "unchanged"
+    extract.discard(str(tree))
+    extract._deploy(context)
+    assert context.result.warnings == []
+
+
+def test_of_many_files_that_were_changed_a_few_are_named(context: Context, tree: Path) -> None:
+    while probe_ctime(tree) <= (tree / STAMP).stat().st_ctime_ns:
+        pass
+    for name in FILES:
+        (tree / name).chmod(0o600)
+    said = extract._changed(context)
+    assert said == f"changed since: {', '.join(sorted(FILES)[:3])} and 4 more"
+    context.tarball["sha256"] = "e" * 64
+    assert extract._changed(context) == "it is of another tarball"
+
+
+def probe_ctime(tree: Path) -> int:
+    """The time that a change to a file would have now: the clock of a file system is a coarse one."""
+    probe = tree.parent / "probe"
+    probe.write_text("")
+    return probe.stat().st_ctime_ns
 
 
 @as_root

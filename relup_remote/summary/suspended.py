@@ -1,0 +1,26 @@
+"""What a hop's instructions say of the processes that they suspended, in words for people.
+
+The agent counts: ``0 processes, suspended for 0.3 ms`` is what it says of an update that found no process.
+"""
+
+import re
+from collections.abc import Sequence
+
+_UPDATED = re.compile(r"(\d+) process(?:es)?, suspended for [\d.]+ ms")
+_TO_CHANGE = "; the state of 0 processes changes"
+
+
+def did(does: str) -> str:
+    """What an instruction did, or will do, where ``does`` is the agent's word for it."""
+    found = _UPDATED.fullmatch(does)
+    if found and int(found[1]) == 0:
+        return "no process was suspended"
+    if does.endswith(_TO_CHANGE):
+        return f"{does.removesuffix(_TO_CHANGE)}; no process has a state to change"
+    return does
+
+
+def was_any(all_that_was_done: Sequence[str]) -> bool:
+    """Whether a process was suspended by any of these instructions; where that can't be told, one may have been."""
+    found = [_UPDATED.fullmatch(does) for does in all_that_was_done if "suspended" in does]
+    return not found or any(match is None or int(match[1]) > 0 for match in found)
