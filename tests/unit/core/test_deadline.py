@@ -80,7 +80,8 @@ from relup_remote.core import main
 deadline.seconds = 0.2
 deadline.start()
 read, write = os.pipe()
-output = main.Output(os.fdopen(write, "wb", buffering=0))
+stream = os.fdopen(write, "wb", buffering=0)
+output = main.Output(stream)
 try:
     output.emit({"event": "note", "message": "x" * 200_000})
 except TimeIsUp:
@@ -89,7 +90,7 @@ lines = []
 reader = threading.Thread(target=lambda: lines.extend(os.fdopen(read)))
 reader.start()
 output.emit({"event": "result"})
-os.close(write)
+stream.close()
 reader.join()
 print([json.loads(line)["event"] for line in lines])
 """

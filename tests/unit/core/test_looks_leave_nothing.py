@@ -29,7 +29,7 @@ Atoms = fun All(N, Seen) ->
 Is = fun(Pid) ->
          case process_info(Pid, registered_name) of
              {registered_name, Name} -> Name;
-             _ -> {proc_lib:translate_initial_call(Pid), process_info(Pid, current_function)}
+             _ -> proc_lib:translate_initial_call(Pid)
          end
      end,
 Found = [{atom, Atoms(0, [])}, {process, [Is(Pid) || Pid <- processes()]},
@@ -41,7 +41,10 @@ Found = [{atom, Atoms(0, [])}, {process, [Is(Pid) || Pid <- processes()]},
 true = length(element(2, hd(Found))) >= erlang:system_info(atom_count),
 [{Kind, [unicode:characters_to_binary(io_lib:format("~0tp", [Each])) || Each <- Those]} || {Kind, Those} <- Found].
 """
-"""All that a VM holds, by kind, each in words. Atoms are read by their numbers, which a VM gives out from 0."""
+"""All that a VM holds, by kind, each in words. Atoms are read by their numbers, which a VM gives out from 0.
+
+Of a process only what does not change counts: one that now hibernates is not another one.
+"""
 
 ENDINGS = (_LOOKS, _HOP, _BACKUP, f"{_HOP}_version")
 POOL = [
