@@ -132,16 +132,17 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     try:
         is_file = not str(path.absolute()).startswith(_SPECIAL) and (path.is_file() or not path.exists())
         if is_file or path.is_dir():
-            write_whole(str(path.resolve()), content, mode)
+            place = Path(os.path.realpath(path))
+            if place.is_symlink():
+                # Links that lead in a circle.
+                raise OSError(errno.ELOOP, "")
+            write_whole(str(place), content, mode)
             return
         # A pipe that nobody reads is an error, and not waited for.
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(descriptor, True)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-    except RuntimeError:
-        # Links that lead in a circle, before Python 3.13.
-        raise writing_failure(OSError(errno.ELOOP, ""), str(path)) from None
     except OSError as error:
         raise writing_failure(error, str(path)) from None
 

@@ -41,39 +41,60 @@ def live_table(out: TextIO) -> Iterator["LiveTable"]:
 
 
 class LiveTable:
-    """A listener that keeps a table on ``console``; ``clock`` tells the time in ms."""
+    """A listener that keeps a table on ``console``; ``clock`` tells the time in ms.
+
+    One thread at a time draws. rich's own thread may draw after a line of the story was prepared, with what clears the
+    table away for it, and before it is written. If the table was shorter by then, the line above it was lost. An event
+    that is not a line of the story never waits for the terminal.
+    """
 
     def __init__(self, console: Console, clock: Callable[[], int] = now) -> None:
         self._console = console
         self._clock = clock
         self._state = State()
         self._lock = threading.Lock()
+        self._drawing = threading.Lock()
         self._live: Live | None = None
+        self._paused = threading.Event()
 
     def __call__(self, event: Event) -> None:
         """Have the table show that ``event`` has happened."""
         with self._lock:
             self._state.take(event)
         if self._live is None:
-            self._live = Live(
-                console=self._console,
-                get_renderable=self._frame,
-                refresh_per_second=PER_SECOND,
-                transient=True,
-                redirect_stdout=False,
-                vertical_overflow="crop",
-            )
-            self._live.start()
-            # Who is killed can't bring back a cursor that was hidden.
-            self._console.show_cursor(True)
+            self._begin()
         if is_story(event):
-            self._console.print(Text(clean(sentence(event))))
+            with self._drawing:
+                self._console.print(Text(clean(sentence(event))))
 
     def pause(self) -> None:
         """Clear the table away, until the next event."""
         if self._live is not None:
+            self._paused.set()
+            self._painter.join()
             self._live.stop()
             self._live = None
+
+    def _begin(self) -> None:
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._frame,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+        # Who is killed can't bring back a cursor that was hidden.
+        self._console.show_cursor(True)
+        self._paused = threading.Event()
+        self._painter = threading.Thread(target=self._paint, args=(self._live, self._paused), daemon=True)
+        self._painter.start()
+
+    def _paint(self, live: Live, paused: threading.Event) -> None:
+        while not paused.wait(1 / PER_SECOND):
+            with self._drawing:
+                live.refresh()
 
     def _frame(self) -> RenderableType:
         with self._lock:

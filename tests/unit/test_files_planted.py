@@ -114,6 +114,7 @@ def test_a_link_is_kept_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None
     for path in (tmp_path, tmp_path / "circle"):
         with pytest.raises(Failure):
             files.write_private(path, "x")
+    assert (tmp_path / "circle").is_symlink()
 
 
 # ------------------------------------------------------------------------------------------------- no other way

@@ -2,10 +2,13 @@
 
 import io
 import threading
+from collections.abc import Iterable
 
 import pyte
 import pytest
-from rich.console import Console, ConsoleDimensions
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from relup_remote.summary.live import LiveTable, chosen, frame
 from relup_remote.summary.state import HostState, State
@@ -108,6 +111,7 @@ class Terminal(io.StringIO):
         self.screen = pyte.HistoryScreen(columns, lines, history=1000)
         self._stream = pyte.Stream(self.screen)
         self._written = threading.Condition()
+        self.told = threading.Event()
         self.console = Console(file=self, force_terminal=True, width=columns, height=lines)
 
     def write(self, text: str) -> int:
@@ -115,6 +119,7 @@ class Terminal(io.StringIO):
             # The driver of a terminal makes two characters of a line's end.
             self._stream.feed(text.replace("\n", "\r\n"))
             self._written.notify_all()
+        self.told.set()
         return len(text)
 
     def resize(self, columns: int, lines: int) -> None:
@@ -183,6 +188,35 @@ def test_a_fleet_on_a_small_terminal_leaves_it_clean_too() -> None:
     table.pause()
     story_of_hosts = [line for line in (*terminal.scrolled, *terminal.lines) if line.startswith("n")]
     assert story_of_hosts == [said for host in FLEET[:30] for said in (f"{host} restarts", f"{host} upgraded 1.0 s")]
+
+
+class Slow(Console):
+    """A console that is slow with one line: it waits whether another thread draws before the line is written."""
+
+    slow_line = "gate verify open"
+    drawn = threading.Event()
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text) and renderable.plain.startswith(self.slow_line):
+            self.drawn.clear()
+            self.drawn.wait(2)
+        return super().render(renderable, options)
+
+
+def test_a_table_that_is_drawn_while_a_line_is_written_takes_no_line_away() -> None:
+    terminal = Terminal(80, 20)
+    terminal.console = Slow(file=terminal, force_terminal=True, width=80, height=20)
+    terminal.told = Slow.drawn
+    table, story = played(terminal)
+    story.begin(["n1", "n2"])
+    story.tell("note", host="n1", message="restarts")
+    story.tell("gate", wave=1, gate="verify", status="closed", seconds=2, message="not yet")
+    assert terminal.awaits("verify, 0 s: not yet")
+    # The table is a line shorter from here on.
+    story.tell("gate", wave=1, gate="verify", status="open", seconds=3)
+    table.pause()
+    assert terminal.lines[-3:-1] == ["n1 restarts", "gate verify closed 2.0 s: not yet"]
+    assert terminal.lines[-1].startswith("gate verify open")
 
 
 def test_after_a_pause_the_next_event_brings_it_back() -> None:
