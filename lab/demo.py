@@ -112,8 +112,8 @@ def _command(words: list[str]) -> bool:
 def verdict(succeeded: bool, evidence: Evidence) -> str:
     """The last line of the demonstration."""
     if not succeeded:
-        return "it did not hold: a command failed"
-    return "it held: nobody noticed" if evidence.held else "it did not hold: clients noticed"
+        return "failed: a command did not succeed"
+    return "passed: no client noticed anything" if evidence.held else "failed: clients noticed"
 
 
 def _short(path: Path) -> Path:

@@ -205,8 +205,8 @@ def failures_page() -> str:
 # Failures
 
 {NOTE}
-What a hop leaves when it fails, by the point at which it failed. At every point: nothing is left suspended, the
-history has a row that names the error, and the report names the instruction.
+This page says what a hop leaves on a node if it fails. That depends on the point at which it failed. Wherever that is,
+no process stays suspended, the history has a row that names the error, and the report names the instruction.
 
 {_table(failures.COLUMNS, states)}
 
@@ -214,38 +214,41 @@ history has a row that names the error, and the report names the instruction.
   and no client noticed. Such a node is never restarted. One exception: a process that was asked to change its state and
   did not answer is ended, because its state may be old or new. Its supervisor starts it again.
 - **modules**: the node runs the code from before (*old*), the code of the hop (*new*), or a part of each (*mixed*).
-- **marker**: whether it is written. If so, the next boot is of the target.
+- **marker**: whether it is written. If it is, the next start boots the target.
 - *goes on*: the VM stays up with its connections. If one process has changed its state and another one can't, the
-  other one is ended, and starts again in the new code. No supervisor gives up because of that; see
+  other one is ended and starts again with the new code. No supervisor gives up because of that; see
   [below](#states-that-can-not-change).
-- *boots base*: with `--on-failure restart` the VM restarts, and boots what the marker says: the release that it booted
-  before.
-- *whole hop*: the next upgrade runs the whole hop again. Modules that are loaded already are not loaded twice, and
-  processes that have changed their state are not asked again. It must be safe to call `apply` and callbacks again.
+- *boots base*: with `--on-failure restart` the VM restarts. It boots the release that it booted before, because the
+  marker does not name the target yet.
+- *whole hop*: the next upgrade runs the whole hop again. It does not load modules that are loaded already, and it does
+  not ask processes that have changed their state. It calls `apply` and the callbacks again, so that must be safe.
+- *callbacks, marker*: the next upgrade only calls the callbacks and writes the marker.
 - *waits for the hop*: when `--hop-timeout` is over, the command ends, but the hop does not. The next command finishes
   its row in the history.
 
 ## States that can not change
 
-An `update` asks one process first. If that one fails, the update is undone. If it changes, all others are asked,
-even if the hop's own process dies meanwhile. A process that can't change its state, or does not answer
-in time, is treated like this:
+An `update` first asks one process to change its state. If that process fails, the update is undone. If it succeeds, all
+others are asked. They are asked even if the hop's own process dies meanwhile. If one of them can't change its state, or
+does not answer in time, this happens to it:
 
-{_table(("it is", "what becomes of it"), _LOST)}
+{_table(("it is", "what happens to it"), _LOST)}
 
-The report names the processes that were ended (`killed`) and those that go on as before (`kept`). The next upgrade asks
-only the kept ones again: the history keeps which modules are done for as long as the VM lives. A process that has
-started after its module was loaded has the new state from the beginning, and is not asked. If the first process does
-not end its change in time and can't be ended either, its state may be new while its code is the old one again: the hop
-does not count as undone, and the report names the process (`left`).
+The report names the processes that were ended (`killed`) and those that go on with their old state (`kept`). The next
+upgrade asks only the kept ones, because the history knows which modules are done for as long as the VM lives. A process
+that started after its module was loaded has the new state from the beginning, so it is not asked.
+
+It can happen that the first process does not finish its change in time and can't be ended either. Then its state may be
+new although it runs the old code. The hop does not count as undone then, and the report names the process (`left`).
 
 A process has 5 s to be suspended, and `step_timeout` (30 s) to change its state. Both limits grow by 20 µs for every
 process of the update.
 
 ## A restart
 
-`inv rollback`, and `--on-failure restart`, stop the node and start it. The marker decides which release boots. It is
-changed while the node is down. systemd restarts a service in one step, so there the marker is changed just before.
+`inv rollback` and `--on-failure restart` stop the node and start it again. The marker says which release boots. It is
+changed while the node is down. If systemd runs the node, it restarts it in one step. Then the marker is changed just
+before that.
 
 | fails | the node | the marker | error |
 | --- | --- | --- | --- |
@@ -261,8 +264,8 @@ the same `inv` command again to go on from there.
 ## What is tried
 
 The fault matrix (`tests/lab/faults`) causes each of these on a real node, and compares the node with the table above.
-Each row of that table is tried with both values of `--on-failure`, and with clients on the node once for each fault;
-where a restart boots the base, every cell is tried with both.
+Each row of that table is tried with both values of `--on-failure`, and once for each fault with clients on the node.
+Where a restart boots the base, every cell is tried with both values.
 
 {_table(("fault", ""), faults.MEANINGS.items())}
 
@@ -276,7 +279,10 @@ A dash: this can't happen.
 
 _LOST = (
     ("a supervisor", "goes on with its old state and specifications; its children are not touched"),
-    ("a child that has an id", "is ended and started by its supervisor, on request: that counts as no restart"),
+    (
+        "a child that has an id",
+        "its supervisor is asked to end it and start it again; that does not count as a restart",
+    ),
     ("a child without an id, temporary", "is killed"),
     (
         "a child without an id, not temporary",

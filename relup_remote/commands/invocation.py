@@ -45,6 +45,9 @@ from relup_remote.summary.screen import Display, Silent, listener
 from relup_remote.summary.text import clean, columns, within
 from relup_remote.usage import UsageError
 
+KEPT = ("backup", "restore", "lock")
+"""Commands whose run is known by its name later on, beside those with a ledger: in `backup.list`, `logs`, `status`."""
+
 Table = Callable[[Sequence[Row]], str]
 
 
@@ -65,6 +68,8 @@ class Invocation:
     ) -> None:
         self.command = command
         self.run = run_id()
+        self.is_known = command in KEPT
+        """Whether another command knows the run by its name; only then the document tells it."""
         self._selectors = host or ()
         self._inventory = inventory
         self._json = json
@@ -151,6 +156,7 @@ class Invocation:
     def take_up(self, record: Record) -> None:
         """Go on in a run that has begun, with its hosts."""
         self.run = record.run
+        self.is_known = True
         self._selectors = [member["host"] for member in record.request["hosts"]]
         self._inventory = self._inventory or record.request["inventory"]
         members = record.plan["hosts"]
@@ -247,7 +253,7 @@ class Invocation:
         if self._json or self._events:
             self.say(
                 self._document(
-                    {**documents.rows_document(self.command, self.run, rows, self._status == 0), **(more or {})}
+                    {**documents.rows_document(self.command, self._told_run, rows, self._status == 0), **(more or {})}
                 )
             )
             return
@@ -277,7 +283,7 @@ class Invocation:
         """
         self._status = 0 if ok else 1
         if self._json:
-            self.say(documents.text({"command": self.command, "ok": ok, "run": self.run, **document}))
+            self.say(documents.text({"command": self.command, "ok": ok, "run": self._told_run, **document}))
         elif as_it_is:
             self.say(text)
         else:
@@ -305,6 +311,10 @@ class Invocation:
         self.clear()
         print(folded(clean(typed(text)), columns(sys.stderr)), file=sys.stderr)
 
+    @property
+    def _told_run(self) -> str | None:
+        return self.run if self.is_known else None
+
     def _print_event(self, event: Event) -> None:
         told = {**event, "next": typed(event["next"])} if event.get("next") else event
         print(typed(documents.line(told)), flush=True)
@@ -321,8 +331,8 @@ class Invocation:
     def _apologize(self, failure: Failure) -> None:
         print(f"{self.command}: {failure.message} {failure.detail}", file=sys.stderr)
         if self._json or self._events:
-            document = {"command": self.command, "ok": False, "run": self.run, "error": failure.to_json(), "hosts": []}
-            self.say(self._document(document))
+            about = {"command": self.command, "ok": False, "run": self._told_run}
+            self.say(self._document({**about, "error": failure.to_json(), "hosts": []}))
 
 
 def _connect(host: HostSettings) -> Session:

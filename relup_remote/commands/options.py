@@ -96,7 +96,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "gate_timeout": Option("how long to wait for a gate to open (default: 60s)", "TIME"),
     "gate_command_timeout": Option("how long the gate command may take (default: 10m)", "TIME"),
-    "backup_age": Option("refuse if the newest whole backup is older than this, such as 12h (default: 24h)", "TIME"),
+    "backup_age": Option("refuse if the newest complete backup is older than this, such as 12h (default: 24h)", "TIME"),
     "no_backup": Option("go on without a backup; this is recorded"),
     "check": Option("show the plan and stop: nothing is changed"),
     "resume": Option(
@@ -145,7 +145,7 @@ OPTIONS: dict[str, Option] = {
     "anyway": Option("remove even if nodes of the cluster are not on the target"),
     "purge": Option("remove the deployed tree as well"),
     "keep": Option(
-        "how many whole backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
+        "how many complete backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
     ),
     "prepare.parallel": Option(f"how many hosts are prepared at the same time (default: {AT_ONCE}); {_FEWER}", "HOSTS"),
     "prepare_parallel": Option(
@@ -162,7 +162,7 @@ OPTIONS: dict[str, Option] = {
     },
     "plan.no_backup": Option("require no backup, as an upgrade with this option"),
     "prepare.backup_age": Option(
-        "refuse if the newest whole backup is older than this, such as 12h (default: none is needed)", "TIME"
+        "refuse if the newest complete backup is older than this, such as 12h (default: none is needed)", "TIME"
     ),
     "backup.parallel": Option("how many hosts are backed up at the same time (default: 16)", "HOSTS"),
     "backup": Option("name of the backup (default: the newest)", "NAME"),

@@ -28,9 +28,10 @@ from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
 from relup_remote.summary.ending import ended
+from relup_remote.summary.layout import folded
 from relup_remote.summary.plan import intention
-from relup_remote.summary.removals import removed_by
-from relup_remote.summary.text import many, worked
+from relup_remote.summary.prepared import after_run
+from relup_remote.summary.text import LONGEST, many, room, worked
 from relup_remote.usage import Declined, UsageError
 
 
@@ -75,7 +76,8 @@ class Rolling:
             # Nobody is asked, and no run begins, where no host is left to do.
             self._show(survey.rows, _nothing_to_do(plan, survey), survey)
         elif self.check:
-            more = {"rollout": {"plan": plan.to_json()}}
+            # No run was begun, so it has no name that anybody would know.
+            more = {"rollout": {"plan": {**plan.to_json(), "run": plan.run if self.record else None}}}
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
             is_left = any(row["host"] not in survey.done for row in survey.rows)
@@ -172,6 +174,7 @@ class Rolling:
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as written,
             Stop(lambda count: feed.tell("interrupt", count=count), self.call.deadline) as stop,
         ):
+            self.call.is_known = True
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)
@@ -197,7 +200,7 @@ class Rolling:
     def _show(self, rows: Sequence[Row], ending: Ending, survey: Survey, passed: str = "") -> None:
         self.call.clear()
         rows = [survey.with_recovered(row) for row in rows]
-        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed, _left_prepared(ending)))
+        self.call.show_run(self.told(rows), ending, _after(ending, self.call.run, passed))
 
 
 def _passed(record: Record) -> str:
@@ -292,34 +295,30 @@ def _not_begun(row: Row, refusal: Ending) -> Row:
     )
 
 
-def _left_prepared(ending: Ending) -> list[str]:
-    """What is said of hosts that are prepared, and not upgraded, and of those on which that failed."""
-    hosts, partly = ending.detail.get("prepared", ()), ending.detail.get("partly_prepared", ())
-    told = [f"Prepared, not upgraded: {', '.join(hosts)}."] if hosts else []
-    told += [f"Prepared in part: {', '.join(partly)}."] if partly else []
-    if not told:
-        return []
-    return [f"{' '.join(told)} Resume the run, or start a new one; {removed_by([*hosts, *partly])}"]
+def _after(ending: Ending, run: str, passed: str) -> str:
+    """What is said below the table of a run."""
+    text = "\n".join(_ended(ending, run, passed))
+    # A terminal's lines are folded where they are printed.
+    return text if room() else folded(text, LONGEST)
 
 
-def _after(ending: Ending, run: str, passed: str, prepared: Sequence[str] = ()) -> str:
-    """What is said below the table of a run; ``prepared`` is what is said of hosts that are only that."""
+def _ended(ending: Ending, run: str, passed: str) -> list[str]:
     detail = ending.detail
-    lines = list(prepared)
+    lines = [left] if (left := after_run(ending)) else []
     if nodes := detail.get("behind"):
         lines.append(f"Other nodes of the cluster are not on the target: {', '.join(nodes)}.")
     if hosts := detail.get("still_locked"):
         first = "once `inv status` shows that nothing goes on there"
         lines.append(f"The cluster is still locked on {', '.join(hosts)}. `inv unlock` removes your locks, {first}.")
     if ending.outcome == "done":
-        return "\n".join([*lines, f"run {run}: {' '.join(['done', passed]).rstrip()}. `inv report {run}` shows it."])
+        return [*lines, f"run {run}: {' '.join(['done', passed]).rstrip()}. `inv report {run}` shows it."]
     if ending.outcome == "nothing to do":
-        return f"nothing to do: {ending.reason}"
+        return [f"nothing to do: {ending.reason}"]
     assert ending.err_type is not None
     # A run that was refused has no ledger: its name would lead nowhere.
     who = f"run {run}: " if ending.next and ending.outcome != "refused" else ""
     lines.append(ended(ending, ROLLOUT_ERRORS[ending.err_type].hint, who))
-    return "\n".join([*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines)
+    return [*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines
 
 
 def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:

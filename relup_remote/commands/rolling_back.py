@@ -75,7 +75,7 @@ def _said(survey: Survey, purge: bool) -> Iterator[str]:
             restore = f"`inv restore --host {','.join(names)} --backup {backup}`"
             yield f"The data from before the upgrade can be restored: {restore}"
         else:
-            why = "no whole backup of the base release"
+            why = "no complete backup of the base release"
             yield f"The data from before the upgrade can't be restored on {', '.join(names)}: {why}."
     if purge:
         yield "The deployed tree is removed too (--purge)."

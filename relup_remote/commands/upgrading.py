@@ -27,11 +27,10 @@ from relup_remote.hops.catalogue import Catalogue, Hop
 from relup_remote.rollout import missed
 from relup_remote.rollout.plan import Gates, Plan, differences, helper_identities, identities
 from relup_remote.rollout.roll import Work
-from relup_remote.rollout.rows import Row, is_partly_prepared
 from relup_remote.rollout.run import AT_ONCE
 from relup_remote.rollout.tarball import Tarball
-from relup_remote.summary.removals import removed_by
-from relup_remote.summary.text import many, size
+from relup_remote.summary.prepared import after_preparation
+from relup_remote.summary.text import size
 from relup_remote.usage import UsageError, all_of
 
 AFTER_FAILURE = {
@@ -104,17 +103,7 @@ def prepare(
             # How much each host lacks is not known yet.
             jobs = [replace(job, bytes=release.bytes) for job in jobs]
             rows = call.change_all(jobs, limit)
-            call.show(missed.told(rows, hops.malformed), after=_prepared(rows))
-
-
-def _prepared(rows: Sequence[Row]) -> str:
-    """What a preparation has come to, beside the table."""
-    ready = [row["host"] for row in rows if row["outcome"] == "prepared"]
-    partly = [row["host"] for row in rows if is_partly_prepared(row)]
-    told = ["No node was changed."]
-    told += [f"{many(len(ready), 'host')} prepared."] if ready else []
-    told += [f"Prepared in part: {', '.join(partly)}."] if partly else []
-    return " ".join([*told, removed_by([*ready, *partly])] if ready or partly else told)
+            call.show(missed.told(rows, hops.malformed), after=after_preparation(rows))
 
 
 @command

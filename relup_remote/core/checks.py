@@ -196,7 +196,7 @@ def _hop(context: Context) -> None:
 
 
 def _backup(context: Context) -> None:
-    """Tells of the newest whole backup; refuses where it is not as young as asked for."""
+    """Tells of the newest complete backup; refuses where it is not as young as asked for."""
     kept = backups(context.site.backups)
     backup = newest(kept, context.result.node)
     found = None if backup is None else backup.facts()
@@ -209,7 +209,7 @@ def _backup(context: Context) -> None:
     if asked and found is None:
         raise Failure("no_backup", detail={"folder": context.site.backups})
     if asked and found is not None and found["age"] > asked:
-        message = "The newest whole backup, {name}, is {} old.".format(duration(found["age"]), **found)
+        message = "The newest complete backup, {name}, is {} old.".format(duration(found["age"]), **found)
         raise Failure("backup_too_old", message, detail={"backup": found, "backup_age": asked})
 
 

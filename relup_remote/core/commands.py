@@ -355,7 +355,7 @@ def _restore(context: Context) -> None:
 
 
 def _restore_dry(context: Context) -> None:
-    """All that a restore would refuse, but for what only reading the whole backup tells."""
+    """All that a restore would refuse, but for what only reading the complete backup tells."""
     _backups(context)
     _refuse_where_others_work(context)
     cluster_lock.refuse(context)
@@ -449,7 +449,7 @@ def _tell_boot(context: Context) -> None:
 
 
 def _tell_backups(context: Context) -> None:
-    """The newest whole backup, and the newest that is of the release which a rollback goes back to."""
+    """The newest complete backup, and the newest that is of the release which a rollback goes back to."""
     kept, name = backups(context.site.backups), context.result.node
     # Where that can't be told, a backup of it could not have been made.
     base = release.version_of(context.site.base) or ""

@@ -100,13 +100,13 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
-    "keep": (3, "backup: how many whole backups of the node to keep, the new one counted; 0 keeps all"),
+    "keep": (3, "backup: how many complete backups of the node to keep, the new one counted; 0 keeps all"),
     "backup": ("", "backup-verify, restore: name of the backup; empty is the newest"),
     "restore_force": (
         False,
         "restore: although the backup is of another release or root, or its file system is not mounted",
     ),
-    "backup_age": (0, "upgrade, plan: refuse without a whole backup younger than so many seconds; 0 asks for none"),
+    "backup_age": (0, "upgrade, plan: refuse without a complete backup younger than so many seconds; 0 asks for none"),
     "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
     "step_timeout": (30, "seconds within the hop for a process to answer, or an application to stop or start"),
     "dry_run": (
@@ -576,11 +576,11 @@ ERRORS: Dict[str, ErrorSpec] = {
     ),
     # backup and restore
     "no_backup": ErrorSpec(
-        "The host has no whole backup of the node.",
+        "The host has no complete backup of the node.",
         "`inv backup` makes one. With `--no-backup` an upgrade needs none.",
     ),
     "backup_too_old": ErrorSpec(
-        "The newest whole backup of the node is too old.",
+        "The newest complete backup of the node is too old.",
         "`inv backup` makes a new one. `inv upgrade --backup-age 48h` allows an older one.",
     ),
     "backup_failed": ErrorSpec(
@@ -618,7 +618,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Read the node's log. Wait until Mnesia is up, or stop the node and back it up then.",
     ),
     "backup_dated_ahead": ErrorSpec(
-        "The newest whole backup is dated in the future, so its age is not known.",
+        "The newest complete backup is dated in the future, so its age is not known.",
         "Correct the host's clock, and make a backup with `inv backup`. With `--no-backup` an upgrade needs none.",
     ),
     "backup_of_another_node": ErrorSpec(

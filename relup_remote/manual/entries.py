@@ -123,7 +123,7 @@ MANUAL: Mapping[str, Entry] = {
         "Does on all hosts at once what an upgrade does before its first wave: the tarball is staged and checked, the "
         "release is unpacked beside the running one, its wrapper reads the node's configuration, and the hop is "
         "checked against the unpacked files. A host that is refused by what can be seen without these files gets "
-        "nothing; on one that fails later `cleanup --anyway` removes what was brought there. Use it hours before the "
+        "nothing; on one that fails later `cleanup --anyway` removes the tarball and the tree. Use it hours before the "
         "maintenance window: an upgrade after it finds the hosts prepared, checks that nothing has changed since, and "
         "goes on to its waves. It needs the same `--force` and `--kill-lingering` again. The next restart of a node "
         "boots what it would boot anyway.",

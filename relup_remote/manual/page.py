@@ -40,8 +40,8 @@ def commands_page(tasks: Mapping[str, "Task[Any]"], note: str) -> str:
 {note}
 Type `inv COMMAND` in a checkout, and `relup COMMAND` where the package is installed. `inv --help COMMAND` shows what
 this page says of a command. Every command takes `--host`, `--inventory`, `--json` and `--quiet`. Tables, or the one
-JSON document, go to stdout. Everything else goes to stderr: on a terminal a table of the hosts that is redrawn,
-elsewhere plain lines.
+JSON document, go to stdout. The document has a `run` if another command knows it by that name. Everything else goes to
+stderr: on a terminal a table of the hosts that is redrawn, elsewhere plain lines.
 
 {_table(("", ""), listed)}
 

@@ -8,8 +8,11 @@ from relup_remote.rollout.rows import Row
 from relup_remote.usage import UsageError
 
 
-def rows_document(command: str, run: str, rows: Sequence[Row], ok: bool) -> dict[str, Any]:
-    """The document of a command that went to hosts, and whether all went as it was meant to."""
+def rows_document(command: str, run: str | None, rows: Sequence[Row], ok: bool) -> dict[str, Any]:
+    """The document of a command that went to hosts, and whether all went as it was meant to.
+
+    ``run`` is its name where another command knows it.
+    """
     return {"command": command, "ok": ok, "run": run, "hosts": list(rows)}
 
 

@@ -6,7 +6,7 @@ from typing import Any, TextIO
 from relup_remote.rollout.feed import Event
 from relup_remote.rollout.rows import OUTCOMES
 from relup_remote.summary.layout import folded
-from relup_remote.summary.text import clean, columns, seconds, size
+from relup_remote.summary.text import LONGEST, clean, columns, seconds, size
 
 INTERVAL_MS = 2000
 """Milliseconds between two lines on the same long step."""
@@ -32,7 +32,7 @@ class Lines:
         """Tell of ``event``, unless there is nothing to tell."""
         line = sentence(event) or self._thinned(event)
         if line:
-            self._out.write(f"{folded(clean(line), columns(self._out))}\n")
+            self._out.write(f"{folded(clean(line), columns(self._out) or LONGEST)}\n")
             self._out.flush()
 
     def pause(self) -> None:

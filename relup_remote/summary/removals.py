@@ -21,14 +21,6 @@ def removals(rows: Sequence[Row]) -> str:
     return f"nothing to remove{where}" if empty else ""
 
 
-def removed_by(hosts: Sequence[str]) -> str:
-    """How what was brought to hosts, and never used, is removed.
-
-    ``--anyway``, for a host does not know that a node ahead of it is meant to stay ahead.
-    """
-    return f"`inv cleanup --anyway --host {','.join(hosts)}` removes what was brought there."
-
-
 def _of_host(row: Row) -> Iterator[str]:
     facts = row["facts"]
     remaining = [tree for tree in facts["trees"] if tree not in facts["would_remove"]]

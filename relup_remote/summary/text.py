@@ -16,6 +16,9 @@ WIDTH = 110
 """Columns that running text is wrapped to."""
 
 
+LONGEST = 160
+"""Columns of the longest line of running text where it goes to no terminal."""
+
 _columns: ContextVar[int | None] = ContextVar("columns", default=None)
 
 

@@ -80,7 +80,7 @@ def answers(host: str) -> dict[tuple[str, str], Answer]:
         "prepare": result("prepared", (("stage", "ok"), ("extract", "ok"))),
         "upgrade": result("upgraded", (("stage", "unchanged"), ("apply", "ok"), ("cleanup", "ok"))),
         "rollback": result("rolled back"),
-        "verify": result("verified"),
+        "verify": result("verified", **facts),
         "cleanup": result("cleaned", (("cleanup", "ok"),)),
         "unlock": result("unlocked"),
     }
@@ -190,7 +190,7 @@ def test_an_upgrade_goes_over_all_hosts_and_is_in_the_ledger(desk: Desk) -> None
     assert ended.outcomes == {"n3": "upgraded", "n1": "upgraded", "n2": "upgraded"}
     assert ended.rollout["outcome"] == "done"
     assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
-    assert desk.commands == ["plan", "lock", "prepare", "upgrade", "verify", "status", "unlock"]
+    assert desk.commands == ["plan", "lock", "prepare", "upgrade", "verify", "unlock"]
     [record] = ledger.runs()
     assert record.run == ended.document["run"]
     kept = Plan.from_json(record.request)
@@ -220,6 +220,25 @@ def test_a_rollback_does_the_same_by_status_and_needs_no_backup(desk: Desk) -> N
     assert (record.request["command"], record.request["target"], record.request["tarball"]) == ("rollback", None, None)
 
 
+def test_a_document_names_no_run_that_no_command_knows(desk: Desk) -> None:
+    paths = {"tarball": str(desk.tarball), "catalogue": str(desk.catalogue)}
+    desk.says(
+        **{f"{host}_stage": result("staged") for host in ROLES}, **{f"{host}_logs": result("ok") for host in ROLES}
+    )
+    for command, given in {"prepare": paths, "plan": paths, "stage": {"tarball": paths["tarball"]}, "logs": {}}.items():
+        assert desk.relup(command, **given).document["run"] is None
+    checked = desk.relup("upgrade", check=True).document
+    assert (checked["run"], checked["rollout"]["plan"]["run"]) == (None, None)
+    assert desk.relup("runs", inventory="").document["run"] is None
+    # One that was refused has no ledger either.
+    desk.says(n1_plan=refused("disk_full"))
+    assert desk.relup("upgrade", yes=True).document["run"] is None
+    desk.says(n1_plan=answers("n1")["n1", "plan"], **{f"{host}_backup": result("backed up") for host in ROLES})
+    assert desk.relup("upgrade", yes=True).document["run"] == ledger.runs()[-1].run
+    # A backup is named by it.
+    assert desk.relup("backup").document["run"] is not None
+
+
 def test_below_the_table_is_what_to_do_next(desk: Desk) -> None:
     done = desk.relup("upgrade", yes=True, json=False)
     run = ledger.runs()[-1].run
@@ -239,8 +258,8 @@ def test_what_is_left_on_hosts_can_be_removed_as_is_said(desk: Desk) -> None:
     some = {**result("failed", (("stage", "ok"), ("extract", "failed"))), "error": Failure("disk_full").to_json()}
     desk.says(n3_upgrade=failed("verify_failed"), n2_prepare=some)
     said = " ".join(desk.relup("upgrade", yes=True, json=False, max_failures="1").out.split())
-    assert "Prepared, not upgraded: n1. Prepared in part: n2. Resume the run, or start a new one;" in said
-    assert "`inv cleanup --anyway --host n1,n2` removes what was brought there." in said
+    assert "Prepared, not upgraded: n1. Prepared in part: n2. Resume the run, or start a new one." in said
+    assert "`inv cleanup --anyway --host n1,n2` removes the tarball and the tree there." in said
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("failed", 1), ("refused", 1)])
@@ -252,7 +271,7 @@ def test_a_preparation_says_what_it_has_left(desk: Desk, outcome: str, status: i
     ended = desk.relup("prepare", json=False, host=["n1,n2"], **options)
     assert (ended.status, " ".join(ended.out.split()).partition("No node")[2]) == (
         status,
-        " was changed. Prepared in part: n1. `inv cleanup --anyway --host n1` removes what was brought there.",
+        " was changed. Prepared in part: n1. `inv cleanup --anyway --host n1` removes the tarball and the tree there.",
     )
     assert desk.relup("prepare", json=False, host=["n2"], **options).status == 3
 

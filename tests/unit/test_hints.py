@@ -34,6 +34,7 @@ SAID_BY: Mapping[str, tuple[str, ...]] = {
     "report/reading.py": ("upgrade",),
     "summary/plan.py": ROLLING,
     "summary/removals.py": ("cleanup",),
+    "summary/prepared.py": ("cleanup",),
     "commands/upgrading.py": ("upgrade",),
     "commands/hopping.py": ("plan", "upgrade"),
     "commands/rolling.py": ROLLING,

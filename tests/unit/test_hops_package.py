@@ -133,7 +133,7 @@ def test_commands_take_it(plugin: dict[str, bytes], tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({f"{APP}/priv/relup/1.0-to-1.1.relup": None}, "it holds no hops (priv/relup/*.relup)"),
-        ({f"../{NAME}/ebin/x.beam": b""}, "climbs out of the tree"),
+        ({f"../{NAME}/ebin/x.beam": b""}, "leads out of the tree"),
         ({"/etc/passwd": b""}, "is absolute"),
         ({f"{NAME}/other-1/ebin/tools.beam": b""}, "two files tools.beam"),
         ({f"{APP}/priv/relup/tools.beam": b""}, "two files tools.beam"),

@@ -151,9 +151,9 @@ def test_the_demonstration_runs_the_operators_commands() -> None:
 @pytest.mark.parametrize(
     ("succeeded", "evidence", "expected"),
     [
-        (True, GOOD, "it held: nobody noticed"),
-        (True, replace(GOOD, lost=1), "it did not hold: clients noticed"),
-        (False, GOOD, "it did not hold: a command failed"),
+        (True, GOOD, "passed: no client noticed anything"),
+        (True, replace(GOOD, lost=1), "failed: clients noticed"),
+        (False, GOOD, "failed: a command did not succeed"),
     ],
 )
 def test_the_verdict(succeeded: bool, evidence: Evidence, expected: str) -> None:

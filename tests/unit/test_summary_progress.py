@@ -10,8 +10,18 @@ import pytest
 from relup_remote.summary.live import LiveTable
 from relup_remote.summary.progress import Lines
 from relup_remote.summary.screen import Silent, listener
+from relup_remote.summary.text import LONGEST
 from tests.lab.terminal import written
 from tests.unit.feeds import Story
+
+
+def test_no_line_in_a_file_is_longer_than_can_be_read() -> None:
+    out = io.StringIO()
+    why = "; ".join(f"n{number}: does not see emqx@10.0.0.4" for number in range(20))
+    Story(Lines(out)).tell("gate", gate="cluster", wave=1, status="closed", seconds=60.0, message=why)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= LONGEST
+    assert " ".join(line.strip() for line in lines) == f"gate cluster closed 60.0 s: {why}"
 
 
 def test_a_run_in_lines() -> None:

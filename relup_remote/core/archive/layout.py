@@ -64,7 +64,7 @@ class Layout:
         if name.startswith("/"):
             raise ArchiveError("unsafe_tarball", "the name {!r} is absolute".format(name), member.name)
         if ".." in parts:
-            raise ArchiveError("unsafe_tarball", "the name {!r} climbs out of the tree".format(name), member.name)
+            raise ArchiveError("unsafe_tarball", "the name {!r} leads out of the tree".format(name), member.name)
         if "\0" in name:
             raise ArchiveError("unsafe_tarball", "the name {!r} has a NUL".format(name), member.name)
         name = "/".join(parts)

@@ -121,7 +121,7 @@ def remove_unfinished(folder: str) -> List[str]:
 
 
 def keep_newest(folder: str, node: Optional[str], count: int, made: str, base: Optional[str] = None) -> List[str]:
-    """Removes the whole backups of a node but for the newest `count`; returns their names. Damaged ones are left.
+    """Removes the complete backups of a node but for the newest `count`; returns their names. Damaged ones are left.
 
     The one just `made` counts as the newest. Where `count` is 0 all are kept. The newest of the release `base` is kept
     beside them: a rollback goes back to that release, and needs the data of it.

@@ -176,7 +176,7 @@ class Data:
             time.sleep(0.1)
 
     def found(self) -> set[str]:
-        """The whole backups of the sweep."""
+        """The complete backups of the sweep."""
         return {each.name for each in store.backups(str(self.machine.root / "sweep_backups")) if each.whole}
 
     def kept(self) -> None:

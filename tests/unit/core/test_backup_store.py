@@ -21,7 +21,7 @@ HOUR = 3600
 
 
 def backup(folder: Path, name: str, age: int = 0, node: str | None = NODE, release: str = "5.10.4") -> Path:
-    """Puts a whole backup there, `age` seconds old."""
+    """Puts a complete backup there, `age` seconds old."""
     path = folder / name
     (path / "data").mkdir(parents=True)
     (path / "data" / "a").write_text("abc")
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def numbered(folder: Path, name: str, number: int, age: int = 0) -> None:
-    """Puts a whole backup with a number there."""
+    """Puts a complete backup with a number there."""
     path = str(backup(folder, name, age))
     manifest.write(path, dict(manifest.read(path), number=number))
 
@@ -223,7 +223,7 @@ def test_a_backup_that_is_too_old(folder: Path) -> None:
     ((failure,), fact) = refusals(folder, backup_age=24 * HOUR)
     assert (failure.err_type, failure.message) == (
         "backup_too_old",
-        "The newest whole backup, run-1, is 2 days old.",
+        "The newest complete backup, run-1, is 2 days old.",
     )
     assert fact is not None
     assert (fact["name"], fact["bytes"], fact["version"], fact["whole"]) == ("run-1", 3, "5.10.4", True)
