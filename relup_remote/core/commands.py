@@ -238,6 +238,7 @@ def _stage(context: Context) -> None:
 
 def _prepare(context: Context) -> None:
     """All of an upgrade that changes no node. What can be seen without the tree is refused before a byte is sent."""
+    stage.tell_if_there(context)
     with changing(context):
         recovery.finish_rows(context, wait=True)
         recovery.refuse_during_hop(context)

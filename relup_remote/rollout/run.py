@@ -356,7 +356,12 @@ def _name(job: Job) -> str:
 
 
 def _has_file(event: Mapping[str, Any]) -> bool:
-    return bool(event["event"] == "step" and event["step"] == "stage" and event["status"] != "start")
+    """Whether a core tells that it has the whole file: the last byte has come, or it was there before."""
+    if event.get("step") != "stage":
+        return False
+    if event["event"] == "progress":
+        return bool(event["done"] >= event["total"])
+    return bool(event["event"] == "step" and event["status"] != "start")
 
 
 def _next_of(waiting: Iterable[Job], taken: int) -> Job | None:

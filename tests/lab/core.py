@@ -18,22 +18,26 @@ CATALOGUE = PROJECT / "priv" / "relup"
 
 
 class Core:
-    """The core of the host `host` of the tool's inventory. ``notes``: what it has told the operator."""
+    """The core of the host `host` of the tool's inventory. ``heard``: its events; ``notes``: those for the operator."""
 
     def __init__(self, relup: Tool, host: str) -> None:
-        self.notes: list[str] = []
+        self.heard: list[dict[str, Any]] = []
         self._host = inventory.load(relup.inventory).select([host])[0]
         self._runner = Runner(Host, self._watch)
+
+    @property
+    def notes(self) -> list[str]:
+        return [event["message"] for event in self.heard if event["event"] == "note"]
 
     def ask(self, command: str, **options: Any) -> Row:
         """Have it carry out a command that needs no tarball, with the core's own options; the host's row."""
         return self._ask(Order(command, run_id(), operator(), options=options))
 
-    def upgrade(self, tarball: Path, catalogue: Path = CATALOGUE, **options: Any) -> Row:
-        """Have it upgrade its node; the host's row."""
+    def upgrade(self, tarball: Path, catalogue: Path = CATALOGUE, command: str = "upgrade", **options: Any) -> Row:
+        """Have it upgrade its node, or do another command with a tarball; the host's row."""
         release, hops = tarballs.read(tarball), catalogues.load(catalogue)
         order = Order(
-            "upgrade",
+            command,
             run_id(),
             operator(),
             tarball=release.to_json(),
@@ -48,5 +52,4 @@ class Core:
         return self._runner.one(Job(self._host, request(order, self._host), tarball))
 
     def _watch(self, _host: str, event: dict[str, Any]) -> None:
-        if event["event"] == "note":
-            self.notes.append(event["message"])
+        self.heard.append(event)

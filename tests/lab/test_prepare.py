@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lab.cluster import Lab
 from tests.lab.cluster import BASE, FIRST, Ran, Tool, code_of, ours
+from tests.lab.core import Core
 
 HOSTS = ("n1", "n2", "n3")
 
@@ -61,6 +62,13 @@ def test_what_is_prepared_is_found_and_what_was_changed_since_is_done_again(
     assert beam.read_bytes() == content
     again = relup.run("upgrade", "--tarball", str(tarball), "--check", json=False).stdout
     assert "all hosts are prepared; before the first wave that will be checked again" in again
+
+
+def test_a_host_that_has_the_tarball_says_so_before_it_checks_anything(relup: Tool, tarball: Path) -> None:
+    core = Core(relup, "n1")
+    assert core.upgrade(tarball, command="prepare")["outcome"] == "prepared"
+    told = [(event["event"], event.get("step"), event.get("done")) for event in core.heard]
+    assert told[:2] == [("hello", None, None), ("progress", "stage", tarball.stat().st_size)]
 
 
 def test_cleanup_removes_what_was_prepared(lab: Lab, relup: Tool, tarball: Path) -> None:

@@ -259,6 +259,7 @@ def test_the_row_of_an_interrupted_host_has_no_steps_of_an_earlier_request() -> 
 
 
 STAGED = {"event": "step", "step": "stage", "status": "ok", "seconds": 1.0}
+WHOLE = {"event": "progress", "step": "stage", "done": 10, "total": 10, "unit": "bytes"}
 
 
 def sending(*bytes_of_each: int) -> list[Job]:
@@ -266,27 +267,39 @@ def sending(*bytes_of_each: int) -> list[Job]:
     return [replace(job, bytes=lacking) for job, lacking in zip(jobs("prepare"), bytes_of_each, strict=True)]
 
 
-class Sent(FakeHost):
-    """A session whose core has all of the file, and goes on until another one is asked."""
-
-    asked = 0
-    others = threading.Event()
-
-    def run(
-        self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]:
-        type(self).asked += 1
-        if self.asked == len(HOSTS):
-            self.others.set()
-        on_event(STAGED)
-        assert self.others.wait(60), "the line is idle"
-        return super().run(request, tarball, on_event)
-
-
-def test_the_line_is_free_once_a_host_has_the_file() -> None:
+@pytest.mark.parametrize("told", [STAGED, WHOLE], ids=["the step has ended", "the last byte is there"])
+def test_the_line_is_free_once_a_host_has_the_file(told: dict[str, Any]) -> None:
     hosts = fleet("prepare", *[result("prepared")] * 3)
+    others, asked = threading.Event(), list[str]()
+
+    class Sent(FakeHost):
+        """A session whose core has all of the file, and goes on until the last host is asked."""
+
+        def run(
+            self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
+        ) -> dict[str, Any]:
+            asked.append(self._name)
+            if len(asked) == len(HOSTS):
+                others.set()
+            on_event(told)
+            assert others.wait(60), "the line is idle"
+            return super().run(request, tarball, on_event)
+
     found = Runner(lambda settings: Sent(hosts, settings.name)).at_once(sending(*[IN_FLIGHT] * 3))
     assert outcomes(found) == [(host.name, "prepared") for host in HOSTS]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {**WHOLE, "done": 9},
+        {**WHOLE, "step": "extract"},
+        {"event": "step", "step": "stage", "status": "start"},
+        {"event": "hello"},
+    ],
+)
+def test_until_then_the_line_is_taken(told: dict[str, Any]) -> None:
+    assert not run._has_file(told)
 
 
 def test_a_host_that_was_given_up_is_on_the_line_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,13 @@ class Controller(io.RawIOBase):
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.wants: list[dict[str, Any]] = []
+        self.progress: list[tuple[str, int, int]] = []
         self._pending = io.BytesIO()
 
     def hear(self, event: dict[str, Any]) -> None:
         """What the core says."""
+        if event["event"] == "progress":
+            self.progress.append((event["step"], event["done"], event["total"]))
         if event["event"] == "want":
             self.wants.append(event)
             self._pending = io.BytesIO(self.content[event["offset"] :][: event["bytes"]])
@@ -220,7 +223,12 @@ def test_a_sidecar_that_names_another_digest(staging: Staging) -> None:
 def test_what_is_left_to_send_is_known_before(staging: Staging, name: str, there: int, missing: int) -> None:
     staging.leave(staging.folder / name, CONTENT[:there])
     assert stage.bytes_to_send(staging.context()) == missing
+    stage.tell_if_there(staging.context())
+    all_of_it = [("stage", len(CONTENT), len(CONTENT))]
+    assert staging.controller.progress == ([] if missing else all_of_it)
     staging.run()
+    # The last byte is told of as soon as it is there.
+    assert staging.controller.progress[-1:] == all_of_it
     assert sum(want["bytes"] for want in staging.controller.wants) == missing
     assert stage.bytes_to_send(staging.context()) == 0
 
