@@ -79,7 +79,7 @@ CALLS: tuple[Calls, ...] = (
         "compile:noenv_file code:load_binary",
         "core",
         "the agent, as one module; a plan and an upgrade need all of it, a verify a quarter, a status none; it is compiled"
-        " the first time, and kept on the host",
+        " the first time, and kept on the host; a preparation has also compiled what a verify needs",
         "the first time 0.7 s of one scheduler (a verify: 0.2 s), then 2 ms", "the code server, while others load modules", "60 s",
         "the command fails; the owner takes out what was loaded",
     ),

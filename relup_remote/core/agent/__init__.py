@@ -74,19 +74,40 @@ class Agent:
             self._loaded.append(ending)
         return module
 
+    def prepare_looks(self) -> None:
+        """Has the VM compile what a later `verify` needs, unless it is kept, so that it compiles nothing then.
+
+        Nothing is loaded. Raises `Failure`.
+        """
+        module = self.owner.entry + _LOOKS
+        source = _source(_LOOKS, module)
+        if self._cache and self._kept(module, source) is None:
+            self._keep(module, source, self._compile(self._path(module), source))
+
     def _load(self, module: str, source: bytes) -> None:
         """Loads a module, as it is kept or else compiled anew."""
-        path = os.path.join(self._work, module + ".erl")
-        wanted = key(source, [module, *_OPTIONS, *self.owner.versions])
-        code: Any = CODE.find(self._cache, wanted) if self._cache else None
+        path = self._path(module)
+        code: Any = self._kept(module, source)
         if code is not None and self._loads(module, path, code)[0] == "module":
             return
         code = self._compile(path, source)
         loaded = self._loads(module, path, code)
         if loaded[0] != "module":
             raise Failure("internal_error", "The agent can't be loaded in this VM.", detail={"reason": show(loaded)})
+        self._keep(module, source, code)
+
+    def _path(self, module: str) -> str:
+        return os.path.join(self._work, module + ".erl")
+
+    def _kept(self, module: str, source: bytes) -> Optional[bytes]:
+        return CODE.find(self._cache, self._key(module, source)) if self._cache else None
+
+    def _keep(self, module: str, source: bytes, code: Any) -> None:
         if self._cache:
-            CODE.keep(self._cache, wanted, code)
+            CODE.keep(self._cache, self._key(module, source), code)
+
+    def _key(self, module: str, source: bytes) -> bytes:
+        return key(source, [module, *_OPTIONS, *self.owner.versions])
 
     def _loads(self, module: str, path: str, code: bytes) -> Any:
         return self._link.call("code", "load_binary", [Atom(module), path, code])

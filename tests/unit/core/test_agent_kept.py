@@ -74,6 +74,30 @@ def test_it_is_compiled_once(look: Callable[[], int], cache: Path) -> None:
     assert found.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_a_verification_needs_is_compiled_ahead_and_not_loaded(
+    vm: Vm, tmp_path: Path, cache: Path, look: Callable[[], int]
+) -> None:
+    for compiles in (1, 0):
+        with vm.connected() as connection:
+            link = Counting(connection)
+            agent = Agent(link, str(tmp_path), str(cache))
+            agent.prepare_looks()
+            loaded = 'code:is_loaded(list_to_atom("relup_agent_1_looks")).'
+            assert evaluate(connection, loaded) == "false"
+            agent.unload()
+            assert link.compiled == compiles
+    assert look() == 0
+
+
+def test_where_nothing_can_be_kept_nothing_is_compiled_ahead(vm: Vm, tmp_path: Path) -> None:
+    with vm.connected() as connection:
+        link = Counting(connection)
+        agent = Agent(link, str(tmp_path), None)
+        agent.prepare_looks()
+        agent.unload()
+        assert link.compiled == 0
+
+
 def test_what_is_kept_is_run_wherever_it_lies(look: Callable[[], int], kept: Path) -> None:
     """So it is what was done to it, in the tests below, that has it compiled anew."""
     assert look() == 0
