@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
@@ -31,7 +32,7 @@ class Stop:
         # All that a signal handler may put to is queues of this kind: whoever it interrupts may hold any lock.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._news: SimpleQueue[int | None] = SimpleQueue()
-        self._teller = threading.Thread(target=self._tell, daemon=True)
+        self._all_told: SimpleQueue[None] = SimpleQueue()
         self._before: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
@@ -44,7 +45,7 @@ class Stop:
         return Stopped("out_of_time", f"The run took longer than {self._deadline.seconds:g} s.")
 
     def __enter__(self) -> "Stop":
-        self._teller.start()
+        threading.Thread(target=self._tell, daemon=True).start()
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -56,7 +57,8 @@ class Stop:
             signal.signal(number, handler)
         # Each request is told before what comes of it, unless whoever hears of it is stuck.
         self._news.put(None)
-        self._teller.join(PATIENCE)
+        with suppress(Empty):
+            self._all_told.get(timeout=PATIENCE)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long, or until there is a request; says whether there is one."""
@@ -81,3 +83,4 @@ class Stop:
     def _tell(self) -> None:
         while (count := self._news.get()) is not None:
             self._told(count)
+        self._all_told.put(None)

@@ -1,5 +1,6 @@
 """A rollback stops the node, moves the marker, and starts the node; whatever fails, what is there is said truly."""
 
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -188,5 +189,7 @@ def test_the_plan_says_what_will_be_set_and_why(relup: Tool, tarball: Path) -> N
     (row,) = relup.run("plan", *words).document["hosts"]
     assert row["outcome"] == "ready"
     assert "boot_not_proven" not in {warning["err_type"] for warning in row["warnings"]}
-    assert "EMQX_ETC_DIR is set to" in row["facts"]["boot"]["said"][0]
-    assert "EMQX_ETC_DIR is set to" in " ".join(relup.run("plan", *words, json=False).stdout.split())
+    # It is set where the tree is deployed already.
+    said = re.compile("EMQX_ETC_DIR (will be|is) set to")
+    assert said.search(row["facts"]["boot"]["said"][0])
+    assert said.search(" ".join(relup.run("plan", *words, json=False).stdout.split()))
