@@ -69,13 +69,13 @@ class UsageProgram(Program):
 
     def parse_core(self, argv: list[str] | None) -> None:
         """Parse the options before the command."""
-        with _wrong_use():
+        with _wrong_use(), _readers_may_leave():
             super().parse_core(argv)
 
     def parse_tasks(self) -> None:
         """Parse commands and their options."""
         words = list(self.core.unparsed)
-        with _wrong_use(words):
+        with _wrong_use(words), _readers_may_leave():
             self._help_first()
             self._check_values(self.core.unparsed)
             try:

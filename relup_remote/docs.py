@@ -58,8 +58,8 @@ operator interrupted them.
 
 ## In a hop that is checked
 
-What a node would refuse, `inv hop.check` reports under the node's names (above). The following are found only by
-`inv hop.check`. Each finding says whether it is an error, a warning or a note.
+`inv hop.check` reports what a node would refuse, under the same names as the node (above). The following are found
+only by `inv hop.check`. Each finding says whether it is an error, a warning or a note.
 
 {_errors(CHECK_ERRORS)}
 """

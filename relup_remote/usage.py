@@ -35,7 +35,9 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     "no_terminal": ErrorSpec(
         "The command asks before it acts, and there is no terminal to ask on.", "Give --yes if you are sure."
     ),
-    "unknown_run": ErrorSpec("No run, or more than one, has a name that begins so.", "`inv runs` lists the runs."),
+    "unknown_run": ErrorSpec(
+        "No run, or more than one run, has a name that begins with this text.", "`inv runs` lists the runs."
+    ),
     "run_unreadable": ErrorSpec(
         "The ledger of the run is damaged, or of another version.",
         "Restore its folder from a copy, or move it away. An older run is only resumed if you name it.",

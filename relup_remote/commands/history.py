@@ -8,7 +8,7 @@ from relup_remote.commands import options
 from relup_remote.commands.asking import confirm
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.rollout.rows import Row, succeeded
+from relup_remote.rollout.rows import Row, none_on, succeeded
 from relup_remote.summary.tables import history, history_table
 
 
@@ -25,7 +25,7 @@ def logs(
     with Invocation("logs", host, inventory, json, quiet) as call:
         chosen = options.numbers(minimum=0, limit=limit)
         rows = call.ask_all(call.order(options=chosen))
-        call.show(rows, lambda rows: history_table(history(rows, chosen.get("limit", 0))) or "no attempts")
+        call.show(rows, lambda rows: history_table(history(rows, chosen.get("limit", 0))) or none_on(rows, "attempts"))
 
 
 @command

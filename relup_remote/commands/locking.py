@@ -24,7 +24,7 @@ def lock(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Lock the cluster: nobody changes its hosts until it is unlocked, not even you. All hosts, or none."""
+    """Lock the cluster: until it is unlocked, nobody can change its hosts, not even you. It locks all hosts or none."""
     with Invocation("lock", host, inventory, json, quiet) as call:
         rows = call.change_all(call.jobs(call.order(options={"why": why})))
         call.show(rows if all(map(succeeded, rows)) else _given_back(call, rows), locks_table)
@@ -39,7 +39,7 @@ def unlock(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Unlock the cluster: remove your own locks from its hosts; with --force anyone's."""
+    """Unlock the cluster: remove your own locks from its hosts; with --force, all locks."""
     with Invocation("unlock", host, inventory, json, quiet) as call:
         if not force:
             _refuse_while_under_way(call)

@@ -32,12 +32,12 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
-_FEWER = f"fewer while more than {IN_FLIGHT >> 20} MiB would be sent at once"
+_FEWER = f"fewer if more than {IN_FLIGHT >> 20} MiB would be sent at once"
 
 OPTIONS: dict[str, Option] = {
     "host": Option(
-        "host, group, glob, ~REGEX, label:NAME=VALUE or comma list of these, !NOT or &ALSO before one;"
-        " repeatable (default: all hosts)",
+        "a host, group, glob, ~REGEX, label:NAME=VALUE, or a comma list of these; with ! before it, all but those;"
+        " with & before it, only those; repeatable (default: all hosts)",
         "HOST",
         repeats=True,
     ),
@@ -48,7 +48,7 @@ OPTIONS: dict[str, Option] = {
         f"way to the hosts: {', '.join(TRANSPORTS)} (default: the inventory's, else auto)", "WAY", choices=TRANSPORTS
     ),
     "connects": Option(f"how many SSH logins there may be at the same time (default: {CONNECTS})", "LOGINS"),
-    "allow_inventory_code": Option("run an inventory that is a program, or asks a plugin of Ansible's"),
+    "allow_inventory_code": Option("allow an inventory that is a program, or that uses a plugin of Ansible"),
     "deadline": Option(f"{limits.MEANING} (default: {limits.DEFAULT})", "TIME"),
     **{
         f"{name.replace('.', '_')}.deadline": Option(f"{limits.MEANING} (default: {default})", "TIME")
@@ -59,8 +59,8 @@ OPTIONS: dict[str, Option] = {
     "quiet": Option("no progress on stderr"),
     "tarball": Option("the target release, a tarball with its .sha256 beside it"),
     "catalogue": Option(
-        "folder of hops, or package of the vendor's plugin; of several, with a colon between two, the first that has a"
-        " hop counts (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
+        "a folder of hops, or a package of the vendor's plugin; several have a colon between them, and a hop is taken"
+        " from the first that has it (default: RELUP_CATALOGUE, else priv/relup of the checkout)",
         "PATH",
     ),
     "full": Option("show a line for each module, also for those that are loaded in one swap"),
@@ -108,7 +108,7 @@ OPTIONS: dict[str, Option] = {
     "events": Option("print every event as a JSON line on stdout, and the document as the last line"),
     "on_failure": Option(f"{REQUEST_OPTIONS['on_failure'][1]} (default: stop)", "stop|restart"),
     "yes": Option("do not ask"),
-    "hop": Option("a hop file; or - for the one that the catalogue has between the two releases"),
+    "hop": Option("a hop file, or - for the hop of the catalogue between the two releases"),
     "from_": Option("the release that the hop leads from, a tarball"),
     "paths.from_": Option(
         "show what can be reached from this version, by chains of hops, the shortest first", "VERSION"
@@ -126,7 +126,7 @@ OPTIONS: dict[str, Option] = {
     "open": Option("open the page in the browser"),
     "report.o": Option("write to this file (default: relup-RUN.html in the working folder; stdout for other formats)"),
     "callback": Option(
-        "a function to call once all code is new: NAME or NAME/ARITY, the version counted; repeatable",
+        "a function to call after all code is replaced: NAME or NAME/ARITY (the version is an argument); repeatable",
         "NAME[/ARITY]",
         repeats=True,
     ),
@@ -135,17 +135,17 @@ OPTIONS: dict[str, Option] = {
     "strict": Option("exit status 1 for warnings too"),
     "verify.strict": Option(REQUEST_OPTIONS["strict"][1].partition(": ")[2]),
     "target": Option("the version that nodes should be on (default: the one that they boot)", "VERSION"),
-    "watch": Option("look again and again until all hosts have been good for a while; show each change"),
-    "stable": Option("with --watch: time for which all hosts must be good in a row (default: 10s)", "TIME"),
+    "watch": Option("check again and again until all hosts have passed for some time; show each change"),
+    "stable": Option("with --watch: how long all hosts must pass without a break (default: 10s)", "TIME"),
     "timeout": Option("with --watch: time limit (default: 120s)", "TIME"),
     "limit": Option("show only the newest rows, at most this number; 0 shows all (default: 0)", "ROWS"),
-    "unlock.force": Option("remove also locks of others"),
-    "trees": Option("remove also deployed trees that neither the next boot nor the running node needs"),
+    "unlock.force": Option("also remove the locks of others"),
+    "trees": Option("also remove deployed trees that neither the next boot nor the running node needs"),
     "cleanup.check": Option("show what would be removed; remove nothing"),
     "anyway": Option("remove even if nodes of the cluster are not on the target"),
     "purge": Option("remove the deployed tree as well"),
     "keep": Option(
-        "how many complete backups of a node to keep, the new one counted; 0 keeps all (default: 3)", "BACKUPS"
+        "how many complete backups of a node to keep, including the new one; 0 keeps all (default: 3)", "BACKUPS"
     ),
     "prepare.parallel": Option(f"how many hosts are prepared at the same time (default: {AT_ONCE}); {_FEWER}", "HOSTS"),
     "prepare_parallel": Option(

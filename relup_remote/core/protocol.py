@@ -82,21 +82,21 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "force": (False, "go on although the patches folder is not empty; recorded in the history"),
     "on_failure": (
         "stop",
-        "what happens to a node whose hop failed past the point where it can be undone: stop | restart",
+        "what to do with a node if its hop failed and can't be undone: stop | restart",
     ),
     "kill_lingering": (False, "go on although processes run old code of what the hop replaces; they are killed"),
     "allow_calls": (
         "",
         "plan, upgrade: what the hop's file may call besides what is known to be harmless; module:function/arity, …",
     ),
-    "strict": (False, "verify: code that a hop left old is a failure, not a warning"),
+    "strict": (False, "verify: fail, and not only warn, if the hop left modules out"),
     "purge": (False, "rollback: remove the deployed tree as well"),
     "clean_anyway": (False, "cleanup: even while nodes of the cluster are not on the target"),
     "limit": (0, "logs: at most so many rows, the newest; 0 is all"),
     "boot_timeout": (120, "seconds to wait for a node that restarts"),
     "stop_timeout": (180, "seconds to wait for a node to stop"),
     "boot_check_timeout": (90, "seconds for a release's wrapper to read the node's configuration"),
-    "no_boot_check": (False, "go on without having the release's own wrapper read the node's configuration"),
+    "no_boot_check": (False, "do not check that the release's own wrapper can read the node's configuration"),
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),
@@ -104,7 +104,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "backup": ("", "backup-verify, restore: name of the backup; empty is the newest"),
     "restore_force": (
         False,
-        "restore: although the backup is of another release or root, or its file system is not mounted",
+        "restore: go on although the backup is of another release or root, or its file system is not mounted",
     ),
     "backup_age": (0, "upgrade, plan: refuse without a complete backup younger than so many seconds; 0 asks for none"),
     "look_for": (10, "verify: seconds for which a node is looked at again while all that is off may pass"),
@@ -429,7 +429,8 @@ ERRORS: Dict[str, ErrorSpec] = {
         "A beam file can't be loaded into this VM.", "Check that the tarball is made for this version of OTP."
     ),
     "helper_not_compiled": ErrorSpec(
-        "A helper module of the catalogue does not compile, or is not compiled in a VM at work.", "Correct the helper."
+        "A helper module of the catalogue does not compile, or can't be compiled in a VM that is at work.",
+        "Correct the helper.",
     ),
     "helper_name_taken": ErrorSpec(
         "A helper of the catalogue has the name of a module that the node runs already.",
@@ -476,7 +477,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Add them to the hop. Without them the node reports a version that it does not run in full.",
     ),
     "not_verified": ErrorSpec(
-        "The node has something that makes a verification fail after the hop, or that can't be told.",
+        "Something on the node would make the verification after the hop fail, or its state is not known.",
         "Resume the processes named, or wait until they end, before the upgrade.",
     ),
     "code_left_old": ErrorSpec(
@@ -484,7 +485,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The next restart brings the new ones. `inv verify --strict` fails for this.",
     ),
     "not_undoable": ErrorSpec(
-        "The running code of a module is on no disk, so it can't be put back.",
+        "No file has the running code of a module, so it can't be put back.",
         "If the hop fails, it can't be undone. Find out where that code came from.",
     ),
     "suspended_supervisor": ErrorSpec("A supervisor is suspended.", "Resume it, or find out who suspended it."),

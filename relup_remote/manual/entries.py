@@ -29,7 +29,7 @@ class Entry:
 STATUSES: Mapping[int, str] = {
     0: "all fine",
     1: "something failed on a host",
-    2: "wrong use: unknown host, unreadable inventory, bad option, nobody to ask; nothing was changed",
+    2: "wrong use: unknown host, unreadable inventory, bad option, or no terminal to ask on; nothing was changed",
     3: "refused before any change",
 }
 """What the exit statuses mean to every command that goes to hosts."""
@@ -37,7 +37,7 @@ STATUSES: Mapping[int, str] = {
 LOCAL_STATUSES: Mapping[int, str] = {
     0: STATUSES[0],
     1: "the command failed",
-    2: "wrong use: bad option, unreadable file, unknown name; nothing was changed",
+    2: "wrong use: bad option, unreadable file, or unknown name; nothing was changed",
 }
 """What they mean to a command that goes to no host."""
 
@@ -79,7 +79,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "postcheck": Entry(
         LOOK,
-        "A second opinion, by testinfra: it looks at the hosts directly, not through the core that upgraded them. "
+        "This is a second opinion: testinfra looks at the hosts directly, not through the core that upgraded them. "
         "You can add checks of your own; docs/postchecks.md shows how. `--watch` works as for `verify`.",
         statuses={1: "a check failed; with --watch, also if the hosts did not pass for long enough"},
         examples={
@@ -122,11 +122,11 @@ MANUAL: Mapping[str, Entry] = {
         UPGRADE,
         "Does on all hosts at once what an upgrade does before its first wave: the tarball is staged and checked, the "
         "release is unpacked beside the running one, its wrapper reads the node's configuration, and the hop is "
-        "checked against the unpacked files. A host that is refused by what can be seen without these files gets "
-        "nothing; on one that fails later `cleanup --anyway` removes the tarball and the tree. Use it hours before the "
-        "maintenance window: an upgrade after it finds the hosts prepared, checks that nothing has changed since, and "
-        "goes on to its waves. It needs the same `--force` and `--kill-lingering` again. The next restart of a node "
-        "boots what it would boot anyway.",
+        "checked against the unpacked files. If a host is refused before that, nothing is "
+        "brought to it. If it fails later, `cleanup --anyway` removes the tarball and the tree. Use it hours before "
+        "the maintenance window: an upgrade after it finds the hosts prepared, checks that nothing has changed since, "
+        "and goes on to its waves. It needs the same `--force` and `--kill-lingering` again. It does not change "
+        "what the next restart of a node boots.",
         required=("tarball",),
         statuses={0: "every host is prepared, or is on the target already"},
         examples={
@@ -148,7 +148,7 @@ MANUAL: Mapping[str, Entry] = {
         statuses={
             0: "every host that was asked for is on the target, or was before",
             1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
-            3: "nothing was changed: refused, or not confirmed",
+            3: "nothing was changed: refused, or you answered no",
         },
         examples={
             "upgrade --tarball emqx-5.10.5.tar.gz": "one canary, then the rest one by one",
@@ -168,7 +168,7 @@ MANUAL: Mapping[str, Entry] = {
         "prepared for another target.",
         statuses={
             0: "all hosts are clean",
-            3: "nothing was removed: nodes are not on the target, another run works there, or declined",
+            3: "nothing was removed: nodes are not on the target, another run works there, or you answered no",
         },
         examples={
             "cleanup --check": "show what would be removed",
@@ -196,13 +196,13 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "rollback": Entry(
         UNDO,
-        "Each node restarts, so its connections drop. The command says what a rollback does not undo. What a host "
+        "Each node restarts, so its connections drop. The command says what a rollback does not undo. All that a host "
         "would refuse is found before you are asked. Then it goes in waves with gates between them, as an upgrade "
         "does.",
         statuses={
             0: "every host that was asked for runs its base release, or did before",
             1: "partly done, stopped or interrupted: the summary says what remains and which command to run",
-            3: "nothing was changed: refused, or not confirmed",
+            3: "nothing was changed: refused, or you answered no",
         },
         examples={"rollback --host n1": "one node", "rollback --purge": "all nodes, the deployed trees removed"},
         see=("upgrade", "restore"),
@@ -230,11 +230,11 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "restore": Entry(
         UNDO,
-        "The node must be stopped, and the command does not start it. What a host would refuse is found before you "
-        "are asked. Then every file of the backup is read, and the present files are moved aside, not removed.",
+        "The node must be stopped, and the command does not start it. All that a host would refuse is found before "
+        "you are asked. Then every file of the backup is read, and the present files are moved aside, not removed.",
         statuses={
             1: "a host failed on the way: run the command again before you start the node",
-            3: "nothing was changed: the node runs, the backup is damaged or of something else, or declined",
+            3: "nothing was changed: the node runs, the backup is damaged or of something else, or you answered no",
         },
         examples={
             "restore --host n1": "the newest backup of a node that is stopped",
@@ -284,7 +284,8 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "hop.check": Entry(
         AUTHOR,
-        "Each finding says what the author can do about it. docs/authoring.md leads from two tarballs to a tested hop.",
+        "Each finding says what the author can do about it. docs/authoring.md shows how to make a tested hop from two "
+        "tarballs.",
         required=("from_", "to"),
         statuses={1: "there are errors; with --strict also warnings"},
         examples={

@@ -20,8 +20,8 @@ ENVIRONMENT = {
     f"`{catalogue.VARIABLE}`": "folders with hop files, or packages, as `--catalogue` names them",
     "`XDG_STATE_HOME`": "where runs and tracebacks are kept, in `relup_remote`; else `~/.local/state`",
     "`XDG_CACHE_HOME`": "where the cache is kept, in `relup_remote`; else `~/.cache`",
-    "`HOME`": "the home folder; where it is a file, Invoke's own `inv` does not start: type `relup`, which does",
-    "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; no colours where NO_COLOR is set",
+    "`HOME`": "the home folder; if it is a file, `inv` does not start, and `relup` does",
+    "`TERM`, `NO_COLOR`": "a terminal that is `dumb` gets plain lines; if NO_COLOR is set, there are no colours",
 }
 """Variables that mean something to all commands."""
 

@@ -182,7 +182,8 @@ def open_run(name: str, folder: Path | None = None, command: str | None = None) 
         return _readable(found[0])
     what = f"{command} run" if command else "run"
     if not known:
-        raise UsageError("unknown_run", f"there is no {what} yet")
+        hint = "A run is kept for the user who began it, on that machine only. `inv upgrade` begins one."
+        raise UsageError("unknown_run", f"there is no {what} yet", hint)
     there = ", ".join(record.run for record in known[-5:])
     begins = f"several {what}s begin" if found else f"no {what} begins"
     raise UsageError("unknown_run", f"{begins} with {name!r}; the last ones: {there}")

@@ -72,6 +72,14 @@ def skipped(host: str, reason: str) -> Row:
     return {"host": host, **_blank(), "outcome": "skipped", "facts": {"reason": reason}}
 
 
+def none_on(rows: Sequence[Row], what: str) -> str:
+    """That no host has something: ``no attempts``. Only those that answered are said to have none."""
+    answered = [row["host"] for row in rows if succeeded(row)]
+    if len(answered) == len(rows):
+        return f"no {what}"
+    return f"no {what} on {', '.join(answered)}" if answered else ""
+
+
 def succeeded(row: Row) -> bool:
     """Whether all went well there; a skipped host counts as neither done nor failed, so not."""
     return row["outcome"] != "skipped" and OUTCOMES.get(row["outcome"], 1) == 0

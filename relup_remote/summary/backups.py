@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from relup_remote.rollout.rows import Row
+from relup_remote.rollout.rows import Row, none_on
 from relup_remote.summary.layout import table
 from relup_remote.summary.text import moment, seconds, size
 
@@ -18,7 +18,7 @@ def kept_table(rows: Sequence[Row]) -> str:
     """A line for each backup of each host."""
     headers = ["host", "backup", "made", "node", "version", "size", "state"]
     lines = [line for row in rows for line in _kept_lines(row)]
-    return table(headers, lines, keep=["host", "backup"], spare=("node",)) if lines else "no backups"
+    return table(headers, lines, keep=["host", "backup"], spare=("node",)) if lines else none_on(rows, "backups")
 
 
 def verified_table(rows: Sequence[Row]) -> str:

@@ -78,8 +78,12 @@ def wrong(ended: Any) -> str:
             "the last is repeated (`relup --help upgrade` lists its options.)",
         ),
         (["paths", "--from"], "paths: --from needs a value: show what can be reached from this version"),
-        (["upgrade", "--host"], "upgrade: --host needs a value: host, group"),
+        (["upgrade", "--host"], "upgrade: --host needs a value: a host, group"),
         (["hop.show"], "hop.show: FROM and TARGET are missing (`relup --help hop.show` shows how to call it.)"),
+        (
+            ["hop.check", "-", "--from", "/none/a", "--to", "/none/b"],
+            "hop.check: /none/a: No such file or directory. (Check the path.)",
+        ),
         (["hop.check"], "hop.check: HOP, --from FILE and --to FILE are missing"),
         (["hop.check", "--from", "x"], "hop.check: HOP and --to FILE are missing"),
         (
@@ -315,6 +319,13 @@ def test_hosts_that_can_not_be_reached_are_rows_and_exit_status_1(inventory: str
         ("n2", "failed", "host_unreachable"),
     ]
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["logs", "backup.list"])
+def test_hosts_that_can_not_be_reached_are_not_said_to_have_nothing(command: str, inventory: str) -> None:
+    ended = relup(command, "--inventory", inventory)
+    assert (ended.returncode, "host_unreachable" in ended.stdout) == (1, True)
+    assert not re.search(r"^no ", ended.stdout, re.MULTILINE)
 
 
 def test_the_first_host_that_fails_is_the_last_contacted(inventory: str, tmp_path: Path) -> None:

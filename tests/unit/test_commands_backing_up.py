@@ -7,7 +7,9 @@ import pytest
 from invoke.exceptions import Exit
 
 from relup_remote.commands import backing_up, by_name, invocation
+from relup_remote.core.protocol import Failure
 from relup_remote.rollout.request import Order
+from relup_remote.rollout.rows import of_failure
 from relup_remote.summary.backups import kept_table, made_table, verified_table
 
 from .fake_host import Fleet, result
@@ -141,6 +143,9 @@ def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert kept.count("whole") == 2
     assert "it was cut short" in kept
     assert kept_table([row("n2", backups=[])]) == "no backups"
+    unreachable = of_failure("n1", Failure("host_unreachable"))
+    assert kept_table([unreachable, row("n2", backups=[])]) == "no backups on n2"
+    assert kept_table([unreachable]) == "", "what could not be looked at is not said to be empty"
     made = made_table([{**row("n1", "restored", restored=told("run-1")), "steps": [{"detail": {"aside": ["/a/b"]}}]}])
     assert {"n1", "restored", "run-1", "5.10.4", "/a/b"} <= set(made.splitlines()[2].split())
     assert "n1" in verified_table([row("n1", "failed")])

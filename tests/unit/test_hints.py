@@ -221,6 +221,6 @@ def test_wrong_use_names_it_too(module: str, name: str, tmp_path: Path) -> None:
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     ended = run(module, "report", "1999", variables=variables)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert f"`{name} runs` lists the runs." in ended.stderr
+    assert f"`{name} upgrade` begins one." in ended.stderr
     told = run(module, "report", "1999", "--json", variables=variables)
-    assert f"`{name} runs` lists the runs." in told.stdout
+    assert f"`{name} upgrade` begins one." in told.stdout

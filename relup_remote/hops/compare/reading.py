@@ -32,7 +32,9 @@ def read_release(path: Path) -> Release:
     try:
         contents = read_contents(str(path))
     except Failure as failure:
-        raise Failure(failure.err_type, f"{path}: {failure.message}", detail=failure.detail) from failure
+        raise Failure(
+            failure.err_type, f"{path}: {failure.message.removeprefix('The tarball: ')}", detail=failure.detail
+        ) from failure
     return _release(path, contents)
 
 

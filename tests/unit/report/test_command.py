@@ -98,4 +98,4 @@ def test_wrong_use(state: Path, words: tuple[str, ...], said: str) -> None:
 def test_without_any_run(tmp_path: Path) -> None:
     ended = report(tmp_path / "state")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "there is no run yet" in ended.stderr
+    assert "there is no run yet (A run is kept for the user who began it, on that machine only." in ended.stderr
