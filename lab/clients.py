@@ -32,10 +32,18 @@ class Traffic:
     """MQTT clients on the nodes of a cluster.
 
     ``ports``: the MQTT port of each node, by host name. ``clients``: how many in all. ``rate``: messages a second each
-    of them publishes. As a context manager it starts on entry, and on an exception stops without waiting.
+    of them publishes. ``addresses``: those of the nodes, if they are not on this machine. As a context manager it
+    starts on entry, and on an exception stops without waiting.
     """
 
-    def __init__(self, ports: Mapping[str, int], clients: int = 30, rate: float = 5.0) -> None:
+    def __init__(
+        self,
+        ports: Mapping[str, int],
+        clients: int = 30,
+        rate: float = 5.0,
+        addresses: Mapping[str, str] | None = None,
+    ) -> None:
+        where = addresses or {}
         nodes = list(ports.items())
         places = [(index, *nodes[index % len(nodes)], index // len(nodes)) for index in range(clients)]
         groups: dict[int, list[str]] = {}
@@ -44,7 +52,15 @@ class Traffic:
         self._ledger = Ledger({_name(index): groups[group] for index, _, _, group in places})
         self._selector = selectors.DefaultSelector()
         self._clients = [
-            _TrafficClient(_name(index), host, port, group, len(groups[group]), self._ledger, self._selector)
+            _TrafficClient(
+                _name(index),
+                host,
+                (where.get(host, LOOPBACK), port),
+                group,
+                len(groups[group]),
+                self._ledger,
+                self._selector,
+            )
             for index, host, port, group in places
         ]
         self._interval = 1 / rate
@@ -171,14 +187,14 @@ class _TrafficClient:
         self,
         name: str,
         host: str,
-        port: int,
+        address: tuple[str, int],
         group: int,
         group_size: int,
         ledger: Ledger,
         selector: selectors.BaseSelector,
     ) -> None:
         self.name = name
-        self._port = port
+        self._address = address
         self._topic = f"traffic/{host}/{group}/{name}"
         self._filter = f"traffic/+/{group}/#"
         self._group_size = group_size
@@ -236,7 +252,7 @@ class _TrafficClient:
 
     def _connect(self) -> None:
         try:
-            self._mqtt.connect(LOOPBACK, self._port, keepalive=KEEPALIVE)
+            self._mqtt.connect(*self._address, keepalive=KEEPALIVE)
         except OSError:
             # The node is down: the next try comes.
             return

@@ -8,8 +8,10 @@ import pytest
 from lab.hosts import room
 from lab.hosts.image import BOOKWORM
 from lab.hosts.lab import Hosts
+from lab.hosts.network import OPERATOR
 from tests.hosts.operator import Operator
-from tests.lab.cluster import BASE, FIRST
+from tests.hosts.steps import GATE
+from tests.lab.cluster import BASE, FIRST, gated
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,8 +50,8 @@ def cluster(machines: Hosts, operator: Operator) -> Hosts:
 
 def all_back(machines: Hosts, operator: Operator) -> None:
     """Put whatever an earlier test has left back to the first release."""
-    for machine in machines.nodes:
-        machines.network.link(machine.name)
+    for name in (OPERATOR, *(machine.name for machine in machines.nodes)):
+        machines.network.link(name)
     machines.up()
     # A test that failed may have left a run's lock.
     operator.good("unlock", "--force")
@@ -61,3 +63,10 @@ def all_back(machines: Hosts, operator: Operator) -> None:
 def tarball() -> Path:
     """The target."""
     return BOOKWORM.tarball(FIRST)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, tarball: Path) -> tuple[str, ...]:
+    """Options for a hop that waits for `GATE`."""
+    catalogue = gated(tmp_path / "catalogue", Path(GATE))
+    return ("--tarball", str(tarball), "--catalogue", str(catalogue), "--no-backup", "--yes")
