@@ -1,4 +1,4 @@
-"""Staging a tarball on hosts: the core's stage command through `Host.run` against Fabric's `Connection.put`.
+"""Staging a tarball on hosts: the core's stage command by each way of SSH against Fabric's `Connection.put` and `scp`.
 
 Every run connects anew and finds no tarball on the hosts; ours also verifies the digest there and flushes the file to
 disk, which the baseline does not. The contestants take turns. An unchanged tarball is then staged once more.
@@ -8,9 +8,11 @@ import argparse
 import hashlib
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ from relup_remote.rollout.request import Order, request
 from . import _hosts
 
 TARGET, TARGET_AGAIN = 1.7, 0.5
-OURS, BASELINE, AGAIN = "ours", "Connection.put", "ours, unchanged"
+OURS, BASELINE, AGAIN = "ours, fabric", "Connection.put", "ours, unchanged"
+OPENSSH, SCP = "ours, openssh", "scp"
+HEADERS = ("hosts", "", "best s", "median s", "worst s", "MB/s", "times as fast as put", "as scp", "from", "to")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,9 +51,14 @@ def main(arguments: Sequence[str]) -> int:
                     missed.append(count)
                 for name, runs in seconds.items():
                     speed = count * options.bytes / 1e6 / medians[name] if name != AGAIN else None
-                    rows.append([count, name, min(runs), medians[name], speed, medians[BASELINE] / medians[name]])
+                    ratios = [statistics.median(seconds[other]) / medians[name] for other in (BASELINE, SCP)]
+                    # Those of a round had the same machine.
+                    spread = [other / run for other, run in zip(seconds[SCP], runs, strict=True)]
+                    rows.append(
+                        [count, name, min(runs), medians[name], max(runs), speed, *ratios, min(spread), max(spread)]
+                    )
     print(f"{options.bytes / 1e6:.1f} MB to each host")
-    print(tabulate(rows, headers=["hosts", "", "best s", "median s", "MB/s", "times as fast"], floatfmt=".2f"))
+    print(tabulate(rows, headers=HEADERS, floatfmt=".2f"))
     print(f"target, {TARGET} times as fast and unchanged in {TARGET_AGAIN} s: {'MISSED' if missed else 'met'}")
     return int(bool(missed))
 
@@ -57,8 +66,13 @@ def main(arguments: Sequence[str]) -> int:
 def measure(tarball: Path, hosts: Sequence[HostSettings], rounds: int) -> dict[str, list[float]]:
     """Seconds of every run, by contestant."""
     order = describe(tarball)
-    contestants = {OURS: partial(ours, order, tarball), BASELINE: partial(baseline, tarball)}
-    seconds: dict[str, list[float]] = {OURS: [], BASELINE: [], AGAIN: []}
+    contestants = {
+        OURS: partial(ours, order, tarball, "fabric"),
+        OPENSSH: partial(ours, order, tarball, "openssh"),
+        BASELINE: partial(baseline, tarball),
+        SCP: partial(by_scp, tarball),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in (*contestants, AGAIN)}
     for number in range(rounds):
         for name in sorted(contestants, reverse=bool(number % 2)):
             forget(tarball, hosts)
@@ -81,9 +95,9 @@ def describe(tarball: Path) -> Order:
     return Order("stage", "bench", "bench", tarball=about)
 
 
-def ours(order: Order, tarball: Path, settings: HostSettings) -> None:
+def ours(order: Order, tarball: Path, transport: str, settings: HostSettings) -> None:
     """Staging as the tool does it."""
-    with Host(settings) as host:
+    with Host(replace(settings, transport=transport)) as host:
         result = host.run(request(order, settings), tarball, lambda _event: None)
     if result["outcome"] not in ("staged", "unchanged"):
         raise RuntimeError(f"{settings.name}: {result['error']}")
@@ -93,6 +107,14 @@ def baseline(tarball: Path, settings: HostSettings) -> None:
     """Staging as Fabric offers it."""
     with _hosts.fabric_connection(settings) as connection:
         connection.put(str(tarball), remote=str(put_place(tarball, settings)))
+
+
+def by_scp(tarball: Path, settings: HostSettings) -> None:
+    """Staging by OpenSSH's own program."""
+    options = {"IdentityFile": settings.key, "IdentitiesOnly": "yes", "UserKnownHostsFile": settings.known_hosts}
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    place = f"{settings.user}@{settings.address}:{put_place(tarball, settings)}"
+    subprocess.run(["scp", "-q", "-F", os.devnull, *words, "-P", str(settings.port), str(tarball), place], check=True)
 
 
 def put_place(tarball: Path, settings: HostSettings) -> Path:
