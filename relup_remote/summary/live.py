@@ -22,6 +22,10 @@ from relup_remote.summary.state import HostState, State, Work
 from relup_remote.summary.text import clean, seconds, size
 
 PER_SECOND = 4
+
+STUCK = 5.0
+"""Seconds to wait for a drawing on a terminal that takes nothing."""
+
 BAR = 12
 WITH_BAR = 72
 WITH_NODE = 100
@@ -71,7 +75,7 @@ class LiveTable:
         """Clear the table away, until the next event."""
         if self._live is not None:
             self._paused.set()
-            self._painter.join()
+            self._painter.join(STUCK)
             self._live.stop()
             self._live = None
 
