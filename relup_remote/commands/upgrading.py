@@ -216,9 +216,11 @@ def _needed(call: Invocation, tarball: str, catalogue: str) -> Catalogue:
 def _catalogue(call: Invocation, given: str) -> Catalogue:
     found = catalogues.load(*catalogues.locate(given))
     for file in found.malformed:
-        call.warn(f"catalogue: {file.file} is left out: {file.place}{file.reason}")
+        call.warn(f"catalogue: {found.named(file)} is left out: {file.place}{file.reason}")
     for other in found.overridden:
-        call.warn(f"catalogue: {other.file} of {other.place} is not used: {other.by} comes first and has another one")
+        call.warn(
+            f"catalogue: {other.file} of {other.catalogue} is not used: {other.by} comes first and has another one"
+        )
     return found
 
 

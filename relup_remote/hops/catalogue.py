@@ -66,6 +66,7 @@ class Malformed:
     line: int
     column: int
     reason: str
+    catalogue: Path | None = None
 
     @property
     def place(self) -> str:
@@ -75,10 +76,10 @@ class Malformed:
 
 @dataclass(frozen=True)
 class Overridden:
-    """A file that is not used, because a catalogue that was named earlier has another one for the same."""
+    """A file of a ``catalogue`` that is not used, because another one, named earlier, has a file for the same."""
 
     file: str
-    place: Path
+    catalogue: Path
     by: Path
 
 
@@ -96,6 +97,10 @@ class Catalogue:
     def name(self) -> str:
         """The places as `locate` takes them."""
         return os.pathsep.join(map(str, self.places))
+
+    def named(self, entry: Hop | Malformed) -> str:
+        """A file as it is told: with its catalogue where there is more than one."""
+        return str(entry.catalogue / entry.file) if entry.catalogue and len(self.places) > 1 else entry.file
 
     @property
     def ambiguous(self) -> dict[tuple[str, str], list[str]]:
@@ -165,31 +170,48 @@ def load(*places: Path) -> Catalogue:
     parts = [_load(place) for place in places]
     if len(parts) == 1:
         return parts[0]
-    hops: dict[tuple[str, str], tuple[Path, list[Hop]]] = {}
-    helpers: dict[str, tuple[Path, Helper]] = {}
+    hops: list[Hop] = []
+    helpers: list[Helper] = []
     overridden = []
+    # Which catalogue answers for a hop, by its versions, or for a helper, by its module.
+    owners: dict[tuple[str, ...], tuple[Path, list[Hop | Helper]]] = {}
     for place, part in zip(places, parts, strict=True):
-        for hop in part.hops:
-            first, rivals = hops.setdefault((hop.from_vsn, hop.target), (place, []))
+        entries: list[Hop | Helper] = [*part.hops, *part.helpers]
+        for entry in entries:
+            first, used = owners.setdefault(_key(entry), (place, []))
             if first == place:
-                rivals.append(hop)
-            elif hop.text not in [rival.text for rival in rivals]:
-                overridden.append(Overridden(hop.file, place, first))
-        for helper in part.helpers:
-            first, used = helpers.setdefault(helper.module, (place, helper))
-            if helper.content != used.content:
-                overridden.append(Overridden(helper.file, place, first))
-    return Catalogue(
-        places,
-        tuple(hop for _place, rivals in hops.values() for hop in rivals),
-        tuple(helper for _place, helper in helpers.values()),
-        tuple(
-            replace(file, file=str(place / file.file))
-            for place, part in zip(places, parts, strict=True)
-            for file in part.malformed
-        ),
-        tuple(overridden),
-    )
+                used.append(entry)
+                hops += [entry] if isinstance(entry, Hop) else []
+                helpers += [entry] if isinstance(entry, Helper) else []
+            elif _content(entry) not in map(_content, used):
+                overridden.append(Overridden(entry.file, place, first))
+        # A hop or a helper that its owner has spoiled is not replaced in silence by another one's.
+        for bad in part.malformed:
+            owners.setdefault(_key_of_name(bad.file), (place, []))
+    malformed = tuple(bad for part in parts for bad in part.malformed)
+    found = Catalogue(places, tuple(hops), tuple(helpers), malformed, tuple(overridden))
+    _check_size(found)
+    return found
+
+
+def _key(entry: Hop | Helper) -> tuple[str, ...]:
+    return (entry.from_vsn, entry.target) if isinstance(entry, Hop) else (entry.module,)
+
+
+def _key_of_name(file: str) -> tuple[str, ...]:
+    """What a file is for by its name; of a hop that is ``<from>-to-<target>.relup``."""
+    stem, _, kind = file.rpartition(".")
+    from_vsn, between, target = stem.partition("-to-")
+    return (stem,) if kind != "relup" else (from_vsn, target) if between else ()
+
+
+def _content(entry: Hop | Helper) -> bytes:
+    return entry.text.encode() if isinstance(entry, Hop) else entry.content
+
+
+def _check_size(found: Catalogue) -> None:
+    if sum(len(helper.code) for helper in found.helpers) > MOST_CODE:
+        raise UsageError("no_catalogue", f"{found.name}: its beam files have more than {MOST_CODE} bytes in all")
 
 
 def _load(place: Path) -> Catalogue:
@@ -202,17 +224,14 @@ def _load(place: Path) -> Catalogue:
     except PackageError as error:
         raise _unusable(place, str(error)) from error
     found: dict[type, list[Any]] = {Hop: [], Helper: [], Malformed: []}
-    code = 0
     for name in sorted(files):
         # Of a helper that has both, the source counts: the other may be of another day.
         if not (name.endswith(".beam") and f"{name.removesuffix('.beam')}.erl" in files):
             entry = _read(name, files[name])
-            if isinstance(entry, Helper):
-                code += len(entry.code)
-                if code > MOST_CODE:
-                    raise UsageError("no_catalogue", f"{place}: its beam files have more than {MOST_CODE} bytes in all")
-            found[type(entry)].append(replace(entry, place=place) if isinstance(entry, Hop) else entry)
-    return Catalogue((place,), *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+            found[type(entry)].append(entry if isinstance(entry, Helper) else replace(entry, catalogue=place))
+    catalogue = Catalogue((place,), *(tuple(found[sort]) for sort in (Hop, Helper, Malformed)))
+    _check_size(catalogue)
+    return catalogue
 
 
 def _unusable(place: Path, why: str, hint: str | None = None) -> UsageError:

@@ -84,7 +84,7 @@ class Hop:
     - ``is_script``: the file is more than a map written down.
     - ``term``: the map. Keys that mean nothing here are in it as well.
     - ``problems``: what is wrong with the map itself; what is wrong with an instruction is its ``problem``.
-    - ``place``: the catalogue that has it, a folder or a package. None: it was read by itself.
+    - ``catalogue``: the one that has it, a folder or a package. None: it was read by itself.
     """
 
     file: str
@@ -96,4 +96,4 @@ class Hop:
     is_script: bool = False
     term: Located | None = None
     problems: tuple[Problem, ...] = ()
-    place: Path | None = None
+    catalogue: Path | None = None

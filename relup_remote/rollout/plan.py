@@ -138,14 +138,21 @@ def differences(
         return [f"the tarball had SHA-256 {plan.tarball['sha256']}, now it is {sha256}"]
     found = []
     for what, before, after in (("hop", plan.hops, hops), ("helper", plan.helpers, helpers)):
-        digests = [{item["file"]: item["sha256"] for item in items} for items in (before, after)]
-        names = [name for name in {**digests[0], **digests[1]} if digests[0].get(name) != digests[1].get(name)]
-        found += [f"the {what} {name} {_change(name, *digests)}" for name in names]
+        digests = [{_which(item): item["sha256"] for item in items} for items in (before, after)]
+        which = [one for one in {**digests[0], **digests[1]} if digests[0].get(one) != digests[1].get(one)]
+        found += [f"the {what} {one[0]} {_change(one, *digests)}" for one in which]
     return found
 
 
-def _change(name: str, before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    return "was not there" if name not in before else "is gone" if name not in after else "has changed"
+def _which(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A hop or a helper. Files of two catalogues may have the same name."""
+    return item["file"], item.get("from", ""), item.get("target", "")
+
+
+def _change(
+    one: tuple[str, str, str], before: Mapping[tuple[str, str, str], str], after: Mapping[tuple[str, str, str], str]
+) -> str:
+    return "was not there" if one not in before else "is gone" if one not in after else "has changed"
 
 
 def _sha256(text: str) -> str:

@@ -1,7 +1,6 @@
 """A catalogue, for people and for ``--json``."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from relup_remote.hops.catalogue import Catalogue
@@ -28,7 +27,7 @@ def document(found: Catalogue, findings: Findings, start: str = "") -> dict[str,
     listed: dict[str, Any] = {
         "catalogue": found.name,
         "hops": [
-            {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "catalogue": str(hop.place)}
+            {"file": hop.file, "from": hop.from_vsn, "target": hop.target, "catalogue": str(hop.catalogue)}
             for hop in found.hops
         ],
         "helpers": [helper.file for helper in found.helpers],
@@ -41,7 +40,7 @@ def document(found: Catalogue, findings: Findings, start: str = "") -> dict[str,
             for pair, files in findings.ambiguous.items()
         ],
         "overridden": [
-            {"file": each.file, "catalogue": str(each.place), "by": str(each.by)} for each in findings.overridden
+            {"file": each.file, "catalogue": str(each.catalogue), "by": str(each.by)} for each in findings.overridden
         ],
         "unused": [{"file": each.helper.file, "meant": each.meant and vars(each.meant)} for each in findings.unused],
         "missing": [vars(mention) for mention in findings.missing],
@@ -60,14 +59,12 @@ def text(found: Catalogue, findings: Findings, start: str = "") -> str:
     blocks = [listed]
     if found.helpers and not start:
         blocks.append("helper modules: " + ", ".join(helper.file for helper in found.helpers))
-    blocks += _findings(findings)
+    blocks += _findings(found, findings)
     return "\n\n".join(blocks)
 
 
 def _hops(found: Catalogue) -> str:
-    # Where there is more than one catalogue, each file is told with its own.
-    named = [hop.file if len(found.places) == 1 else str((hop.place or Path()) / hop.file) for hop in found.hops]
-    pairs = [(f"{hop.from_vsn} -> {hop.target}", file) for hop, file in zip(found.hops, named, strict=True)]
+    pairs = [(f"{hop.from_vsn} -> {hop.target}", found.named(hop)) for hop in found.hops]
     width = max((len(pair) for pair, _ in pairs), default=0)
     return "\n".join(f"{pair:{width}}  {file}" for pair, file in pairs) or f"no hops in {found.name}"
 
@@ -85,15 +82,15 @@ def _reached(graph: Graph, start: str) -> list[tuple[str, int]]:
     return [(version, hops) for version, hops in graph.reachable(start).items() if hops]
 
 
-def _findings(findings: Findings) -> Iterator[str]:
-    yield from _block("malformed:", [f"{file.file}: {file.place}{file.reason}" for file in findings.malformed])
+def _findings(found: Catalogue, findings: Findings) -> Iterator[str]:
+    yield from _block("malformed:", [f"{found.named(file)}: {file.place}{file.reason}" for file in findings.malformed])
     yield from _block(
         "ambiguous_hop, keep one of each:",
         [f"{pair[0]} -> {pair[1]}: {', '.join(files)}" for pair, files in findings.ambiguous.items()],
     )
     yield from _block(
         "not used, because a catalogue before it has another one:",
-        [f"{each.place / each.file}: {each.by}" for each in findings.overridden],
+        [f"{each.catalogue / each.file}: {each.by}" for each in findings.overridden],
     )
     yield from _block(
         "helper modules that no hop names:",

@@ -4,6 +4,7 @@ What has happened (waves, gates, hosts, notes) scrolls by above it, so that it c
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,6 @@ from relup_remote.summary.state import HostState, State, Work
 from relup_remote.summary.text import clean, seconds, size
 
 PER_SECOND = 4
-
-STUCK = 5.0
-"""Seconds to wait for a drawing on a terminal that takes nothing."""
-
 BAR = 12
 WITH_BAR = 72
 WITH_NODE = 100
@@ -48,8 +45,8 @@ class LiveTable:
     """A listener that keeps a table on ``console``; ``clock`` tells the time in ms.
 
     One thread at a time draws. rich's own thread may draw after a line of the story was prepared, with what clears the
-    table away for it, and before it is written. If the table was shorter by then, the line above it was lost. An event
-    that is not a line of the story never waits for the terminal.
+    table away for it, and before it is written. If the table was shorter by then, the line above it was lost. Once the
+    table is there, an event that is not a line of the story never waits for the terminal.
     """
 
     def __init__(self, console: Console, clock: Callable[[], int] = now) -> None:
@@ -59,28 +56,27 @@ class LiveTable:
         self._lock = threading.Lock()
         self._drawing = threading.Lock()
         self._live: Live | None = None
-        self._paused = threading.Event()
 
     def __call__(self, event: Event) -> None:
         """Have the table show that ``event`` has happened."""
         with self._lock:
             self._state.take(event)
-        if self._live is None:
-            self._begin()
-        if is_story(event):
+        if self._live is None or is_story(event):
             with self._drawing:
-                self._console.print(Text(clean(sentence(event))))
+                if self._live is None:
+                    self._live = self._begun()
+                if is_story(event):
+                    self._console.print(Text(clean(sentence(event))))
 
     def pause(self) -> None:
         """Clear the table away, until the next event."""
-        if self._live is not None:
-            self._paused.set()
-            self._painter.join(STUCK)
-            self._live.stop()
-            self._live = None
+        with self._drawing:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
 
-    def _begin(self) -> None:
-        self._live = Live(
+    def _begun(self) -> Live:
+        live = Live(
             console=self._console,
             get_renderable=self._frame,
             auto_refresh=False,
@@ -88,16 +84,19 @@ class LiveTable:
             redirect_stdout=False,
             vertical_overflow="crop",
         )
-        self._live.start()
+        live.start()
         # Who is killed can't bring back a cursor that was hidden.
         self._console.show_cursor(True)
-        self._paused = threading.Event()
-        self._painter = threading.Thread(target=self._paint, args=(self._live, self._paused), daemon=True)
-        self._painter.start()
+        threading.Thread(target=self._paint, args=(live,), daemon=True).start()
+        return live
 
-    def _paint(self, live: Live, paused: threading.Event) -> None:
-        while not paused.wait(1 / PER_SECOND):
+    def _paint(self, live: Live) -> None:
+        """Draw the table until it is cleared away."""
+        while True:
+            time.sleep(1 / PER_SECOND)
             with self._drawing:
+                if self._live is not live:
+                    return
                 live.refresh()
 
     def _frame(self) -> RenderableType:

@@ -93,9 +93,9 @@ def test_a_folder_is_read_whole_whatever_is_in_it(tmp_path: Path) -> None:
     assert found.hops[1].text == HOP
     assert found.helpers == (Helper("helper.erl", "-module(helper)."),)
     assert found.malformed == (
-        Malformed("bad.relup", 2, 2, "the file ends where '}' must close the '{' of line 2"),
-        Malformed("dangling.relup", 0, 0, "can't be read: No such file or directory"),
-        Malformed("latin.relup", 2, 2, "not UTF-8 text"),
+        Malformed("bad.relup", 2, 2, "the file ends where '}' must close the '{' of line 2", tmp_path),
+        Malformed("dangling.relup", 0, 0, "can't be read: No such file or directory", tmp_path),
+        Malformed("latin.relup", 2, 2, "not UTF-8 text", tmp_path),
     )
     assert found.ambiguous == {}
     assert [hop.file for hop in found.to("1.1")] == ["b.relup"]
@@ -132,7 +132,7 @@ def test_of_several_catalogues_the_first_that_has_something_counts(
     (theirs / "c.relup").write_text("no hop")
     found = load(*locate(f"{mine}:{theirs}"))
     assert found.name == f"{mine}:{theirs}"
-    assert [(hop.target, hop.file, hop.place) for hop in found.hops] == [
+    assert [(hop.target, hop.file, hop.catalogue) for hop in found.hops] == [
         ("1.1", "a.relup", mine),
         ("1.2", "b.relup", theirs),
     ]
@@ -140,7 +140,7 @@ def test_of_several_catalogues_the_first_that_has_something_counts(
         ("help.erl", True),
         ("same.erl", False),
     ]
-    assert [file.file for file in found.malformed] == [f"{theirs}/c.relup"]
+    assert [found.named(file) for file in found.malformed] == [f"{theirs}/c.relup"]
     assert found.overridden == (Overridden("a.relup", theirs, mine), Overridden("help.erl", theirs, mine))
     assert not found.ambiguous
     # The other way round, as the variable has it; one that is named twice counts once.
@@ -164,3 +164,17 @@ def test_a_colon_may_be_a_part_of_a_name(tmp_path: Path) -> None:
     assert locate(f"{tmp_path}/a:b") == (tmp_path / "a:b",)
     with pytest.raises(UsageError, match="/a: No such file or directory"):
         locate(f"{tmp_path}/a:b:{tmp_path}/none")
+
+
+def test_what_a_catalogue_has_and_can_not_be_used_is_not_taken_from_another_one(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for place in (mine, theirs):
+        place.mkdir()
+        (place / "1.0-to-1.1.relup").write_text(HOP)
+        (place / "help.erl").write_text("-module(help).")
+    (mine / "1.0-to-1.1.relup").write_text(HOP[:-3])
+    (mine / "help.erl").write_bytes(b"-module(help). % \xff")
+    found = load(mine, theirs)
+    assert (found.hops, found.helpers) == ((), ())
+    assert [(file.file, file.catalogue) for file in found.malformed] == [("1.0-to-1.1.relup", mine), ("help.erl", mine)]
+    assert [(other.file, other.by) for other in found.overridden] == [("1.0-to-1.1.relup", mine), ("help.erl", mine)]

@@ -117,7 +117,7 @@ def test_beams_beside_hops_are_helpers_and_sources_come_first(plugin: dict[str, 
     (tmp_path / "bad.beam").write_bytes(b"FOR1")
     found = load(tmp_path)
     assert [helper.file for helper in found.helpers] == ["inner.erl", "tools.beam"]
-    assert found.malformed == (Malformed("bad.beam", 0, 0, "is not a beam file"),)
+    assert found.malformed == (Malformed("bad.beam", 0, 0, "is not a beam file", tmp_path),)
 
 
 def test_commands_take_it(plugin: dict[str, bytes], tmp_path: Path) -> None:
@@ -218,3 +218,16 @@ def test_beam_files_that_no_request_has_room_for_are_refused(
     monkeypatch.setattr(catalogue, "MOST_CODE", 2000)
     with pytest.raises(UsageError, match="its beam files have more than 2000 bytes in all"):
         load(archive(tmp_path / "p.tar.gz", plugin))
+
+
+def test_all_beam_files_of_several_catalogues_count(
+    plugin: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = {name: plugin[f"{APP}/ebin/{name}.beam"] for name in ("tools", "emqx_relup_main")}
+    for name, content in code.items():
+        unpacked(tmp_path / name, {f"{name}.beam": content})
+    most = sum(map(len, code.values())) - 1
+    monkeypatch.setattr(catalogue, "MOST_CODE", most)
+    assert [len(load(tmp_path / name).helpers) for name in code] == [1, 1]
+    with pytest.raises(UsageError, match=f"more than {most} bytes in all"):
+        load(*(tmp_path / name for name in code))

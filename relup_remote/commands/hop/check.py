@@ -45,7 +45,7 @@ def check(
         else:
             entry = hops.hop(found.old.version, found.new.version)
             # In a package there is no file to read.
-            file = (entry.place or Path()) / entry.file
+            file = (entry.catalogue or Path()) / entry.file
             findings = check_text(entry.file, entry.text, found, hops.helpers)
         if sarif:
             _write(expanded(sarif), jsons.dumps(log(file, findings), indent=2) + "\n")

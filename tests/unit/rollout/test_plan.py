@@ -111,3 +111,14 @@ def test_with_another_tarball_nothing_else_can_be_compared() -> None:
 
 def test_a_run_without_a_tarball_is_never_given_another() -> None:
     assert differences(plan(["n1"], tarball=None, hops=(), helpers=()), None, [], []) == []
+
+
+def test_files_of_the_same_name_in_two_catalogues_are_told_apart() -> None:
+    hops = [{"file": "up.relup", "from": "5.10.3", "target": target, "sha256": target * 8} for target in ("a", "b")]
+    before = plan(["n1"], hops=tuple(hops), helpers=())
+    assert before.tarball is not None
+    sha256 = before.tarball["sha256"]
+    assert differences(before, sha256, hops, []) == []
+    assert differences(before, sha256, [{**hops[0], "sha256": "c" * 8}, hops[1]], []) == [
+        "the hop up.relup has changed"
+    ]
