@@ -123,18 +123,35 @@ def test_a_link_is_cut_in_each_step(cluster: Hosts, impatient: Operator, slow: t
     assert [row["facts"].get("cluster_lock") for row in free.document["hosts"]] == [None] * 3
 
 
-def cut(hosts: Hosts, operator: Operator, step: str, host: str, seconds: float, *options: str) -> Ran:
-    """An upgrade whose operator is cut off for so many seconds, at least until it ends, when a host begins a step."""
+def cut(
+    hosts: Hosts, operator: Operator, step: str, host: str, seconds: float, *options: str, cable: str = OPERATOR
+) -> Ran:
+    """An upgrade during which a cable is cut for so many seconds, at least until it ends, when a host begins a step."""
     over = Event()
     timer = Timer(seconds, over.set)
 
     def begin() -> None:
-        hosts.network.link(OPERATOR, passes=False)
+        hosts.network.link(cable, passes=False)
         timer.start()
 
     try:
         ran = during(operator, host, step, begin, *options)
         over.wait()
     finally:
-        hosts.network.link(OPERATOR)
+        hosts.network.link(cable)
     return ran
+
+
+def test_a_machine_is_cut_off_from_all_others(cluster: Hosts, operator: Operator, tarball: Path) -> None:
+    """For 90 s, with the limits that there are by default: the nodes lose each other as well."""
+    second = cluster.nodes[1].name
+    options = ("--tarball", str(tarball), "--no-backup", "--yes")
+    ran = cut(cluster, operator, "apply", second, 90.0, *options, cable=second)
+    assert ran.status == 1, ran.stdout
+    assert ran.error(second)["err_type"] in UNHEARD
+    assert [row["outcome"] for row in ran.document["hosts"]] == ["upgraded", "failed", "skipped"]
+    assert {step["step"]: step["status"] for step in ran.row(second)["steps"]}["apply"] == "unknown"
+    cluster.await_cluster()
+    ran = operator.good("upgrade", "--resume", "last", *options)
+    assert [row["outcome"] for row in ran.document["hosts"]] == ["upgraded"] * 3
+    assert versions(cluster) == [FIRST] * 3
