@@ -40,7 +40,7 @@ def backup_list(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """List the backups on the hosts, newest first, and whether they are whole."""
+    """List the backups on the hosts, newest first, and whether they are complete."""
     with Invocation("backup.list", host, inventory, json, quiet) as call:
         call.show(call.ask_all(call.order("backups")), kept_table)
 

@@ -218,7 +218,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "backup.list": Entry(
         UNDO,
-        "A backup is whole if every file is there with its size. `backup.verify` reads the files too.",
+        "A backup is complete if every file is there with its size. `backup.verify` reads the files too.",
         examples={"backup.list": "of all hosts", "backup.list --host n1 --json": "of one, for a program"},
         see=("backup", "backup.verify"),
     ),

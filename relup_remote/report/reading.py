@@ -117,7 +117,7 @@ def _overrides(plan: Mapping[str, Any]) -> Iterator[Override]:
     if plan.get("allow_partial"):
         yield Override("--allow-partial", "begin although the inventory does not have all nodes of the cluster")
     if options.get("backup_age") == 0:
-        yield Override("--no-backup", "begin without a backup that is whole and young enough")
+        yield Override("--no-backup", "begin without a backup that is complete and young enough")
 
 
 def _values(record: Record) -> Iterator[Digest]:

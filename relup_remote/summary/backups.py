@@ -47,7 +47,7 @@ def _made_line(row: Row) -> list[object]:
 
 def _kept_lines(row: Row) -> Iterator[list[object]]:
     for backup in row["facts"].get("backups", ()):
-        state = "whole" if backup["whole"] else backup["why"]
+        state = "complete" if backup["whole"] else backup["why"]
         yield [row["host"], *_told(backup), f"{state}, dated in the future" if backup.get("ahead") else state]
 
 

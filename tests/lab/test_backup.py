@@ -108,7 +108,7 @@ def test_rows_of_before_are_there_after_an_upgrade_and_the_loss_of_all_data(lab:
     plan = relup.run("plan", "--tarball", str(lab.tarball(FIRST)))
     assert [plan.row(host)["facts"]["backup"] for host in HOSTS] == [None, None]
     said = typed(lab, commands_of_page(0))
-    assert said.count("backed up") == said.count("whole") == said.count("verified") == len(HOSTS)
+    assert said.count("backed up") == said.count("complete") == said.count("verified") == len(HOSTS)
     for host in HOSTS:
         assert foreign(lab, host) == NOTHING
         assert lab.eval(host, "mnesia:system_info(checkpoints)") == "[]"

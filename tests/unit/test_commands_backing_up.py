@@ -140,7 +140,7 @@ def test_a_restore_that_is_gone_on_with_is_told() -> None:
 def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     kept = kept_table([row("n1", backups=KEPT["n1"]), row("n2", backups=[])])
     assert [line.split()[:2] for line in kept.splitlines()[2:]] == [["n1", "run-3"], ["n1", "run-2"], ["n1", "run-1"]]
-    assert kept.count("whole") == 2
+    assert kept.count("complete") == 2
     assert "it was cut short" in kept
     assert kept_table([row("n2", backups=[])]) == "no backups"
     unreachable = of_failure("n1", Failure("host_unreachable"))

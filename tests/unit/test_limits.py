@@ -88,7 +88,6 @@ LIMITLESS = {
     "rollout/stop.py": "a daemon that has nothing else to do",
     "commands/asking.py": "a person at a terminal",
     "commands/passwords.py": "no wait: the value of a context variable",
-    "summary/live.py": "a thread that only writes to the terminal, as whoever prints there does",
     "summary/text.py": "no wait: the value of a context variable",
     "commands/limits.py": "no wait: the value of a context variable",
     "host/session.py": "no wait: a core's result, for which each line has a deadline",

@@ -103,7 +103,7 @@ def _whole(context: Context) -> None:
 def _all_there(context: Context) -> None:
     backup = chosen(context)
     if not backup.whole:
-        raise Failure("backup_damaged", "{} is not whole: {}.".format(backup.name, backup.why))
+        raise Failure("backup_damaged", "{} is not complete: {}.".format(backup.name, backup.why))
 
 
 def _same_node(context: Context) -> None:
