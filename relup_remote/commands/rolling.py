@@ -17,7 +17,7 @@ from relup_remote.pins import Pin
 from relup_remote.program import typed
 from relup_remote.rollout import ledger, overview, waves
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending, allowed_failures
-from relup_remote.rollout.feed import Event, now
+from relup_remote.rollout.feed import Event
 from relup_remote.rollout.identity import operator
 from relup_remote.rollout.ledger import Ledger, Record
 from relup_remote.rollout.plan import Gates, Member, Plan
@@ -27,6 +27,7 @@ from relup_remote.rollout.rows import Row, skipped, succeeded
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
+from relup_remote.schema import Unfit
 from relup_remote.summary.ending import ended
 from relup_remote.summary.layout import folded
 from relup_remote.summary.plan import intention
@@ -63,7 +64,7 @@ class Rolling:
         self.call.feed.add(early.append)
         survey = self._survey()
         self._refuse_over(survey)
-        plan = self._plan_again(before, survey) if before else self._plan(survey)
+        plan = self._plan_again(before, survey) if before else self._plan(survey, early[0]["at"])
         # Whoever names hosts means those; what was meant by a run that goes on was said when it began.
         is_whole = not (self.record or self.call.selection)
         refusal = _refusal(plan, survey, is_whole=is_whole)
@@ -126,7 +127,8 @@ class Rolling:
         done = done_before(self.record)
         return [row["host"] for row in survey.rows if row["host"] in done and row["host"] not in survey.done]
 
-    def _plan(self, survey: Survey) -> Plan:
+    def _plan(self, survey: Survey, began: int) -> Plan:
+        """The plan of a run that ``began`` with this survey, in milliseconds since the epoch."""
         hosts = {host.name: host for host in self.call.hosts}
         roles = {row["host"]: hosts[row["host"]].role or row["facts"].get("role") for row in survey.rows}
         names = waves.ordered(list(hosts), roles, self.wishes.order or "replicants-first")
@@ -136,7 +138,7 @@ class Rolling:
             run=self.call.run,
             command=self.call.command,
             operator=operator(),
-            started_at=now(),
+            started_at=began,
             version=version.installed(),
             inventory=str(self.call.inventory_path.absolute()),
             selection=self.call.selection,
@@ -190,8 +192,8 @@ class Rolling:
             rollout = Rollout(plan, hosts, work, self.call.runner, feed, stop, rows, left_out, again, self.record)
             found, ending = rollout.run()
         passed = ""
-        with suppress(OSError, Failure):
-            # `inv runs` does without what is kept, only slower.
+        with suppress(OSError, Failure, Unfit):
+            # `inv runs` does without what is kept, only slower, and tells of a ledger that was damaged meanwhile.
             if told := ledger.record(written.path):
                 overview.keep(told)
                 passed = _passed(told)

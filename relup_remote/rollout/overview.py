@@ -81,8 +81,8 @@ def overview(record: Record) -> Overview:
         "run": record.run,
         "command": record.request["command"],
         "operator": record.request["operator"],
-        # The survey comes before the request is written.
-        "started_at": next((event["at"] for event in record.events if "at" in event), record.request["started_at"]),
+        # As `relup_remote.rollout.ledger.runs` sorts them: the last one in the list is `last`.
+        "started_at": record.began,
         "seconds": seconds_worked(record.events),
         "resumed": sum(event["event"] == "run" and event.get("status") == "resume" for event in record.events),
         "seconds_between": seconds_between(record.events),

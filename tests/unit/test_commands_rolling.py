@@ -685,6 +685,18 @@ def test_a_ledger_that_can_no_longer_be_written_stops_the_run_and_its_table_is_s
     assert desk.commands[-1] == "unlock"
 
 
+def test_a_run_whose_ledger_was_damaged_meanwhile_ends_with_its_table(desk: Desk) -> None:
+    def damage() -> None:
+        with (ledger.runs()[-1].path / ledger.EVENTS).open("a") as file:
+            file.write('{"event":"gate","wave":1,"gate":"verify"}\n')
+
+    desk.fleet.when["n3", "upgrade"] = damage
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.rollout["outcome"]) == (0, "done")
+    assert ended.outcomes == dict.fromkeys(ROLES, "upgraded")
+    assert desk.relup("runs", inventory="").document["runs"][0]["outcome"] == "unreadable"
+
+
 def test_a_ledger_that_can_not_be_written_keeps_a_run_from_beginning(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     ended = desk.relup("upgrade", yes=True)
@@ -720,7 +732,8 @@ def test_a_run_has_one_time_wherever_it_is_told(desk: Desk) -> None:
     [listed] = desk.relup("runs", inventory="").document["runs"]
     for key in ("seconds", "seconds_between", "started_at"):
         assert listed[key] == getattr(said, key)
-    assert listed["started_at"] < ledger.open_run(run).request["started_at"], "the survey comes first"
+    record = ledger.open_run(run)
+    assert listed["started_at"] == record.request["started_at"] == record.events[0]["at"], "it begins with its survey"
     assert said.seconds + said.seconds_between <= (said.ended_at - said.started_at) / 1000
     time = f"{duration(said.seconds)} (resumed after {duration(said.seconds_between)})"
     # The gates of the first controller count as well.

@@ -243,6 +243,18 @@ def test_of_two_runs_of_the_same_second_the_later_one_is_the_last(folder: Path) 
     assert open_run("last", folder).run == "2026-11-24-a"
 
 
+def test_the_last_run_of_the_list_is_the_one_that_last_means(folder: Path) -> None:
+    """Whatever moment the first event of each run has."""
+    for name, began, told in (("a-run", 5000, 1000), ("b-run", 3000, 2000)):
+        with Ledger.create({**REQUEST, "run": name, "started_at": began}, folder) as written:
+            written({"event": "run", "status": "begin", "at": told})
+    assert (
+        [each["run"] for each in overview.overviews(folder)]
+        == [each.run for each in runs(folder)]
+        == ["b-run", "a-run"]
+    )
+
+
 DAMAGED = {
     "empty": (b"", "request.json: is not JSON"),
     "cut short": (b"{", "request.json: is not JSON"),
