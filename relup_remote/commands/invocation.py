@@ -187,7 +187,10 @@ class Invocation:
         return [Job(host, request(order, host), file) for host in self.hosts]
 
     def ask_all(self, order: Order) -> list[Row]:
-        """The rows of all hosts, asked at once, for an order that changes nothing."""
+        """The rows of all hosts, asked at once, for an order that changes nothing.
+
+        After Ctrl-C some are missing: a command goes on to change hosts only if all of them succeeded.
+        """
         return self.runner.at_once(self.jobs(order))
 
     def in_turn(self, order: Order, file: Path | None = None) -> list[Row]:
@@ -206,11 +209,18 @@ class Invocation:
         with self._stopping() as stop:
             return self.runner.at_once(jobs, limit, lambda: not stop.requested)
 
+    def give_back(self, jobs: Sequence[Job]) -> list[Row]:
+        """The rows of jobs that undo what this command did. A first Ctrl-C keeps none from it; a second one leaves."""
+        with self._stopping() as stop:
+            return self.runner.at_once(jobs, may_begin=lambda: stop.requested < 2)
+
     @contextmanager
     def _stopping(self) -> Iterator[Stop]:
         with Stop(lambda count: self.feed.tell("interrupt", count=count)) as stop:
+            # What the operator wanted stays wanted in all parts of the command.
+            stop.requested = self._interrupts
             yield stop
-        self._interrupts = max(self._interrupts, stop.requested)
+        self._interrupts = stop.requested
 
     def tarball(self, path: str) -> Tarball | None:
         """Read the operator's tarball. If it is not there, every host's row says so and nothing is left to do: None."""

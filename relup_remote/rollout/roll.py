@@ -30,17 +30,13 @@ from relup_remote.rollout.gates import Case, pass_gates
 from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.plan import Plan
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.rows import Row, is_partly_prepared, skipped, step, succeeded
+from relup_remote.rollout.rows import Row, is_partly_prepared, is_unheard, skipped, step, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
 
 ENDS = ("apply", "cleanup")
 """The phases that a finished host was in last."""
-
-UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
-"""Errors of a host that may have taken the lock all the same."""
-
 
 AHEAD = ("connect", "stage", "checksum", "patches", "extract")
 """The stages of an upgrade in which a host is lost, or fails, before its hop."""
@@ -132,7 +128,7 @@ class Rollout:
         names = [name for name in self._names() if name not in self._rows or succeeded(self._rows[name])]
         self._feed.tell("phase", phase="lock", hosts=names)
         rows = self._runner.at_once(self._jobs(names, order))
-        self._locked = [row["host"] for row in rows if succeeded(row) or _is_unheard(row)]
+        self._locked = [row["host"] for row in rows if succeeded(row) or is_unheard(row)]
         bad = [row for row in rows if not succeeded(row)]
         if bad:
             self._rows.update((row["host"], row) for row in bad if row["host"] not in self._rows)
@@ -351,10 +347,6 @@ def _behind(row: Row) -> list[str]:
     """The nodes of the cluster that keep a host from being cleaned up, each with the version that it runs."""
     cleanup = step(row, "cleanup")
     return list(cleanup["detail"].get("waiting_for") or ()) if cleanup and cleanup["status"] == "skipped" else []
-
-
-def _is_unheard(row: Row) -> bool:
-    return row["error"] is not None and row["error"]["err_type"] in UNHEARD
 
 
 def _said(error: OSError) -> str:

@@ -28,6 +28,9 @@ UNKNOWN = "unknown"
 OUTCOMES = {**OUTCOMES_OF_CORE, "nothing to do": 0}
 """How a command can end on a host, with the exit status each stands for."""
 
+UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
+"""Errors of a host that may have done what it was asked all the same."""
+
 CHANGING = ("upgraded", "staged", "prepared", "cleaned", "rolled back", "backed up", "restored")
 """Outcomes of hosts on which something was changed."""
 
@@ -97,6 +100,11 @@ def exit_status(rows: Sequence[Row]) -> int:
     if 1 in codes or 3 not in codes or not any(map(_has_change, rows)):
         return 1 if 1 in codes else 3 if 3 in codes else 0
     return 1
+
+
+def is_unheard(row: Row) -> bool:
+    """Whether the host may have done what it was asked, though it did not say so."""
+    return row["error"] is not None and row["error"]["err_type"] in UNHEARD
 
 
 def step(row: Row, name: str) -> dict[str, Any] | None:

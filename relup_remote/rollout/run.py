@@ -57,9 +57,11 @@ LOST = {
     "restore": "See `inv status`. `inv restore` finishes a restore that was cut off; do not start the node before.",
     "rollback": "See `inv status`, then run the same command again: it goes on from what it finds.",
     **dict.fromkeys(
-        ("stage", "prepare", "cleanup", "lock", "unlock", "logs-clear"),
+        ("stage", "prepare", "cleanup", "logs-clear"),
         "Run the same command again: it can be repeated.",
     ),
+    "lock": "`inv unlock` removes your lock, if the host has it.",
+    "unlock": "`inv unlock` can be repeated.",
     **dict.fromkeys(
         ("status", "plan", "verify", "logs", "backups", "backup-verify"),
         "Run the same command again: it changes no node.",

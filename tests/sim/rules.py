@@ -23,8 +23,7 @@ from typing import Any
 from relup_remote.core.protocol import NOTHING_LEFT
 from relup_remote.rollout.endings import Ending
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.roll import UNHEARD
-from relup_remote.rollout.rows import Row, succeeded
+from relup_remote.rollout.rows import UNHEARD, Row, succeeded
 from tests.sim.hosts import TARGET, Cluster, Core, Node
 from tests.sim.kernel import Kernel, Process
 

@@ -2,6 +2,9 @@
 
 import json
 import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,15 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from relup_remote.commands import invocation, locking
+from relup_remote.commands import invocation
+from relup_remote.commands.backing_up import restore
 from relup_remote.commands.cleaning import cleanup
+from relup_remote.commands.history import logs_clear
 from relup_remote.commands.locking import lock, unlock
 from relup_remote.core.protocol import Failure
 from relup_remote.rollout.ledger import FORMAT, Ledger
-from relup_remote.rollout.rows import of_result, skipped
+from relup_remote.rollout.rows import Row, of_result
+from relup_remote.rollout.run import Job, Runner
 from relup_remote.summary.removals import removals
 from relup_remote.summary.tables import locks_table, status_table
 from tests.unit.fake_host import Answer, Fleet, result
@@ -24,6 +30,7 @@ LOCK = {"run": "run-a", "operator": "alice@desk", "since": 1_700_000_000_000, "w
 TREE = {"path": "/emqx/relup/5.10.4", "bytes": 129_000_000}
 TARBALL = {"path": "/emqx/data/relup_remote/staging/emqx-5.10.5.tar.gz", "bytes": 71_000_000}
 
+IDLE = result("ok", cluster_lock=LOCK, state="idle")
 UNREACHABLE = Failure("host_unreachable")
 BROKEN = Failure("connection_lost")
 
@@ -33,8 +40,9 @@ class Site:
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.fleet = Fleet({})
-        self._inventory = folder / "hosts.yml"
-        self._inventory.write_text("hosts: {n1: {}, n2: {}, n3: {}}")
+        path = folder / "hosts.yml"
+        path.write_text("hosts: {n1: {}, n2: {}, n3: {}}")
+        self.inventory = str(path)
         self._capsys = capsys
 
     def answer(self, command: str, *answers: Answer) -> None:
@@ -46,7 +54,7 @@ class Site:
         self.fleet.asked.clear()
         status = 0
         try:
-            task.body(Context(), inventory=str(self._inventory), json=True, quiet=True, **options)
+            task.body(Context(), inventory=self.inventory, json=True, quiet=True, **options)
         except Exit as ended:
             status = ended.code
         return status, json.loads(self._capsys.readouterr().out)
@@ -114,9 +122,49 @@ def test_a_lock_that_can_not_be_given_back_is_a_failure(site: Site) -> None:
     assert document["hosts"][0]["error"]["err_type"] == "connection_lost"
 
 
-def test_a_lock_that_the_operator_did_not_wait_to_see_given_back_is_still_there() -> None:
-    locked = of_result("n1", result("locked", cluster_lock=LOCK), 1.0)
-    assert locking._as_before(locked, skipped("n1", "the operator interrupted the command"), "") == locked
+@pytest.mark.parametrize(
+    ("presses", "outcome", "asked"),
+    [
+        ({"unlock": 1}, "unchanged", ["n1", "n2", "n3"]),
+        ({"lock": 1}, "unchanged", ["n1", "n2", "n3"]),
+        ({"lock": 1, "unlock": 1}, "locked", []),
+        ({"lock": 2}, "locked", []),
+    ],
+    ids=["while it is given back", "while it is taken", "in both", "twice"],
+)
+def test_the_first_interruption_keeps_no_lock_from_being_given_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, presses: dict[str, int], outcome: str, asked: list[str]
+) -> None:
+    """The second one leaves at once, in whichever part of the command it comes."""
+    site.answer("lock", result("locked", cluster_lock=LOCK), BROKEN, result("locked", cluster_lock=LOCK))
+    site.answer("unlock", *[result("unlocked", cluster_lock=None)] * 3)
+    at_once = Runner.at_once
+
+    def pressing(self: Runner, jobs: Sequence[Job], *rest: Any, **more: Any) -> list[Row]:
+        command = jobs[0].request["command"]
+        # The first host to be locked is asked; what the others say comes before the signal.
+        rows = at_once(self, jobs, *rest, **more) if command == "lock" else []
+        with suppress(KeyboardInterrupt):
+            for _ in range(presses.get(command, 0)):
+                signal.raise_signal(signal.SIGINT)
+        return rows or at_once(self, jobs, *rest, **more)
+
+    monkeypatch.setattr(Runner, "at_once", pressing)
+    status, document = site.run(lock)
+    assert (status, outcomes(document)) == (1, [outcome, "failed", outcome])
+    assert site.asked("unlock", unlock_by="run") == asked
+    assert document["ending"]["err_type"] == "interrupted_by_operator"
+
+
+def test_a_host_whose_lock_could_not_be_given_back_is_named(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.answer("lock", result("locked", cluster_lock=LOCK), BROKEN, UNREACHABLE)
+    site.answer("unlock", BROKEN, UNREACHABLE, UNREACHABLE)
+    with pytest.raises(Exit):
+        lock.body(Context(), inventory=site.inventory, quiet=True)
+    out = " ".join(capsys.readouterr().out.split())
+    # Nothing was sent to n3.
+    assert "May still be locked: n1, n2. `inv unlock --host n1,n2` removes your lock there." in out
+    assert "Run the same command again" not in out, "another `inv lock` is refused by this one"
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -156,9 +204,8 @@ def test_the_lock_of_a_run_that_is_under_way_elsewhere_is_only_forced_off(
     if not unlocked:
         error = document["error"]
         assert error["message"].endswith("by alice@desk, run run-a; a hop or another change is at work on n2")
-        assert (
-            "Then resume the run on the machine where it was begun. `inv unlock --force` removes the" in error["hint"]
-        )
+        assert "unlock again if it was locked by `inv lock`; if by a run, resume it on the machine" in error["hint"]
+        assert "where it was begun. `inv unlock --force` removes the" in error["hint"]
         assert "another run could change a node on which something is still at work" in error["hint"]
 
 
@@ -175,6 +222,52 @@ def test_who_unlocks_while_a_hop_outlives_its_controller_is_told_how_to_go_on(
         "; its controller on this machine has ended; a hop or another change is at work on n1, n2" in error["message"]
     )
     assert "Then `inv rollback --resume run-a` goes on. `inv unlock --force` removes the lock" in error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("looks", "known"),
+    [((IDLE, UNREACHABLE, IDLE), "n1,n3"), ((IDLE, BROKEN, result("failed")), "n1"), ((BROKEN,) * 3, "")],
+)
+def test_without_force_no_host_is_unlocked_unless_all_say_that_nothing_is_at_work(
+    site: Site, capsys: pytest.CaptureFixture[str], looks: tuple[Answer, ...], known: str
+) -> None:
+    site.answer("status", *looks)
+    site.answer("unlock", *[result("unlocked", cluster_lock=None)] * 3)
+    with pytest.raises(Exit) as ended:
+        unlock.body(Context(), inventory=site.inventory, quiet=True)
+    out = " ".join(capsys.readouterr().out.split())
+    assert (ended.value.code, site.asked("unlock")) == (1, [])
+    assert "No host was unlocked: it is not known whether something is at work on n" in out
+    assert (f"`inv unlock --host {known}` unlocks the other hosts." in out) == bool(known)
+    assert "`inv unlock --force` removes the lock at once." in out
+    # The operator can unlock, whatever is dead.
+    for chosen, asked in (({"force": True}, "n1,n2,n3"), ({"host": [known]}, known)):
+        if asked:
+            site.run(unlock, **chosen)
+            assert site.asked("unlock") == asked.split(",")
+
+
+@pytest.mark.parametrize("command", [unlock, cleanup, logs_clear, restore], ids=lambda task: task.name)
+def test_nothing_is_changed_after_a_look_that_was_interrupted(
+    site: Site, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    as_done, looks = Runner.as_done, [0]
+
+    def interrupted(self: Runner, *given: Any, **more: Any) -> Iterator[Row]:
+        looks[0] += 1
+        rows = as_done(self, *given, **more)
+        if looks[0] == 1:
+            yield next(rows)
+            raise KeyboardInterrupt
+        yield from rows
+
+    monkeypatch.setattr(Runner, "as_done", interrupted)
+    answer = result("ready", cluster_lock=LOCK, state="idle", **found(TARBALL)["facts"])
+    for name in ("status", "cleanup", "logs", "restore"):
+        site.answer(name, *[answer] * 3)
+    status, document = site.run(command, **({} if command is unlock else {"yes": True}))
+    assert (status, looks, sorted(outcomes(document))[-1]) == (1, [1], "ready")
+    assert not site.asked("unlock")
 
 
 # ------------------------------------------------------------------------------------------------- cleanup

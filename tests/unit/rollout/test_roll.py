@@ -16,8 +16,8 @@ from relup_remote.rollout.endings import Ending
 from relup_remote.rollout.feed import OF_CORES, Event
 from relup_remote.rollout.ledger import Ledger, Record, open_run
 from relup_remote.rollout.plan import Gates, Plan
-from relup_remote.rollout.roll import UNHEARD, Rollout, Work
-from relup_remote.rollout.rows import Row, of_failure, of_result
+from relup_remote.rollout.roll import Rollout, Work
+from relup_remote.rollout.rows import UNHEARD, Row, of_failure, of_result
 from relup_remote.rollout.run import AT_ONCE, INTERRUPTED, Job, Runner
 from relup_remote.rollout.stop import Stop
 from tests.unit.fake_host import Answer, result
