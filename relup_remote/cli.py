@@ -224,10 +224,24 @@ class UsageProgram(Program):
         below = [name for name in names if name in parts or name.startswith(f"{word}.")]
         close = meant.nearest(word, [*names, *CORE_FLAGS])
         said = meant.asked(sorted(below) or close)
+        again = self._given_again(word, context)
+        if again:
+            several = " Several catalogues have a colon between them." if again == "--catalogue" else ""
+            return UsageError("bad_option", f"{command}: {again} is given twice", f"Give it once.{several}")
         if command and not said:
             hosts = "" if self.collection[command].name in LOCAL else " Hosts are named with --host."
             return UsageError("bad_option", f"{command} takes no argument {word!r}", hint + hosts)
         return UsageError("bad_option", f"there is no command {word!r}{said}", self._help_hint())
+
+    def _given_again(self, word: str, context: ParserContext | None) -> str:
+        """The option that takes one value and was given before, if ``word`` is its second value."""
+        words = self.argv[1:]
+        for before, value in pairwise(words):
+            flag = context.flags.get(before) if context and value == word else None
+            times = sum(each.partition("=")[0] == before for each in words)
+            if flag is not None and flag.takes_value and flag.kind is not list and times > 1:
+                return before
+        return ""
 
     def _unknown_option(self, word: str, context: ParserContext | None, hint: str) -> tuple[str, str]:
         """What is said of an option that a command does not have, and the hint: others may have it."""

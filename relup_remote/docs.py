@@ -28,8 +28,8 @@ def errors_page() -> str:
 
 {NOTE}
 A failure always has an `err_type`, a sentence, a hint, and the stage at which it happened; with `--json` they are the
-`error` of a host. A host is `refused` (exit status 3) if nothing was changed there, else `failed` (exit status 1). A
-host whose turn did not come is `skipped`.
+`error` of a host. A host is `refused` (exit status 3) if a check there found a reason to change nothing, else `failed`
+(exit status 1): also if it could not be reached. A host whose turn did not come is `skipped`.
 
 ## On a host
 

@@ -11,11 +11,11 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     ),
     "no_inventory": ErrorSpec(
         "No inventory was named and none is in the usual places.",
-        "Name an inventory with --inventory or RELUP_INVENTORY. An example is inventory/example.yml of relup_remote.",
+        "Name one with --inventory or RELUP_INVENTORY. `hosts: {n1: {address: 10.0.0.1}}` in a .yml file is one.",
     ),
     "bad_inventory": ErrorSpec(
         "The inventory can't be read, or a setting in it is wrong.",
-        "docs/inventory.md of relup_remote describes every setting.",
+        "Check the path, or correct the file. docs/inventory.md in the source of relup_remote describes every setting.",
     ),
     "unknown_host": ErrorSpec(
         "No host or group of the inventory matches the selection.",

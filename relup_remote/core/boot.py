@@ -168,7 +168,7 @@ def _reason(name: str, found: Optional[str], tree: str, base: str) -> str:
     if name == BIN:
         return "{} has no wrapper of this root".format(found)
     if _is_below(found, tree):
-        return "it leads into the tree, where that folder does not exist"
+        return "it leads to a folder of the tree that does not exist"
     return "it is not the base's"
 
 

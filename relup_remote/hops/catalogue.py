@@ -6,6 +6,7 @@ they never keep the others from being used.
 """
 
 import os
+import shlex
 import stat
 from collections import defaultdict
 from collections.abc import Callable
@@ -120,7 +121,8 @@ class Catalogue:
         onward = ", ".join(dict.fromkeys(hop.target for hop in self.hops if hop.from_vsn == source))
         others = f"from {source} there are hops to {onward}" if onward else f"there is none from {source}"
         reason = ", ".join(hop.file for hop in found) or f"there is no such hop; {others}{unread}"
-        raise UsageError(err_type, f"{self.name}: {source} -> {target}: {reason}", ERRORS[err_type].hint)
+        hint = ERRORS[err_type].hint.replace("`inv paths`", f"`inv paths --catalogue {shlex.quote(self.name)}`")
+        raise UsageError(err_type, f"{self.name}: {source} -> {target}: {reason}", hint)
 
     def to(self, target: str) -> list[Hop]:
         """The hops that lead to a version."""

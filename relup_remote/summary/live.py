@@ -146,7 +146,7 @@ def _top(state: State, now: int) -> Iterator[Text]:
     )
     line = ", ".join(part for part in (doing, wave or state.phase) if part)
     if state.members:
-        line += f" ({state.ended} of {len(state.members)} hosts ended)"
+        line += f" ({state.ended} of {len(state.members)} hosts finished)"
     if line:
         yield _line(line, "bold")
     if state.gate:

@@ -14,9 +14,7 @@ INTERVAL_MS = 2000
 WAIT_MS = 15000
 """Milliseconds between two lines on a gate that waits for the same thing."""
 
-INTERRUPTED = (
-    "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once"
-)
+INTERRUPTED = "interrupted: hosts in hand are finished, no more start; Ctrl-C again: leave now"
 LEAVING = "interrupted again: leaving now; what has started on hosts may go on there"
 
 

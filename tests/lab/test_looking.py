@@ -121,7 +121,7 @@ def test_a_rollout_on_a_terminal_asks_shows_waves_and_ends_with_its_table(
     # The question stood by itself, with the plan above it.
     asked = next(screen for screen in said if "[y/N]" in screen)
     assert not re.search(r"^host +(node +)?(wave +)?step", asked, re.MULTILINE)
-    second = re.compile(r"^upgrade to \S+, wave 2 of 2: n2 \(1 of 2 hosts ended\)$", re.MULTILINE)
+    second = re.compile(r"^upgrade to \S+, wave 2 of 2: n2 \(1 of 2 hosts finished\)$", re.MULTILINE)
     assert any(map(second.search, said))
     assert any(re.search(r"^n1 +emqx1@127.0.0.1 +1 .*upgraded +\d", screen, re.MULTILINE) for screen in said)
     last = said[-1]

@@ -122,7 +122,7 @@ def test_a_tree_that_would_not_boot_is_told_by_all_that_look_and_put_right_as_th
     verified = relup.run("verify", "--host", HOST)
     assert verified.error()["err_type"] == "verify_failed"
     said = verified.error()["detail"]["signals"]["boot"]
-    assert f"EMQX_ETC_DIR is {path.parents[1]}/etc: it leads into the tree" in said
+    assert f"EMQX_ETC_DIR is {path.parents[1]}/etc: it leads to a folder of the tree" in said
     (warning,) = relup.run("status", "--host", HOST).row()["warnings"]
     assert warning["err_type"] == "would_not_boot"
     checked = relup.run("postcheck", "--host", HOST)

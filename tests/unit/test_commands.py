@@ -65,6 +65,11 @@ def wrong(ended: Any) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (
+            ["paths", "--catalogue", "a", "--catalogue", "b"],
+            "paths: --catalogue is given twice (Give it once. Several catalogues have a colon between them.)",
+        ),
+        (["runs", "--limit=1", "--limit", "2"], "runs: --limit is given twice (Give it once.)"),
         (["nosuch"], "there is no command 'nosuch' (`relup --list` shows the commands.)"),
         (["upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
         (["hop.drft"], "there is no command 'hop.drft'; did you mean hop.draft?"),

@@ -57,7 +57,8 @@ def test_the_value_of_a_hop_is_told_by_its_digest() -> None:
     made = [row(f"n{n}", hop=hop(instructions, sha256=value)) for n, value in enumerate((one, one, other), 1)]
     assert hop_tables(made[:2]).splitlines()[-1] == f"value of the hop: SHA-256 {one}"
     assert hop_tables(made).splitlines()[-1] == (
-        f"the value of the hop is not the same on all hosts: SHA-256 {'a' * 16}…, {'b' * 16}…"
+        "the hop is not the same on all hosts, as its file asks for something of the host: "
+        f"SHA-256 {'a' * 16}…, {'b' * 16}…"
     )
 
 

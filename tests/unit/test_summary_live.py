@@ -45,7 +45,7 @@ def under_way(hosts: list[str]) -> tuple[State, Story]:
 def test_a_line_a_host_says_all_that_is_known() -> None:
     state, story = under_way(["n1", "n2", "n3", "n4"])
     lines = rendered(state, story.at + 2000)
-    assert lines[0] == "upgrade to 1.1, wave 2 of 3: n2, n3 (1 of 4 hosts ended)"
+    assert lines[0] == "upgrade to 1.1, wave 2 of 3: n2, n3 (1 of 4 hosts finished)"
     assert lines[1].split() == ["host", "node", "wave", "step", "outcome", "time"]
     assert lines[2].split() == ["n1", "emqx_n1@127.0.0.1", "1", "upgraded", "4.2", "s"]
     assert "2  apply" in lines[3]
@@ -65,7 +65,7 @@ def test_what_is_waited_for_and_an_interruption_stand_on_top() -> None:
     lines = rendered(state, story.at)
     assert lines[1] == "gate connections, 7 s: n2 has 80 of 100"
     # As far as the terminal is wide.
-    assert lines[2].startswith("interrupted: hosts that have started are finished, no more are started")
+    assert lines[2].startswith("interrupted: hosts in hand are finished, no more start; Ctrl-C again: leave now")
     story.tell("interrupt", count=2)
     assert rendered(state, story.at)[2].startswith("interrupted again: leaving now")
 
@@ -170,7 +170,7 @@ def test_the_table_goes_and_the_story_stays() -> None:
         "gate verify closed 2.0 s: n1 is not verified",
     ]
     assert terminal.awaits("verify, 0 s: n1 is not verified")
-    assert terminal.lines[: len(kept) + 1] == [*kept, "upgrade to 1.1, waves (1 of 3 hosts ended)"]
+    assert terminal.lines[: len(kept) + 1] == [*kept, "upgrade to 1.1, waves (1 of 3 hosts finished)"]
     assert not terminal.screen.cursor.hidden
     table.pause()
     assert terminal.lines == kept

@@ -49,7 +49,7 @@ def test_a_run_in_lines() -> None:
         "n1 upgraded 4.2 s",
         "gate verify open 0.3 s",
         "wave 1 of 2 done",
-        "interrupted: hosts that have started are finished, no more are started; press Ctrl-C again to leave at once",
+        "interrupted: hosts in hand are finished, no more start; Ctrl-C again: leave now",
         "interrupted again: leaving now; what has started on hosts may go on there",
         "n2 failed, code_change_failed 1.0 s",
         "gate command closed 2.0 s: it ended with 1",

@@ -61,15 +61,17 @@ def connections(case: Case, rows: Sequence[Row]) -> Verdict:
             short[host] = f"{now} of {before} connections are left, {share} % are required"
     if short:
         return Verdict(False, _listed(short.items()), {"connections": counts})
-    return Verdict(True, f"{_told(counts)}, {share} % are required", {"connections": counts})
+    return Verdict(True, _told(counts, share), {"connections": counts})
 
 
-def _told(counts: dict[str, dict[str, int | None]]) -> str:
+def _told(counts: dict[str, dict[str, int | None]], share: int) -> str:
     known = [count for count in counts.values() if count["before"] is not None]
     if not known:
         return "the number of connections is not known"
     now, before = (sum(count[when] or 0 for count in known) for when in ("now", "before"))
-    return f"{now} of {before} connections are left"
+    if not before:
+        return f"no connections before, {now or 'none'} now"
+    return f"{now} of {before} connections are left, {share} % are required"
 
 
 def _all_well(rows: Iterable[Row], message: str) -> Verdict:

@@ -115,7 +115,7 @@ def test_a_tree_as_the_vendor_leaves_it_does_not_boot_and_says_what_to_do(tmp_pa
     with pytest.raises(Failure) as caught:
         machine.prove(machine.tree)
     assert caught.value.err_type == "would_not_boot"
-    assert f"EMQX_ETC_DIR is {machine.tree}/etc: it leads into the tree" in caught.value.message
+    assert f"EMQX_ETC_DIR is {machine.tree}/etc: it leads to a folder of the tree" in caught.value.message
     # What the hint says is what makes it right.
     command = caught.value.hint.partition(": ")[2]
     subprocess.run(["sh", "-c", command], check=True)
