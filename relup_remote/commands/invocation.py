@@ -189,7 +189,7 @@ class Invocation:
     def ask_all(self, order: Order) -> list[Row]:
         """The rows of all hosts, asked at once, for an order that changes nothing.
 
-        After Ctrl-C some are missing: a command goes on to change hosts only if all of them succeeded.
+        After Ctrl-C some were not asked: a command goes on to change hosts only if all of them answered.
         """
         return self.runner.at_once(self.jobs(order))
 

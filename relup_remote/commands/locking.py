@@ -47,8 +47,8 @@ def unlock(
         if not force:
             rows = call.ask_all(call.order("status"))
             _refuse_while_under_way(rows)
-            if not all(map(succeeded, rows)):
-                call.show(rows, locks_table, after=_not_unlocked(rows))
+            if not all(map(_is_known, rows)):
+                call.show(rows, locks_table, after=_not_unlocked(rows), status=1)
                 return
         chosen: dict[str, Any] = {"unlock_by": "operator", "lock_force": force}
         call.show(call.change_all(call.jobs(call.order(options=chosen))), locks_table)
@@ -98,10 +98,15 @@ _UNKNOWN_HOLDER = (
 )
 
 
+def _is_known(look: Row) -> bool:
+    """Whether a host said what goes on there. The `status` of a node that is down fails, and says it all the same."""
+    return bool(look["facts"].get("state"))
+
+
 def _not_unlocked(looks: Sequence[Row]) -> str:
     """Why no host was unlocked after these looks, and how some or all can be."""
-    unknown = ", ".join(row["host"] for row in looks if not succeeded(row))
-    known = ",".join(row["host"] for row in looks if succeeded(row))
+    unknown = ", ".join(row["host"] for row in looks if not _is_known(row))
+    known = ",".join(row["host"] for row in looks if _is_known(row))
     others = f" `inv unlock --host {known}` unlocks the other hosts." if known else ""
     return f"No host was unlocked: it is not known whether something is at work on {unknown}.{others} {_BY_FORCE}"
 

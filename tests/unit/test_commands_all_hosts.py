@@ -31,6 +31,8 @@ TREE = {"path": "/emqx/relup/5.10.4", "bytes": 129_000_000}
 TARBALL = {"path": "/emqx/data/relup_remote/staging/emqx-5.10.5.tar.gz", "bytes": 71_000_000}
 
 IDLE = result("ok", cluster_lock=LOCK, state="idle")
+DOWN = result("failed", cluster_lock=LOCK, state="stopped")
+"""What `status` says of a host whose node is down."""
 UNREACHABLE = Failure("host_unreachable")
 BROKEN = Failure("connection_lost")
 
@@ -169,7 +171,7 @@ def test_a_host_whose_lock_could_not_be_given_back_is_named(site: Site, capsys: 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_locks_are_taken_off_by_operator_or_by_force(site: Site, force: bool) -> None:
-    site.answer("status", *[result("ok", cluster_lock=LOCK, state="idle")] * 3)
+    site.answer("status", IDLE, DOWN, IDLE)
     site.answer("unlock", result("unlocked"), result("unchanged"), result("refused"))
     status, document = site.run(unlock, force=force)
     assert (status, outcomes(document)) == (3, ["unlocked", "unchanged", "refused"])
@@ -181,7 +183,7 @@ def test_the_lock_of_a_run_that_is_under_way_is_only_forced_off(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, force: bool, unlocked: int
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    site.answer("status", *[result("ok", cluster_lock={**LOCK, "run": run})] * 3)
+    site.answer("status", *[result("ok", cluster_lock={**LOCK, "run": run}, state="idle")] * 3)
     site.answer("unlock", *[result("unlocked")] * 3)
     with Ledger.create({"format": FORMAT, "run": "run-a", "command": "upgrade", "hosts": []}):
         status, document = site.run(unlock, force=force)
@@ -226,7 +228,11 @@ def test_who_unlocks_while_a_hop_outlives_its_controller_is_told_how_to_go_on(
 
 @pytest.mark.parametrize(
     ("looks", "known"),
-    [((IDLE, UNREACHABLE, IDLE), "n1,n3"), ((IDLE, BROKEN, result("failed")), "n1"), ((BROKEN,) * 3, "")],
+    [
+        ((IDLE, UNREACHABLE, IDLE), "n1,n3"),
+        ((DOWN, BROKEN, result("failed", cluster_lock=LOCK)), "n1"),
+        ((BROKEN,) * 3, ""),
+    ],
 )
 def test_without_force_no_host_is_unlocked_unless_all_say_that_nothing_is_at_work(
     site: Site, capsys: pytest.CaptureFixture[str], looks: tuple[Answer, ...], known: str
