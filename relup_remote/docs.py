@@ -177,6 +177,8 @@ unless `IdentitiesOnly` is set. If a server hangs up after too many keys, the re
 Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those
 for jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered
 after the keys, and jump hosts get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
+A `ProxyCommand` is run by your shell (`SHELL`), and nothing can be asked in it: an `ssh` in it that asks for a password
+is ended before it sends an empty one.
 
 A password is the same for all hosts, so it is tried at one host first, and the others wait. If it is refused there, it
 is given to no other host. A host that has refused it is not given it again.

@@ -114,7 +114,7 @@ def open_file(path: Path, limit: int | None = None) -> int:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file for the operator alone, which appears whole. Raises `Failure`."""
-    _write(path, text.encode(), PRIVATE)
+    _write(path, text.encode("utf-8", "surrogateescape"), PRIVATE)
 
 
 def write_shared(path: Path, text: str) -> None:

@@ -4,8 +4,9 @@ OpenSSH starts the program of ``SSH_ASKPASS`` with the question as its argument,
 So an answer is in no argument and in no environment; the socket lies in a folder that only we may enter.
 
 Who asks is known by the process that started the program: a jump host's own `ssh` is another than the host's, and gets
-no password. A question of a server begins with ``(user@host)`` since OpenSSH 8.5, so that it can't be taken for one
-that `ssh` asks for a key. With older versions nothing is answered.
+no password. An `ssh` that gets none would send an empty one, which is a failed login to the server; so it is ended. A
+question of a server begins with ``(user@host)`` since OpenSSH 8.5, so that it can't be taken for one that `ssh` asks
+for a key. With older versions nothing is answered.
 """
 
 import json
@@ -34,23 +35,34 @@ LOGIN = re.compile(r"\(.+@.+\) |.+@.+'s password: ")
 LONGEST = 1 << 16
 """Bytes of a question."""
 
-ASKS = """\
-import json, os, socket, sys
+NOTHING = "no password is given to another ssh on the way"
+
+ASKS = f"""\
+import json, os, signal, socket, sys
 if os.environ.get("SSH_ASKPASS_PROMPT"):
     # It is no secret that is asked for: whether to go on, or to touch a token.
     sys.exit(1)
-with socket.socket(socket.AF_UNIX) as us:
-    us.connect(os.environ["RELUP_ASKPASS"])
-    us.sendall(json.dumps([os.getppid(), sys.argv[-1]]).encode() + b"\\n")
-    answer = us.makefile("rb").read()
-if not answer:
-    sys.exit(1)
-sys.stdout.buffer.write(answer)
+asker, question, answer = os.getppid(), sys.argv[-1], b""
+try:
+    with socket.socket(socket.AF_UNIX) as us:
+        us.connect(os.environ["RELUP_ASKPASS"])
+        us.sendall(json.dumps([asker, question]).encode() + b"\\n")
+        answer = us.makefile("rb").read()
+except (KeyError, OSError):
+    pass
+if answer:
+    sys.stdout.buffer.write(answer)
+    sys.exit(0)
+if not question.startswith(("Enter passphrase for ", "Enter PIN for ")):
+    # It would take no answer for an empty password, and send that. So it is ended.
+    print("{NOTHING}", file=sys.stderr, flush=True)
+    os.kill(asker, signal.SIGTERM)
+sys.exit(1)
 """
 
 
 def program(file: Path) -> None:
-    """Write the program that asks us. Raises `Failure`."""
+    """Write the program that asks us; where `SOCKET` leads nowhere it gives no answer. Raises `Failure`."""
     code = file.with_suffix(".py")
     files.write_private(code, ASKS)
     words = shlex.join([sys.executable, "-I", "-S", str(code)])
@@ -85,6 +97,7 @@ class Answers:
         self._trial: threading.Thread | None = None
         self.not_tried = ""
         self.is_refused = False
+        self.is_asked_by_others = False
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -129,6 +142,7 @@ class Answers:
                 self._asked.add(question)
                 client.sendall(f"{self._secrets.passphrase}\n".encode())
             return
+        self.is_asked_by_others = self.is_asked_by_others or asker != self._asker()
         password = self._secrets.login
         if password is None or asker != self._asker() or not LOGIN.match(question):
             return

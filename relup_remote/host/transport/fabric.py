@@ -35,6 +35,7 @@ from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities, Keys
 from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
+from relup_remote.host.transport.openssh import Folder
 from relup_remote.host.transport.options import Options
 from relup_remote.host.transport.text import shown
 from relup_remote.ways import Ways
@@ -192,6 +193,7 @@ class _Link:
     ) -> None:
         self.station = station
         self._before = before
+        self._ways = ways
         self._seconds = settings.connect_timeout
         self._silence = settings.command_timeout
         self._proxy: _Proxy | None = None
@@ -258,7 +260,9 @@ class _Link:
     def _socket(self) -> Any:
         """What leads to the station, if it is not simply TCP."""
         if self.station.command is not None:
-            self._proxy = _Proxy(self.station.command)
+            # It can't ask on a terminal: an `ssh` in it would send empty passwords.
+            folder = self._ways.kept(("folder",), Folder, lambda _folder: True)
+            self._proxy = _Proxy(self.station.command, folder.environment(folder.path / "nobody"))
             return self._proxy.socket
         if self._before is None:
             return None
@@ -339,14 +343,15 @@ BUSY = (b"Exceeded MaxStartups", b"Not allowed at this time")
 class _Proxy:
     """A proxy command: its ``socket`` leads to the host, and what it says besides is read, so that it never waits."""
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
         self.socket, its_end = socket.socketpair()
         self.status: int | None = None
         self._said = b""
         with its_end:
-            # OpenSSH has a shell do it, too.
+            # OpenSSH has the user's shell do it, too.
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec {command}"],
+                [os.environ.get("SHELL") or "/bin/sh", "-c", f"exec {command}"],
+                env=environment,
                 stdin=its_end.fileno(),
                 stdout=its_end.fileno(),
                 stderr=subprocess.PIPE,

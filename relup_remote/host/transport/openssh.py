@@ -24,14 +24,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
-from relup_remote.files import write_private
+from relup_remote.files import read_bytes, write_private
 from relup_remote.host import route
 from relup_remote.host.route import Station
 from relup_remote.host.transport import askpass, pipes
@@ -56,6 +56,15 @@ LONGEST_FOLDER = 50
 
 PASSWORDS_SINCE = (8, 5)
 """The first version of OpenSSH that marks the questions of servers."""
+
+SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
+"""The configuration of all users."""
+
+INCLUDE = re.compile(r'\s*("?)include\1(?:\s*=\s*|\s+)(.*?)\s*', re.IGNORECASE)
+"""A line that includes files, and their names."""
+
+DEEPEST = 16
+"""How deep OpenSSH lets files include each other."""
 
 SHELLS = ("sh", "ash", "bash", "dash", "ksh", "mksh", "zsh")
 """Shells that understand what we put before a proxy command."""
@@ -338,7 +347,16 @@ class Master:
             for jump in self._stations[:-1]:
                 files = " ".join(map(_quoted, (settings.known_hosts, *jump.known_hosts)))
                 lines += [f"Match originalhost {jump.name}", f"UserKnownHostsFile {files}", "GlobalKnownHostsFile none"]
-        return "\n".join([*lines, "Match all", *(f"Include {each}" for each in _included(settings)), ""])
+        return "\n".join([*lines, "Match all", *(f"Include {each}" for each in self._included()), ""])
+
+    def _included(self) -> list[str]:
+        """The configuration that `ssh` would read by itself."""
+        settings = self._settings
+        given = list(route.configuration(settings.ssh_args))
+        file = given[-1].removeprefix("-F") if given else settings.ssh_config and str(settings.ssh_config)
+        if file is None:
+            return ["~/.ssh/config", _pattern(self.folder.system_config)]
+        return [] if str(file).lower() == "none" else [_pattern(Path(file).expanduser().absolute())]
 
 
 class Folder:
@@ -354,6 +372,16 @@ class Folder:
         askpass.program(self.path / "askpass")
         self._count = 0
         self._change = threading.Lock()
+
+    @functools.cached_property
+    def system_config(self) -> Path:
+        """The system's configuration, as a user's may include it."""
+        return _rooted(SYSTEM_CONFIG, self, set())
+
+    def environment(self, ask: Path) -> dict[str, str]:
+        """The environment of an `ssh` that asks at the socket ``ask``; where that is none, it is answered nothing."""
+        program = str(self.path / "askpass")
+        return {**os.environ, "SSH_ASKPASS": program, "SSH_ASKPASS_REQUIRE": "force", askpass.SOCKET: str(ask)}
 
     def file(self, suffix: str) -> Path:
         """The path of a new file."""
@@ -426,12 +454,6 @@ class _Attempt:
         seconds = settings.connect_timeout * (len(self._stations) + 1)
         log, others = (Log(self._folder.file("log")) for _ in range(2))
         ask = self._folder.file("ask")
-        environment = {
-            **os.environ,
-            "SSH_ASKPASS": str(self._folder.path / "askpass"),
-            "SSH_ASKPASS_REQUIRE": "force",
-            askpass.SOCKET: str(ask),
-        }
         readers = [
             threading.Thread(target=log.read, args=[self._note], daemon=True),
             threading.Thread(target=others.read, args=[self._hear], daemon=True),
@@ -447,7 +469,7 @@ class _Attempt:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=others.writing,
-                    env=environment,
+                    env=self._folder.environment(ask),
                     start_new_session=True,
                 )
                 status = self._process.wait(seconds)
@@ -515,6 +537,8 @@ class _Attempt:
             return Failure("auth_failed", detail={"note": f"the password was not tried: {answers.not_tried}", **at})
         if answers.is_refused:
             return Failure("auth_failed", detail={"user": station.user, "note": "the password was refused", **at})
+        if answers.is_asked_by_others and not has_spoken:
+            return Failure("host_unreachable", detail={"address": where, "error": askpass.NOTHING, **at})
         late = f"{where} did not answer within {settings.connect_timeout:g} s."
         if is_late:
             return Failure("ssh_timeout", late, detail={"error": "ssh had not ended", **at})
@@ -635,13 +659,49 @@ def _without(arguments: Sequence[str], *flags: str) -> list[str]:
     return words
 
 
-def _included(settings: "HostSettings") -> list[str]:
-    """The configuration that `ssh` would read by itself."""
-    given = list(route.configuration(settings.ssh_args))
-    file = given[-1].removeprefix("-F") if given else settings.ssh_config and str(settings.ssh_config)
-    if file is None:
-        return ["~/.ssh/config", "/etc/ssh/ssh_config"]
-    return [] if str(file).lower() == "none" else [f'"{glob.escape(str(Path(file).expanduser().absolute()))}"']
+def _pattern(file: Path) -> str:
+    """A file, as an argument of `Include`."""
+    return f'"{glob.escape(str(file))}"'
+
+
+def _rooted(file: Path, folder: "Folder", above: Set[Path]) -> Path:
+    """A file of the system's configuration that may be included by a user's; a copy if need be.
+
+    In the system's, `Include` looks relative names up beside it; in a user's it would look in ``~/.ssh``. ``above`` are
+    the files that include it.
+    """
+    try:
+        text = read_bytes(file).decode("utf-8", "surrogateescape")
+    except OSError:
+        return file
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        found = INCLUDE.fullmatch(line)
+        if found and len(above) < DEEPEST:
+            names = _rooted_names(found[2], folder, {*above, file})
+            lines[number] = line if names == found[2] else f"Include {names}"
+    if lines == text.split("\n"):
+        return file
+    copy = folder.file("conf")
+    write_private(copy, "\n".join(lines))
+    return copy
+
+
+def _rooted_names(names: str, folder: "Folder", above: Set[Path]) -> str:
+    """The arguments of an `Include`, as a user's configuration has to have them; as they are if that is the same."""
+    try:
+        words = shlex.split(names, comments=True)
+    except ValueError:
+        return names
+    rooted, is_same = list[str](), True
+    for word in words:
+        pattern = str(SYSTEM_CONFIG.parent / word)
+        found = sorted(glob.glob(pattern))  # noqa: PTH207  # As OpenSSH: no hidden files.
+        files = [Path(each) for each in found if Path(each) not in above]
+        copies = [_rooted(each, folder, above) for each in files]
+        rooted += [_pattern(each) for each in copies] if copies != files else [f'"{pattern}"']
+        is_same = is_same and copies == files and pattern == word
+    return names if is_same else " ".join(rooted)
 
 
 @functools.cache

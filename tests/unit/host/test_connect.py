@@ -640,6 +640,18 @@ def test_proxy_command_is_run_by_a_shell(server: Server, tmp_path: Path) -> None
     assert connects(ALIAS, config_for(server, tmp_path, ProxyCommand=command))
 
 
+def test_proxy_command_is_run_by_the_shell_of_the_user(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "relay.py").write_text(RELAY)
+    shell = tmp_path / "shell"
+    shell.write_text(f'#!/bin/sh\nRELAY={tmp_path}/relay.py exec /bin/sh "$@"\n')
+    shell.chmod(0o755)
+    config = config_for(server, tmp_path, ProxyCommand="python3 $RELAY %h %p")
+    monkeypatch.setenv("SHELL", str(shell))
+    assert connects(ALIAS, config)
+
+
 def test_no_jump(server: Server, tmp_path: Path) -> None:
     assert connects(ALIAS, config_for(server, tmp_path, ProxyJump="none"))
 

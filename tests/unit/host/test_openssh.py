@@ -21,7 +21,7 @@ from relup_remote import ways
 from relup_remote.core.protocol import Failure
 from relup_remote.host import Host
 from relup_remote.host.payload import Payload
-from relup_remote.host.transport import Connection, choice, openssh
+from relup_remote.host.transport import Connection, askpass, choice, openssh
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import ssh as postchecks
 from relup_remote.secrets import NO_SECRETS, Password, Secrets
@@ -505,3 +505,78 @@ def test_checks_from_outside_run_here() -> None:
     with postchecks.connect(HostSettings("n1", transport="local", address="nowhere.invalid")) as link:
         ran = link.host().run("echo %s; exit 3", "a b")
         assert (ran.rc, ran.stdout) == (3, "a b\n")
+
+
+# The configuration
+
+
+@as_root
+def test_the_system_s_configuration_says_what_it_says_to_ssh(tmp_path: Path, server: Server) -> None:
+    system = tmp_path / "system"
+    (system / "extra.d").mkdir(parents=True)
+    (system / "ssh_config").write_text(
+        "Include extra.d/*.conf missing\nHost alias\n  include = 'in section' # why\nHost other\n  Include never\n"
+        "Match all\n  Include /etc/ssh/whole.conf\nServerAliveCountMax 9\n"
+    )
+    (system / "extra.d" / "a.conf").write_text(
+        "# caf\udce9\nHost alias\n  HostName 192.0.2.7\n", errors="surrogateescape"
+    )
+    (system / "extra.d" / "b.conf").write_text("RevokedHostKeys /revoked\nInclude deeper\n")
+    (system / "deeper").write_text("ProxyJump bastion\nInclude deeper\n")
+    (system / "in section").write_text("HostKeyAlias named\n")
+    (system / "never").write_text("BindAddress 192.0.2.1\n")
+    (system / "whole.conf").write_text("Port 2200\n")
+    (system / "deeper").write_text("ProxyJump bastion\n")
+    for file in (file for file in system.rglob("*") if file.is_file()):
+        file.chmod(0o644)
+    makes = (
+        "import sys; from relup_remote.host.transport import openssh; from relup_remote.inventory import HostSettings\n"
+        "openssh._Attempt.run = lambda self: sys.exit(__import__('subprocess').call(\n"
+        "    [word for word in ['ssh', '-G', *self._command('/x')[1:]] if word not in ('-f', '-N', '-M')]))\n"
+        "openssh.Connection(HostSettings('n1', address='alias'))"
+    )
+
+    def said(*command: str) -> dict[str, str]:
+        script = 'mount --bind "$0" /etc/ssh && exec "$@"'
+        ended = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, system, *command], capture_output=True, text=True, check=True
+        )
+        return dict(line.split(" ", 1) for line in ended.stdout.splitlines())
+
+    ours, theirs = said(sys.executable, "-c", makes), said("ssh", "-G", "alias")
+    assert (theirs["hostname"], theirs["port"], theirs["hostkeyalias"]) == ("192.0.2.7", "2200", "named")
+    assert (theirs["proxyjump"], theirs["revokedhostkeys"]) == ("bastion", "/revoked")
+    ruled = {line.split()[0].lower() for line in openssh.RULES.splitlines()}
+    ruled |= {"connecttimeout", "serveraliveinterval", "loglevel", "proxycommand", "batchmode", "controlmaster"}
+    ruled |= {"controlpath", "controlpersist", "proxyjump", "host", "requesttty", "sessiontype"}
+    assert {name: value for name, value in ours.items() if name not in ruled} == {
+        name: value for name, value in theirs.items() if name not in ruled
+    }
+    assert "-- bastion" in ours["proxycommand"]
+
+
+@as_root
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+@pytest.mark.parametrize("shell", ["/bin/sh", "other"])
+def test_an_ssh_in_a_proxy_command_sends_no_password_at_all(
+    server: Server, tmp_path: Path, alice: Account, transport: str, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shell == "other":
+        # Its name is not one that we know.
+        shell = str(tmp_path / "other")
+        Path(shell).write_text('#!/bin/sh\nexec /bin/sh "$@"\n')
+        Path(shell).chmod(0o755)
+    monkeypatch.setenv("SHELL", shell)
+    with running(tmp_path / "bastion", *options(alice, *PASSWORDS)) as bastion:
+        command = (
+            f"ssh -F none -o UserKnownHostsFile={bastion.known_hosts} -o IdentityFile=none "
+            f"-p {bastion.host.ssh_port} -W %h:%p {alice.name}@{layout.LOOPBACK}"
+        )
+        secrets = Secrets(login=Password(alice.password))
+        way = server.settings(secrets=secrets, transport=transport, ssh_args=("-o", f"ProxyCommand={command}"))
+        with pytest.raises(Failure) as caught:
+            choice.connect(way, print)
+        log = (bastion.host.ssh_dir / "sshd.log").read_text()
+    assert askpass.NOTHING in str(caught.value.to_json())
+    assert "Connection" in log
+    assert "Failed" not in log
