@@ -153,14 +153,16 @@ There are three ways to a host, by the setting `transport` or the option `--tran
 - `fabric` is a library. It needs no other program for a connection, and `auto` uses it wherever it can.
 - `openssh` runs the system's `ssh`, which honours everything in ssh_config. A command logs in once to each host, by a
   master connection of its own in a private folder. The master ends with the command, and some seconds after it if the
-  command is killed. With a `key` of the inventory, keys that ssh_config names for the host are tried after it.
-  Passwords need OpenSSH 8.5 or newer.
+  command is killed. Where a master connection of yours stands (`ControlPath`), to the host or a jump host, that is used
+  and never ended, as `ssh` does; but not if the inventory has `known_hosts`, since nobody knows which key it has seen.
+  With a `key` of the inventory, keys that ssh_config names for the host are tried after it. Passwords need OpenSSH 8.5
+  or newer.
 - `local` uses no SSH: the node is on this machine. To become another user it uses sudo, as on any host.
 
-`auto` uses `openssh` in three cases: ssh_config has an option for the host or one of its jump hosts that the library
-can't honour; known_hosts has a certificate authority for the host; or server and library have no cipher or key exchange
-in common. A note says which. With `fabric` the library is used in any case, and a note says what is not honoured.
-The options that the library can't honour:
+`auto` uses `openssh` in four cases: ssh_config has an option for the host or one of its jump hosts that the library
+can't honour; you have a master connection there (`ControlPath`); known_hosts has a certificate authority for the host;
+or server and library have no cipher or key exchange in common. A note says which. With `fabric` the library is used in
+any case, and a note says what is not honoured. The options that the library can't honour:
 
 {_table(("option of ssh_config", "what it is about", "no reason if"), only)}
 

@@ -59,6 +59,8 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]
         of_it = unmet(station.options, _usual(), fabric.KNOWN, _has_ticket())
         given = [settings.known_hosts] if settings.known_hosts else []
         files = [*given, *([] if given and is_host else station.known_hosts)]
+        if shared := openssh.shared_socket(settings, station):
+            of_it.append(f"your master connection {shared}")
         of_it += _of_keys(station, files, () if settings.key and is_host else station.identity_files)
         found += of_it if is_host else [f"{reason} of the jump host {station.name}" for reason in of_it]
     return found

@@ -3,7 +3,8 @@
 A master connection is made once for a command (see ssh_config(5), "ControlMaster"), and each process on the host is a
 session of it. Jump hosts have masters as well, which all hosts behind them share. All of it lies in a folder of ours,
 which nobody else may enter. A master ends with its command: it lives as long as somebody is connected to its socket,
-and we are. So it ends by itself some seconds after us if we are killed.
+and we are. So it ends by itself some seconds after us if we are killed. Where a master of the operator's stands, that
+is used instead, and left as it is.
 
 `ssh` reads a configuration of ours, which begins with our rules and then includes the operator's, for the first value
 counts. It holds for jump hosts too, to which `ssh` hands it down. What `ssh` itself says goes to a pipe of its own, so
@@ -170,7 +171,7 @@ class Process(pipes.Process):
         self.is_refused = False
         # Without a master it must not go anywhere: it would by default.
         options = ["-F", os.devnull, "-o", "ProxyCommand=false", "-o", "LogLevel=DEBUG1", "-E", str(self._log.path)]
-        options += ["-S", str(master.socket), "-T", "-e", "none", "--", "relup", command]
+        options += ["-S", _escaped(master.socket), "-T", "-e", "none", "--", "relup", command]
         try:
             super().__init__(["ssh", *options])
         except OSError:
@@ -239,13 +240,30 @@ class Master:
         self._settings = settings
         self._stations = route.to(settings)
         self.folder = ways.kept(("folder",), Folder, lambda _folder: True)
-        self.socket = self.folder.file("s")
-        self._config = self.folder.file("conf")
-        write_private(self._config, self._configuration())
         self.key: str | None = None
         self.address: str | None = None
         self._tether: socket.socket | None = None
         self._looking = threading.Lock()
+        shared = shared_socket(settings, self._stations[-1])
+        self._is_ours = shared is None
+        self.socket = shared or self.folder.file("s")
+        if self._is_ours:
+            self._connect(ways)
+        self._tether = socket.socket(socket.AF_UNIX)
+        try:
+            self._tether.settimeout(settings.connect_timeout)
+            self._tether.connect(str(self.socket))
+            # Its greeting.
+            self._tether.recv(1 << 12)
+        except OSError as error:
+            self._tether.close()
+            raise Failure("host_unreachable", detail={"error": f"the master connection is gone: {error}"}) from None
+
+    def _connect(self, ways: Ways) -> None:
+        """Make it. Raises `Failure`."""
+        settings = self._settings
+        self._config = self.folder.file("conf")
+        write_private(self._config, self._configuration())
         jumps = self._stations[:-1]
         with ways.first(("jump", *jumps[-1].place) if jumps else None, settings.connect_timeout):
             for _ in Ways.tries():
@@ -257,15 +275,6 @@ class Master:
             if failure is not None:
                 raise failure
         self.key, self.address = attempt.key, None if jumps or self._stations[-1].command else attempt.address
-        self._tether = socket.socket(socket.AF_UNIX)
-        try:
-            self._tether.settimeout(settings.connect_timeout)
-            self._tether.connect(str(self.socket))
-            # Its greeting.
-            self._tether.recv(1 << 12)
-        except OSError as error:
-            self._tether.close()
-            raise Failure("host_unreachable", detail={"error": f"the master connection is gone: {error}"}) from None
 
     @property
     def is_active(self) -> bool:
@@ -289,12 +298,11 @@ class Master:
             return self._tether is None
 
     def close(self) -> None:
-        """End it at once."""
+        """End it at once, if it is ours."""
         if self._tether is None:
             return
-        command = ["ssh", "-F", os.devnull, "-S", str(self.socket), "-O", "exit", "--", "relup"]
-        with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=pipes.ENDS)
+        if self._is_ours:
+            _control(self.socket, "exit")
         self._tether.close()
         self._tether = None
 
@@ -339,6 +347,14 @@ class Master:
             f"BatchMode {'no' if is_asked else 'yes'}",
             f"ConnectTimeout {max(1, round(settings.connect_timeout))}",
             f"ServerAliveInterval {max(1, round(settings.keepalive))}",
+        ]
+        names = [station.name for station in self._stations]
+        for jump in self._stations[:-1]:
+            shared = shared_socket(settings, jump)
+            if shared and names.count(jump.name) == 1:
+                lines += [f"Match originalhost {jump.name}", "ControlMaster no", f"ControlPath {_quoted(shared)}"]
+        lines += [
+            "Match all",
             "ControlMaster auto",
             f"ControlPath {self.folder.path}/%C",
             f"ControlPersist {LINGERS}",
@@ -640,8 +656,35 @@ def _blamed(jumps: Sequence[Station], said: str) -> Station | None:
     return named[-1] if named else jumps[-1]
 
 
+def shared_socket(settings: "HostSettings", station: Station) -> Path | None:
+    """The socket of a master connection of the operator's that `ssh` would use to a station, if there is one.
+
+    What host key it has seen is not known. So it is not used where the inventory says which ones are.
+    """
+    named = station.options.get("controlpath", ["none"])[0]
+    if settings.known_hosts is not None or named.lower() == "none":
+        return None
+    with suppress(OSError):
+        if Path(named).is_socket() and _control(Path(named), "check"):
+            return Path(named)
+    return None
+
+
+def _control(master: Path, order: str) -> bool:
+    """Whether a master does as it is told."""
+    command = ["ssh", "-F", os.devnull, "-S", _escaped(master), "-O", order, "--", "relup"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=pipes.ENDS)
+        return ended.returncode == 0
+    return False
+
+
+def _escaped(file: Path) -> str:
+    return str(file).replace("%", "%%")
+
+
 def _quoted(file: Path) -> str:
-    return '"' + str(file).replace("%", "%%") + '"'
+    return f'"{_escaped(file)}"'
 
 
 def _option(flag: str, value: object) -> list[str]:

@@ -49,7 +49,7 @@ def _openssh(why: str, *plain: str) -> Option:
 
 _FORWARDING = _nobody("nothing is forwarded")
 _TERMINAL = _nobody("no terminal is used")
-_MASTER = _nobody("connections are shared in our own way")
+_MASTER = _nobody("a master connection that stands is a reason of its own; none is made for others")
 _KERBEROS = _nobody("goes with GSSAPIAuthentication")
 _SHOWN = _nobody("only changes what is shown")
 _NEITHER = ("no", "false")

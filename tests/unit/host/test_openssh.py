@@ -507,6 +507,66 @@ def test_checks_from_outside_run_here() -> None:
         assert (ran.rc, ran.stdout) == (3, "a b\n")
 
 
+# Masters of the operator's
+
+
+@pytest.fixture
+def mastered(tmp_path: Path, own_folder: Path) -> Iterator[tuple[Server, Path]]:
+    """A server that lets nobody in any more, a master connection to it, and a host behind it."""
+    with running(tmp_path / "bastion") as bastion, running(tmp_path / "inner") as inner:
+        config, sockets = tmp_path / "config", own_folder / "100%-%C"
+        path = str(sockets).replace("%-", "%%-")
+        sections = [("otp", bastion, f"  ControlPath {path}\n"), ("n1", inner, "  ProxyJump otp\n")]
+        config.write_text(
+            "".join(
+                f"Host {name}\n  HostName {layout.LOOPBACK}\n  Port {server.host.ssh_port}\n  User {ME}\n"
+                f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n{more}"
+                for name, server, more in sections
+            )
+            + "Host *\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+        )
+        subprocess.run(
+            ["ssh", "-F", config, "-o", "BatchMode=yes", "-fNM", "otp"], check=True, stderr=subprocess.DEVNULL
+        )
+        (bastion.host.ssh_dir / "authorized_keys").write_text("")
+        try:
+            yield bastion, config
+        finally:
+            subprocess.run(["ssh", "-F", config, "-O", "exit", "otp"], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("address", ["otp", "n1"])
+@pytest.mark.parametrize("transport", ["auto", "openssh"])
+def test_a_master_of_the_operator_s_is_used_and_left(
+    mastered: tuple[Server, Path], address: str, transport: str
+) -> None:
+    bastion, config = mastered
+    told = list[str]()
+    for _ in range(2):
+        with Ways() as ways:
+            way = HostSettings("x", address=address, ssh_config=config, transport=transport, ways=ways)
+            connection = choice.connect(way, told.append)
+            assert says(connection, "echo in") == "in\n"
+            assert connection.is_active
+            connection.close()
+    subprocess.run(["ssh", "-F", config, "-o", "BatchMode=yes", address, "true"], check=True)
+    assert logins(bastion) == 1
+    assert [("your master connection" in note) for note in told] == [True, True][: len(told)]
+    assert bool(told) is (transport == "auto")
+    subprocess.run(["ssh", "-F", config, "-O", "exit", "otp"], check=True, capture_output=True)
+    with pytest.raises(Failure) as caught:
+        choice.connect(replace(way, ways=None), told.append)
+    assert caught.value.err_type == "auth_failed"
+
+
+def test_a_master_has_seen_who_knows_what_key(mastered: tuple[Server, Path]) -> None:
+    bastion, config = mastered
+    for known_hosts in (bastion.known_hosts, Path(os.devnull)):
+        with pytest.raises(Failure) as caught:
+            choice.connect(HostSettings("x", address="otp", ssh_config=config, known_hosts=known_hosts), print)
+        assert caught.value.err_type == ("host_key_unknown" if known_hosts == Path(os.devnull) else "auth_failed")
+
+
 # The configuration
 
 

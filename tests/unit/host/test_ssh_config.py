@@ -313,6 +313,9 @@ CASES: dict[str, Case] = {
     "a cipher that the server has not": Case("openssh", {"Ciphers": "3des-cbc"}, "host_unreachable"),
     "a key exchange that only OpenSSH has": Case("openssh", {"KexAlgorithms": "sntrup761x25519-sha512@openssh.com"}),
     "a code that only OpenSSH has": Case("openssh", {"Ciphers": "aes128-ctr", "MACs": "umac-128-etm@openssh.com"}),
+    "a master connection that may be, and is not": Case(
+        "fabric", {"ControlMaster": "auto", "ControlPath": "{empty}-%C"}
+    ),
     # What else is done
     "a command to run here": Case("openssh", {"PermitLocalCommand": "yes", "LocalCommand": "true"}),
     "much that has no bearing on us": Case(
