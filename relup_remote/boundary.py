@@ -161,6 +161,7 @@ EVENTS: dict[str, Shape] = {
     "step": _STEP_TOLD,
     "progress": Record({"step": TEXT, "done": Number(), "total": Number()}, {"unit": MAYBE_TEXT, "text": MAYBE_TEXT}),
     "want": Record({"file": TEXT, "offset": SIZE, "bytes": SIZE}),
+    "has": Record({"file": TEXT}),
     "note": Record({"message": TEXT}),
     "alive": OBJECT,
     "result": Record(

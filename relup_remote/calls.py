@@ -30,6 +30,7 @@ class Calls(NamedTuple):
 
 
 GOES_ON = "the command fails with `call_timeout`; the call ends by itself, and changes nothing"
+GOES_ON_OR_WITHOUT = f"{GOES_ON}. `inv status` and `inv verify` go on without it, with a warning"
 
 CALLS: tuple[Calls, ...] = (
     Calls(
@@ -42,13 +43,13 @@ CALLS: tuple[Calls, ...] = (
         "emqx_release:version emqx:is_running emqx_stats:getstat mria_rlog:role mria_config:whoami",
         "core",
         "what the broker says of itself; if it has no such function, it is not asked further",
-        STEADY, "what the broker does in them", EACH, GOES_ON,
+        STEADY, "what the broker does in them", EACH, GOES_ON_OR_WITHOUT,
     ),
     Calls(
         "emqx:running_nodes emqx:cluster_nodes",
         "core",
         "the nodes of the cluster",
-        "1 ms", "a node of the cluster that does not answer", EACH, GOES_ON,
+        "1 ms", "a node of the cluster that does not answer", EACH, GOES_ON_OR_WITHOUT,
     ),
     Calls(
         "file:read_file_info",

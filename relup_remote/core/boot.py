@@ -241,13 +241,13 @@ def look(tree: str, site: Site) -> Dict[str, Any]:
     return told
 
 
-def is_set(settings: List[Dict[str, Any]], tree: str) -> bool:
+def is_set(settings: List[Setting], tree: str) -> bool:
     """Whether the emqx_vars of a tree has these settings already. A tree that is not there, or unclear, has none."""
     try:
         lines = read_vars(tree).splitlines()
     except Failure:
         return False
-    return all(each["line"] is None or each["line"] in lines for each in settings)
+    return all(each.line in lines for each in settings)
 
 
 def tell(result: Result, told: Dict[str, Any], base: str, *, is_planned: bool = False) -> None:

@@ -179,7 +179,7 @@ def _boot(context: Context) -> None:
     found = boot.places(text, context.tree, base)
     told = boot.facts(found, context.tree)
     told["problems"] = boot.problems(found, base, context.site.data_dir) + boot.wrapper_problems(base)
-    boot.tell(context.result, told, base, is_planned=not boot.is_set(told["set"], context.tree))
+    boot.tell(context.result, told, base, is_planned=not boot.is_set(found.settings, context.tree))
     if told["problems"]:
         raise boot.would_not_boot(told)
 

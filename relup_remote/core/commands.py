@@ -68,14 +68,33 @@ def _tell_of_host(context: Context) -> None:
         context.result.warnings.append(failure.to_json())
 
 
-def _tell_of_node(context: Context) -> None:
-    view, nodes = context.view, context.view.nodes()
+def _tell_of_node(context: Context, ask: Callable[[Context, Callable[[], Any]], Any]) -> None:
+    view = context.view
+    nodes = ask(context, view.nodes)
     context.result.facts.update(
-        role=view.role(),
+        role=ask(context, view.role),
         nodes=nodes,
-        cluster={"running": nodes, "stopped": view.stopped_nodes()},
-        connections=view.connections(),
+        cluster={"running": nodes, "stopped": ask(context, view.stopped_nodes)},
+        connections=ask(context, view.connections),
     )
+
+
+def _known(_context: Context, look: Callable[[], Any]) -> Any:
+    """What the node says of itself, where nothing may be unknown. Raises `Failure` call_timeout."""
+    return look()
+
+
+def _known_or_not(context: Context, look: Callable[[], Any]) -> Any:
+    """What the node says of itself; None, and a warning, where a process that it asks does not answer."""
+    try:
+        return look()
+    except Failure as failure:
+        if failure.err_type != "call_timeout":
+            raise
+        warning = failure.to_json()
+        if warning not in context.result.warnings:
+            context.result.warnings.append(warning)
+        return None
 
 
 def _steps(context: Context, names: Any) -> None:
@@ -153,7 +172,7 @@ def _upgrade(context: Context) -> None:
 def _count_connections(context: Context) -> None:
     """Tells how many clients are connected before anything is done that they could mind."""
     if context.site.node is not None:
-        context.result.facts["connections_before"] = context.view.connections()
+        context.result.facts["connections_before"] = _known_or_not(context, context.view.connections)
 
 
 @contextmanager
@@ -216,7 +235,7 @@ def _refuse_where_others_work(context: Context) -> None:
 
 def _plan(context: Context) -> None:
     context.result.facts["bytes_to_send"] = stage.bytes_to_send(context)
-    _tell_of_node(context)
+    _tell_of_node(context, _known)
     _refuse_where_others_work(context)
     _finish_rows(context)
     context.result.facts["history"] = history.attempts(context)[-1:]
@@ -252,12 +271,12 @@ def _prepare(context: Context) -> None:
         except Failure as failure:
             failure.stage = failure.stage or "apply"
             raise
-    # The gates after its wave verify the node. What they need is compiled now, while nobody waits for it. Where that
-    # fails it is compiled then.
-    with suppress(Failure):
-        context.agent.prepare_looks()
     # Also where it was before: `unchanged` is the word for a host on which nothing is left to do.
     context.result.outcome = "prepared"
+    # The gates after its wave verify the node. What they need is compiled now, while nobody waits for it. Where that
+    # fails, or the time is over, it is compiled then.
+    with suppress(Failure, TimeIsUp):
+        context.agent.prepare_looks()
 
 
 def _cleanup(context: Context) -> None:
@@ -376,8 +395,9 @@ def _verify(context: Context) -> None:
     _finish_rows(context)
     context.result.target = context.request.get("target")
     if context.site.node is not None:
-        # The gates between two waves want to know this of the same moment, and ask once.
-        _tell_of_node(context)
+        # The gates between two waves want to know this of the same moment, and ask once. Whether the code is right does
+        # not depend on it.
+        _tell_of_node(context, _known_or_not)
     _steps(context, COMMANDS["verify"])
     context.result.outcome = "verified"
 
@@ -431,9 +451,9 @@ def _tell_status(context: Context) -> None:
             running_root=site.node.root,
             os_pid=site.node.os_pid,
             otp=context.view.otp_major(),
-            ready=context.view.is_ready(),
+            ready=_known_or_not(context, context.view.is_ready),
         )
-        _tell_of_node(context)
+        _tell_of_node(context, _known_or_not)
     context.result.target = facts["marker"]
     facts["history"] = history.attempts(context)[-1:]
     _tell_boot(context)

@@ -41,6 +41,7 @@ Events, each with a key ``event``:
     {"event": "step", "step": "extract", "status": "ok", "seconds": 0.9, "detail": {}}
     {"event": "progress", "step": "stage", "done": 4194304, "total": 71000000, "unit": "bytes"}
     {"event": "want", "file": "tarball", "offset": 0, "bytes": 71000000}
+    {"event": "has", "file": "tarball"}                the host has the file, as far as sizes tell
     {"event": "note", "message": "…"}                  a sentence for the operator
     {"event": "alive"}                                 every five seconds
     {"event": "result", …}                             the last one, see `Result`

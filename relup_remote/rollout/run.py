@@ -180,8 +180,8 @@ class Runner:
         self.unheard: set[str] = set()
         """Hosts on which what a run has begun may go on: their core was asked, and not heard to its end."""
 
-    def one(self, job: Job, has_file: Callable[[], None] = lambda: None) -> Row:
-        """The row of one job; ``has_file`` is called once nothing more is sent. An interruption passes."""
+    def one(self, job: Job, lacks: Callable[[int], None] = lambda size: None) -> Row:
+        """The row of one job; ``lacks`` is told how many bytes the host still lacks. An interruption passes."""
         started = time.monotonic()
         name = job.host.name
         has_core = False
@@ -195,8 +195,9 @@ class Runner:
                 has_core = True
                 pin.note(event)
                 heard.note(event)
-                if _has_file(event):
-                    has_file()
+                lacking = _lacking(event)
+                if lacking is not None:
+                    lacks(lacking)
                 self._watch(name, event)
 
             with self._connect(job.host) as session:
@@ -295,7 +296,7 @@ class Runner:
         in_hand: dict[str, tuple[Job, Deadline]] = {}
         # The bytes that hosts may still be sent. One that was given up is among them until it ends after all.
         on_line: dict[str, int] = {}
-        told: SimpleQueue[tuple[str, Row | None]] = SimpleQueue()
+        told: SimpleQueue[tuple[str, Row | int]] = SimpleQueue()
         while True:
             while len(in_hand) < limit and (job := _next_of(waiting, sum(on_line.values()))) and may_begin():
                 waiting.remove(job)
@@ -315,21 +316,26 @@ class Runner:
             try:
                 # In turns: a signal that comes just before a wait would be noticed only after it.
                 name, row = told.get(timeout=TURN)
-                on_line.pop(name, None)
             except Empty:
                 name, row = self._overdue(in_hand.values())
+            else:
+                on_line.pop(name, None)
+            if isinstance(row, int):
+                # The host has the file, or lacks more than it seemed to.
+                if row:
+                    on_line[name] = row
             # One that was given up may come to its end after all.
-            if row and in_hand.pop(name, None):
+            elif in_hand.pop(name, None):
                 yield row
 
-    def _overdue(self, in_hand: Iterable[tuple[Job, Deadline]]) -> tuple[str, Row | None]:
+    def _overdue(self, in_hand: Iterable[tuple[Job, Deadline]]) -> tuple[str, Row | int]:
         """A host that is given up, with its row, if there is one."""
         for job, deadline in in_hand:
             if deadline.is_over:
                 # It may still be connecting, and begin after all.
                 self._begins(job)
                 return _name(job), self._given_up(job, deadline.seconds)
-        return "", None
+        return "", 0
 
     def _given_up(self, job: Job, seconds: float) -> Row:
         message = f"The host did not finish within {seconds:g} s. The command no longer waits for it."
@@ -344,9 +350,9 @@ class Runner:
         failure = Failure("connection_lost", INTERRUPTED, stage=command, hint=hint)
         return self._lost(job.host.name, failure)
 
-    def _put(self, job: Job, told: "SimpleQueue[tuple[str, Row | None]]") -> None:
-        """Tell of the job's row, and before that, without a row, of the moment when the host has all of the file."""
-        told.put((_name(job), self.one(job, lambda: told.put((_name(job), None)))))
+    def _put(self, job: Job, told: "SimpleQueue[tuple[str, Row | int]]") -> None:
+        """Tell of the job's row, and before that of the bytes that the host still lacks, whenever it is known."""
+        told.put((_name(job), self.one(job, lambda size: told.put((_name(job), size)))))
 
     def _unforeseen(self, error: Exception, job: Job) -> Failure:
         command = job.request["command"]
@@ -357,13 +363,21 @@ def _name(job: Job) -> str:
     return job.host.name
 
 
-def _has_file(event: Mapping[str, Any]) -> bool:
-    """Whether a core tells that it has the whole file: the last byte has come, or it was there before."""
-    if event.get("step") != "stage":
-        return False
-    if event["event"] == "progress":
-        return bool(event["done"] >= event["total"])
-    return bool(event["event"] == "step" and event["status"] != "start")
+def _lacking(event: Mapping[str, Any]) -> int | None:
+    """The bytes of the file that a core tells it still lacks: those that it wants, none where it has all of them.
+
+    What it has by its size may be another file. Then it wants all of it after that.
+    """
+    match event["event"]:
+        case "want":
+            return int(event["bytes"])
+        case "has":
+            return 0
+        case "progress" if event["step"] == "stage" and event["done"] >= event["total"]:
+            return 0
+        case "step" if event["step"] == "stage" and event["status"] != "start":
+            return 0
+    return None
 
 
 def _next_of(waiting: Iterable[Job], taken: int) -> Job | None:

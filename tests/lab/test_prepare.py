@@ -67,8 +67,7 @@ def test_what_is_prepared_is_found_and_what_was_changed_since_is_done_again(
 def test_a_host_that_has_the_tarball_says_so_before_it_checks_anything(relup: Tool, tarball: Path) -> None:
     core = Core(relup, "n1")
     assert core.upgrade(tarball, command="prepare")["outcome"] == "prepared"
-    told = [(event["event"], event.get("step"), event.get("done")) for event in core.heard]
-    assert told[:2] == [("hello", None, None), ("progress", "stage", tarball.stat().st_size)]
+    assert [event["event"] for event in core.heard[:2]] == ["hello", "has"]
 
 
 def test_cleanup_removes_what_was_prepared(lab: Lab, relup: Tool, tarball: Path) -> None:

@@ -260,6 +260,7 @@ def test_the_row_of_an_interrupted_host_has_no_steps_of_an_earlier_request() -> 
 
 STAGED = {"event": "step", "step": "stage", "status": "ok", "seconds": 1.0}
 WHOLE = {"event": "progress", "step": "stage", "done": 10, "total": 10, "unit": "bytes"}
+HAS = {"event": "has", "file": "tarball"}
 
 
 def sending(*bytes_of_each: int) -> list[Job]:
@@ -267,7 +268,9 @@ def sending(*bytes_of_each: int) -> list[Job]:
     return [replace(job, bytes=lacking) for job, lacking in zip(jobs("prepare"), bytes_of_each, strict=True)]
 
 
-@pytest.mark.parametrize("told", [STAGED, WHOLE], ids=["the step has ended", "the last byte is there"])
+@pytest.mark.parametrize(
+    "told", [STAGED, WHOLE, HAS], ids=["the step has ended", "the last byte is there", "it was there before"]
+)
 def test_the_line_is_free_once_a_host_has_the_file(told: dict[str, Any]) -> None:
     hosts = fleet("prepare", *[result("prepared")] * 3)
     others, asked = threading.Event(), list[str]()
@@ -299,7 +302,37 @@ def test_the_line_is_free_once_a_host_has_the_file(told: dict[str, Any]) -> None
     ],
 )
 def test_until_then_the_line_is_taken(told: dict[str, Any]) -> None:
-    assert not run._has_file(told)
+    assert run._lacking(told) is None
+
+
+def test_a_host_that_wants_all_of_the_file_after_all_is_on_the_line_again() -> None:
+    """What it had was of another tarball."""
+    hosts = fleet("prepare", *[result("prepared")] * 3)
+    begun, n2_told, n1_ends = list[str](), threading.Event(), threading.Event()
+
+    class Again(FakeHost):
+        def run(
+            self, request: dict[str, Any], tarball: Path | None, on_event: Callable[[dict[str, Any]], None]
+        ) -> dict[str, Any]:
+            if self._name == "n1":
+                on_event(HAS)
+                on_event({"event": "want", "file": "tarball", "offset": 0, "bytes": IN_FLIGHT})
+                n2_told.set()
+                assert n1_ends.wait(60)
+            if self._name == "n2":
+                assert n2_told.wait(60)
+            return super().run(request, tarball, on_event)
+
+    first, second, third = sending(0, 0, 1)
+    coming = Runner(lambda settings: Again(hosts, settings.name)).as_done(
+        [first, second, third], 2, begins=lambda job: begun.append(job.host.name)
+    )
+    assert next(coming)["host"] == "n2"
+    n1_ends.set()
+    assert next(coming)["host"] == "n1"
+    # There was a place for it before, and no room on the line.
+    assert begun == ["n1", "n2"]
+    assert [row["host"] for row in coming] == ["n3"]
 
 
 def test_a_host_that_was_given_up_is_on_the_line_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,13 @@ STAMP = ".relup_remote.json"
 _NAMED = 3
 """Files that are named of those that were changed."""
 
+_NOT_OURS = "Nothing needs to be done for this upgrade. Find out who deployed the tree, or removed {} in it.".format(
+    STAMP
+)
+_OF_ANOTHER_TARBALL = (
+    "Nothing needs to be done if you meant to use another tarball. If not, compare its SHA-256 with the one before."
+)
+
 _NOT_COUNTED = "{}/log".format(STAMP)
 """What comes to be in a tree without a change to its release: the stamp, and a folder for logs that a wrapper makes."""
 
@@ -68,7 +75,7 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
             before = [each for each in stamp_of(context.tree).get("set", ()) if each["name"] not in _names(changed)]
             _stamp(context.tree, context.tarball["sha256"], context.target, used, before + changed)
         return ("ok" if changed else "unchanged"), {"tree": context.tree, "set": changed}
-    why = _changed(context)
+    why, hint = _changed(context)
     parent = os.path.dirname(context.tree)
     temporary = _partial(context.tree)
     try:
@@ -100,7 +107,7 @@ def _deploy(context: Context) -> Tuple[str, Dict[str, Any]]:
     context.deployed = True
     if why:
         message = "{} was there, but {}. It was removed and unpacked again.".format(context.tree, why)
-        context.result.warnings.append(Failure("tree_replaced", message, stage="extract").to_json())
+        context.result.warnings.append(Failure("tree_replaced", message, hint=hint, stage="extract").to_json())
     return "ok", {"tree": context.tree, "files": done.files, "bytes": done.bytes, "set": told}
 
 
@@ -228,16 +235,17 @@ def _is_ours_and_whole(context: Context) -> bool:
     return _runs_from(context, tree) or stamp.get("seen") == _seen(tree)["seen"]
 
 
-def _changed(context: Context) -> Optional[str]:
-    """Why a tree that is there is not as it was unpacked, as a part of a sentence; None where none is there."""
+def _changed(context: Context) -> Tuple[Optional[str], Optional[str]]:
+    """Why a tree that is there is not as it was unpacked, as a part of a sentence, and a hint, if it is not the usual
+    one; None where none is there."""
     tree = context.tree
     if not os.path.lexists(tree):
-        return None
+        return None, None
     stamp = stamp_of(tree)
     if not stamp:
-        return "it was not unpacked by relup_remote"
+        return "it was not unpacked by relup_remote", _NOT_OURS
     if stamp.get("sha256") != context.tarball["sha256"]:
-        return "it is of another tarball"
+        return "it is of another tarball", _OF_ANOTHER_TARBALL
     missing = lacks(tree)
     said = ["it is not as it was unpacked: {}".format(", ".join(missing))] if missing else []
     # Whoever sets the host's clock hides what was changed, but not that something was.
@@ -247,7 +255,7 @@ def _changed(context: Context) -> Optional[str]:
         more = len(late) - _NAMED
         others = " and {} more".format(more) if more > 0 else ""
         said.append("changed since: {}{}".format(", ".join(late[:_NAMED]), others))
-    return "; ".join(said) or "files in it were changed since"
+    return "; ".join(said) or "files in it were changed since", None
 
 
 def _runs_from(context: Context, tree: str) -> bool:

@@ -20,13 +20,15 @@ the service's restart            is down     changed             restart_failed,
 
 import os
 import signal
+import stat
 import time
-from contextlib import suppress
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .. import history, release, service, wrapper
+from ..backup.places import node_of
 from ..context import Context
-from ..files import space, tree_files
+from ..files import space
+from ..opening import cannot_read, names_in
 from ..protocol import Failure
 from ..running_node import RunningNode, is_same
 from ..site import await_node
@@ -53,25 +55,52 @@ def check_restart(context: Context) -> None:
     node would find too little room when it starts."""
     if context.service is not None:
         service.check_permitted(context.service)
-    data = context.site.data_dir
     try:
-        space(data, _largest_table(data))
+        tables = _largest_tables(context)
+    except Failure as failure:
+        failure.message += " So it is not known whether the node will have room for its tables when it starts."
+        warning = failure.to_json()
+        if warning not in context.result.warnings:
+            context.result.warnings.append(warning)
+        tables = []
+    try:
+        # Mnesia may have a file system of its own.
+        for folder, size in [(context.site.data_dir, 0), *tables]:
+            space(folder, size)
     except Failure as failure:
         failure.message += " A node that starts without room may lose tables, or fail to start."
         raise
 
 
-def _largest_table(data: str) -> int:
-    """The bytes of Mnesia's largest file: it writes tables anew when it starts, one after the other.
+def _largest_tables(context: Context) -> List[Tuple[str, int]]:
+    """The folder of the node's Mnesia, and the bytes of the largest file in it; folders of several nodes where the
+    node's name is not known. Raises `Failure` cannot_read_file.
 
-    A table that it has no room for loses what was not written.
+    Mnesia writes tables anew when it starts, one after the other. A table that it has no room for loses what was not
+    written.
     """
-    found = 0
-    # A folder of others in there, such as a lost+found, keeps nobody from a restart.
-    with suppress(Failure):
-        for _path, seen in tree_files(os.path.join(data, "mnesia")):
-            found = max(found, seen.st_size)
-    return found
+    mnesia = os.path.join(context.site.data_dir, "mnesia")
+    name = node_of(context)
+    # What else is in there, such as a lost+found, is no node's.
+    folders = [os.path.join(mnesia, each) for each in ([name] if name else names_in(mnesia)) if "@" in each]
+    return [(folder, _largest_file(folder)) for folder in folders]
+
+
+def _largest_file(folder: str) -> int:
+    """The bytes of the largest file directly in a folder; 0 where there is none. Raises `Failure` cannot_read_file."""
+    largest = 0
+    for name in names_in(folder):
+        path = os.path.join(folder, name)
+        try:
+            seen = os.stat(path)
+        except FileNotFoundError:
+            # It went meanwhile.
+            continue
+        except OSError as error:
+            raise cannot_read(path, error)
+        if stat.S_ISREG(seen.st_mode):
+            largest = max(largest, seen.st_size)
+    return largest
 
 
 def restart(context: Context, change: Change = NO_CHANGE) -> str:

@@ -19,8 +19,8 @@ from .restart import Change, check_restart, restart
 def run(context: Context) -> Tuple[str, Dict[str, Any]]:
     """Removes the marker (and the trees, if asked), restarts the node, and waits until it stays up.
 
-    Raises `Failure` nothing_to_roll_back, would_not_boot, boot_unclear, service_not_permitted, restart_failed,
-    node_not_back, verify_failed.
+    Raises `Failure` nothing_to_roll_back, would_not_boot, boot_unclear, service_not_permitted, disk_full,
+    restart_failed, node_not_back, verify_failed.
     """
     base = context.site.base
     version = release.marker(base)
@@ -46,8 +46,8 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
 
 
 def refuse(context: Context) -> None:
-    """Raises `Failure` nothing_to_roll_back, or service_not_permitted, would_not_boot, boot_unclear for a node that
-    could not be restarted into its base."""
+    """Raises `Failure` nothing_to_roll_back, or service_not_permitted, disk_full, would_not_boot, boot_unclear for a
+    node that could not be restarted into its base."""
     if release.marker(context.site.base) is None and not _is_left_half_way(context):
         raise Failure("nothing_to_roll_back")
     check_restart(context)

@@ -46,9 +46,8 @@ def bytes_to_send(context: Context) -> int:
 
 def tell_if_there(context: Context) -> None:
     """Tells, where the host lacks nothing as far as sizes tell, that nobody has to wait with sending to others."""
-    size = context.tarball["bytes"]
     if bytes_to_send(context) == 0:
-        context.emit({"event": "progress", "step": "stage", "done": size, "total": size, "unit": "bytes"})
+        context.emit({"event": "has", "file": "tarball"})
 
 
 def _may_be_whole(context: Context) -> bool:

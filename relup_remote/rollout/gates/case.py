@@ -11,7 +11,7 @@ from relup_remote.rollout.request import Order, request
 from relup_remote.rollout.rows import Row
 from relup_remote.rollout.run import Job, Runner
 
-PASSED_ON = ("call_timeout",)
+PASSED_ON = ("call_timeout", "no_boot_check")
 """The options of a run that hold for a look as well."""
 
 
@@ -38,9 +38,13 @@ class Case:
     runner: Runner
     feed: Feed
 
-    def ask(self, command: str) -> list[Row]:
-        """The wave's hosts' rows of a command that changes nothing. Who asks looks again by himself: one look each."""
-        options = {name: value for name, value in self.plan.options.items() if name in PASSED_ON} | {"look_for": 0}
+    def ask(self, command: str, **more: Any) -> list[Row]:
+        """The wave's hosts' rows of a command that changes nothing; ``more`` are options of it.
+
+        Who asks looks again by himself: one look each.
+        """
+        passed_on = {name: value for name, value in self.plan.options.items() if name in PASSED_ON}
+        options = {**passed_on, **more, "look_for": 0}
         target = self.plan.target if self.plan.command == "upgrade" else None
         order = Order(command, self.plan.run, self.plan.operator, target=target, options=options)
         return self.runner.at_once([Job(host, request(order, host)) for host in self.hosts])

@@ -261,14 +261,14 @@ def test_settings_of_the_vm_s_environment_go_along(tmp_path: Path) -> None:
 
 def test_what_will_be_set_is_not_said_to_be_set(tmp_path: Path) -> None:
     base, tree = tmp_path, tmp_path / "relup/5.10.5"
-    settings: list[dict[str, Any]] = [
-        {"name": "EMQX_ETC_DIR", "value": f"{base}/etc", "line": 'EMQX_ETC_DIR="etc"', "why": "it is so"},
-        {"name": "EMQX_LOG_DIR", "value": f"{base}/log", "line": 'EMQX_LOG_DIR="log"', "why": "it is so"},
-        {"name": "EMQX_NAME", "value": None, "line": None, "why": "it is at the end of the base's file"},
+    settings = [
+        boot.Setting("EMQX_ETC_DIR", f"{base}/etc", None, "it is so", 'EMQX_ETC_DIR="etc"'),
+        boot.Setting("EMQX_LOG_DIR", f"{base}/log", None, "it is so", 'EMQX_LOG_DIR="log"'),
+        boot.Setting("EMQX_NAME", "a", None, "it is at the end of the base's file", "EMQX_NAME=a", True),
     ]
     told: dict[str, Any] = {
         "tree": str(tree),
-        "set": settings,
+        "set": [setting.to_json() for setting in settings],
         "configuration": None,
         "problems": [],
         "unclear": {},
@@ -289,4 +289,9 @@ def test_what_will_be_set_is_not_said_to_be_set(tmp_path: Path) -> None:
     (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\n')
     assert not boot.is_set(settings, str(tree))
     (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\nEMQX_LOG_DIR="log"\n')
+    # What an operator has set is not told, but it is looked for.
+    assert not boot.is_set(settings, str(tree))
+    (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\nEMQX_LOG_DIR="log"\nEMQX_NAME=b\n')
+    assert not boot.is_set(settings, str(tree))
+    (tree / "releases/emqx_vars").write_text('EMQX_ETC_DIR="etc"\nEMQX_LOG_DIR="log"\nEMQX_NAME=a\n')
     assert boot.is_set(settings, str(tree))

@@ -16,11 +16,13 @@ from relup_remote.core.journal import Journal
 from relup_remote.core.kept import key
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
+from relup_remote.core.site import Site
+from relup_remote.core.steps.restart import _largest_tables, check_restart
 
 from .backups import NODE, Node
 from .demo import running_demo
 from .lent import Vms
-from .others import as_root, mounted
+from .others import as_root, by_nobody, mounted
 from .vm import eventually
 
 pytestmark = as_root
@@ -159,6 +161,75 @@ def test_a_node_is_not_restarted_without_room(node: Node) -> None:
     assert caught.value.err_type == "disk_full"
     assert caught.value.detail["needed_bytes"] == (1 << 43) + files.SPARE_BYTES
     assert (node.root / "relup" / "current").read_text() == "5.10.5"
+
+
+def test_the_room_is_that_of_the_file_system_where_the_tables_are(node: Node) -> None:
+    node.deploy("5.10.5")
+    tables = node.data / "mnesia"
+    kept = tables.rename(node.root / "kept")
+    with mounted(tables, "-t", "tmpfs", "-o", "size=70m,mode=700", "tmpfs"):
+        (tables / NODE).mkdir()
+        with (tables / NODE / "schema.DAT").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 60 << 20)
+        assert_refused(node, str(tables / NODE))
+    tables.rmdir()
+    with mounted(node.root / "small", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs") as small:
+        (small / NODE).mkdir()
+        tables.symlink_to(small)
+        assert_refused(node, str(tables / NODE))
+        tables.unlink()
+    kept.rename(tables)
+    (tables / NODE).rename(node.root / "kept")
+    with mounted(node.root / "own", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs") as own:
+        (tables / NODE).symlink_to(own)
+        assert_refused(node, str(tables / NODE))
+
+
+def assert_refused(node: Node, folder: str) -> None:
+    with pytest.raises(Failure) as caught:
+        check_restart(node.context("rollback"))
+    assert (caught.value.err_type, caught.value.detail["folder"]) == ("disk_full", folder)
+
+
+def test_folders_of_others_beside_the_tables_hide_none_of_them(node: Node) -> None:
+    """Whatever the order in which they are found."""
+    tables = node.data / "mnesia"
+    os.truncate(tables / NODE / "schema.DAT", 500 << 20)
+    for name in ("lost+found", "0", "zz", "emqx"):
+        (tables / name).mkdir(0o700)
+    (tables / NODE / "closed").mkdir(0o700)
+    (tables / NODE).chmod(0o755)
+    tables.chmod(0o755)
+    node.data.chmod(0o755)
+
+    def look() -> None:
+        for name in (NODE, None):
+            node.name = name  # type: ignore[assignment]
+            context = node.context("rollback")
+            context.site = Site(".", "data", None, None)
+            assert _largest_tables(context) == [(f"data/mnesia/{NODE}", 500 << 20)]
+
+    node.root.chmod(0o755)
+    by_nobody(node.root, look)
+
+
+def test_room_that_is_not_known_is_said_to_be_unknown(node: Node) -> None:
+    node.root.chmod(0o755)
+    node.data.chmod(0o755)
+
+    def look() -> None:
+        context = node.context("rollback")
+        context.site = Site(".", "data", None, None)
+        for _ in range(2):
+            check_restart(context)
+        [warning] = context.result.warnings
+        assert warning["err_type"] == "cannot_read_file"
+        assert "not known whether the node will have room" in warning["message"]
+
+    for closed in (node.data / "mnesia" / NODE, node.data / "mnesia"):
+        closed.chmod(0o700)
+        by_nobody(node.root, look)
+        closed.chmod(0o755)
 
 
 def test_how_a_hop_ended_is_written_down_all_the_same(vms: Vms, tmp_path: Path, disk: Path) -> None:

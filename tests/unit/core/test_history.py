@@ -86,16 +86,19 @@ class Node:
 
     def reports(self, version: str) -> None:
         """Make the VM report a version from now on, as a node does."""
+        self.has("emqx_release", "version/0", f'version() -> "{version}".')
+
+    def has(self, module: str, exports: str, *functions: str) -> None:
+        """Load a module into the VM; each function is a line."""
         assert self.vm
         with self.vm.connected() as connection:
             link = DistributionLink(connection)
-            text = f'-module(emqx_release).\n-export([version/0]).\nversion() -> "{version}".\n'
             forms = []
-            for line in text.splitlines():
+            for line in (f"-module({module}).", f"-export([{exports}]).", *functions):
                 tokens = link.call("erl_scan", "string", [line])[1]
                 forms.append(link.call("erl_parse", "parse_form", [tokens])[1])
             code = link.call("compile", "forms", [forms])[2]
-            assert link.call("code", "load_binary", [Atom("emqx_release"), "none", code])[0] == "module"
+            assert link.call("code", "load_binary", [Atom(module), "none", code])[0] == "module"
 
 
 @pytest.fixture

@@ -6,16 +6,19 @@ import json
 import os
 import tarfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relup_remote.core import archive  # noqa: F401 (not to be read first by another user)
+from relup_remote.core import archive, commands, recovery  # noqa: F401 (not to be read first by another user)
 from relup_remote.core.context import Context
-from relup_remote.core.protocol import Failure
-from relup_remote.core.site import PARTIAL, Site
-from relup_remote.core.steps import cleanup, extract
+from relup_remote.core.deadline import TimeIsUp
+from relup_remote.core.erlang.link import Link
+from relup_remote.core.protocol import ERRORS, Failure
+from relup_remote.core.site import PARTIAL, NodeView, Site
+from relup_remote.core.steps import apply, cleanup, extract
 from relup_remote.core.steps.extract import STAMP, is_prepared, lacks, note_used, unused_trees
 
 from .others import as_root, by_nobody
@@ -129,6 +132,8 @@ def test_what_was_changed_is_said_where_it_is_unpacked_again(context: Context, t
     [warning] = context.result.warnings
     assert (warning["err_type"], warning["stage"]) == ("tree_replaced", "extract")
     assert warning["message"].startswith(f"{tree} was there, but {WHY[change]}")
+    usual = ERRORS["tree_replaced"].hint
+    assert warning["hint"] == (extract._NOT_OURS if change == "the stamp is gone" else usual)
     assert is_prepared(context)
     # Nothing is said where nothing was changed, or nothing was there.
     context.result.warnings.clear()
@@ -144,9 +149,42 @@ def test_of_many_files_that_were_changed_a_few_are_named(context: Context, tree:
     for name in FILES:
         (tree / name).chmod(0o600)
     said = extract._changed(context)
-    assert said == f"changed since: {', '.join(sorted(FILES)[:3])} and 4 more"
+    assert said == (f"changed since: {', '.join(sorted(FILES)[:3])} and 4 more", None)
+
+
+def test_nobody_has_changed_a_tree_of_another_tarball(context: Context, tree: Path) -> None:
     context.tarball["sha256"] = "e" * 64
-    assert extract._changed(context) == "it is of another tarball"
+    why, hint = extract._changed(context)
+    assert (why, "who changed" in str(hint)) == ("it is of another tarball", False)
+    assert hint
+    (tree / STAMP).unlink()
+    why, hint = extract._changed(context)
+    assert (why, "who changed" in str(hint)) == ("it was not unpacked by relup_remote", False)
+    assert hint
+
+
+@pytest.mark.parametrize("met", [TimeIsUp(), Failure("disk_full")])
+def test_a_host_is_prepared_whatever_becomes_of_what_is_compiled_ahead(
+    context: Context, tree: Path, monkeypatch: pytest.MonkeyPatch, met: BaseException
+) -> None:
+    """All that comes before is left out here: it is the same as of an upgrade."""
+
+    class Ahead:
+        def prepare_looks(self) -> None:
+            raise met
+
+    assert tree.is_dir()
+    monkeypatch.setattr(Context, "agent", Ahead())
+    monkeypatch.setattr(Context, "view", NodeView(Link()))
+    monkeypatch.setattr(NodeView, "version", lambda _view: "5.10.4")
+    monkeypatch.setattr(commands, "changing", lambda _context: nullcontext())
+    for module, name in ((recovery, "finish_rows"), (commands, "_refuse"), (commands, "_steps")):
+        monkeypatch.setattr(module, name, lambda *_words, **_more: None)
+    for module, name in ((recovery, "refuse_during_hop"), (recovery, "note_unfinished")):
+        monkeypatch.setattr(module, name, lambda _context: None)
+    monkeypatch.setattr(apply, "check", lambda _context: None)
+    commands._prepare(context)
+    assert context.result.outcome == "prepared"
 
 
 def probe_ctime(tree: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.release.wrapper import Vars, emqx_vars, folders
-from relup_remote.core import history
+from relup_remote.core import commands, history
 from relup_remote.core.agent import Agent
 from relup_remote.core.context import Context
 from relup_remote.core.erlang.term import Atom
@@ -121,3 +121,55 @@ def test_old_code_that_was_not_looked_at_is_said(node: Node, monkeypatch: pytest
     context = asking(node)
     assert verify.run(context)[0] == "ok"
     assert [warning["err_type"] for warning in context.result.warnings].count("old_code_in_use") == 1
+
+
+HANGS = "hangs() -> gen_server:call(kernel_safe_sup, {relup_remote, never}, 50)."
+"""A call that its process does not answer in time."""
+
+
+def without_answer(node: Node, context: Context) -> None:
+    """Have the processes that know the number of clients, and the cluster, not answer."""
+    node.has("emqx_stats", "getstat/1", "getstat(_) -> hangs().", HANGS)
+    node.has("emqx", "running_nodes/0", "running_nodes() -> hangs().", HANGS)
+    context.link.call("sys", "suspend", [SERVER])
+
+
+def answered(context: Context) -> None:
+    context.link.call("sys", "resume", [SERVER])
+    context.close()
+
+
+def test_what_a_node_does_not_tell_keeps_no_verification_from_its_steps(node: Node) -> None:
+    context = asking(node, look_for=0)
+    without_answer(node, context)
+    with pytest.raises(Failure) as caught:
+        commands._verify(context)
+    # The step was taken: it says what is wrong with the process.
+    assert (caught.value.err_type, caught.value.stage) == ("verify_failed", "verify")
+    assert "1 process is suspended" in caught.value.message
+    facts = context.result.facts
+    assert (facts["connections"], facts["nodes"], facts["cluster"]["running"]) == (None, None, None)
+    told = [warning["message"] for warning in context.result.warnings if warning.get("err_type") == "call_timeout"]
+    assert told == [
+        "emqx:running_nodes/0 asks a process that does not answer.",
+        "emqx_stats:getstat/1 asks a process that does not answer.",
+    ]
+    answered(context)
+
+
+def test_what_a_node_does_not_tell_keeps_no_look_at_it_from_the_rest_and_no_node_from_going_back(node: Node) -> None:
+    context = asking(node)
+    context.result.facts["marker"] = None
+    without_answer(node, context)
+    node.has("emqx", "running_nodes/0,is_running/0", "running_nodes() -> hangs().", "is_running() -> hangs().", HANGS)
+    commands._tell_status(context)
+    facts = context.result.facts
+    assert (facts["state"], facts["connections"], facts["nodes"], facts["ready"]) == ("idle", None, None, None)
+    commands._count_connections(context)
+    assert facts["connections_before"] is None
+    assert len([each for each in context.result.warnings if each.get("err_type") == "call_timeout"]) == 3
+    # What is to be begun wants to know all of it.
+    with pytest.raises(Failure) as caught:
+        commands._tell_of_node(context, commands._known)
+    assert caught.value.err_type == "call_timeout"
+    answered(context)

@@ -84,14 +84,14 @@ def at_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_verify_asks_every_host_of_the_wave_for_the_target() -> None:
-    wave = Wave(options={"call_timeout": 77, "hop_timeout": 5, "on_failure": "restart"})
+    wave = Wave(options={"call_timeout": 77, "no_boot_check": True, "hop_timeout": 5, "on_failure": "restart"})
     assert judged("verify", wave.case) == Verdict(True, "verified")
     assert sorted(wave.fleet.commands) == [("n1", "verify"), ("n2", "verify")]
     for _host, asked, file in wave.fleet.asked:
         assert (asked["run"], asked["operator"], asked["target"], file) == (RUN, "alice@desk", "1.1", None)
         usual = {name: value for name, (value, _) in OPTIONS.items()}
         # The gate itself looks again.
-        assert asked["options"] == {**usual, "call_timeout": 77, "look_for": 0}
+        assert asked["options"] == {**usual, "call_timeout": 77, "no_boot_check": True, "look_for": 0}
 
 
 def test_after_a_rollback_no_version_is_asked_for() -> None:
@@ -473,6 +473,16 @@ def test_while_it_soaks_one_request_a_host_tells_all_of_it_too() -> None:
     assert {command for _host, command in wave.fleet.commands} == {"verify"}
     told = len(wave.told.of("connections", "host"))
     assert told == len(wave.fleet.commands) > 2
+
+
+@pytest.mark.usefixtures("at_short_pauses")
+def test_while_it_soaks_only_the_last_look_has_a_wrapper_read_the_configuration() -> None:
+    wave = Wave(gates=dataclasses.replace(TOGETHER, soak=1))
+    wave.passes()
+    skipped = [asked["options"]["no_boot_check"] for host, asked, _ in wave.fleet.asked if host == "n1"]
+    assert skipped == [False, *[True] * (len(skipped) - 2), False]
+    assert len(skipped) > 3
+    assert {asked["options"]["look_for"] for _, asked, _ in wave.fleet.asked} == {0}
 
 
 # Soaking
