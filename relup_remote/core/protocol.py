@@ -172,6 +172,10 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The host's SSH key is revoked.",
         "Do not log in. Give the host a new key, or ask whoever keeps the list of revoked keys.",
     ),
+    "host_certificate_invalid": ErrorSpec(
+        "The host's SSH certificate is not valid.",
+        "Have the authority certify the host's key anew, for the right name. Do not add the key to known_hosts.",
+    ),
     "host_changed": ErrorSpec(
         "This is not the host that was looked at before.",
         "Find out where its name leads now. If the change is meant, start a new run.",

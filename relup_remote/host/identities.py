@@ -3,11 +3,14 @@
 import base64
 import io
 import os
+import shlex
 import socket
+import stat
 import struct
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,10 @@ class ConnectAgain(Exception):
     """The server has had enough of this connection, and there is more to offer in another one."""
 
 
+class Unsigned(Failure):
+    """The agent did not sign with a key that it holds. It may do so for OpenSSH, to which it can bind a key."""
+
+
 @dataclass(frozen=True)
 class Keys:
     """The keys ``found``, in the order in which to offer them; the others are ``unusable``, each with its reason."""
@@ -52,12 +59,18 @@ class Keys:
 class Identities:
     """What to offer as ``user``: paramiko's ``auth_strategy``, for one connection after the other.
 
-    ``keys`` are offered in order, then the ``password`` if there is one, as that for the host of that ``name``.
+    ``keys`` are offered in order, then the ``password`` if there is one, as that for the host of that ``name``. With
+    ``may_leave`` no password is tried where the agent did not sign with one of its keys: that raises `Unsigned`.
     """
 
-    def __init__(self, user: str, keys: Keys, password: Password | None = None, name: str = "") -> None:
+    def __init__(
+        self, user: str, keys: Keys, password: Password | None = None, name: str = "", may_leave: bool = False
+    ) -> None:
         self._user = user
         self._name = name
+        self._may_leave = may_leave
+        self._unsigned: str | None = None
+        self._accepted: list[PKey] = []
         self._unusable = list(keys.unusable)
         self._empty = not keys.found
         self._left = deque(keys.found)
@@ -65,29 +78,45 @@ class Identities:
         self._refused: list[str] = []
 
     def authenticate(self, transport: Transport) -> None:
-        """Log in with the first key that is accepted, else the password.
+        """Log in with the first key that is accepted, or with several if the server wants them, else the password.
 
         Raises `ConnectAgain`; `Failure` (``auth_failed``, ``ssh_timeout``), OSError, EOFError, SSHException.
         """
-        for _ in range(min(AT_ONCE, len(self._left))):
-            if self._accepts(transport, self._left.popleft()):
+        # What was accepted on an earlier connection has to be shown again on this one.
+        self._left.extendleft(reversed(self._accepted))
+        self._accepted = []
+        also: Sequence[str] = ()
+        refused = 0
+        while self._left and refused < AT_ONCE and (not also or "publickey" in also):
+            key = self._left.popleft()
+            wanted = self._offer(transport, key)
+            if wanted is None:
+                refused += 1
+            elif not wanted:
                 return
-        if self._left:
+            else:
+                self._accepted.append(key)
+                also = wanted
+        if self._left and (not also or "publickey" in also):
             raise ConnectAgain
+        if self._unsigned is not None and self._may_leave:
+            raise self._failure(Unsigned, key=self._unsigned)
+        if also and (self._password is None or not PASSWORD_WAYS & set(also)):
+            raise self._failure(server_wants_also=also)
         if self._password is None:
             raise self._failure()
         self._log_in_by_password(transport, self._password)
 
-    def _accepts(self, transport: Transport, key: PKey) -> bool:
-        """Whether the server lets us in with a key."""
+    def _offer(self, transport: Transport, key: PKey) -> Sequence[str] | None:
+        """What the server wants besides a key that it accepts, nothing if it lets us in; None if it refuses the key."""
         started = time.monotonic()
         try:
-            wanted = transport.auth_publickey(self._user, key)
+            return transport.auth_publickey(self._user, key)
         except BadAuthenticationType as error:
             self._left.clear()
             if self._password is None:
                 raise self._failure(server_accepts=error.allowed_types) from None
-            return False
+            return None
         except AuthenticationException:
             if time.monotonic() - started >= transport.auth_timeout:
                 raise Failure("ssh_timeout", "The SSH server did not answer to a key in time.") from None
@@ -96,22 +125,20 @@ class Identities:
                 if self._left or self._password is not None:
                     raise ConnectAgain from None
                 raise self._failure(note="the server hung up, perhaps after too many keys") from None
-            return False
+            return None
         except (OSError, SSHException) as error:
             # An agent's key that can't sign ends the connection. The other keys are no worse for it.
             if not isinstance(key, AgentKey):
                 raise
-            reason = "the agent did not answer in time" if isinstance(error, TimeoutError) else str(error)
-            self._unusable.append(f"{_shown(key)}: {reason}")
+            is_late = isinstance(error, TimeoutError)
+            self._unusable.append(f"{_shown(key)}: {'the agent did not answer in time' if is_late else error}")
+            if not is_late:
+                self._unsigned = _shown(key)
+            if self._unsigned is not None and self._may_leave and not self._left:
+                raise self._failure(Unsigned, key=self._unsigned) from None
             if self._left or self._password is not None:
                 raise ConnectAgain from None
             raise self._failure() from None
-        if not wanted:
-            return True
-        if self._password is None or not PASSWORD_WAYS & set(wanted):
-            raise self._failure(server_wants_also=wanted)
-        self._log_in_by_password(transport, self._password)
-        return True
 
     def _log_in_by_password(self, transport: Transport, password: Password) -> None:
         started = time.monotonic()
@@ -152,13 +179,16 @@ class Identities:
 
         return transport.auth_interactive(self._user, answer)
 
-    def _failure(self, **facts: object) -> Failure:
+    def _failure(self, kind: type[Failure] = Failure, **facts: object) -> Failure:
         message = None
         if self._empty and self._password is None:
             why = f" Not used: {'; '.join(self._unusable)}." if self._unusable else ""
             message = f"There is no key to offer to the SSH server.{why}"
+        elif self._accepted:
+            keys = " and ".join(map(_shown, self._accepted))
+            message = f"The SSH server accepted {keys}, which is not all that it wants to see."
         detail = {"user": self._user, "keys_refused": self._refused, "keys_not_used": self._unusable, **facts}
-        return Failure("auth_failed", message, detail=detail)
+        return kind("auth_failed", message, detail=detail)
 
 
 def _shown(key: PKey) -> str:
@@ -206,7 +236,7 @@ def accepted(keys: Keys, algorithms: Collection[str], rsa_bits: int) -> Keys:
     found, unusable = list[PKey](), list(keys.unusable)
     for key in keys.found:
         names = RSA if key.get_name() == "ssh-rsa" else (key.get_name(),)
-        names_of_all = {*names, *(f"{name}-cert-v01@openssh.com" for name in names)}
+        names_of_all = {*names, *(f"{name}{CERTIFIED}" for name in names)}
         if key.get_name() == "ssh-rsa" and 0 < key.get_bits() < rsa_bits:
             unusable.append(f"{_shown(key)}: it has less than the {rsa_bits} bits that ssh_config demands")
         elif not algorithms or names_of_all & set(algorithms):
@@ -255,7 +285,7 @@ def _of_file(file: Path, agent: Keys, passphrase: str | None) -> list[PKey]:
         key = _read(file, None)
     except _Unusable as reason:
         if held := _held(file, agent.found):
-            return held
+            return [*_certified_by_agent(file, held), *held]
         if passphrase is None or not isinstance(reason.__cause__, TypeError):
             raise
         try:
@@ -277,6 +307,7 @@ def _read(file: Path, passphrase: str | None) -> PKey:
     password = None if passphrase is None else passphrase.encode()
     try:
         content = read_bytes(file, LONGEST_KEY)
+        _check_is_private(file, content)
         try:
             key: Any = serialization.load_ssh_private_key(content, password)
         except ValueError:
@@ -293,6 +324,18 @@ def _read(file: Path, passphrase: str | None) -> PKey:
         raise _Unusable("it has a passphrase" if passphrase is None else "it has no passphrase") from error
     except (ValueError, SSHException, UnsupportedAlgorithm, StopIteration) as error:
         raise _Unusable("it is not a private key of a known kind") from error
+
+
+def _check_is_private(file: Path, content: bytes) -> None:
+    """Refuse a private key of ours that others may read, as OpenSSH does. Raises `_Unusable`, OSError."""
+    found = file.stat()
+    if b"PRIVATE KEY-" in content and found.st_uid == os.getuid() and found.st_mode & 0o077:
+        raise _Unusable(open_to_others(file, found.st_mode))
+
+
+def open_to_others(file: Path, mode: int) -> str:
+    """Why a private key with such a mode is not used, and what mends it."""
+    return f"others may read it (mode {stat.S_IMODE(mode):04o}; `chmod 600 {shlex.quote(str(file))}` mends that)"
 
 
 _KINDS: tuple[tuple[type, type[PKey]], ...] = (
@@ -315,6 +358,24 @@ def _certified(file: Path, passphrase: str | None) -> list[PKey]:
         return [certified]
     except (OSError, ValueError, SSHException, _Unusable):
         return []
+
+
+def _certified_by_agent(file: Path, held: Iterable[PKey]) -> list[PKey]:
+    """The same of keys that an agent holds without their certificate."""
+    certificate = file.with_name(f"{file.name}-cert.pub")
+    found = list[PKey]()
+    for key in held:
+        if isinstance(key, AgentKey) and not key.get_name().endswith(CERTIFIED):
+            certified = AgentKey(key.agent, key.blob, key.comment)
+            with suppress(OSError, ValueError, SSHException):
+                read_bytes(certificate, LONGEST_KEY)
+                certified.load_certificate(str(certificate))
+                found.append(certified)
+    return found
+
+
+CERTIFIED = "-cert-v01@openssh.com"
+"""How names of the kinds of certificates end."""
 
 
 def _held(file: Path, agent: Iterable[PKey]) -> list[PKey]:

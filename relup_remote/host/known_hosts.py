@@ -53,11 +53,12 @@ def find(files: Iterable[Path], name: str) -> list[Entry]:
     return [entry for file in files for entry in _read(file, name)]
 
 
-def has_authority(files: Iterable[Path], name: str) -> bool:
-    """Whether a file trusts an authority to certify the key of the host of that name."""
+def has_authority(files: Iterable[Path], host: str, port: int, alias: str | None = None) -> bool:
+    """Whether a file trusts an authority to certify the key of a host, by its name with the port or without it."""
+    names = {host_name(host, port, alias), (alias or host).lower()}
     for file in files:
         for words in _lines(file):
-            if len(words) > 3 and words[0] == AUTHORITY and _fits(words[1], name):
+            if len(words) > 3 and words[0] == AUTHORITY and any(_fits(words[1], name) for name in names):
                 return True
     return False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from relup_remote.core.protocol import Failure
 from relup_remote.files import read_bytes
-from relup_remote.host import known_hosts, route
+from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.route import Station
 from relup_remote.host.transport import Connection, fabric, local, openssh
 from relup_remote.host.transport.options import Options, unmet
@@ -41,8 +41,12 @@ def connect(settings: "HostSettings", tell: Callable[[str], None]) -> Connection
         try:
             return fabric.Connection(settings, stations)
         except fabric.Incompatible as failure:
-            reasons = [f"the library and the server have nothing in common ({failure.detail['error']})"]
-    _tell(settings, tell, f"`ssh` makes this connection: nothing else can honour {'; '.join(reasons)}.")
+            why = f"the library and the server have nothing in common ({failure.detail['error']})"
+        except identities.Unsigned as failure:
+            why = f"the agent does not sign for the library with its key {failure.detail['key']}"
+    else:
+        why = f"nothing else can honour {'; '.join(reasons)}"
+    _tell(settings, tell, f"`ssh` makes this connection: {why}.")
     return openssh.Connection(settings)
 
 
@@ -66,17 +70,15 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]
     return found
 
 
-def _of_keys(station: Station, files: Sequence[Path], identities: Sequence[Path]) -> list[str]:
+def _of_keys(station: Station, files: Sequence[Path], keys: Sequence[Path]) -> list[str]:
     name = known_hosts.host_name(station.address, station.port, station.key_name)
     found = list[str]()
-    if known_hosts.has_authority(files, name) or (
-        station.key_name is None and known_hosts.has_authority(files, station.address.lower())
-    ):
+    if known_hosts.has_authority(files, station.address, station.port, station.key_name):
         found.append(f"{known_hosts.AUTHORITY} in known_hosts")
     types = {entry.key_type for entry in known_hosts.find(files, name) if not entry.revoked}
     if types and not types & {"ssh-rsa", *fabric.KNOWN["hostkeyalgorithms"]}:
         found.append(f"the kind of the host's key ({', '.join(sorted(types))})")
-    found += [f"the security key {file}" for file in identities if _is_security_key(file)]
+    found += [f"the security key {file}" for file in keys if _is_security_key(file)]
     return found
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
 
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 
 UNDER_WAY = 256 << 10
 """Bytes that may at least be on their way to a host, or wait there for the command.
@@ -594,6 +594,8 @@ class _Policy(MissingHostKeyPolicy):
         self._rsa_bits = _rsa_bits(station)
         self._files = files
         name = known_hosts.host_name(station.address, station.port, station.key_name)
+        self._alias = station.key_name
+        self._has_authority = known_hosts.has_authority(files, station.address, station.port, station.key_name)
         self._entries = known_hosts.find(files, name)
         if not self.known_types and name != station.address.lower() and station.key_name is None:
             # As OpenSSH does: a key that is filed without its port counts for all of them.
@@ -606,6 +608,7 @@ class _Policy(MissingHostKeyPolicy):
 
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
         """Raises `Failure` unless the key is known, and not revoked."""
+        hostname = self._alias or hostname
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
         if key.get_name() == "ssh-rsa" and key.get_bits() < self._rsa_bits:
             message = (
@@ -625,8 +628,11 @@ class _Policy(MissingHostKeyPolicy):
         if reason:
             raise Failure("host_key_revoked", f"The SSH key of {hostname} {reason}: {shown}.", hint=hint, detail=detail)
         if verdict is Verdict.UNKNOWN:
-            message = f"The SSH key of {hostname} is in no known_hosts file: {shown}."
-            raise Failure("host_key_unknown", message, detail=detail)
+            message, hint = f"The SSH key of {hostname} is in no known_hosts file: {shown}.", None
+            if self._has_authority:
+                message = f"known_hosts has an authority for {hostname}. The transport fabric checks no certificates."
+                hint = "Use `--transport auto` or `--transport openssh`. Do not add the key to known_hosts."
+            raise Failure("host_key_unknown", message, hint=hint, detail=detail)
         if verdict is not Verdict.KNOWN:
             message = f"The SSH key of {hostname} is not the one in known_hosts: {shown}."
             raise Failure("host_key_changed", message, detail=detail)
@@ -652,7 +658,7 @@ def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Pa
     keys = identities.usual(jump.identity_files, jump.identities_only, agent, settings.secrets.passphrase)
     keys = identities.accepted(keys, _listed(jump.options, *ACCEPTED), _rsa_bits(jump))
     given = [settings.known_hosts] if settings.known_hosts else []
-    return [*given, *jump.known_hosts], Identities(jump.user, keys)
+    return [*given, *jump.known_hosts], Identities(jump.user, keys, may_leave=_may_leave(settings))
 
 
 def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
@@ -664,7 +670,12 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
         keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.passphrase)
     keys = identities.accepted(keys, _listed(host.options, *ACCEPTED), _rsa_bits(host))
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
-    return files, Identities(host.user, keys, settings.secrets.login, settings.name)
+    return files, Identities(host.user, keys, settings.secrets.login, settings.name, _may_leave(settings))
+
+
+def _may_leave(settings: "HostSettings") -> bool:
+    """Whether the host may be left to OpenSSH."""
+    return settings.transport == "auto"
 
 
 def _agent_of(station: Station, settings: "HostSettings") -> Keys:
@@ -712,11 +723,21 @@ def _transport_factory(known_types: Sequence[str], options: Options, greeting: _
         security.ciphers = _allowed(options, "ciphers", _first(FAST_CIPHERS, security.ciphers))
         security.digests = _allowed(options, "macs", security.digests)
         security.kex = _allowed(options, "kexalgorithms", security.kex)
-        signatures = [name for known in known_types for name in (RSA_SIGNATURES if known == "ssh-rsa" else (known,))]
-        security.key_types = _allowed(options, "hostkeyalgorithms", _first(signatures, security.key_types))
+        security.key_types = _by_known(options, known_types, security.key_types)
         return transport
 
     return make
+
+
+def _by_known(options: Options, known_types: Sequence[str], possible: Sequence[str]) -> Sequence[str]:
+    """The kinds of host keys to ask for: in the order of ssh_config, the known ones first, as OpenSSH does.
+
+    So a server that has keys of several known types shows the same one as to OpenSSH, which may be found changed.
+    """
+    known = {name for each in known_types for name in (RSA_SIGNATURES if each == "ssh-rsa" else (each,))}
+    listed = [name for value in options.get("hostkeyalgorithms", ()) for name in value.split(",")]
+    ordered = _first(listed, _allowed(options, "hostkeyalgorithms", possible))
+    return _first([name for name in ordered if name in known], ordered)
 
 
 def _security() -> Mapping[str, Sequence[str]]:

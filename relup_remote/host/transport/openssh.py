@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import Deadline
 from relup_remote.files import read_bytes, write_private
-from relup_remote.host import route
+from relup_remote.host import identities, route
 from relup_remote.host.route import Station
 from relup_remote.host.transport import askpass, pipes
 from relup_remote.host.transport.askpass import Answers
@@ -92,7 +92,8 @@ class Connection:
     """A way to a host through a master of its own.
 
     Raises `Failure`: ``host_unreachable``, ``host_key_unknown``, ``host_key_changed``, ``host_key_revoked``,
-    ``auth_failed``, ``key_unusable``, ``ssh_timeout``, ``host_changed``; stage ``connect``.
+    ``host_certificate_invalid``, ``auth_failed``, ``key_unusable``, ``ssh_timeout``, ``host_changed``; stage
+    ``connect``.
     """
 
     def __init__(self, settings: "HostSettings") -> None:
@@ -564,12 +565,18 @@ class _Attempt:
                 continue
             message: str | None = None
             if err_type in HOST_KEYS:
-                at |= {"host": station.address, "files": files, **({"key_shown": self.key} if self.key else {})}
-                message = HOST_KEYS[err_type].format(host=station.address, key=seen)
+                # The name that was looked up, which may be an alias.
+                name = station.key_name or station.address
+                at |= {"host": name, "files": files, **({"key_shown": self.key} if self.key else {})}
+                found = re.search(CERTIFICATE, said)
+                fault = CERTIFICATE_FAULTS.get(found[1].strip(), found[1].strip()) if found else ""
+                message = HOST_KEYS[err_type].format(host=name, key=seen, fault=fault.format(host=name))
             elif err_type == "ssh_timeout":
                 message = late
             elif err_type == "auth_failed":
                 at["user"] = station.user
+                if jump:
+                    message = f"The jump host {jump.name} accepted none of the keys that were offered."
                 if answers.is_tried:
                     at["note"] = "the password was refused"
                 if settings.key and not jump and str(settings.key) in said:
@@ -593,11 +600,22 @@ HOST_KEYS = {
     "host_key_revoked": "The SSH key of {host} is revoked{key}.",
     "host_key_changed": "The SSH key of {host} is not the one in known_hosts{key}.",
     "host_key_unknown": "The SSH key of {host} is in no known_hosts file{key}.",
+    "host_certificate_invalid": "The SSH certificate of {host} is not valid: {fault}.",
 }
+
+CERTIFICATE = r"Certificate invalid: ([^\n]*)"
+CERTIFICATE_FAULTS = {
+    "expired": "it has expired",
+    "not yet valid": "its time has not come yet",
+    "name is not a listed principal": "it is for other names, not for {host}",
+}
+"""What `ssh` says of the certificate of a host, and what we make of it."""
+
 
 REASONS = (
     ("host_key_revoked", r"REVOKED HOST KEY|revoked by file|marked as revoked|in revoked keys file|key is revoked"),
     ("host_key_changed", r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed"),
+    ("host_certificate_invalid", CERTIFICATE),
     ("host_key_unknown", r"host key is known for|Host key verification failed|authenticity of host|KnownHostsCommand"),
     ("auth_failed", r"Permission denied \(|Too many authentication failures|No more authentication methods"),
     ("ssh_timeout", r"[Tt]imed out|timeout, server"),
@@ -641,6 +659,9 @@ def _reason(said: str) -> str:
 
 def _about(key: Path, said: str) -> str:
     """What `ssh` says of a key, in a few words."""
+    with suppress(OSError):
+        if f'"{key}": bad permissions' in said:
+            return identities.open_to_others(key, key.stat().st_mode)
     found = re.search(rf"{re.escape(str(key))}\S*[:\s]+([^\n]+)", said)
     return found[1].strip().rstrip(".") if found else "it is refused"
 

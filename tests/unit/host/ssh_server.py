@@ -1,18 +1,19 @@
 """Real OpenSSH servers on loopback, as hosts to connect to."""
 
+import os
 import pwd
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import getuid
 from pathlib import Path
 from typing import Any
 
 from lab import config_files, layout, sshd
 from relup_remote.inventory import HostSettings
 
-ME = pwd.getpwuid(getuid()).pw_name
+ME = pwd.getpwuid(os.getuid()).pw_name
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
         yield Server(host, key, known_hosts)
     finally:
         sshd.stop(host)
+
+
+@contextmanager
+def agent(path: Path, keys: list[Path]) -> Iterator[Path]:
+    """An SSH agent that holds ``keys``; its socket."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        # It says where its socket is once there is one.
+        process.stdout.readline()
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        if keys:
+            subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
+        yield path
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def free_port() -> int:

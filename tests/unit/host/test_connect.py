@@ -1,7 +1,6 @@
 """Connecting: who the host is, who we are, and all that can keep the two apart."""
 
 import contextlib
-import os
 import re
 import socket
 import subprocess
@@ -23,7 +22,7 @@ from relup_remote.host.transport.fabric import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import NO_SECRETS, Secrets
 
-from .ssh_server import Server, free_port, running
+from .ssh_server import Server, agent, free_port, running
 
 
 def failure(settings: HostSettings, ssh_config: Path | None = None, secrets: Secrets = NO_SECRETS) -> Failure:
@@ -305,22 +304,6 @@ def protect(key: Path) -> None:
     subprocess.run(
         ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)], check=True, capture_output=True
     )
-
-
-@contextmanager
-def agent(path: Path, keys: list[Path]) -> Iterator[Path]:
-    """An SSH agent that holds ``keys``; its socket."""
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        # It says where its socket is once there is one.
-        process.stdout.readline()
-        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
-        subprocess.run(["ssh-add", "-q", *map(str, keys)], check=True, env=environment)
-        yield path
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from relup_remote.host.transport import choice, fabric, openssh
 from relup_remote.inventory import HostSettings
 from relup_remote.ways import Ways
 
-from .ssh_server import ME, Server, running
+from .ssh_server import ME, Server, agent, running
 
 
 @dataclass
@@ -34,6 +34,9 @@ class World:
     certified: Server
     chacha: Server
     shut: Server
+    two: Server
+    both: Server
+    stale: Server
     files: dict[str, Path] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> str:
@@ -63,17 +66,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
         authority = folder / "authority"
         public = sshd.make_key(authority, "authority")
-        certificate = folder / "certified" / "host" / "ssh" / "host_key-cert.pub"
         made = World(
             folder,
             server("main", f"TrustedUserCAKeys {authority}.pub", "MaxAuthTries 20"),
             server("certified"),
             server("chacha", "Ciphers chacha20-poly1305@openssh.com"),
             server("shut", "AllowTcpForwarding no"),
+            server("two", "AuthenticationMethods publickey,publickey"),
+            server("both"),
+            server("stale"),
         )
         made.files = {"authority": authority}
-        _certify_host(made, authority, certificate)
+        _certify_host(made.certified, authority, "always:forever")
+        _certify_host(made.stale, authority, "20200101:20200102")
         _keys(made, authority)
+        _more_keys(made, stack)
+        _second_host_key(made)
         made.write("with_authority", f"@cert-authority * {public}")
         made.write("with_other_authority", f"@cert-authority * {sshd.make_key(folder / 'other_authority', 'x')}")
         made.write("authority_of_others", f"@cert-authority *.example.org {public}")
@@ -92,15 +100,53 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
 
 
-def _certify_host(world: World, authority: Path, certificate: Path) -> None:
-    """Give the certified server a certificate, and have it read it."""
-    server = world.certified
+def _certify_host(server: Server, authority: Path, validity: str) -> None:
+    """Give a server a certificate, and have it read it."""
     key = server.host.ssh_dir / "host_key.pub"
-    _run("ssh-keygen", "-q", "-s", authority, "-h", "-I", "host", "-n", layout.LOOPBACK, key)
+    _run("ssh-keygen", "-q", "-s", authority, "-h", "-I", "host", "-n", layout.LOOPBACK, "-V", validity, key)
+    _again_with(server, f"HostCertificate {server.host.ssh_dir / 'host_key-cert.pub'}")
+
+
+def _again_with(server: Server, option: str) -> None:
+    """Start a server anew with an option more."""
     config = sshd.config(server.host)
-    config.write_text(f"HostCertificate {server.host.ssh_dir / 'host_key-cert.pub'}\n{config.read_text()}")
+    config.write_text(f"{option}\n{config.read_text()}")
     sshd.stop(server.host)
     sshd.start(server.host)
+
+
+def _second_host_key(world: World) -> None:
+    """Give a server a host key of another type, and write both down, the first one rightly or wrongly."""
+    server = world.both
+    key = server.host.ssh_dir / "second_key"
+    _run("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", key)
+    _again_with(server, f"HostKey {key}")
+    name = f"[{layout.LOOPBACK}]:{server.host.ssh_port}"
+    second = f"{name} {' '.join(Path(f'{key}.pub').read_text().split()[:2])}\n"
+    world.write("both_right", f"{second}{name} {world.key_of(server)}\n")
+    world.write("first_wrong", f"{second}{name} {world.key_of(world.shut)}\n")
+    world.write("second_only", second)
+
+
+def _more_keys(world: World, stack: ExitStack) -> None:
+    """Keys that others may read, and keys that agents hold."""
+    world.write("open", world.main.key.read_text(), 0o644)
+    world.write("open_to_group", world.main.key.read_text(), 0o640)
+    authorized = world.two.host.ssh_dir / "authorized_keys"
+    authorized.write_text(authorized.read_text() + Path(f"{world['rsa']}.pub").read_text())
+    world.files["key_of_two"] = world.two.key
+    # Closed by a passphrase, and with a certificate; the agent holds it without one.
+    closed = world.write("closed", Path(world["signed_bare"]).read_text())
+    _run("ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", closed)
+    Path(f"{closed}.pub").write_text(Path(f"{world['signed']}.pub").read_text())
+    world.write("closed-cert.pub", Path(world["signed_certificate"]).read_text())
+    world.files["agent"] = stack.enter_context(agent(world.folder / "agent", [Path(world["signed_bare"])]))
+    # Bound to one host.
+    world.files["public"] = Path(f"{world.main.key}.pub")
+    bound = stack.enter_context(agent(world.folder / "bound", []))
+    place = f"{ME}@[{layout.LOOPBACK}]:{world.main.host.ssh_port}"
+    _run("env", f"SSH_AUTH_SOCK={bound}", "ssh-add", "-q", "-H", world.main.known_hosts, "-h", place, world.main.key)
+    world.files["bound"] = bound
 
 
 def _keys(world: World, authority: Path) -> None:
@@ -193,6 +239,20 @@ CASES: dict[str, Case] = {
         ("host_key_revoked", "host_key_unknown"),
         to="certified",
     ),
+    "a certificate that has expired": Case(
+        "openssh",
+        {"UserKnownHostsFile": "{with_authority}"},
+        "host_certificate_invalid",
+        to="stale",
+        says="has expired",
+    ),
+    "a certificate for another name": Case(
+        "openssh",
+        {"UserKnownHostsFile": "{with_authority}", "HostKeyAlias": "cluster"},
+        "host_certificate_invalid",
+        to="certified",
+        says="cluster",
+    ),
     "an authority, and a host without a certificate": Case(
         "openssh", {"UserKnownHostsFile": "{with_authority}"}, "host_key_unknown"
     ),
@@ -210,6 +270,14 @@ CASES: dict[str, Case] = {
     ),
     "a program that fails": Case(
         "openssh", {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "/bin/false"}, "host_key_unknown"
+    ),
+    "known by two keys": Case("fabric", {"UserKnownHostsFile": "{both_right}"}, to="both"),
+    "known by the second of its keys": Case("fabric", {"UserKnownHostsFile": "{second_only}"}, to="both"),
+    "known by two keys, one of which has changed": Case(
+        "fabric", {"UserKnownHostsFile": "{first_wrong}"}, "host_key_changed", to="both"
+    ),
+    "known by two keys, and the changed one is not asked for": Case(
+        "fabric", {"UserKnownHostsFile": "{first_wrong}", "HostKeyAlgorithms": "rsa-sha2-512"}, to="both"
     ),
     "unknown": Case("fabric", {"UserKnownHostsFile": "{empty}"}, "host_key_unknown"),
     "unknown, and DNS is asked": Case(
@@ -233,6 +301,31 @@ CASES: dict[str, Case] = {
     "an expired certificate beside a valid key": Case("fabric", {"IdentityFile": "{known_and_expired}"}),
     "an expired certificate elsewhere, and a valid key": Case(
         "openssh", {"CertificateFile": "{known_and_expired_certificate}"}
+    ),
+    "a key that all may read": Case("fabric", {"IdentityFile": "{open}"}, "auth_failed", says="chmod 600"),
+    "a key that a group may read": Case("fabric", {"IdentityFile": "{open_to_group}"}, "auth_failed"),
+    "a key that all may read, by OpenSSH": Case(
+        "openssh", {"IdentityFile": "{open}", "BindAddress": "127.0.0.1"}, "auth_failed", says="bad permissions"
+    ),
+    "a certificate beside a key that the agent holds": Case(
+        "fabric", {"IdentityFile": "{closed}", "IdentityAgent": "{agent}"}
+    ),
+    "a key that the agent holds for this host": Case(
+        "openssh", {"IdentityFile": "{public}", "IdentityAgent": "{bound}"}
+    ),
+    "a key that the agent holds for another host": Case(
+        "openssh", {"IdentityFile": "{public}", "IdentityAgent": "{bound}"}, "auth_failed", to="shut"
+    ),
+    "a jump host that the agent holds a key for": Case(
+        "openssh",
+        {"ProxyJump": "jump"},
+        hosts={"jump": {"IdentityFile": "{public}", "IdentityAgent": "{bound}"}},
+    ),
+    "a server that wants two keys": Case(
+        "fabric", {"IdentityFile": "{stranger}\n  IdentityFile {rsa}\n  IdentityFile {key_of_two}"}, to="two"
+    ),
+    "a server that wants two keys, and gets one": Case(
+        "fabric", {"IdentityFile": "{rsa}"}, "auth_failed", to="two", says="which is not all that it wants"
     ),
     "a key of a stranger": Case("fabric", {"IdentityFile": "{stranger}"}, "auth_failed"),
     "a stranger": Case("openssh", {"IdentityFile": "{stranger}", "BindAddress": "127.0.0.1"}, "auth_failed"),
@@ -376,7 +469,7 @@ def test_who_ssh_reaches_is_reached_and_who_it_refuses_is_refused(world: World, 
     if failure is not None:
         assert failure.stage == "connect"
         assert failure.err_type in case.error if isinstance(case.error, tuple) else failure.err_type == case.error
-        assert case.says in str(failure.to_json())
+        assert case.says in f"{failure.to_json()} {failure.hint}"
         if "jump host" in name:
             assert failure.detail["jump_host"] in case.hosts
 
@@ -407,6 +500,23 @@ def test_what_the_library_can_not_honour_is_named_where_it_is_to_be_taken(world:
     told: list[str] = []
     assert _reached_by_fabric(HostSettings("n1", **settings), told)
     assert told == ["Not honoured by the transport fabric: bindaddress 127.0.0.1 (the address to connect from)."]
+
+
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_a_key_of_the_inventory_that_all_may_read_is_named_with_what_mends_it(world: World, transport: str) -> None:
+    file = Path(world["open"])
+    with pytest.raises(Failure) as caught:
+        choice.connect(world.main.settings(key=file, transport=transport), print)
+    assert caught.value.err_type == "key_unusable"
+    assert f"others may read it (mode 0644; `chmod 600 {file}` mends that)" in caught.value.message
+
+
+def test_the_library_does_not_say_to_trust_a_key_in_the_place_of_its_certificate(world: World) -> None:
+    config = configured(world, CASES["an authority"])
+    with pytest.raises(Failure) as caught:
+        choice.connect(HostSettings("n1", address="alias", ssh_config=config, transport="fabric"), print)
+    assert (caught.value.err_type, "has an authority" in caught.value.message) == ("host_key_unknown", True)
+    assert "Do not add the key" in caught.value.hint
 
 
 def _reached_by_fabric(settings: HostSettings, told: list[str]) -> bool:
