@@ -159,10 +159,11 @@ There are three ways to a host, by the setting `transport` or the option `--tran
   or newer.
 - `local` uses no SSH: the node is on this machine. To become another user it uses sudo, as on any host.
 
-`auto` uses `openssh` in four cases: ssh_config has an option for the host or one of its jump hosts that the library
+`auto` uses `openssh` in five cases: ssh_config has an option for the host or one of its jump hosts that the library
 can't honour; you have a master connection there (`ControlPath`); known_hosts has a certificate authority for the host;
-or server and library have no cipher or key exchange in common. A note says which. With `fabric` the library is used in
-any case, and a note says what is not honoured. The options that the library can't honour:
+server and library have no cipher or key exchange in common; or the agent does not sign for the library, as with a key
+that is bound to a host. A note says which. With `fabric` the library is used in any case, and a note says what is not
+honoured. The options that the library can't honour:
 
 {_table(("option of ssh_config", "what it is about", "no reason if"), only)}
 
@@ -174,7 +175,8 @@ At most 8 logins go on at the same time (`--connects`). All hosts behind a jump 
 server that hangs up before it has said anything, as one with too many logins does, is tried five times.
 
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
-unless `IdentitiesOnly` is set. If a server hangs up after too many keys, the rest are offered on a new connection.
+unless `IdentitiesOnly` is set. A certificate beside a key comes before the key. If a server hangs up after too many
+keys, the rest are offered on a new connection. A private key of yours that others may read is not used (`chmod 600`).
 
 Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those
 for jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered

@@ -196,6 +196,11 @@ ERRORS: Dict[str, ErrorSpec] = {
         "The SSH connection broke before the core's result came back.",
         "A hop that has begun goes on in the VM. See `inv status`, then run the same command again.",
     ),
+    "no_shell": ErrorSpec(
+        "The host lets the SSH user in, but runs no commands for it.",
+        "Look at the user's login shell (nologin, rbash) and its start-up files, and at ForceCommand and MaxSessions "
+        "of the SSH server. Or log in as another user.",
+    ),
     "python_missing": ErrorSpec(
         "The host has no python3 of version 3.6 or newer.",
         "Install python3, or name one with `python` in the inventory.",

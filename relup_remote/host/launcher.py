@@ -24,6 +24,9 @@ NO_SUDO = {"event": "core", "sudo": False}
 BECAME = {"event": "core", "became": True}
 """What it says once sudo has let us in."""
 
+SHELL = b"relup_remote: sh"
+"""The first line of ours: the login shell has run our command."""
+
 # It begins with a line end, for what a login shell's start-up files have said need not end with one.
 # Its arguments: the user to become or nothing, what to say without a Python, what to say where sudo will ask and where
 # it won't, how sudo is to ask, and code that says when it has let us in (all four empty where it may not ask), Python
@@ -32,6 +35,7 @@ BECAME = {"event": "core", "became": True}
 SCRIPT = """
 user=$1 missing=$2 asks=$3 silent=$4 prompt=$5 became=$6 code=$7 digest=$8 size=$9; shift 9;
 echo;
+echo "relup_remote: sh";
 say() { [ -z "$1" ] || printf "%s\\n" "$1"; };
 for name do
   python=$(command -v "$name") || continue;

@@ -23,7 +23,7 @@ from relup_remote.files import open_file
 from relup_remote.host import bootstrap, launcher
 from relup_remote.host.payload import Payload
 from relup_remote.host.stderr import Stderr, prompt
-from relup_remote.host.transport import Process, Start
+from relup_remote.host.transport import Process, SessionRefused, Start
 from relup_remote.host.transport.text import shown
 from relup_remote.schema import Unfit
 from relup_remote.secrets import NotTried, Password
@@ -120,7 +120,7 @@ def run(start: Start, errand: Errand, waiting: Waiting) -> Event:
 
     One that is ``waiting`` is asked, else one that is begun by ``start``; afterwards it waits there, if all went well.
     Raises `Failure`, stage ``connect``: ``python_missing``, ``become_failed``, ``untrusted_dir``, ``core_failed``,
-    ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
+    ``no_shell``, ``connection_lost``, ``ssh_timeout``; or with stage ``stage`` if the tarball can't be read here.
     """
     core: _Core | None = None
     try:
@@ -134,6 +134,9 @@ def run(start: Start, errand: Errand, waiting: Waiting) -> Event:
             raise too_late(errand.deadline, core.step if core else None) from None
         message = f"The host said nothing for {errand.timeout:g} s."
         raise Failure("ssh_timeout", message, stage="connect") from None
+    except SessionRefused as error:
+        message = "The SSH server lets the user in, but opens no session for it."
+        raise Failure("no_shell", message, detail={"error": str(error)}, stage="connect") from None
     except OSError as error:
         raise Failure("connection_lost", detail={"error": str(error)}, stage="connect") from None
     finally:
@@ -159,6 +162,7 @@ class _Core:
     def __init__(self, start: Start, errand: Errand) -> None:
         self._errand = errand
         self._has_come = False
+        self._has_shell = False
         self.is_free = False
         self._bootstrap = files("relup_remote.host").joinpath("bootstrap.py").read_bytes()
         digest, size = errand.payload.digest, len(errand.payload.content)
@@ -252,8 +256,13 @@ class _Core:
         noise: list[bytes] = []
         while len(noise) < NOISE:
             line = self._lines.next()
+            if line is None and not self._has_shell:
+                raise self._ended("no_shell", noise)
             if line is None:
                 raise self._ended("become_failed" if self._errand.user else "core_failed", noise)
+            if line.strip() == launcher.SHELL:
+                self._has_shell = True
+                continue
             event = boundary.event(line)
             if event and event["event"] == "core":
                 return self._checked(event)
@@ -261,7 +270,10 @@ class _Core:
             if event:
                 # Nothing else speaks like this: the word that we wait for was lost on the way.
                 break
-        raise self._garbage("The host sent something that a core does not send.", next(filter(None, noise), b""))
+        first = next(filter(None, noise), b"")
+        if not self._has_shell and not event:
+            raise self._garbage("The host did not run our command. It only printed something.", first, "no_shell")
+        raise self._garbage("The host sent something that a core does not send.", first)
 
     def _event(self) -> Event:
         line = self._lines.next()
@@ -340,21 +352,29 @@ class _Core:
         instead = [shown(line.decode("utf-8", "replace")).strip() for line in noise]
         words = [line for line in instead if line]
         message = hint = None
-        if err_type == "become_failed":
+        if err_type == "become_failed" and self._stderr.is_refused:
+            message = f"The core could not be started as {self._errand.user}: sudo did not accept the password."
+            hint = "Run the command again, and give the password that sudo wants of the SSH user."
+        elif err_type == "become_failed":
             message, hint = _not_become(str(self._errand.user), said)
+        elif err_type == "no_shell" and (words or said):
+            last = words[-1] if words else shown(said).splitlines()[-1].strip()
+            message = f"The host lets the SSH user in, but runs no commands for it. It said: {last}"
         elif words and not self._errand.user:
             message = f"The host ended before the core could start, and said: {words[-1]}"
         detail = {"ended_by": how, "stderr": said, **({"said": "\n".join(words)} if words else {})}
         return Failure(err_type, message, hint=hint, detail=detail)
 
-    def _garbage(self, message: str, line: bytes) -> Failure:
+    def _garbage(self, message: str, line: bytes, err_type: str = "core_failed") -> Failure:
         said = line[:SHOWN].decode("utf-8", errors="replace")
-        return Failure("core_failed", message, detail={"said": said, "stderr": self._stderr.text()})
+        return Failure(err_type, message, detail={"said": said, "stderr": self._stderr.text()})
 
 
 def _not_become(user: str, said: str) -> tuple[str, str | None]:
     """The message where the core could not be started as another user, and a hint if not the usual one will do."""
     by_sudo = [line.removeprefix("sudo:").strip() for line in said.splitlines() if line.startswith("sudo:")]
+    # Plugins only repeat that something is wrong.
+    by_sudo = [line for line in by_sudo if " plugin " not in line] or by_sudo
     why = f": sudo says: {by_sudo[-1]}" if by_sudo else "."
     hint = None
     if by_sudo and "must have a tty" in by_sudo[-1]:

@@ -207,7 +207,7 @@ class Runner:
             return of_result(name, event, time.monotonic() - started)
         except Failure as failure:
             failure.stage = failure.stage or "connect"
-            if failure.err_type == "core_failed" and not has_core:
+            if failure.err_type in ("core_failed", "no_shell") and not has_core:
                 # None was started.
                 self._ends(job)
             if job.is_of_run and name in self.unheard:

@@ -16,6 +16,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 
+class SessionRefused(ConnectionError):
+    """The SSH server lets the user in, and opens no session: nothing was run."""
+
+
 class Process(Protocol):
     """A command that runs on a host. Its standard error is read by a thread of its own."""
 
@@ -63,7 +67,7 @@ class Connection(Protocol):
     def start(self, command: str, seconds: float) -> Process:
         """Have the host's login shell run a command.
 
-        Raises TimeoutError if it has not begun within so many seconds, OSError.
+        Raises TimeoutError if it has not begun within so many seconds, `SessionRefused`, OSError.
         """
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities, Keys
 from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
+from relup_remote.host.transport import SessionRefused
 from relup_remote.host.transport.openssh import Folder
 from relup_remote.host.transport.options import Options
 from relup_remote.host.transport.text import shown
@@ -132,8 +133,7 @@ class Connection:
                 return self._transport.open_session(timeout=seconds)
             except ChannelException as error:
                 refusal = error
-        assert refusal is not None
-        raise refusal
+        raise SessionRefused(_words(refusal) if refusal else "no answer") from None
 
     def close(self) -> None:
         """Close the connection; those of jump hosts are left to others. Safe to repeat."""

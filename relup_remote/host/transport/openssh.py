@@ -35,7 +35,7 @@ from relup_remote.deadline import Deadline
 from relup_remote.files import read_bytes, write_private
 from relup_remote.host import identities, route
 from relup_remote.host.route import Station
-from relup_remote.host.transport import askpass, pipes
+from relup_remote.host.transport import SessionRefused, askpass, pipes
 from relup_remote.host.transport.askpass import Answers
 from relup_remote.host.transport.text import shown
 from relup_remote.ways import Ways
@@ -130,6 +130,8 @@ class Connection:
             # A server that allows few sessions may still be about to free the last one.
             if not process.is_refused:
                 break
+        else:
+            raise SessionRefused(said)
         raise ConnectionError(said or "the session was not opened")
 
     def close(self) -> None:

@@ -188,7 +188,7 @@ def boot(python: Path, home: Path, request: dict[str, Any], core: Payload) -> li
         process.stdin.write(script)
         process.stdin.flush()
         # A line of its own ends what a login shell has said before.
-        greeting = json.loads(next(line for line in process.stdout if line.strip()))
+        greeting = json.loads(next(line for line in process.stdout if line.startswith(b"{")))
         if not greeting["have"]:
             process.stdin.write(b"null\n" + core.content)
         process.stdin.write(bootstrap.KNOCK + encode(request))

@@ -169,6 +169,14 @@ def test_sudo_that_wants_a_terminal(server: Server, core: Payload) -> None:
     assert "!requiretty" in caught.value.hint
 
 
+def test_what_plugins_of_sudo_say_is_not_the_reason(server: Server, core: Payload) -> None:
+    said = "sudo: unknown user nobody-here\nsudo: error initializing audit plugin sudoers_audit"
+    fake_sudo(server, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    with pytest.raises(Failure) as caught:
+        run(server, core, "nobody-here", [])
+    assert caught.value.message.endswith("as nobody-here: sudo says: unknown user nobody-here")
+
+
 def test_where_root_is_asked_for_only_to_see_the_node_its_user_can_be_named(server: Server, core: Payload) -> None:
     fake_sudo(server, "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
     with Host(server.settings(become="auto"), core) as host, pytest.raises(Failure) as caught:

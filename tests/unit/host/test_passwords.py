@@ -163,6 +163,8 @@ def test_sudo_that_refuses_a_password(
         become(host, alice, core, password)
     assert caught.value.err_type == "become_failed"
     assert said in caught.value.detail["stderr"]
+    assert ("did not accept the password" in caught.value.message) is (password is not None)
+    assert ("--ask-sudo-password" in caught.value.hint) is (password is None)
     assert WRONG not in str(caught.value.to_json())
     # It ends by itself, not because the host was given up.
     assert time.monotonic() - started < 50

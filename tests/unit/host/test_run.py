@@ -367,7 +367,7 @@ def test_host_that_only_prints(server: Server, core: Payload) -> None:
     (server.host.ssh_dir / "session").write_text("#!/bin/sh\nexec yes mind the gap\n")
     with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
         host.run({"act": "echo"}, None, nothing)
-    assert caught.value.err_type == "core_failed"
+    assert caught.value.err_type == "no_shell"
     assert caught.value.detail["said"] == "mind the gap"
 
 
@@ -377,9 +377,31 @@ def test_a_login_shell_that_lets_nobody_in_is_heard(server: Server, core: Payloa
     )
     with Host(server.settings(), core) as host, pytest.raises(Failure) as caught:
         host.run({"act": "echo"}, None, nothing)
-    assert caught.value.err_type == "core_failed"
-    assert caught.value.message.endswith("said: This account is not available.")
+    assert caught.value.err_type == "no_shell"
+    assert caught.value.message.endswith("It said: This account is not available.")
     assert caught.value.detail["ended_by"] == "exit status 1"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("MaxSessions 0", "opens no session"),
+        ("ForceCommand /usr/sbin/nologin", "currently not available"),
+        ("ForceCommand internal-sftp", "runs no commands"),
+        ('ForceCommand /bin/rbash -c "$SSH_ORIGINAL_COMMAND"', "restricted"),
+        ("ForceCommand echo welcome", "It said: welcome"),
+    ],
+)
+@pytest.mark.parametrize("become", ["never", OTHER])
+def test_an_account_that_runs_no_commands(tmp_path: Path, core: Payload, option: str, says: str, become: str) -> None:
+    with running(tmp_path / "server", option) as server:
+        for transport in ("fabric", "openssh") if become == "never" else ("fabric",):
+            settings = server.settings(transport=transport, become=become)
+            with Host(settings, core) as host, pytest.raises(Failure) as caught:
+                host.run({"act": "echo"}, None, nothing)
+            assert (caught.value.err_type, caught.value.stage) == ("no_shell", "connect")
+            assert says in caught.value.message
+            assert "login shell" in caught.value.hint
 
 
 def test_a_word_of_the_core_that_was_lost_is_not_waited_for(server: Server, core: Payload) -> None:
