@@ -16,7 +16,7 @@ from invoke.tasks import Task
 
 from relup_remote import program, streams, version
 from relup_remote.commands import namespace
-from relup_remote.commands.options import LOCAL, OPTIONS, option
+from relup_remote.commands.options import CHANGING, LOCAL, OPTIONS, option
 from relup_remote.manual import meant
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
 from relup_remote.manual.entries import LOCAL_STATUSES, MANUAL, STATUSES, entry, place
@@ -26,7 +26,7 @@ from relup_remote.rollout.ledger import LAST
 from relup_remote.summary import json as documents
 from relup_remote.summary.layout import folded
 from relup_remote.summary.text import columns
-from relup_remote.usage import UsageError
+from relup_remote.usage import WHAT_WAS_DONE, Interrupted, UsageError
 
 MEANINGLESS = {
     "dry": "`upgrade`, `rollback` and `cleanup` have --check",
@@ -101,12 +101,18 @@ class UsageProgram(Program):
 
     def execute(self) -> None:
         """Carry out the commands. What could not be printed is told, and is no success."""
+        words = self.argv[1:]
+        changes = any(self.collection[context.name].name in CHANGING for context in self.tasks)
         try:
-            super().execute()
-        except Exit as ended:
-            _check_printed(ended.code, ended.message)
-            raise
-        _check_printed(0)
+            try:
+                super().execute()
+            except Exit as ended:
+                _check_printed(ended.code, ended.message, changes=changes)
+                raise
+            _check_printed(0, changes=changes)
+        except KeyboardInterrupt:
+            # It came before the command could take it, or after.
+            raise _complained(Interrupted(may_be_changed=changes), words) from None
 
     def no_tasks_given(self) -> None:
         """List the commands: who types none wants to know which there are."""
@@ -363,16 +369,23 @@ def _command_in(words: Sequence[str]) -> str:
     return next((word for word in words if not word.startswith("-")), "")
 
 
+def _complained(error: UsageError, words: Sequence[str]) -> Exit:
+    """What ends the program with a sentence on ``error``. It prints the document, if the ``words`` ask for one."""
+    if {"--json", "--events"} & {word.partition("=")[0] for word in words}:
+        print(program.typed(documents.text(documents.usage_document(_command_in(words), error))))
+    said = program.typed(f"{error.message} ({error.hint})")
+    return Exit(folded(said, columns(sys.stderr)), code=error.exit_status)
+
+
 @contextmanager
 def _wrong_use(words: Sequence[str] = ()) -> Iterator[None]:
     """Turn wrong use into a sentence and exit status 2; a document as well where the ``words`` ask for one."""
     try:
         yield
     except UsageError as error:
-        if {"--json", "--events"} & {word.partition("=")[0] for word in words}:
-            print(program.typed(documents.text(documents.usage_document(_command_in(words), error))))
-        said = program.typed(f"{error.message} ({error.hint})")
-        raise Exit(folded(said, columns(sys.stderr)), code=2) from None
+        raise _complained(error, words) from None
+    except KeyboardInterrupt:
+        raise _complained(Interrupted(), words) from None
     except ParseError as error:
         # Invoke shows an option that lacks its value by the representation of an object.
         lacking = re.match(r"Flag (?:<Argument: |')?(?:--)?([\w-]+).* needed value", str(error))
@@ -398,8 +411,11 @@ def _readers_may_leave() -> Iterator[None]:
         raise Exit from None
 
 
-def _check_printed(status: int | None, message: str | None = None) -> None:
-    """Raises `Exit` if not all could be printed, as on a full disk. It says the ``message`` of the command, too."""
+def _check_printed(status: int | None, message: str | None = None, *, changes: bool = False) -> None:
+    """Raises `Exit` if not all could be printed, as on a full disk. It says the ``message`` of the command, too.
+
+    After a command that ``changes`` hosts it says where one sees what was done.
+    """
     try:
         why = streams.unprinted()
     except BrokenPipeError:
@@ -407,7 +423,7 @@ def _check_printed(status: int | None, message: str | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if why is not None:
-        told = program.typed(f"The output could not be written: {why}. `inv runs` and `inv status` show what was done.")
+        told = program.typed(f"The output could not be written: {why}.{f' {WHAT_WAS_DONE}' if changes else ''}")
         lines = [message] if message else []
         raise Exit("\n".join([*lines, folded(told, columns(sys.stderr))]), code=status or 1)
 

@@ -37,8 +37,8 @@ A failure always has an `err_type`, a sentence, a hint, and the stage at which i
 
 ## Before any host is contacted
 
-Wrong use: exit status 2, and nothing was changed. Only `no_terminal` may come after hosts were contacted. `declined` is
-the exception: exit status 3.
+Wrong use: exit status 2, and nothing was changed. Only `no_terminal` may come after hosts were contacted. Two
+have another exit status: `declined` 3, `interrupted` 1. If hosts may have been changed, `interrupted` says so.
 
 {_errors(USAGE_ERRORS)}
 

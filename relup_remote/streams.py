@@ -35,10 +35,14 @@ codecs.register_error(_PLAINLY, _plainly)
 
 
 class _Lenient(io.RawIOBase):
-    """A stream that takes all that is written, and keeps the first error. A reader that goes away is still one."""
+    """A stream that takes all that is written, and keeps the first error.
 
-    def __init__(self, raw: io.FileIO) -> None:
+    A reader that goes away is still an error, unless ``may_be_left``.
+    """
+
+    def __init__(self, raw: io.FileIO, *, may_be_left: bool) -> None:
         self._raw = raw
+        self._may_be_left = may_be_left
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
@@ -49,9 +53,9 @@ class _Lenient(io.RawIOBase):
             while (taken := self._raw.write(data)) is None:
                 if not select.select([], [self._raw], [], _FULL_FOR)[1]:
                     raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and not self._may_be_left:
+                raise
             self.error = error
             return len(data)
         return taken
@@ -91,7 +95,8 @@ def prepare() -> None:
 def lenient(stream: io.TextIOWrapper, raw: io.FileIO) -> io.TextIOWrapper:
     """The same stream, on which no printing fails."""
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lenient(raw)),
+        # Progress is for who is there: without a reader of it, the work and its exit status are the same.
+        io.BufferedWriter(_Lenient(raw, may_be_left=raw.fileno() == 2)),
         encoding=stream.encoding,
         errors=_PLAINLY,
         # With PYTHONUNBUFFERED only the other is set, and below this there is a buffer of ours.

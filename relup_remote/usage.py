@@ -54,6 +54,7 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "The ledger of the run can't be written.",
         "Check owner, mode and free space of the state directory of this machine.",
     ),
+    "interrupted": ErrorSpec("The operator interrupted the command.", "This command changed no host."),
     "declined": ErrorSpec("The operator did not confirm.", "Nothing was changed."),
 }
 """What can be wrong before any host is contacted, in the same shape as the hosts' own errors."""
@@ -88,6 +89,21 @@ def all_of(*parts: Callable[[], Any]) -> list[Any]:
     if wrong:
         raise wrong[0]
     return had
+
+
+class Interrupted(UsageError):
+    """The operator pressed Ctrl-C where no run or change of a host was under way that would tell of it.
+
+    If hosts ``may_be_changed``, it is not known here what was done.
+    """
+
+    exit_status = 1
+
+    def __init__(self, *, may_be_changed: bool = False) -> None:
+        super().__init__("interrupted", "interrupted", WHAT_WAS_DONE if may_be_changed else None)
+
+
+WHAT_WAS_DONE = "`inv runs` and `inv status` show what was done."
 
 
 class Declined(UsageError):

@@ -12,7 +12,7 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     """Show on stderr what is going to happen, and go on only if the operator wants it, or said ``--yes``.
 
     With ``yes`` and ``quiet`` it is not even shown. Raises `UsageError` (``no_terminal``) if there is
-    nobody to ask, `Declined` on any answer but yes.
+    nobody to ask, `Declined` on any answer but yes. Ctrl-C passes.
     """
     if not (yes and quiet):
         print(folded(clean(typed(plan)), columns(sys.stderr)), file=sys.stderr)
@@ -25,7 +25,8 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
-        answer = ""
+        print(file=sys.stderr)
+        raise
     if not answer.endswith("\n"):
         # What is said next begins a line of its own.
         print(file=sys.stderr)

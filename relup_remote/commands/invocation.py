@@ -43,7 +43,7 @@ from relup_remote.summary.layout import folded
 from relup_remote.summary.recovered import recovered
 from relup_remote.summary.screen import Display, Silent, listener
 from relup_remote.summary.text import clean, columns, within
-from relup_remote.usage import UsageError
+from relup_remote.usage import Interrupted, UsageError
 
 KEPT = ("backup", "restore", "lock")
 """Commands whose run is known by its name later on, beside those with a ledger: in `backup.list`, `logs`, `status`."""
@@ -70,6 +70,9 @@ class Invocation:
         self.run = run_id()
         self.is_known = command in KEPT
         """Whether another command knows the run by its name; only then the document tells it."""
+        self.may_have_changed = False
+        """Whether a change of hosts has begun."""
+        self._is_told = False
         self._selectors = host or ()
         self._inventory = inventory
         self._json = json
@@ -82,19 +85,21 @@ class Invocation:
         self._display: Display = Silent()
 
     def __enter__(self) -> "Invocation":
-        self._screen.enter_context(within(columns(sys.stdout)))
-        self._display = self._screen.enter_context(listener(sys.stderr, quiet=self._quiet, live=not self._events))
         try:
+            self._screen.enter_context(within(columns(sys.stdout)))
+            self._display = self._screen.enter_context(listener(sys.stderr, quiet=self._quiet, live=not self._events))
             # It is counted from here.
             _ = self.deadline
-        except UsageError as error:
-            self.__exit__(UsageError, error, None)
+        except (UsageError, KeyboardInterrupt) as error:
+            self.__exit__(type(error), error, None)
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._screen.close()
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted(may_be_changed=self.may_have_changed)
         if isinstance(error, UsageError):
             self._complain(error)
             raise Exit(code=error.exit_status) from None
@@ -219,6 +224,7 @@ class Invocation:
         with Stop(lambda count: self.feed.tell("interrupt", count=count)) as stop:
             # What the operator wanted stays wanted in all parts of the command.
             stop.requested = self._interrupts
+            self.may_have_changed = True
             yield stop
         self._interrupts = stop.requested
 
@@ -302,6 +308,7 @@ class Invocation:
     def say(self, text: str) -> None:
         """Print on stdout."""
         self.clear()
+        self._is_told = True
         try:
             print(typed(text), flush=True)
         except BrokenPipeError:
@@ -335,7 +342,8 @@ class Invocation:
     def _complain(self, error: UsageError) -> None:
         error.hint = error.hint.replace("COMMAND", self.command)
         self.warn(f"{self.command}: {error.message} ({error.hint})")
-        if self._json or self._events:
+        # A document that is there already is the only one.
+        if (self._json or self._events) and not self._is_told:
             self.say(self._document(documents.usage_document(self.command, error)))
 
     def _apologize(self, failure: Failure) -> None:

@@ -196,6 +196,9 @@ ON_FAILURE = ("stop", "restart")
 LOCAL = ("paths", "runs", "report", "check", "show", "draft")
 """The commands that go to no host, and need no passwords."""
 
+CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup", "backup", "restore", "lock", "unlock", "logs_clear")
+"""The commands that change hosts."""
+
 
 def command(body: Callable[..., None]) -> "Task[Any]":
     """Make an Invoke task of ``body``: its parameters are the options, their help comes from `OPTIONS`.

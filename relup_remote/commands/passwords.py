@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from relup_remote.secrets import NO_SECRETS, Password, Secrets
-from relup_remote.usage import Declined, UsageError
+from relup_remote.usage import UsageError
 
 OPTIONS = PASSPHRASE, LOGIN, SUDO = "ask_passphrase", "ask_password", "ask_sudo_password"
 
@@ -39,7 +39,7 @@ def may_ask(body: Callable[..., None]) -> Callable[..., None]:
 
 
 def ask() -> Secrets:
-    """What the operator types. Raises `UsageError` (``no_terminal``, ``bad_option``), `Declined` on Ctrl-C."""
+    """What the operator types. Raises `UsageError` (``no_terminal``, ``bad_option``). Ctrl-C passes."""
     wanted = _wanted.get()
     if not wanted:
         return NO_SECRETS
@@ -62,7 +62,8 @@ def _typed(prompt: str, default: str | None = None) -> str:
             "no_terminal", "there is no terminal to ask for a password on", "Use an SSH agent, and sudo without one."
         ) from None
     except KeyboardInterrupt:
-        raise Declined from None
+        print(file=sys.stderr)
+        raise
     if not typed or "\n" in typed:
         raise UsageError("bad_option", "no password was given")
     return typed

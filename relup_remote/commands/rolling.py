@@ -33,7 +33,7 @@ from relup_remote.summary.layout import folded
 from relup_remote.summary.plan import intention
 from relup_remote.summary.prepared import after_run
 from relup_remote.summary.text import LONGEST, many, room, worked
-from relup_remote.usage import Declined, UsageError
+from relup_remote.usage import UsageError
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,8 @@ class Rolling:
         patience = float(order.options.get("hop_timeout", 900)) if self.record else 0.0
         # Hosts for which there is no time any more have rows that say so.
         stop = Stop()
-        try:
-            back = self.call.command == "rollback"
-            found = look(self.call.runner, jobs, self.call.feed, stop, patience=patience, back=back)
-        except KeyboardInterrupt:
-            raise Declined("interrupted before the question") from None
+        back = self.call.command == "rollback"
+        found = look(self.call.runner, jobs, self.call.feed, stop, patience=patience, back=back)
         return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
 
     def _refuse_over(self, survey: Survey) -> None:
@@ -176,7 +173,7 @@ class Rolling:
             Ledger(self.record.path) if self.record else Ledger.create(plan.to_json()) as written,
             Stop(lambda count: feed.tell("interrupt", count=count), self.call.deadline) as stop,
         ):
-            self.call.is_known = True
+            self.call.is_known = self.call.may_have_changed = True
             status = "resume" if self.record else "begin"
             about = {"command": plan.command, "operator": operator(), "target": plan.target}
             feed.tell("run", status=status, run=plan.run, plan=plan.to_json(), **about)

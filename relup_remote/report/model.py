@@ -134,7 +134,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Wave:
-    """A wave; ``status`` is waiting, unfinished, done or stopped. A resumed run may have gone at it several times."""
+    """A wave; ``status`` is waiting, unfinished, done, stopped or interrupted.
+
+    A resumed run may have gone at it several times.
+    """
 
     wave: int
     hosts: tuple[str, ...]

@@ -9,7 +9,7 @@ a core's own     see `relup_remote.core.protocol`; and ``host``
 ``run``          ``status`` (begin, resume), ``run``, ``command``, ``operator``, ``target``, ``plan`` as it holds now
 ``phase``        ``phase`` (survey, lock, prepare, waves, cleanup), ``hosts``
 ``host``         ``host``, ``phase``, ``status`` (start, end); at the end ``row``
-``wave``         ``wave`` (from 1), ``waves``, ``status`` (start, done, stopped), ``hosts``
+``wave``         ``wave`` (from 1), ``waves``, ``status`` (start, done, stopped, interrupted), ``hosts``
 ``gate``         ``wave``, ``gate``, ``status`` (start, wait, open, closed), ``seconds``, ``message``, ``detail``
 ``connections``  ``host``, ``count``
 ``interrupt``    ``count``

@@ -176,8 +176,9 @@ class Rollout:
                 before = {name: self._connections_before(name) for name in wave}
                 case = Case(self._plan, number, tuple(hosts), before, self._runner, self._feed)
                 pass_gates(case, self._stop, last=number == len(self._plan.waves))
-        except Stopped:
-            self._feed.tell("wave", status="stopped", **about)
+        except Stopped as stopped:
+            is_wanted = stopped.outcome == "interrupted"
+            self._feed.tell("wave", status="interrupted" if is_wanted else "stopped", **about)
             raise
         self._feed.tell("wave", status="done", **about)
 

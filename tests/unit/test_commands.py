@@ -407,7 +407,7 @@ def test_a_disk_that_is_full_is_told_in_a_sentence(words: list[str], program: st
             command, cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60
         )
     assert ended.returncode == 1
-    assert "The output could not be written: No space left on device." in " ".join(ended.stderr.split())
+    assert " ".join(ended.stderr.split()) == "The output could not be written: No space left on device."
     assert "Traceback" not in ended.stderr
 
 
@@ -428,6 +428,16 @@ def test_without_a_buffer_each_line_is_printed_at_once() -> None:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ended.stderr == "x\n"
+
+
+def test_a_reader_of_stderr_that_goes_away_changes_no_exit_status() -> None:
+    """As in `2>&1 | head`: the stream is flushed once more when Python ends."""
+    code = "import sys; from relup_remote import streams; streams.prepare(); print('x', file=sys.stderr, end='')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stderr=writing, check=False, timeout=60)
+    os.close(writing)
+    assert ended.returncode == 0
 
 
 def test_a_reader_that_does_not_wait_gets_all(tmp_path: Path) -> None:

@@ -328,6 +328,32 @@ def test_a_rollback_says_in_plain_words_what_it_is_before_it_asks(desk: Desk, mo
     assert ledger.runs() == []
 
 
+@pytest.mark.parametrize(
+    "point",
+    [
+        "relup_remote.commands.rolling.look",
+        "relup_remote.commands.rolling.intention",
+        "relup_remote.commands.rolling.confirm",
+        "sys.stdin.readline",
+        "relup_remote.commands.rolling.Ledger.create",
+    ],
+)
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_ctrl_c_before_the_run_is_interrupted_and_changes_nothing(
+    desk: Desk, command: str, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_given: Any, **_more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    monkeypatch.setattr(point, interrupt)
+    ended = desk.relup(command)
+    assert (ended.status, ended.document["error"]["err_type"]) == (1, "interrupted")
+    assert ended.err.endswith(f"{command}: interrupted (This command changed no host.)\n")
+    assert ledger.runs() == []
+    assert set(desk.commands) <= {"plan", "status"}
+
+
 @pytest.mark.parametrize("command", ["upgrade", "rollback"])
 def test_yes_to_the_question_goes_on(desk: Desk, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", Terminal("yes\n"))

@@ -495,6 +495,7 @@ def test_the_first_interruption_finishes_what_is_in_hand() -> None:
     with run.stop:
         run.roll()
     assert stopped(run, "interrupted_by_operator", "interrupted") == "The operator interrupted the run."
+    assert run.told.of("wave", "wave", "status")[-1] == (1, "interrupted")
     assert run.course[2:] == [("upgrade", ["n1"]), ("unlock", ["n1", "n2"])]
     assert run.outcomes == {"n1": "upgraded", "n2": "skipped"}
 
