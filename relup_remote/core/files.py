@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from typing import Any, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 from .opening import cannot_read, create, open_folder
 from .protocol import Failure
@@ -128,18 +128,22 @@ def sync_all(path: str) -> None:
 
 def free_bytes(path: str) -> int:
     """How much may still be written to the file system of `path`, or of its nearest folder that exists."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    found = os.statvfs(path)
+    found = os.statvfs(nearest(path, os.path.isdir))
     return found.f_bavail * found.f_frsize
 
 
 def free_inodes(path: str) -> Optional[int]:
     """How many files may still be made on that file system; None where there is no limit."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    found = os.statvfs(path)
+    found = os.statvfs(nearest(path, os.path.isdir))
     return found.f_favail if found.f_files else None
+
+
+def nearest(path: str, is_there: Callable[[str], bool] = os.path.lexists) -> str:
+    """`path`, absolute, or where it is not there the nearest folder above it that is."""
+    path = os.path.abspath(path)
+    while not is_there(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def space(folder: str, needed: int, files: int = 0) -> None:
@@ -161,8 +165,7 @@ def space(folder: str, needed: int, files: int = 0) -> None:
 
 def may_write(path: str) -> bool:
     """Whether we may make files in the folder `path`, or, where it is not there yet, make it."""
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
+    path = nearest(path)
     return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from . import release, running_node, trust
 from .erlang.link import CallFailed, Link, connect
 from .erlang.term import Atom, text
-from .files import private_dir
+from .files import nearest, private_dir
 from .opening import names_in
 from .protocol import Failure
 from .running_node import RunningNode
@@ -227,10 +227,8 @@ class NodeView:
 
         It may see the file system otherwise than we do, as a service does that systemd lets read only.
         """
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
         # By no process of the VM: the disk may hang.
-        found = self.link.call("file", "read_file_info", [path, [Atom("raw")]])
+        found = self.link.call("file", "read_file_info", [nearest(path), [Atom("raw")]])
         return bool(found[0] == "ok" and found[1][3] in ("write", "read_write"))
 
     def nodes(self) -> Optional[List[str]]:

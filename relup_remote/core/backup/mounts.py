@@ -15,6 +15,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional
 
+from ..files import nearest
 from ..opening import cannot_read, of_kernel
 from .swap import Place
 
@@ -86,6 +87,4 @@ def missing(place: Place, told: Dict[str, Any]) -> Optional[str]:
 
 def _is_on_root(path: str) -> bool:
     """Whether a real path, or its nearest folder that exists, lies on the file system of the root."""
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev == os.stat(ROOT).st_dev
+    return os.stat(nearest(path)).st_dev == os.stat(ROOT).st_dev

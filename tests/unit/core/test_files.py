@@ -139,6 +139,7 @@ def test_room_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None:
     found = os.statvfs(tmp_path)
     free = files.free_bytes(str(tmp_path / "a" / "b" / "c"))
     assert 0 < free <= found.f_blocks * found.f_frsize
+    assert files.free_bytes("no/such/folder") > 0
     assert files.free_bytes("/proc/self") == 0
 
 
