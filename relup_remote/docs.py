@@ -159,11 +159,15 @@ There are three ways to a host, by the setting `transport` or the option `--tran
   or newer.
 - `local` uses no SSH: the node is on this machine. To become another user it uses sudo, as on any host.
 
-`auto` uses `openssh` in five cases: ssh_config has an option for the host or one of its jump hosts that the library
-can't honour; you have a master connection there (`ControlPath`); known_hosts has a certificate authority for the host;
-server and library have no cipher or key exchange in common; or the agent does not sign for the library, as with a key
-that is bound to a host. A note says which. With `fabric` the library is used in any case, and a note says what is not
-honoured. The options that the library can't honour:
+`auto` uses `openssh` for one of these reasons, about the host or a jump host to it. A note says which. With `fabric`
+the library is used in any case, and a note says what is not honoured.
+
+- ssh_config has an option that the library can't honour, see the table.
+- You have a master connection there (`ControlPath`).
+- known_hosts has a certificate authority for the host.
+- `UserKnownHostsFile` or `GlobalKnownHostsFile` lists several files, and names in it are relative or have spaces.
+- Server and library have no cipher or key exchange in common, or the server says a hundred lines before its version.
+- The agent does not sign for the library, as with a key that is bound to a host.
 
 {_table(("option of ssh_config", "what it is about", "no reason if"), only)}
 

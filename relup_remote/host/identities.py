@@ -211,10 +211,17 @@ def only(file: Path, agent: Keys, passphrase: str | None = None) -> Keys:
         raise Failure("key_unusable", message, detail={"key": str(file), "agent": agent.unusable}) from None
 
 
-def usual(files: Iterable[Path], identities_only: bool, agent: Keys, passphrase: str | None = None) -> Keys:
+def usual(
+    files: Iterable[Path],
+    identities_only: bool,
+    agent: Keys,
+    passphrase: str | None = None,
+    are_named: bool = True,
+) -> Keys:
     """The keys OpenSSH would offer: those of ``files``, by themselves or held by the agent, then the agent's others.
 
-    With ``identities_only`` the agent's others are left out.
+    With ``identities_only`` the agent's others are left out. ``are_named``: somebody has named the files, so that one
+    that is not there is told.
     """
     keys, unusable = list[PKey](), list(agent.unusable)
     for file in files:
@@ -222,7 +229,7 @@ def usual(files: Iterable[Path], identities_only: bool, agent: Keys, passphrase:
             keys += _of_file(file, agent, passphrase)
         except _Unusable as reason:
             # OpenSSH's usual names are looked for on every machine.
-            if os.path.lexists(file):
+            if are_named or os.path.lexists(file):
                 unusable.append(f"{file}: {reason}")
     others = [] if identities_only else agent.found
     return Keys(list({(key.asbytes(), key.public_blob is None): key for key in (*keys, *others)}.values()), unusable)

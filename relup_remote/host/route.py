@@ -6,12 +6,15 @@ right by definition, costs some milliseconds a host, and the client is where ope
 it says, see `_files`.
 """
 
+import functools
 import getpass
 import os
+import pwd
 import re
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,6 +143,7 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
     )
 
 
+@functools.cache
 def usual(seconds: float) -> Mapping[str, Sequence[str]]:
     """What OpenSSH says of a host where nothing is configured; nothing if it can't be asked within so many seconds."""
     try:
@@ -156,7 +160,7 @@ def _local_tokens() -> Tokens:
     name = socket.gethostname()
     return {
         "%": "%",
-        "d": str(Path.home()),
+        "d": _home(),
         "i": str(os.getuid()),
         "L": name.partition(".")[0],
         "l": name,
@@ -171,7 +175,15 @@ def _expanded(value: str, tokens: Tokens) -> str:
 
 def _path(value: str, tokens: Tokens) -> Path:
     variables = re.sub(r"\$\{(\w+)\}", lambda variable: os.environ.get(variable[1], ""), value)
-    return expanded(_expanded(variables, tokens))
+    path = _expanded(variables, tokens)
+    return Path(_home() + path[1:]) if re.match(r"~(?:/|$)", path) else expanded(path)
+
+
+def _home() -> str:
+    """The home folder as OpenSSH has it, whatever ``HOME`` says."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_dir
+    return str(Path.home())
 
 
 def _agent(named: str, tokens: Tokens) -> Path | None:
@@ -186,8 +198,16 @@ def _agent(named: str, tokens: Tokens) -> Path | None:
 
 
 def _files(value: str) -> list[str]:
-    """The files in a list. A space followed by what begins a path parts two of them: quotes are lost."""
+    """The files in a list. A space followed by what begins a path parts two of them: quotes are lost.
+
+    That is a guess where the list `is_unclear`.
+    """
     return [file for file in re.split(r" (?=[/~$%])", value) if file]
+
+
+def is_unclear(files: str) -> bool:
+    """Whether a list may be of relative names, or of names with spaces: `ssh -G` does not tell which."""
+    return re.search(r" (?![/~$%])", files) is not None
 
 
 def _asked(settings: "HostSettings", command: Sequence[str]) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from relup_remote.files import read_bytes
 from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.route import Station
 from relup_remote.host.transport import Connection, fabric, local, openssh
-from relup_remote.host.transport.options import Options, unmet
+from relup_remote.host.transport.options import unmet
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -60,11 +59,18 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]
     found = list[str]()
     for station in stations:
         is_host = station is stations[-1]
-        of_it = unmet(station.options, _usual(), fabric.KNOWN, _has_ticket())
+        of_it = unmet(station.options, route.usual(fabric.ASKED), fabric.KNOWN, _has_ticket())
         given = [settings.known_hosts] if settings.known_hosts else []
         files = [*given, *([] if given and is_host else station.known_hosts)]
         if shared := openssh.shared_socket(settings, station):
             of_it.append(f"your master connection {shared}")
+        if not (given and is_host):
+            lists = [(option, " ".join(station.options.get(option, ()))) for option in route.KNOWN_HOSTS]
+            of_it += [
+                f"{option} {value} (names with spaces, or without /)"
+                for option, value in lists
+                if route.is_unclear(value)
+            ]
         of_it += _of_keys(station, files, () if settings.key and is_host else station.identity_files)
         found += of_it if is_host else [f"{reason} of the jump host {station.name}" for reason in of_it]
     return found
@@ -94,11 +100,6 @@ def _is_security_key(file: Path) -> bool:
 
 
 LONGEST_KEY = 1 << 20
-
-
-@cache
-def _usual() -> Options:
-    return route.usual(10.0)
 
 
 def _has_ticket() -> bool:

@@ -300,6 +300,10 @@ class _Link:
         if settings.address not in (self.station.name, self.station.address):
             where = f"{self.station.address} port {self.station.port}"
         said = {"stderr": self._proxy.said()} if self._proxy and self._proxy.said() else {}
+        if _words(error).startswith("Indecipherable protocol version"):
+            # So many lines are all that paramiko reads; OpenSSH reads more.
+            why = "the server says a hundred lines or more before its version"
+            return Incompatible("host_unreachable", detail={"address": where, "error": why, **said})
         if self._proxy is not None and self._proxy.has_failed():
             reason = said.get("stderr", "").strip().splitlines() or [f"exit status {self._proxy.status}"]
             message = f"The ProxyCommand of {where} ended: {reason[-1]}."
@@ -655,7 +659,7 @@ class _Policy(MissingHostKeyPolicy):
 def _rules_of_jump(jump: Station, settings: "HostSettings") -> tuple[Sequence[Path], Identities]:
     """Where a jump host's key is known from, and who we are there: as ssh_config has it."""
     agent = _agent_of(jump, settings)
-    keys = identities.usual(jump.identity_files, jump.identities_only, agent, settings.secrets.passphrase)
+    keys = _usual_keys(jump, agent, settings)
     keys = identities.accepted(keys, _listed(jump.options, *ACCEPTED), _rsa_bits(jump))
     given = [settings.known_hosts] if settings.known_hosts else []
     return [*given, *jump.known_hosts], Identities(jump.user, keys, may_leave=_may_leave(settings))
@@ -667,7 +671,7 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
     if settings.key:
         keys = identities.only(settings.key, agent, settings.secrets.passphrase)
     else:
-        keys = identities.usual(host.identity_files, host.identities_only, agent, settings.secrets.passphrase)
+        keys = _usual_keys(host, agent, settings)
     keys = identities.accepted(keys, _listed(host.options, *ACCEPTED), _rsa_bits(host))
     files = [settings.known_hosts] if settings.known_hosts else host.known_hosts
     return files, Identities(host.user, keys, settings.secrets.login, settings.name, _may_leave(settings))
@@ -676,6 +680,16 @@ def _rules_of_host(host: Station, settings: "HostSettings") -> tuple[Sequence[Pa
 def _may_leave(settings: "HostSettings") -> bool:
     """Whether the host may be left to OpenSSH."""
     return settings.transport == "auto"
+
+
+def _usual_keys(station: Station, agent: Keys, settings: "HostSettings") -> Keys:
+    are_named = station.options.get("identityfile") != route.usual(ASKED).get("identityfile")
+    files, passphrase = station.identity_files, settings.secrets.passphrase
+    return identities.usual(files, station.identities_only, agent, passphrase, are_named)
+
+
+ASKED = 10.0
+"""Seconds in which OpenSSH says what it does where nothing is configured."""
 
 
 def _agent_of(station: Station, settings: "HostSettings") -> Keys:

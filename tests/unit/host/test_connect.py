@@ -1,6 +1,8 @@
 """Connecting: who the host is, who we are, and all that can keep the two apart."""
 
 import contextlib
+import os
+import pwd
 import re
 import socket
 import subprocess
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lab import layout, sshd
 from relup_remote.core.protocol import Failure
-from relup_remote.host import identities
+from relup_remote.host import identities, route
 from relup_remote.host.transport.fabric import Connection
 from relup_remote.inventory import HostSettings
 from relup_remote.secrets import NO_SECRETS, Secrets
@@ -633,6 +635,25 @@ def test_proxy_command_is_run_by_the_shell_of_the_user(
     config = config_for(server, tmp_path, ProxyCommand="python3 $RELAY %h %p")
     monkeypatch.setenv("SHELL", str(shell))
     assert connects(ALIAS, config)
+
+
+def test_the_home_is_the_one_of_the_account(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    more = {"UserKnownHostsFile": "~/known", "IdentityFile": "%d/key", "RevokedHostKeys": "~/revoked"}
+    config = config_for(server, tmp_path, ControlPath="~/socket", **more)
+    (host,) = route.to(replace(ALIAS, ssh_config=config))
+    # OpenSSH says this one itself.
+    home = Path(host.options["controlpath"][0]).parent
+    assert home == Path(pwd.getpwuid(os.getuid()).pw_dir) != tmp_path
+    assert (host.known_hosts, host.identity_files) == ((home / "known",), (home / "key",))
+    assert host.revoked == home / "revoked"
+
+
+def test_a_key_that_is_named_and_not_there_is_told(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, IdentityFile=tmp_path / "nowhere")
+    found = failure(ALIAS, config)
+    assert found.err_type == "auth_failed"
+    assert f"{tmp_path}/nowhere: No such file or directory" in found.detail["keys_not_used"]
 
 
 def test_no_jump(server: Server, tmp_path: Path) -> None:

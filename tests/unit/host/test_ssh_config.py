@@ -3,6 +3,7 @@
 `ssh` itself is run in each of them. What it would accept only by not checking host keys is no part of it: we never do.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -87,6 +88,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.write("authority_of_others", f"@cert-authority *.example.org {public}")
         made.write("with_revoked_authority", f"@cert-authority * {public}@revoked * {public}")
         made.write("empty", "")
+        made.write("unknown space", "")
+        made.write("with space", made.main.known_hosts.read_text())
+        made.files["relative"] = Path(os.path.relpath(made.main.known_hosts))
         made.write("without_port", f"{layout.LOOPBACK} {made.key_of(made.main)}\n")
         made.write("wrong_without_port", f"{layout.LOOPBACK} {made.key_of(made.shut)}\n")
         made.write("revoked_main", f"{made.key_of(made.main)}\n")
@@ -96,6 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.write("says_other_key", f"#!/bin/sh\necho '{name} {made.key_of(made.shut)}'\n", 0o755)
         made.write("relay.py", RELAY)
         made.write("pass.py", PASS)
+        made.write("greet.py", RELAY.replace("sys.stderr", "sys.stdout").replace('"x"', '"hello\\n"'))
         made.write("part", f'Match originalhost alias exec "true"\n  Port {made.main.host.ssh_port}\n')
         yield made
 
@@ -260,6 +265,11 @@ CASES: dict[str, Case] = {
     "known without its port, by another key": Case(
         "fabric", {"UserKnownHostsFile": "{wrong_without_port}"}, ("host_key_changed", "host_key_unknown")
     ),
+    "known in a file of a relative name": Case("openssh", {"UserKnownHostsFile": "nothing {relative}"}),
+    "known in a file with a space in its name": Case("openssh", {"UserKnownHostsFile": '/nothing "{with space}"'}),
+    "not known in a file with a space in its name": Case(
+        "openssh", {"UserKnownHostsFile": '/nothing "{unknown space}"'}, "host_key_unknown"
+    ),
     "a program that knows the key": Case(
         "openssh", {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "{says_key}"}
     ),
@@ -387,6 +397,10 @@ CASES: dict[str, Case] = {
     "a proxy command that talks much, by OpenSSH": Case(
         "openssh", {"ProxyCommand": PYTHON + " {relay.py} %h %p 1000000", "CheckHostIP": "yes"}
     ),
+    "a proxy command that greets with much": Case("openssh", {"ProxyCommand": PYTHON + " {greet.py} %h %p 1000"}),
+    "a proxy command that greets with too much": Case(
+        "openssh", {"ProxyCommand": PYTHON + " {greet.py} %h %p 1100"}, "host_unreachable"
+    ),
     "a proxy command that says why not": Case(
         "fabric", {"ProxyCommand": "sh -c 'echo no such tunnel >&2; exit 3'"}, "host_unreachable", says="no such tunnel"
     ),
@@ -436,7 +450,7 @@ def configured(world: World, case: Case) -> Path:
         }
         text += f"Host {name}\n"
         for option, value in given.items():
-            filled = re.sub(r"\{([\w.]+)\}", lambda word: world[word[1]], value)
+            filled = re.sub(r"\{([\w. ]+)\}", lambda word: world[word[1]], value)
             text += f"  {option} {filled}\n" if filled else ""
     return world.write("config", text)
 
