@@ -139,8 +139,10 @@ allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg
 `--host` takes a host, a group, a glob over both (`'n*'`), a regular expression for the beginning of a name
 (`'~n[12]$'`), a label (`label:rack=a`, `'label:rack=*'`), or a list of these with commas or colons. It may be repeated.
 As in Ansible's patterns, `!WORD` removes the hosts that the word means, and `&WORD` keeps only hosts that the word
-means: `'cores:!n1'`, `'label:rack=a:&cores'`. Hosts are always used in the order of the file, each once. A word
-that matches nothing, or that is a host and a group, is an error that names the hosts and groups there are.
+means: `'cores:!n1'`, `'label:rack=a:&cores'`. `'cores[0]'`, `'cores[-1]'`, `'cores[1:]'` and `'cores[0:2]'` are some
+of the hosts that a word means, by their numbers from 0, in the group's order. Hosts are always used in the order of the
+file, each once. A word that matches nothing, or that is a host and a group, is an error that names the hosts and groups
+there are.
 
 ## Reaching them
 

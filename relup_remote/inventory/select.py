@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from relup_remote.settings import HostSettings
 from relup_remote.usage import UsageError
 
 LABEL = "label:"
-SEPARATOR = re.compile(r"(?<!\blabel)[:,]")
-"""What parts words; the colon of a label does not."""
+SEPARATOR = re.compile(r"(?<!\blabel)[:,](?![^\[\],]*\])")
+"""What parts words; the colon of a label does not, nor does one in brackets."""
+
+SUBSCRIPT = re.compile(r"(?P<word>[^~].*)\[(?:(?P<one>-?\d{1,9})|(?P<first>\d{1,9})[:-](?P<last>\d{0,9}))\]")
+"""A word with which of its hosts are meant, as Ansible has it: the number of one, or of the first and the last."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Inventory:
         """The hosts meant by ``selectors``, in the inventory's order, each once; all of them if there are none.
 
         A selector is a host, a group, a glob over both, a regular expression after ``~``, ``label:NAME=VALUE`` (a glob
-        too), or a list of such, with commas or colons, as Ansible's patterns. Of all that is meant, a word after ``&``
+        too), or a list of such, with commas or colons, as Ansible's patterns. After a word may be which of its hosts
+        are meant: ``[0]``, ``[-1]``, ``[1:]``, or ``[0:2]`` for three of them. Of all that is meant, a word after ``&``
         keeps what it means too, and one after ``!`` takes that away. Raises `UsageError`: ``unknown_host`` if one
         means nothing, or nothing is left, ``ambiguous_host`` if one is a host and a group; `InventoryError` if a host
         that is meant can't be used.
@@ -58,28 +62,35 @@ class Inventory:
         return [*(host.name for host in self.hosts), *self.unusable]
 
     def _meant_by(self, word: str) -> set[str]:
-        if word.startswith(LABEL):
-            found = self._labelled(word.removeprefix(LABEL))
-        elif word in self.groups and word in self._names and set(self.groups[word]) != {word}:
-            raise UsageError("ambiguous_host", f"'{word}' is a host and a group of {self.path}")
-        else:
-            try:
-                fits = _fitting(word)
-            except re.error as error:
-                what = f"'{word}' is not a regular expression: {error}"
-                raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}") from error
-            found = {name for name in self._names if fits(name)}
-            for group, members in self.groups.items():
-                if fits(group):
-                    found.update(members)
-        if not found:
+        subscript = None if word.startswith(LABEL) else SUBSCRIPT.fullmatch(word)
+        # Where there is nothing of that name, the brackets are part of a glob.
+        if subscript is not None and (hosts := self._found(subscript["word"])):
+            found = _part(hosts, subscript)
+            if not found:
+                what = f"'{subscript['word']}' means {len(hosts)} hosts, and '{word}' is none of them"
+                raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}")
+        elif not (found := self._found(word)):
             what = f"the group '{word}' has no hosts" if word in self.groups else f"no host or group matches '{word}'"
             raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}")
-        return found
+        return set(found)
 
-    def _labelled(self, pattern: str) -> set[str]:
+    def _found(self, word: str) -> list[str]:
+        """The hosts that a word means, each once: those of groups in the group's order, then others."""
+        if word.startswith(LABEL):
+            return self._labelled(word.removeprefix(LABEL))
+        if word in self.groups and word in self._names and set(self.groups[word]) != {word}:
+            raise UsageError("ambiguous_host", f"'{word}' is a host and a group of {self.path}")
+        try:
+            fits = _fitting(word)
+        except re.error as error:
+            what = f"'{word}' is not a regular expression: {error}"
+            raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}") from error
+        of_groups = [name for group, members in self.groups.items() if fits(group) for name in members]
+        return list(dict.fromkeys([*of_groups, *filter(fits, self._names)]))
+
+    def _labelled(self, pattern: str) -> list[str]:
         pattern = pattern if "=" in pattern else f"{pattern}=*"
-        return {host.name for host in self.hosts if any(fnmatch.fnmatchcase(each, pattern) for each in _labels(host))}
+        return [host.name for host in self.hosts if any(fnmatch.fnmatchcase(each, pattern) for each in _labels(host))]
 
     def _there(self) -> str:
         """All that could be meant, in words."""
@@ -89,6 +100,15 @@ class Inventory:
             "labels": sorted({label for host in self.hosts for label in _labels(host)}),
         }
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
+
+
+def _part(hosts: Sequence[str], subscript: re.Match[str]) -> Sequence[str]:
+    """Those of the hosts that a subscript means; none if there are not so many."""
+    if subscript["one"]:
+        number = int(subscript["one"])
+        return [hosts[number]] if -len(hosts) <= number < len(hosts) else []
+    last = int(subscript["last"]) if subscript["last"] else len(hosts)
+    return hosts[int(subscript["first"]) : last + 1]
 
 
 def _fitting(word: str) -> Callable[[str], object]:

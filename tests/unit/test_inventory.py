@@ -216,6 +216,17 @@ def test_a_file_that_can_not_be_read_is_an_error_of_its_own(tmp_path: Path) -> N
         (["~n[12]$"], ["n1", "n2"]),
         (["~(cor|none)"], ["n1", "n2"]),
         (["*:!~.*1"], ["n2"]),
+        (["n[12]"], ["n1", "n2"]),
+        (["cores[0]"], ["n2"]),
+        (["cores[-1]"], ["n1"]),
+        (["cores[0:0]"], ["n2"]),
+        (["cores[0:1]"], ["n1", "n2"]),
+        (["cores[1:]"], ["n1"]),
+        (["cores[0:7]:!n1"], ["n2"]),
+        (["*:!cores[0]"], ["n1", "edge1"]),
+        (["*:&cores[1:2],!edge1"], ["n1"]),
+        (["n*[1]"], ["n2"]),
+        (["n1[0]"], ["n1"]),
     ],
 )
 def test_selected_hosts_come_in_the_order_of_the_file_and_once(
@@ -225,7 +236,24 @@ def test_selected_hosts_come_in_the_order_of_the_file_and_once(
 
 
 @pytest.mark.parametrize(
-    "selector", ["n3", "N1", "", "n1,", "x*", "cores:!n3", "n1:!n1", "n1:&n2", "!", "~[", "~x", "!*"]
+    "selector",
+    [
+        "n3",
+        "N1",
+        "",
+        "n1,",
+        "x*",
+        "cores:!n3",
+        "n1:!n1",
+        "n1:&n2",
+        "!",
+        "~[",
+        "~x",
+        "!*",
+        "cores[2]",
+        "cores[2:]",
+        "cores[-3]",
+    ],
 )
 def test_a_selector_that_means_nothing_is_an_error_that_lists_what_there_is(good: Inventory, selector: str) -> None:
     with pytest.raises(UsageError) as caught:

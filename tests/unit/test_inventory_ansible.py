@@ -1,5 +1,8 @@
 """Ansible's inventories, read by the real `ansible-inventory`: what is taken of them, and that nothing is run."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -232,6 +235,39 @@ def test_this_very_machine_is_reached_without_ssh(tmp_path: Path) -> None:
     text = "here ansible_connection=local\nthere\nelse ansible_connection=local relup_transport=openssh\n"
     transports = {host.name: host.transport for host in load(written(tmp_path, "hosts", text)).hosts}
     assert transports == {"here": "local", "there": "auto", "else": "openssh"}
+
+
+def test_subscripts_mean_what_they_mean_to_ansible(tmp_path: Path) -> None:
+    """Ansible's own code says it, in a process of its own."""
+    text = "[g]\nc\na\nb\n[h]\nd\na\n[p:children]\nh\ng\n"
+    patterns = [
+        "g[0]",
+        "g[0:1]",
+        "g[1:]",
+        "g[-1]",
+        "p[1:2]",
+        "all[0]",
+        "all:!g[0]",
+        "p:&g[1:]",
+        "g*[2]",
+        "h[0:5]",
+        "h[1:1]",
+    ]
+    path = written(tmp_path, "hosts.ini", text)
+    command = [sys.executable, "-c", MEANT, str(path), *patterns]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    inventory = load(path)
+    ours = {each: sorted(host.name for host in inventory.select([each])) for each in patterns}
+    assert ours == json.loads(ended.stdout)
+
+
+MEANT = """\
+import json, sys
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+inventory = InventoryManager(loader=DataLoader(), sources=[sys.argv[1]])
+print(json.dumps({each: sorted(host.name for host in inventory.get_hosts(each)) for each in sys.argv[2:]}))
+"""
 
 
 def test_a_word_that_is_a_host_and_a_group_is_ambiguous(tmp_path: Path) -> None:
