@@ -259,7 +259,10 @@ class Invocation:
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
         self._status = host_rows.exit_status(rows) if status is None else status
-        if self._interrupts:
+        if self._interrupts and rows and all(map(host_rows.succeeded, rows)):
+            late = "Ctrl-C came when all hosts had started. They were finished, and nothing is left to do."
+            after = "\n\n".join(part for part in (after, late) if part)
+        elif self._interrupts:
             stopped = interrupted(rows, at_once=self._interrupts > 1)
             self._status = stopped.exit_status
             more = {**(more or {}), "ending": stopped.to_json()}

@@ -82,7 +82,7 @@ class Rolling:
             self.call.show(self.told(survey.rows), lambda _rows: text, more=more, status=0)
         else:
             is_left = any(row["host"] not in survey.done for row in survey.rows)
-            question = (_ALL if is_left else _REST)[plan.command]
+            question = (_ALL if is_left else _REST if plan.waves else _OVER)[plan.command]
             confirm(text, question, yes=self.yes, quiet=self.quiet)
             self._run(plan, survey, early)
 
@@ -155,14 +155,27 @@ class Rolling:
         facts = {row["host"]: row["facts"] for row in survey.rows if row["outcome"] == "ready"}
         hosts = [_renewed(member, facts.get(member.host, {})) for member in before.hosts]
         planned = {host for wave in before.waves for host in wave}
+        kept = self._waves_again(before, survey)
         late = [m.host for m in before.hosts if m.host not in {*planned, *survey.failed, *survey.done}]
         return dataclasses.replace(
             before,
             hosts=tuple(hosts),
-            waves=(*before.waves, tuple(late)) if late else before.waves,
+            waves=(*kept, tuple(late)) if late else kept,
             options=self.work.order.options,
             **self.wishes.plan_parts(before.gates, len(before.hosts)),
         )
+
+    def _waves_again(self, before: Plan, survey: Survey) -> tuple[tuple[str, ...], ...]:
+        """The waves without the hosts that another run has finished.
+
+        Up to the last wave that has changed a host they stay, since the ledger knows them by their numbers.
+        """
+        events = self.record.events if self.record else ()
+        worked = {event["host"] for event in events if event.get("phase") == "apply"}
+        last = max((number for number, wave in enumerate(before.waves, 1) if worked & {*wave}), default=0)
+        done = {row["host"] for row in survey.rows if row["outcome"] == "nothing to do"} - worked
+        rest = [tuple(host for host in wave if host not in done) for wave in before.waves[last:]]
+        return (*before.waves[:last], *filter(None, rest))
 
     def _run(self, plan: Plan, survey: Survey, early: list[Event]) -> None:
         """Do it. The ledger begins with what was told ``early``, before there was one."""
@@ -220,6 +233,12 @@ def _pinned(hosts: Sequence[HostSettings], members: Sequence[Member]) -> dict[st
 
 
 _ALL = {"upgrade": "Upgrade these hosts?", "rollback": "Roll back these hosts?"}
+
+_OVER = {
+    "upgrade": "All hosts are upgraded, by other runs. End this run?",
+    "rollback": "All hosts are rolled back, by other runs. End this run?",
+}
+"""What is asked where a run has nothing left but its end."""
 
 _REST = {
     "upgrade": "All hosts are upgraded. Check the remaining gates?",

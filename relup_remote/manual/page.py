@@ -53,8 +53,8 @@ if one of them fails.
 
 After Ctrl-C a command that changes hosts finishes those that it has started, and starts no more. A second Ctrl-C leaves
 at once: what has started may go on. Other commands leave after the first. The table is printed all the same. A command
-that changes hosts then says `interrupted` and exits with 1. So does every command that Ctrl-C ends
-before it has begun, also while it asks.
+that changes hosts then says `interrupted` and exits with 1, unless all its hosts are done. A command that Ctrl-C ends
+before it has begun says `interrupted` and exits with 1, also while it asks.
 
 `inv --debug COMMAND` shows the traceback of an `internal_error` on stderr; it is also written to
 `~/.local/state/relup_remote/`.

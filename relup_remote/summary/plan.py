@@ -26,10 +26,10 @@ def _hosts(plan: Plan, survey: Survey) -> str:
         backup = (row["facts"].get("backup") or {}).get("name") if row else None
         state = "nothing to do" if row is None or is_done(row) else _state(row)
         sent = None if member.bytes is None or state == "nothing to do" else size(member.bytes)
+        # A host that another run has finished was on another version when this run was planned.
+        led_from = row["from"] if row and is_done(row) and row["from"] else member.from_vsn
         wave = "-" if state == "nothing to do" else waves.get(member.host, "-")
-        lines.append(
-            [wave, member.host, member.node, member.role, member.from_vsn, member.connections, sent, backup, state]
-        )
+        lines.append([wave, member.host, member.node, member.role, led_from, member.connections, sent, backup, state])
     in_order = sorted(lines, key=lambda line: line[0] if isinstance(line[0], int) else 0)
     return table(headers, in_order, spare=("node", "backup"))
 
@@ -55,7 +55,7 @@ def _course(plan: Plan, survey: Survey) -> Iterator[str]:
             yield f"it is not known whether {_names(unknown)} {'is' if len(unknown) == 1 else 'are'} prepared"
     if plan.waves:
         yield f"waves: {' | '.join(_wave(plan, wave) for wave in plan.waves)}; {at_once} within a wave"
-    yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
+        yield f"after each wave: {', '.join(_gates(plan)) or 'no gates'}"
     most, fail = plan.max_failures, "fails" if plan.max_failures == 1 else "fail"
     failures = f"more than {many(most, 'host')} {fail}" if most else "a host fails"
     yield f"the run stops if a gate stays closed for {plan.gates.timeout} s, or if {failures}"

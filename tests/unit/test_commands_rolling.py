@@ -916,13 +916,46 @@ def test_a_command_that_changes_hosts_finishes_those_in_hand_and_is_interrupted_
     assert lines[-1] == f"  what to do: {run.AGAIN}"
 
 
-def test_also_where_all_hosts_had_started(desk: Desk, operator: Callable[[int], Callable[[], None]]) -> None:
+def test_it_is_done_where_all_hosts_had_started(desk: Desk, operator: Callable[[int], Callable[[], None]]) -> None:
     desk.fleet.when["n3", "prepare"] = operator(1)
     ended = desk.relup("prepare", tarball=str(desk.tarball), catalogue=str(desk.catalogue), json=False)
-    assert ended.status == 1
+    assert ended.status == 0
     assert "3 hosts prepared." in ended.out
-    said = "The operator interrupted the command. All hosts had started and were finished."
-    assert ended.out.splitlines()[-1] == f"interrupted, interrupted_by_operator: {said}"
+    said = "Ctrl-C came when all hosts had started. They were finished, and nothing is left to do."
+    assert ended.out.splitlines()[-1] == said
+    desk.says(n3_prepare=Failure("host_unreachable"))
+    ended = desk.relup("prepare", tarball=str(desk.tarball), catalogue=str(desk.catalogue))
+    assert (ended.status, ended.document["ending"]["err_type"]) == (1, "interrupted_by_operator")
+
+
+def test_hosts_that_another_run_has_finished_are_in_no_wave(
+    desk: Desk, operator: Callable[[int], Callable[[], None]]
+) -> None:
+    desk.fleet.when["n1", "lock"] = operator(1)
+    desk.relup("upgrade", yes=True)
+    assert (ledger.runs()[-1].end or {})["outcome"] == "interrupted"
+    desk.fleet.when.clear()
+    there = refused("already_upgraded_to_target_vsn", cluster=CLUSTER, nodes=NODES, connections=100)
+    desk.says(**{f"{host}_plan": {**there, "node": f"emqx@{host}", "from": "1.1"} for host in ("n1", "n3")})
+    ended = desk.relup("upgrade", yes=True, resume=True, json=False)
+    assert ended.status == 0
+    assert "waves: n2; one by one within a wave" in " ".join(ended.err.split())
+    assert re.search(r"^- +n3 +emqx@n3 +replicant +1\.1 ", ended.err, re.MULTILINE)
+    assert (desk.hosts("upgrade"), set(desk.hosts("verify"))) == (["n2"], {"n2"})
+
+
+def test_a_run_of_which_others_have_finished_all_only_ends(
+    desk: Desk, operator: Callable[[int], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.fleet.when["n1", "lock"] = operator(1)
+    desk.relup("upgrade", yes=True)
+    desk.fleet.when.clear()
+    desk.is_upgraded(*ROLES)
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    ended = desk.relup("upgrade", resume=True)
+    assert (ended.status, ended.rollout["outcome"], desk.hosts("upgrade"), desk.hosts("verify")) == (0, "done", [], [])
+    assert "All hosts are upgraded, by other runs. End this run? [y/N]" in ended.err
+    assert "after each wave" not in ended.err
 
 
 @pytest.mark.parametrize("command", ["prepare", "upgrade"])
