@@ -30,6 +30,9 @@ RUN = {
     "operator": "alice@desk",
     "hosts": 3,
     "done": 1,
+    "seconds": 68.1,
+    "resumed": 1,
+    "seconds_between": 11.3,
     "outcome": "stopped",
     "reason": "The gate connections after wave 1 is closed: n1: 80 of 100 connections are left, 90 % are required",
 }
