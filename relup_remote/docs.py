@@ -178,7 +178,8 @@ no known_hosts file is changed. Of lists of algorithms (`Ciphers`, `KexAlgorithm
 `PubkeyAcceptedAlgorithms`) the library uses those that it knows. If it knows none of them, `openssh` is used.
 
 At most 8 logins go on at the same time (`--connects`). All hosts behind a jump host share one connection to it. A
-server that hangs up before it has said anything, as one with too many logins does, is tried five times.
+server that hangs up before it has said anything, as one with too many logins does, is tried eight times, within about
+ten seconds.
 
 Keys are offered in this order: `key` alone where it is set; else the files of `~/.ssh/config`, then the agent's others
 unless `IdentitiesOnly` is set. A certificate beside a key comes before the key. If a server hangs up after too many

@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar
 CONNECTS = 8
 """Logins at the same time, unless told otherwise: OpenSSH's server turns some away from ten on."""
 
-TRIES = 5
-"""How often a server that hangs up at once is tried."""
+LOGIN_TRIES, TRIES = 8, 5
+"""How often a server that hangs up at once is tried, and one that refuses a session."""
 
-FIRST_PAUSE = 0.25
-"""Seconds before the second try; each further pause is about twice as long."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds before the second try, and at most; each pause is about twice as long as the one before."""
 
 
 class Closable(Protocol):
@@ -154,15 +154,16 @@ class Ways:
             last.close()
 
     @staticmethod
-    def tries() -> Iterator[int]:
-        """How many tries are left at a server that may be too busy, down to 0, each but the first after a pause.
+    def tries(most: int = TRIES) -> Iterator[int]:
+        """How many of ``most`` tries are left at a server that may be busy, down to 0; all but the first after a pause.
 
         The pauses differ, so that those who were turned away together do not come back so.
         """
-        for number in range(TRIES):
+        for number in range(most):
             if number:
-                time.sleep(FIRST_PAUSE * 2 ** (number - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # Nothing secret.
-            yield TRIES - 1 - number
+                pause = min(FIRST_PAUSE * 2 ** (number - 1), LONGEST_PAUSE)
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # Nothing secret.
+            yield most - 1 - number
 
     def _lock_of(self, key: Hashable) -> threading.Lock:
         with self._lock:

@@ -39,7 +39,7 @@ from relup_remote.host.transport import SessionRefused
 from relup_remote.host.transport.openssh import Folder
 from relup_remote.host.transport.options import Options
 from relup_remote.host.transport.text import shown
-from relup_remote.ways import Ways
+from relup_remote.ways import LOGIN_TRIES, Ways
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -210,7 +210,7 @@ class _Link:
         policy = _Policy(station, files, self._seconds)
         _set_rules(self._fabric, policy, who, station.options, self._greeting, self._silence)
         try:
-            for left in Ways.tries():
+            for left in Ways.tries(LOGIN_TRIES):
                 with ways.login(self._seconds):
                     if self._is_open(may_try_again=left > 0):
                         break

@@ -38,7 +38,7 @@ from relup_remote.host.route import Station
 from relup_remote.host.transport import SessionRefused, askpass, pipes
 from relup_remote.host.transport.askpass import Answers
 from relup_remote.host.transport.text import shown
-from relup_remote.ways import Ways
+from relup_remote.ways import LOGIN_TRIES, Ways
 
 if TYPE_CHECKING:
     from relup_remote.inventory import HostSettings
@@ -269,7 +269,7 @@ class Master:
         write_private(self._config, self._configuration())
         jumps = self._stations[:-1]
         with ways.first(("jump", *jumps[-1].place) if jumps else None, settings.connect_timeout):
-            for _ in Ways.tries():
+            for _ in Ways.tries(LOGIN_TRIES):
                 with ways.login(settings.connect_timeout):
                     attempt = _Attempt(self._command, settings, self._stations, self.folder)
                     failure = attempt.run()

@@ -54,13 +54,16 @@ class Server:
 
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Server]:
-    """A server whose files are in ``folder``, with an empty home; ``options`` come first in its `sshd_config`."""
+    """A server whose files are in ``folder``, with an empty home; ``options`` come before others in `sshd_config`."""
     host = layout.Host(0, folder / "host", layout.Ports(ssh=free_port()))
     folder.mkdir(exist_ok=True)
     key = folder / "client_key"
     host_key = sshd.prepare(host, ME, sshd.make_key(key, "test"))
     config = sshd.config(host)
-    config.write_text("".join(f"{option}\n" for option in options) + config.read_text())
+    is_given = any(option.startswith("MaxStartups") for option in options)
+    # Of MaxStartups the last one counts, not the first.
+    usual = [line for line in config.read_text().splitlines() if not (line.startswith("MaxStartups") and is_given)]
+    config.write_text("\n".join([*options, *usual, ""]))
     known_hosts = folder / "known_hosts"
     known_hosts.write_text(config_files.known_hosts([host], {host.name: host_key}))
     sshd.start(host)
