@@ -4,13 +4,15 @@ import sys
 
 
 def main() -> None:
-    """Run `relup`. Ctrl-C while its parts are still being imported ends it with a sentence too."""
+    """Run `relup`. Ctrl-C ends it with a sentence also before and after its commands take care of that."""
+    known = "This command changed no host."
     try:
         from relup_remote.cli import main as run  # noqa: PLC0415
 
+        known = "`relup runs` and `relup status` show what was done."
         run()
     except KeyboardInterrupt:
-        sys.exit("interrupted (This command changed no host.)")
+        sys.exit(f"interrupted ({known})")
 
 
 if __name__ == "__main__":

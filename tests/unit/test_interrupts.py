@@ -81,6 +81,13 @@ def test_ctrl_c_while_the_program_is_imported_is_no_traceback(module: str, monke
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"{UNTOUCHED}\n")
 
 
+def test_ctrl_c_outside_of_a_command_does_not_say_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relup_remote.cli.main", interrupt)
+    ended = run(RELUP, "upgrade")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "interrupted (`relup runs` and `relup status` show what was done.)\n"
+
+
 def test_the_commands_that_change_hosts_are_commands() -> None:
     commands = namespace()
     assert set(CHANGING) < {commands[name].body.__name__ for name in commands.task_names}
