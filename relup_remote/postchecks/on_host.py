@@ -152,6 +152,9 @@ def attempt(data_dir: str) -> Optional[Dict[str, Any]]:
     import sqlite3  # noqa: PLC0415
 
     connection = sqlite3.connect("{}?mode=ro".format(path.absolute().as_uri()), uri=True, timeout=10)
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone():
+        # A core was killed, or is at work, between making the file and its table.
+        return None
     names = ("run", "target_vsn", "status", "result", "stage", "extra")
     query = "SELECT run, target_vsn, status, result, stage, extra FROM attempts ORDER BY id DESC"
     rows = (dict(zip(names, row)) for row in connection.execute(query))

@@ -377,7 +377,10 @@ def test_crash_of_the_machine_after_a_success_loses_the_row(lab: Lab, relup: Too
         if not journal.exists():
             return False
         with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as rows:
-            return ("success",) in rows.execute("SELECT result FROM attempts").fetchall()
+            # The file is there before its table is.
+            tables = rows.execute("SELECT name FROM sqlite_master").fetchall()
+            results = rows.execute("SELECT result FROM attempts").fetchall() if ("attempts",) in tables else []
+            return ("success",) in results
 
     until("the row is finished", succeeded)
     home = str(lab.host(HOST).home)

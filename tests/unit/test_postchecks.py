@@ -370,6 +370,10 @@ def test_the_base_of_deployed_trees_is_the_first_root(machine: Machine) -> None:
 
 def test_the_history_that_is_not_there_is_none(tmp_path: Path) -> None:
     assert on_host.attempt(str(tmp_path)) is None
+    # As a core leaves it that is killed before it has made the table.
+    (tmp_path / "relup_remote").mkdir(exist_ok=True)
+    (tmp_path / "relup_remote" / "journal.sqlite3").touch()
+    assert on_host.attempt(str(tmp_path)) is None
 
 
 def test_the_last_attempt_is_the_one_that_began_last_whatever_the_clock_said(
