@@ -140,6 +140,19 @@ def fake_sudo(server: Server, script: str) -> Path:
     return folder
 
 
+def refusing_sudo(server: Server, said: str) -> None:
+    """Give the host a `sudo` that only says something, and fails."""
+    fake_sudo(server, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+
+
+def refused_by_sudo(server: Server, core: Payload, user: str, said: str) -> Failure:
+    """What becomes of a request as ``user`` where sudo says that."""
+    refusing_sudo(server, said)
+    with pytest.raises(Failure) as caught:
+        run(server, core, user, [])
+    return caught.value
+
+
 def test_others_become_the_owner_by_sudo(server: Server, core: Payload) -> None:
     folder = fake_sudo(server, SUDO)
     me = pwd.getpwuid(os.getuid()).pw_name
@@ -150,10 +163,7 @@ def test_others_become_the_owner_by_sudo(server: Server, core: Payload) -> None:
 
 
 def test_sudo_that_refuses(server: Server, core: Payload) -> None:
-    fake_sudo(server, "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
-    with pytest.raises(Failure) as caught:
-        run(server, core, "daemon", [])
-    failure = caught.value
+    failure = refused_by_sudo(server, core, "daemon", "sudo: a password is required")
     assert (failure.err_type, failure.stage) == ("become_failed", "connect")
     assert failure.message == "The core could not be started as daemon: sudo says: a password is required"
     assert "--ask-sudo-password" in failure.hint
@@ -162,23 +172,19 @@ def test_sudo_that_refuses(server: Server, core: Payload) -> None:
 
 def test_sudo_that_wants_a_terminal(server: Server, core: Payload) -> None:
     said = "sudo: unable to resolve host n1\nsudo: sorry, you must have a tty to run sudo"
-    fake_sudo(server, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
-    with pytest.raises(Failure) as caught:
-        run(server, core, "daemon", [])
-    assert caught.value.message.endswith("as daemon: sudo says: sorry, you must have a tty to run sudo")
-    assert "!requiretty" in caught.value.hint
+    failure = refused_by_sudo(server, core, "daemon", said)
+    assert failure.message.endswith("as daemon: sudo says: sorry, you must have a tty to run sudo")
+    assert "!requiretty" in failure.hint
 
 
 def test_what_plugins_of_sudo_say_is_not_the_reason(server: Server, core: Payload) -> None:
     said = "sudo: unknown user nobody-here\nsudo: error initializing audit plugin sudoers_audit"
-    fake_sudo(server, f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
-    with pytest.raises(Failure) as caught:
-        run(server, core, "nobody-here", [])
-    assert caught.value.message.endswith("as nobody-here: sudo says: unknown user nobody-here")
+    failure = refused_by_sudo(server, core, "nobody-here", said)
+    assert failure.message.endswith("as nobody-here: sudo says: unknown user nobody-here")
 
 
 def test_where_root_is_asked_for_only_to_see_the_node_its_user_can_be_named(server: Server, core: Payload) -> None:
-    fake_sudo(server, "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    refusing_sudo(server, "sudo: a password is required")
     with Host(server.settings(become="auto"), core) as host, pytest.raises(Failure) as caught:
         host.run({"act": "hidden", "asks": {pwd.getpwuid(os.getuid()).pw_name: "root"}}, None, lambda _: None)
     assert caught.value.message.startswith("It can't be seen. The core could not be started as root: ")

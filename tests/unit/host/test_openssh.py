@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -307,6 +307,16 @@ def test_a_server_with_one_session_at_a_time(tmp_path: Path) -> None:
                 connection.close()
 
 
+def ssh_config(sections: Iterable[tuple[str, Server, str]]) -> str:
+    """An ssh_config with a section for each name: its server, and what more it has."""
+    lines = [
+        f"Host {name}\n  HostName {layout.LOOPBACK}\n  Port {server.host.ssh_port}\n  User {ME}\n"
+        f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n{more}"
+        for name, server, more in sections
+    ]
+    return "".join([*lines, "Host *\n  IdentitiesOnly yes\n  IdentityAgent none\n"])
+
+
 # Bastions
 
 
@@ -319,14 +329,7 @@ def behind(tmp_path: Path) -> Iterator[tuple[Server, list[HostSettings]]]:
             ("jump", bastion, ""),
             *((f"n{number}", inner, "  ProxyJump jump\n") for number in range(8)),
         ]
-        config.write_text(
-            "".join(
-                f"Host {name}\n  HostName {layout.LOOPBACK}\n  Port {server.host.ssh_port}\n  User {ME}\n"
-                f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n{more}"
-                for name, server, more in sections
-            )
-            + "Host *\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-        )
+        config.write_text(ssh_config(sections))
         yield (
             bastion,
             [
@@ -517,14 +520,7 @@ def mastered(tmp_path: Path, own_folder: Path) -> Iterator[tuple[Server, Path]]:
         config, sockets = tmp_path / "config", own_folder / "100%-%C"
         path = str(sockets).replace("%-", "%%-")
         sections = [("otp", bastion, f"  ControlPath {path}\n"), ("n1", inner, "  ProxyJump otp\n")]
-        config.write_text(
-            "".join(
-                f"Host {name}\n  HostName {layout.LOOPBACK}\n  Port {server.host.ssh_port}\n  User {ME}\n"
-                f"  IdentityFile {server.key}\n  UserKnownHostsFile {server.known_hosts}\n{more}"
-                for name, server, more in sections
-            )
-            + "Host *\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-        )
+        config.write_text(ssh_config(sections))
         subprocess.run(
             ["ssh", "-F", config, "-o", "BatchMode=yes", "-fNM", "otp"], check=True, stderr=subprocess.DEVNULL
         )
