@@ -35,7 +35,10 @@ class Controller(Tool):
 
     @contextmanager
     def started(self, command: str, *options: str) -> Iterator[tuple[Command, Iterator[Event]]]:
-        """A command that is left running, and what its run tells, as soon as it stands in the ledger."""
+        """A command that is left running, and what its run tells, as soon as it stands in the ledger.
+
+        What it told last comes too, though the command has ended meanwhile.
+        """
         before = len(self.runs)
         process = self.start(command, *options)
         try:
@@ -45,19 +48,23 @@ class Controller(Tool):
             process.wait()
 
     def _events(self, process: Command, before: int) -> Iterator[Event]:
-        written = None
+        ended, written = False, None
         while written is None:
-            written = next((path for run in self.runs[before:] if (path := run.path / "events.jsonl").exists()), None)
-            if process.poll() is not None:
+            if ended:
                 return
+            ended = process.poll() is not None
+            written = next((path for run in self.runs[before:] if (path := run.path / "events.jsonl").exists()), None)
             time.sleep(PAUSE)
         with written.open() as file:
             line = ""
-            while process.poll() is None:
+            while True:
+                ended = process.poll() is not None
                 line += file.readline()
                 if line.endswith("\n"):
                     yield json.loads(line)
                     line = ""
+                elif ended:
+                    return
                 else:
                     time.sleep(PAUSE)
 
