@@ -34,8 +34,14 @@ def left(mark: bytes, folder: bytes) -> list[int]:
     ]
 
 
+def named(process: Path) -> str:
+    """What runs there: the command line, cut where it is long, or the name where there is none."""
+    words = (process / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+    return os.fsdecode(words)[:200] or (process / "comm").read_text().strip()
+
+
 def end(mark: bytes, folder: bytes) -> dict[int, str]:
-    """Kill them, also those that they start meanwhile; each with its name."""
+    """Kill them, also those that they start meanwhile; each with what it was."""
     ended: dict[int, str] = {}
     looks_in_vain = 0
     # A process that is just becoming another program has no environment for a moment.
@@ -44,7 +50,7 @@ def end(mark: bytes, folder: bytes) -> dict[int, str]:
         looks_in_vain = 0 if found else looks_in_vain + 1
         for pid in found:
             try:
-                ended[pid] = (PROC / str(pid) / "comm").read_text().strip()
+                ended[pid] = named(PROC / str(pid))
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 continue
