@@ -39,7 +39,8 @@ class Station:
 
     ``agent`` is the agent's socket, None where there is none or none is wanted. ``key_name`` is the name under which
     its host key is filed, if another. ``revoked`` is the file of host keys that are accepted nowhere. ``jumps`` and
-    ``command`` are how it is connected to, if not simply by TCP. ``options`` are all that OpenSSH says of it.
+    ``command`` are how it is connected to, if not simply by TCP. ``given`` is what the way itself says of user and
+    port, as options of `ssh`. ``options`` are all that OpenSSH says of it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Station:
     revoked: Path | None
     jumps: tuple[str, ...]
     command: str | None
+    given: tuple[str, ...] = ()
     options: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -67,8 +69,8 @@ def to(settings: "HostSettings") -> list[Station]:
 
     Raises `Failure`: ``host_unreachable`` if the configuration can't be read or leads in a circle, ``ssh_timeout``.
     """
-    words = [*_option("-p", settings.port), *_option("-l", settings.user), *settings.ssh_args]
-    host = _station(settings, settings.address, words)
+    words = [*_option("-p", settings.port), *_option("-l", settings.user)]
+    host = _station(settings, settings.address, words, settings.ssh_args)
     return [*_before(settings, host, {host.place}), host]
 
 
@@ -80,8 +82,7 @@ def _before(settings: "HostSettings", station: Station, passed: Set[Place]) -> l
     if not station.jumps:
         return []
     config = list(configuration(settings.ssh_args))
-    found = (jump(settings, each) for each in station.jumps)
-    hops = [_station(settings, name, [*words, *config]) for name, words in found]
+    hops = [_station(settings, *_jump(settings, each), config) for each in station.jumps]
     first = hops[0]
     if first.place == station.place:
         # A pattern that fits the jump host as well: it is not reached by itself.
@@ -91,7 +92,7 @@ def _before(settings: "HostSettings", station: Station, passed: Set[Place]) -> l
     return [*_before(settings, first, {*passed, first.place}), *hops]
 
 
-def jump(settings: "HostSettings", jump: str) -> tuple[str, list[str]]:
+def _jump(settings: "HostSettings", jump: str) -> tuple[str, list[str]]:
     """What to look a jump host up by, and the options that say the rest of it. Raises `Failure`."""
     parts = JUMP.fullmatch(jump)
     if parts is None:
@@ -113,10 +114,10 @@ def configuration(arguments: Iterable[str]) -> Iterable[str]:
             yield word
 
 
-def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Station:
-    """The station that `ssh` would make of ``name`` with the options ``words``."""
+def _station(settings: "HostSettings", name: str, words: Sequence[str], more: Sequence[str]) -> Station:
+    """The station that `ssh` would make of ``name`` with the options ``words``, which the way says, and ``more``."""
     given = [] if settings.ssh_config is None else ["-F", str(settings.ssh_config)]
-    found = _asked(settings, ["ssh", "-G", "-T", *given, *words, "--", name])
+    found = _asked(settings, ["ssh", "-G", "-T", *given, *words, *more, "--", name])
 
     def first(option: str) -> str | None:
         value = found.get(option, [""])[0]
@@ -139,6 +140,7 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str]) -> Stati
         revoked=_path(revoked, tokens) if revoked else None,
         jumps=tuple(_expanded(jumps, tokens).split(",")) if jumps else (),
         command=_expanded(command, tokens) if command else None,
+        given=tuple(words),
         options=found,
     )
 

@@ -20,6 +20,7 @@ import fabric
 from paramiko import (
     Channel,
     ChannelException,
+    Message,
     MissingHostKeyPolicy,
     PKey,
     SecurityOptions,
@@ -35,7 +36,7 @@ from relup_remote.host import identities, known_hosts, route
 from relup_remote.host.identities import Identities, Keys
 from relup_remote.host.known_hosts import Verdict
 from relup_remote.host.route import Station
-from relup_remote.host.transport import SessionRefused
+from relup_remote.host.transport import SessionRefused, jumps
 from relup_remote.host.transport.openssh import Folder
 from relup_remote.host.transport.options import Options
 from relup_remote.host.transport.text import shown
@@ -149,19 +150,19 @@ class _Stale(Exception):
 
     def failure(self, settings: "HostSettings") -> Failure:
         """The failure where it is so again."""
-        message = f"The jump host {self._jump.name} did not answer within {settings.connect_timeout:g} s."
+        message = jumps.late(self._jump.name, settings.connect_timeout)
         return Failure("ssh_timeout", message, detail={"jump_host": self._jump.name}, stage="connect")
 
 
 def _linked(settings: "HostSettings", stations: Sequence[Station], ways: Ways) -> "_Link":
     """A connection to the last station by way of the others, which are shared. Raises `Failure`, `_Stale`."""
-    *jumps, host = stations
+    *passed, host = stations
     before: _Link | None = None
-    for number, jump in enumerate(jumps, 1):
-        way = ("jump", settings.known_hosts, *(each.place for each in jumps[:number]))
+    for number, jump in enumerate(passed, 1):
+        way = ("jump", settings.known_hosts, *(each.place for each in passed[:number]))
         before = ways.kept(way, functools.partial(_to_jump, jump, before, settings, ways), _Link.is_good)
     # Where it was found before, whatever its name leads to now.
-    address = settings.pin.address if settings.pin and not jumps and host.command is None else None
+    address = settings.pin.address if settings.pin and not passed and host.command is None else None
     return _Link(host, before, settings, ways, *_rules_of_host(host, settings), address)
 
 
@@ -169,8 +170,7 @@ def _to_jump(jump: Station, before: "_Link | None", settings: "HostSettings", wa
     try:
         link = _Link(jump, before, settings, ways, *_rules_of_jump(jump, settings))
     except Failure as failure:
-        failure.detail.setdefault("jump_host", jump.name)
-        raise
+        raise jumps.blamed(failure, jump.name, settings.connect_timeout) from None
     link.transport.set_keepalive(max(1, round(settings.keepalive)))
     return link
 
@@ -271,11 +271,8 @@ class _Link:
             channel = self._before.transport.open_channel("direct-tcpip", there, ("", 0), timeout=self._seconds)
             return _Through(channel, self._silence)
         except ChannelException as error:
-            jump = self._before.station
-            what = "does not lead there" if error.code == 1 else "does not reach it"
-            message = f"The jump host {jump.name} {what}: {error.text or 'it gives no reason'}."
-            detail = {"error": str(error), "jump_host": jump.name, "address": f"{there[0]} port {there[1]}"}
-            raise Failure("host_unreachable", message, detail=detail) from None
+            to, said = f"{there[0]} port {there[1]}", shown(error.text or "")
+            raise jumps.refused(self._before.station.name, to, error.code, said) from None
         except GONE:
             if self._before.answers():
                 # Then it is the station that does not.
@@ -317,6 +314,39 @@ class _Link:
             reasons = "; ".join(sorted({_words(reason) for reason in error.errors.values()}))
         kind = Incompatible if isinstance(error, IncompatiblePeer) else Failure
         return kind("host_unreachable", detail={"address": where, "error": reasons, **said})
+
+
+class _Transport(Transport):
+    """One that raises what the server itself said where it opens no channel.
+
+    paramiko only logs that, and mixes up what is refused to several threads at once.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self._mine = threading.local()
+        self._refusals: dict[int, tuple[int, str]] = {}
+        super().__init__(*given, **options)
+
+    def open_channel(self, *given: Any, **options: Any) -> Channel:
+        """As of any transport. Raises ChannelException where the server refuses, OSError, SSHException."""
+        self._mine.number = None
+        try:
+            return super().open_channel(*given, **options)
+        except SSHException:
+            if refusal := self._refusals.pop(self._mine.number, None):
+                raise ChannelException(*refusal) from None
+            raise
+
+    def _next_channel(self) -> int:
+        self._mine.number = number = super()._next_channel()  # type: ignore[misc]  # The stubs leave it out.
+        return int(number)
+
+    def _parse_channel_open_failure(self, message: Message) -> None:
+        # The number, the code, and the server's words; the library reads the same again.
+        said = Message(message.get_remainder())
+        number, code, words = said.get_int(), said.get_int(), said.get_string()
+        self._refusals[number] = code, words.decode("utf-8", "replace")
+        super()._parse_channel_open_failure(message)  # type: ignore[misc]  # As above.
 
 
 class _Greeting:
@@ -732,7 +762,7 @@ def _transport_factory(known_types: Sequence[str], options: Options, greeting: _
     """
 
     def make(sock: Any, **others: Any) -> Transport:
-        transport = Transport(_Prompt(sock, greeting, silence) if isinstance(sock, socket.socket) else sock, **others)
+        transport = _Transport(_Prompt(sock, greeting, silence) if isinstance(sock, socket.socket) else sock, **others)
         security = transport.get_security_options()
         security.ciphers = _allowed(options, "ciphers", _first(FAST_CIPHERS, security.ciphers))
         security.digests = _allowed(options, "macs", security.digests)

@@ -35,7 +35,7 @@ from relup_remote.deadline import Deadline
 from relup_remote.files import read_bytes, write_private
 from relup_remote.host import identities, route
 from relup_remote.host.route import Station
-from relup_remote.host.transport import SessionRefused, askpass, pipes
+from relup_remote.host.transport import SessionRefused, askpass, jumps, pipes
 from relup_remote.host.transport.askpass import Answers
 from relup_remote.host.transport.text import shown
 from relup_remote.ways import LOGIN_TRIES, Ways
@@ -267,17 +267,20 @@ class Master:
         settings = self._settings
         self._config = self.folder.file("conf")
         write_private(self._config, self._configuration())
-        jumps = self._stations[:-1]
-        with ways.first(("jump", *jumps[-1].place) if jumps else None, settings.connect_timeout):
+        passed = self._stations[:-1]
+        with ways.first(("jump", *passed[-1].place) if passed else None, settings.connect_timeout):
             for _ in Ways.tries(LOGIN_TRIES):
                 with ways.login(settings.connect_timeout):
-                    attempt = _Attempt(self._command, settings, self._stations, self.folder)
+                    attempt = _Attempt(self._command, self._stands, settings, self._stations, self.folder)
                     failure = attempt.run()
                 if failure is None or not attempt.may_be_busy:
                     break
+            if attempt.refused_by is not None:
+                with ways.login(settings.connect_timeout):
+                    failure = self._refused(attempt.refused_by)
             if failure is not None:
                 raise failure
-        self.key, self.address = attempt.key, None if jumps or self._stations[-1].command else attempt.address
+        self.key, self.address = attempt.key, None if passed or self._stations[-1].command else attempt.address
 
     @property
     def is_active(self) -> bool:
@@ -322,25 +325,62 @@ class Master:
         if settings.secrets.login is not None and version() >= PASSWORDS_SINCE:
             for option in ("passwordauthentication", "kbdinteractiveauthentication"):
                 words += ["-o", f"{option}={host.options.get(option, ['yes'])[0]}"]
-        before = self._before(host) if Path(os.environ.get("SHELL") or "/bin/sh").name in SHELLS else None
+        before = self._before(others) if Path(os.environ.get("SHELL") or "/bin/sh").name in SHELLS else None
         if before is not None:
-            # `ssh` puts `exec` before it.
-            words += ["-o", f"ProxyCommand=2>>{others}; exec {before}"]
+            words += ["-o", f"ProxyCommand={before}"]
         words += [*_option("-p", settings.port), *_option("-l", settings.user)]
         words += [*_without(settings.ssh_args, "-F", *(["-J"] if before else [])), "--", settings.address]
         return words
 
-    def _before(self, host: Station) -> str | None:
+    def _before(self, others: Path) -> str | None:
         """The command that leads to the host, as `ssh` would make it of its jump hosts; with its tokens."""
+        host = self._stations[-1]
         if host.command is not None:
-            return host.options["proxycommand"][0]
+            return _heard(host.options["proxycommand"][0], others)
         if len(self._stations) == 1:
             return None
-        *others, last = host.jumps
-        name, options = route.jump(self._settings, last)
-        chain = ["-J", ",".join(others)] if others else []
-        words = shlex.join(["ssh", *options, *chain, "-F", str(self._config)]).replace("%", "%%")
-        return f"{words} -W '[%h]:%p' -- {shlex.quote(name).replace('%', '%%')}"
+        return self._beyond(len(self._stations) - 2, others)
+
+    def _beyond(self, number: int, others: Path) -> str:
+        """The proxy command that leads on from the jump host of that number."""
+        words = shlex.join(self._through(number, others)).replace("%", "%%")
+        name = shlex.quote(self._stations[number].name).replace("%", "%%")
+        return _heard(f"{words} -W '[%h]:%p' -- {name}", others)
+
+    def _through(self, number: int, others: Path, *options: str) -> list[str]:
+        """The `ssh` that connects to the jump host of that number by way of those before it; its name comes after it.
+
+        Those before it say what they have to say to ``others``.
+        """
+        words = ["ssh", *self._stations[number].given, *options, "-F", str(self._config)]
+        if number:
+            words += ["-o", f"ProxyCommand={self._beyond(number - 1, others)}"]
+        return words
+
+    def _stands(self, number: int) -> bool:
+        """Whether there is a connection to the jump host of that number."""
+        return _ends_well([*self._through(number, Path(os.devnull)), "-O", "check", "--", self._stations[number].name])
+
+    def _refused(self, number: int) -> Failure:
+        """The failure where the jump host of that number makes no connection to the next station.
+
+        Its master is told why, and says it to nobody. So the same is asked once more, without a master.
+        """
+        jump, there = self._stations[number : number + 2]
+        alone = ("-o", "ControlMaster=no", "-o", "ControlPath=none")
+        words = self._through(number, Path(os.devnull), *alone)
+        said = b""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            said = subprocess.run(
+                [*words, "-W", f"[{there.address}]:{there.port}", "--", jump.name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=self._settings.connect_timeout,
+                env=self.folder.environment(self.folder.path / "nobody"),
+                start_new_session=True,
+            ).stderr
+        return _not_opened(jump, there, said.decode("utf-8", "replace")[-KEPT:])
 
     def _configuration(self) -> str:
         settings = self._settings
@@ -442,11 +482,13 @@ class _Attempt:
     def __init__(
         self,
         command: Callable[[Path], Sequence[str]],
+        stands: Callable[[int], bool],
         settings: "HostSettings",
         stations: Sequence[Station],
         folder: Folder,
     ) -> None:
         self._command = command
+        self._stands = stands
         self._settings = settings
         self._stations = stations
         self._folder = folder
@@ -456,6 +498,7 @@ class _Attempt:
         self._others = b""
         self._facts: dict[str, str] = {}
         self.may_be_busy = False
+        self.refused_by: int | None = None
 
     @property
     def key(self) -> str | None:
@@ -508,7 +551,10 @@ class _Attempt:
                 reader.join(pipes.ENDS)
             is_denied = b"Permission denied" in self._log or answers.is_refused
             answers.ended(False if is_denied else None)
-            return self._failure(is_late, answers)
+            failure = self._failure(is_late, answers)
+            if "jump_host" in failure.detail:
+                jumps.blamed(failure, failure.detail["jump_host"], settings.connect_timeout)
+            return failure
 
     def _pid(self) -> int | None:
         return self._process.pid if self._process else None
@@ -535,17 +581,39 @@ class _Attempt:
             if not _is_detail(text):
                 self._log = (self._log + line + b"\n")[-KEPT:]
 
+    def _blamed(self, said: str, others: str) -> int | None:
+        """The number of the jump host that a reason is about, if it is none of the host."""
+        passed = self._stations[:-1]
+        # Each `ssh` behind the one that failed says that it lost it.
+        behind = len(re.findall(r"\bUNKNOWN port\b", others))
+        if behind:
+            return max(0, len(passed) - 1 - behind)
+        named = [
+            number
+            for number, jump in enumerate(passed)
+            if re.search(rf"(?<![\w.]){re.escape(jump.address)}(?![\w.])", said)
+        ]
+        if not named and not others.strip() and self._stands(len(passed) - 1):
+            # It is the host behind it that does not answer.
+            return None
+        return named[-1] if named else len(passed) - 1
+
     def _failure(self, is_late: bool, answers: Answers) -> Failure:
         own = self._log.decode("utf-8", "replace")
         others = self._others.decode("utf-8", "replace")
-        host, jumps = self._stations[-1], self._stations[:-1]
+        host, passed = self._stations[-1], self._stations[:-1]
         has_spoken = "protocol" in self._facts
         # Until the host itself has spoken, whatever is wrong is wrong on the way.
-        said = own if has_spoken or not (jumps or host.command) else f"{others}\n{own}"
+        said = own if has_spoken or not (passed or host.command) else f"{others}\n{own}"
         at: dict[str, Any] = {"stderr": _shown(_lines(f"{others}\n{own}"))}
-        jump = None if has_spoken else _blamed(jumps, said)
+        number = None if has_spoken or not passed else self._blamed(said, others)
+        jump = None if number is None else passed[number]
         if jump:
             at["jump_host"] = jump.name
+        if number is not None and NOT_OPENED in others:
+            if not re.search(REFUSAL, others):
+                self.refused_by = number
+            return _not_opened(self._stations[number], self._stations[number + 1], others)
         settings = self._settings
         where = settings.address if settings.port is None else f"{settings.address} port {settings.port}"
         station = jump or host
@@ -577,8 +645,6 @@ class _Attempt:
                 message = late
             elif err_type == "auth_failed":
                 at["user"] = station.user
-                if jump:
-                    message = f"The jump host {jump.name} accepted none of the keys that were offered."
                 if answers.is_tried:
                     at["note"] = "the password was refused"
                 if settings.key and not jump and str(settings.key) in said:
@@ -654,9 +720,12 @@ def _shown(lines: Iterator[str]) -> str:
 def _reason(said: str) -> str:
     """The line that tells most: the first that is not about how it went on from there."""
     lines = [line for line in _shown(_lines(said)).splitlines() if line.strip()]
-    telling = [line for line in lines if not re.search(r"UNKNOWN port|kex_exchange_identification|^Killed by", line)]
+    telling = [line for line in lines if not re.search(BESIDE, line)]
     line = (telling or lines or ["ssh gives no reason"])[0].strip()
     return re.sub(r"^ssh: (connect to host \S+ port \d+: )?", "", line)
+
+
+BESIDE = r"UNKNOWN port|kex_exchange_identification|^Killed by|^ControlSocket .* already exists"
 
 
 def _about(key: Path, said: str) -> str:
@@ -668,15 +737,25 @@ def _about(key: Path, said: str) -> str:
     return found[1].strip().rstrip(".") if found else "it is refused"
 
 
-def _blamed(jumps: Sequence[Station], said: str) -> Station | None:
-    """The jump host that a reason is about, where there is one."""
-    if not jumps:
-        return None
-    named = [jump for jump in jumps if re.search(rf"(?<![\w.]){re.escape(jump.address)}(?![\w.])", said)]
-    if "open failed: connect failed" in said:
-        # It is the host behind it that does not answer.
-        return None
-    return named[-1] if named else jumps[-1]
+def _not_opened(jump: Station, there: Station, said: str) -> Failure:
+    """The failure where a jump host leads no further, after what an `ssh` said of it."""
+    found = re.search(REFUSAL, _shown(_lines(said)))
+    to = f"{there.address} port {there.port}"
+    failure = jumps.refused(jump.name, to, jumps.PHRASES.get(found[1]) if found else None, found[2] if found else "")
+    failure.detail["stderr"] = _shown(_lines(said))
+    return failure
+
+
+REFUSAL = r"channel \d+: open failed: ([\w ]+): ([^\r\n]*)"
+"""Why it does not, in two parts; a client of a master is not told."""
+
+NOT_OPENED = "tdio forwarding"
+"""What an `ssh` says where the server that it is connected to leads no further."""
+
+
+def _heard(command: str, others: Path) -> str:
+    """A proxy command that says to a file what it has to say; `ssh` puts `exec` before it."""
+    return f"2>>{others}; exec {command}"
 
 
 def shared_socket(settings: "HostSettings", station: Station) -> Path | None:
@@ -695,7 +774,11 @@ def shared_socket(settings: "HostSettings", station: Station) -> Path | None:
 
 def _control(master: Path, order: str) -> bool:
     """Whether a master does as it is told."""
-    command = ["ssh", "-F", os.devnull, "-S", _escaped(master), "-O", order, "--", "relup"]
+    return _ends_well(["ssh", "-F", os.devnull, "-S", _escaped(master), "-O", order, "--", "relup"])
+
+
+def _ends_well(command: Sequence[str]) -> bool:
+    """Whether an `ssh` that asks a master does what it is to do."""
     with suppress(OSError, subprocess.TimeoutExpired):
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=pipes.ENDS)
         return ended.returncode == 0

@@ -538,7 +538,7 @@ def test_jump_host_that_does_not_let_through(server: Server, tmp_path: Path) -> 
         config.write_text(text + config_for(shut, tmp_path).read_text().replace("alias", "shut"))
         found = failure(ALIAS, config)
     assert found.err_type == "host_unreachable"
-    assert "prohibited" in found.detail["error"]
+    assert "does not allow a connection" in found.message
 
 
 def test_pattern_that_fits_the_jump_host_too(server: Server, tmp_path: Path) -> None:
