@@ -167,7 +167,9 @@ the library is used in any case, and a note says what is not honoured.
 - ssh_config has an option that the library can't honour, see the table.
 - You have a master connection there (`ControlPath`).
 - known_hosts has a certificate authority for the host.
-- `UserKnownHostsFile` or `GlobalKnownHostsFile` lists several files, and names in it are relative or have spaces.
+- `UserKnownHostsFile` or `GlobalKnownHostsFile` is not ssh's own, and lists several files, or a name in it is relative
+  or has a space, a `%` or a `$`: `ssh -G` does not tell one name with a space from two.
+- `IdentityFile` or `RevokedHostKeys` has a token such as `%C` that only `ssh` can fill in.
 - Server and library have no cipher or key exchange in common, or the server says a hundred lines before its version.
 - The agent does not sign for the library, as with a key that is bound to a host.
 

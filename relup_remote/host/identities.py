@@ -75,37 +75,56 @@ class Identities:
         self._empty = not keys.found
         self._left = deque(keys.found)
         self._password = password
+        self._is_password_accepted = False
+        self._is_key_too_early = False
         self._refused: list[str] = []
 
     def authenticate(self, transport: Transport) -> None:
         """Log in with the first key that is accepted, or with several if the server wants them, else the password.
 
-        Raises `ConnectAgain`; `Failure` (``auth_failed``, ``ssh_timeout``), OSError, EOFError, SSHException.
+        Where the server wants the password first, the keys come after it. Raises `ConnectAgain`; `Failure`
+        (``auth_failed``, ``ssh_timeout``), OSError, EOFError, SSHException.
         """
         # What was accepted on an earlier connection has to be shown again on this one.
         self._left.extendleft(reversed(self._accepted))
         self._accepted = []
-        also: Sequence[str] = ()
+        self._is_password_accepted = self._is_key_too_early = False
+        wanted = self._offer_keys(transport)
+        if wanted is None:
+            return
+        if self._unsigned is not None and self._may_leave:
+            raise self._failure(Unsigned, key=self._unsigned)
+        if wanted and (self._password is None or not PASSWORD_WAYS & set(wanted)):
+            raise self._failure(server_wants_also=wanted)
+        if self._password is None:
+            raise self._failure()
+        wanted = self._log_in_by_password(transport, self._password)
+        self._is_password_accepted = True
+        if wanted and "publickey" in wanted and self._left:
+            wanted = self._offer_keys(transport, wanted)
+        if wanted:
+            raise self._failure(server_wants_also=wanted)
+
+    def _offer_keys(self, transport: Transport, also: Sequence[str] = ()) -> Sequence[str] | None:
+        """Offer the keys that are left to a server that wants ``also`` that; returns what it wants then.
+
+        That is None once it has let us in, and nothing if it takes none of them. Raises as `authenticate`.
+        """
         refused = 0
-        while self._left and refused < AT_ONCE and (not also or "publickey" in also):
+        self._is_key_too_early = False
+        while self._left and refused < AT_ONCE and (not also or "publickey" in also) and not self._is_key_too_early:
             key = self._left.popleft()
             wanted = self._offer(transport, key)
             if wanted is None:
                 refused += 1
             elif not wanted:
-                return
+                return None
             else:
                 self._accepted.append(key)
                 also = wanted
-        if self._left and (not also or "publickey" in also):
+        if self._left and (not also or "publickey" in also) and not self._is_key_too_early:
             raise ConnectAgain
-        if self._unsigned is not None and self._may_leave:
-            raise self._failure(Unsigned, key=self._unsigned)
-        if also and (self._password is None or not PASSWORD_WAYS & set(also)):
-            raise self._failure(server_wants_also=also)
-        if self._password is None:
-            raise self._failure()
-        self._log_in_by_password(transport, self._password)
+        return also
 
     def _offer(self, transport: Transport, key: PKey) -> Sequence[str] | None:
         """What the server wants besides a key that it accepts, nothing if it lets us in; None if it refuses the key."""
@@ -113,9 +132,11 @@ class Identities:
         try:
             return transport.auth_publickey(self._user, key)
         except BadAuthenticationType as error:
-            self._left.clear()
             if self._password is None:
                 raise self._failure(server_accepts=error.allowed_types) from None
+            # It may want the key after the password.
+            self._left.appendleft(key)
+            self._is_key_too_early = True
             return None
         except AuthenticationException:
             if time.monotonic() - started >= transport.auth_timeout:
@@ -140,7 +161,8 @@ class Identities:
                 raise ConnectAgain from None
             raise self._failure() from None
 
-    def _log_in_by_password(self, transport: Transport, password: Password) -> None:
+    def _log_in_by_password(self, transport: Transport, password: Password) -> Sequence[str]:
+        """What the server wants besides, nothing if it lets us in."""
         started = time.monotonic()
         try:
             with password.tried_at(self._name, transport.auth_timeout) as trial:
@@ -160,8 +182,7 @@ class Identities:
             raise self._failure(server_accepts=error.allowed_types) from None
         except AuthenticationException:
             raise self._failure(note="the password was refused") from None
-        if wanted:
-            raise self._failure(server_wants_also=wanted)
+        return wanted
 
     def _by_password(self, transport: Transport, password: str) -> Sequence[str]:
         """What the server wants besides. One that takes no passwords may ask for it as a question."""
@@ -184,9 +205,9 @@ class Identities:
         if self._empty and self._password is None:
             why = f" Not used: {'; '.join(self._unusable)}." if self._unusable else ""
             message = f"There is no key to offer to the SSH server.{why}"
-        elif self._accepted:
-            keys = " and ".join(map(_shown, self._accepted))
-            message = f"The SSH server accepted {keys}, which is not all that it wants to see."
+        elif self._accepted or self._is_password_accepted:
+            shown = [*map(_shown, self._accepted), *(["the password"] if self._is_password_accepted else [])]
+            message = f"The SSH server accepted {' and '.join(shown)}, which is not all that it wants to see."
         detail = {"user": self._user, "keys_refused": self._refused, "keys_not_used": self._unusable, **facts}
         return kind("auth_failed", message, detail=detail)
 

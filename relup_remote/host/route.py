@@ -202,14 +202,37 @@ def _agent(named: str, tokens: Tokens) -> Path | None:
 def _files(value: str) -> list[str]:
     """The files in a list. A space followed by what begins a path parts two of them: quotes are lost.
 
-    That is a guess where the list `is_unclear`.
+    That is a guess where the list is `unclear`.
     """
     return [file for file in re.split(r" (?=[/~$%])", value) if file]
 
 
-def is_unclear(files: str) -> bool:
-    """Whether a list may be of relative names, or of names with spaces: `ssh -G` does not tell which."""
-    return re.search(r" (?![/~$%])", files) is not None
+def unclear(station: "Station", option: str) -> bool:
+    """Whether `ssh -G` does not tell which files the list of an option has.
+
+    One name with a space looks like two, and a sign of a name like a token. The list that OpenSSH has by itself is
+    clear. A relative name is one of the folder that `ssh` runs in.
+    """
+    files = station.options.get(option, [""])[0]
+    if files.lower() in ("", "none") or [files] == list(usual(ASKED).get(option, [])):
+        return False
+    return re.search(r"[ %$]", files) is not None or not files.startswith(("/", "~/"))
+
+
+def unknown_tokens(station: "Station", option: str) -> list[str]:
+    """The values of an option with a token that only OpenSSH can fill in."""
+    return [
+        value
+        for value in station.options.get(option, ())
+        if any(token not in TOKENS for token in re.findall(r"%(.)", value))
+    ]
+
+
+TOKENS = "%dihkLlnpru"
+"""The tokens that we fill in, see `_station`; OpenSSH has more."""
+
+ASKED = 10.0
+"""Seconds in which OpenSSH says what it does where nothing is configured."""
 
 
 def _asked(settings: "HostSettings", command: Sequence[str]) -> dict[str, list[str]]:

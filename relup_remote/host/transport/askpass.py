@@ -121,7 +121,7 @@ class Answers:
 
     def ended(self, is_right: bool | None) -> None:
         """Say what the host made of the password, if it was given; None is not known."""
-        self._outcome = False if self.is_refused else is_right
+        self._outcome = False if self.is_refused and not is_right else is_right
         self._is_over.set()
 
     def _serve(self) -> None:

@@ -59,18 +59,20 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]
     found = list[str]()
     for station in stations:
         is_host = station is stations[-1]
-        of_it = unmet(station.options, route.usual(fabric.ASKED), fabric.KNOWN, _has_ticket())
+        of_it = unmet(station.options, route.usual(route.ASKED), fabric.KNOWN, _has_ticket())
         given = [settings.known_hosts] if settings.known_hosts else []
         files = [*given, *([] if given and is_host else station.known_hosts)]
         if shared := openssh.shared_socket(settings, station):
             of_it.append(f"your master connection {shared}")
         if not (given and is_host):
-            lists = [(option, " ".join(station.options.get(option, ()))) for option in route.KNOWN_HOSTS]
             of_it += [
-                f"{option} {value} (names with spaces, or without /)"
-                for option, value in lists
-                if route.is_unclear(value)
+                f"{option} {' '.join(station.options[option])} (several names, or one with a space, a token or no path)"
+                for option in route.KNOWN_HOSTS
+                if route.unclear(station, option)
             ]
+        options = ("revokedhostkeys", *(() if settings.key and is_host else ("identityfile",)))
+        tokens = [(option, value) for option in options for value in route.unknown_tokens(station, option)]
+        of_it += [f"{option} {value} (a token)" for option, value in tokens]
         of_it += _of_keys(station, files, () if settings.key and is_host else station.identity_files)
         found += of_it if is_host else [f"{reason} of the jump host {station.name}" for reason in of_it]
     return found

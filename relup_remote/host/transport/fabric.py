@@ -713,13 +713,9 @@ def _may_leave(settings: "HostSettings") -> bool:
 
 
 def _usual_keys(station: Station, agent: Keys, settings: "HostSettings") -> Keys:
-    are_named = station.options.get("identityfile") != route.usual(ASKED).get("identityfile")
+    are_named = station.options.get("identityfile") != route.usual(route.ASKED).get("identityfile")
     files, passphrase = station.identity_files, settings.secrets.passphrase
     return identities.usual(files, station.identities_only, agent, passphrase, are_named)
-
-
-ASKED = 10.0
-"""Seconds in which OpenSSH says what it does where nothing is configured."""
 
 
 def _agent_of(station: Station, settings: "HostSettings") -> Keys:

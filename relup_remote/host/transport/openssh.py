@@ -271,8 +271,7 @@ class Master:
         with ways.first(("jump", *passed[-1].place) if passed else None, settings.connect_timeout):
             for _ in Ways.tries(LOGIN_TRIES):
                 with ways.login(settings.connect_timeout):
-                    attempt = _Attempt(self._command, self._stands, settings, self._stations, self.folder)
-                    failure = attempt.run()
+                    attempt, failure = self._attempt()
                 if failure is None or not attempt.may_be_busy:
                     break
             if attempt.refused_by is not None:
@@ -281,6 +280,18 @@ class Master:
             if failure is not None:
                 raise failure
         self.key, self.address = attempt.key, None if passed or self._stations[-1].command else attempt.address
+
+    def _attempt(self) -> tuple["_Attempt", Failure | None]:
+        """Try it, and where the password was in the way of the keys once more without it."""
+        make = functools.partial(_Attempt, self._stands, self._settings, self._stations, self.folder)
+        attempt = make(self._command)
+        failure = attempt.run()
+        if failure is not None and attempt.is_password_refused and _asks_first(self._stations[-1]):
+            by_keys = make(functools.partial(self._command, may_ask=False))
+            other = by_keys.run()
+            if other is None or other.err_type != "auth_failed":
+                return by_keys, other
+        return attempt, failure
 
     @property
     def is_active(self) -> bool:
@@ -312,8 +323,11 @@ class Master:
         self._tether.close()
         self._tether = None
 
-    def _command(self, others: Path) -> list[str]:
-        """``others`` is where the programs on the way say what they have to say: `ssh` would drop it."""
+    def _command(self, others: Path, may_ask: bool = True) -> list[str]:
+        """What makes it; the password is asked for only if it ``may_ask``.
+
+        ``others`` is where the programs on the way say what they have to say: `ssh` would drop it.
+        """
         settings, host = self._settings, self._stations[-1]
         words = ["ssh", "-F", str(self._config), "-f", "-N", "-M", "-S", str(self.socket)]
         words += ["-o", f"ControlPersist={LINGERS}", "-o", "LogLevel=DEBUG1"]
@@ -322,7 +336,7 @@ class Master:
         if settings.known_hosts:
             words += ["-o", f"UserKnownHostsFile={_quoted(settings.known_hosts)}", "-o", "GlobalKnownHostsFile=none"]
             words += ["-o", "KnownHostsCommand=none"]
-        if settings.secrets.login is not None and version() >= PASSWORDS_SINCE:
+        if may_ask and settings.secrets.login is not None and version() >= PASSWORDS_SINCE:
             for option in ("passwordauthentication", "kbdinteractiveauthentication"):
                 words += ["-o", f"{option}={host.options.get(option, ['yes'])[0]}"]
         before = self._before(others) if Path(os.environ.get("SHELL") or "/bin/sh").name in SHELLS else None
@@ -481,11 +495,11 @@ class _Attempt:
 
     def __init__(
         self,
-        command: Callable[[Path], Sequence[str]],
         stands: Callable[[int], bool],
         settings: "HostSettings",
         stations: Sequence[Station],
         folder: Folder,
+        command: Callable[[Path], Sequence[str]],
     ) -> None:
         self._command = command
         self._stands = stands
@@ -499,6 +513,8 @@ class _Attempt:
         self._facts: dict[str, str] = {}
         self.may_be_busy = False
         self.refused_by: int | None = None
+        self.is_password_refused = False
+        self._is_in = threading.Event()
 
     @property
     def key(self) -> str | None:
@@ -544,13 +560,16 @@ class _Attempt:
                 log.is_ready()
                 others.is_ready()
             if status == 0:
-                answers.ended(True)
+                # Keys may have let us in after a wrong password. What it says of that may still be on its way.
+                self._is_in.wait(pipes.ENDS)
+                answers.ended("password" in self._facts)
                 return None
             # What it has said is soon read; a proxy command may keep its end open.
             for reader in readers:
                 reader.join(pipes.ENDS)
             is_denied = b"Permission denied" in self._log or answers.is_refused
-            answers.ended(False if is_denied else None)
+            self.is_password_refused = answers.is_refused or bool(answers.not_tried)
+            answers.ended(True if "password" in self._facts else False if is_denied else None)
             failure = self._failure(is_late, answers)
             if "jump_host" in failure.detail:
                 jumps.blamed(failure, failure.detail["jump_host"], settings.connect_timeout)
@@ -578,6 +597,8 @@ class _Attempt:
             for fact, pattern in FACTS.items():
                 if found := pattern.match(text):
                     self._facts.setdefault(fact, found[1])
+            if "way_in" in self._facts:
+                self._is_in.set()
             if not _is_detail(text):
                 self._log = (self._log + line + b"\n")[-KEPT:]
 
@@ -645,7 +666,10 @@ class _Attempt:
                 message = late
             elif err_type == "auth_failed":
                 at["user"] = station.user
-                if answers.is_tried:
+                if "partial" in self._facts:
+                    what = "a key" if self._facts["partial"] == "publickey" else "the password"
+                    message = f"The SSH server accepted {what}, which is not all that it wants to see."
+                elif answers.is_tried:
                     at["note"] = "the password was refused"
                 if settings.key and not jump and str(settings.key) in said:
                     at["key"] = str(settings.key)
@@ -660,6 +684,9 @@ class _Attempt:
 FACTS = {
     "address": re.compile(r"debug1: Connecting to \S+ \[([^]]+)\] port"),
     "protocol": re.compile(r"debug1: Remote protocol version (\S+)"),
+    "password": re.compile(r'(?:debug1: )?Authenticated .*using "(password|keyboard-interactive)"'),
+    "partial": re.compile(r'(?:debug1: )?Authenticated using "([\w-]+)" with partial success'),
+    "way_in": re.compile(r'(?:debug1: )?Authenticated to .* using "([\w-]+)"'),
     "key": re.compile(r"debug1: Server host (?:key|certificate): \S+ (SHA256:\S+?),?(?: |$)"),
 }
 """What of ssh's details tells us something."""
@@ -694,6 +721,12 @@ BUSY = (
     r"kex_exchange_identification|banner exchange|[Cc]onnection (?:reset|closed)|MaxStartups|Not allowed at this time"
 )
 """What `ssh` says where a server has hung up before it said anything."""
+
+
+def _asks_first(host: Station) -> bool:
+    """Whether the configuration has passwords tried before keys."""
+    order = host.options.get("preferredauthentications", [""])[0].split(",")
+    return "publickey" in order and bool(identities.PASSWORD_WAYS & set(order[: order.index("publickey")]))
 
 
 def _not_even_tried(error: OSError, settings: "HostSettings") -> Failure:
@@ -790,7 +823,13 @@ def _escaped(file: Path) -> str:
 
 
 def _quoted(file: Path) -> str:
-    return f'"{_escaped(file)}"'
+    return _in_quotes(_escaped(file))
+
+
+def _in_quotes(text: str) -> str:
+    """A word of the configuration; within quotes a backslash takes away what a quote or a backslash means."""
+    escaped = re.sub(r'(["\\])', r"\\\1", text)
+    return f'"{escaped}"'
 
 
 def _option(flag: str, value: object) -> list[str]:
@@ -810,7 +849,7 @@ def _without(arguments: Sequence[str], *flags: str) -> list[str]:
 
 def _pattern(file: Path) -> str:
     """A file, as an argument of `Include`."""
-    return f'"{glob.escape(str(file))}"'
+    return _in_quotes(glob.escape(str(file)))
 
 
 def _rooted(file: Path, folder: "Folder", above: Set[Path]) -> Path:

@@ -636,3 +636,15 @@ def test_an_ssh_in_a_proxy_command_sends_no_password_at_all(
     assert askpass.NOTHING in str(caught.value.to_json())
     assert "Connection" in log
     assert "Failed" not in log
+
+
+@pytest.mark.parametrize("name", ["with space", 'with"quote', "with\\backslash", "with%h", "[with]"])
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_files_of_the_inventory_may_have_any_name(server: Server, tmp_path: Path, name: str, transport: str) -> None:
+    known, key = tmp_path / f"{name} known", tmp_path / f"{name} key"
+    known.write_bytes(server.known_hosts.read_bytes())
+    key.write_bytes(server.key.read_bytes())
+    key.chmod(0o600)
+    connection = choice.connect(server.settings(known_hosts=known, key=key, transport=transport), print)
+    assert says(connection, "echo reached") == "reached\n"
+    connection.close()

@@ -4,6 +4,7 @@
 """
 
 import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -90,6 +91,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.write("empty", "")
         made.write("unknown space", "")
         made.write("with space", made.main.known_hosts.read_text())
+        (folder / "ends in ").mkdir()
+        made.write("ends in /known", made.main.known_hosts.read_text())
+        made.write(f"known_{layout.LOOPBACK}", made.main.known_hosts.read_text())
+        made.write("known_%h", made.main.known_hosts.read_text())
+        made.write('with"quote', made.main.known_hosts.read_text())
+        made.files["folder"] = folder
+        made.files["below_home"] = Path(os.path.relpath(made.main.known_hosts, pwd.getpwuid(os.getuid()).pw_dir))
+        _key_by_hash(made)
         made.files["relative"] = Path(os.path.relpath(made.main.known_hosts))
         made.write("without_port", f"{layout.LOOPBACK} {made.key_of(made.main)}\n")
         made.write("wrong_without_port", f"{layout.LOOPBACK} {made.key_of(made.shut)}\n")
@@ -103,6 +112,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.write("greet.py", RELAY.replace("sys.stderr", "sys.stdout").replace('"x"', '"hello\\n"'))
         made.write("part", f'Match originalhost alias exec "true"\n  Port {made.main.host.ssh_port}\n')
         yield made
+
+
+def _key_by_hash(world: World) -> None:
+    """A key in a file that is named by OpenSSH's hash of the way to the main server."""
+    way = ["-p", str(world.main.host.ssh_port), "-l", ME, "-o", "ControlPath=%C"]
+    said = subprocess.run(
+        ["ssh", "-F", "none", "-G", *way, layout.LOOPBACK], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"^controlpath (\w+)$", said.stdout, re.MULTILINE)
+    assert found
+    world.write(f"key_{found[1]}", world.main.key.read_text())
 
 
 def _certify_host(server: Server, authority: Path, validity: str) -> None:
@@ -270,6 +290,22 @@ CASES: dict[str, Case] = {
     "not known in a file with a space in its name": Case(
         "openssh", {"UserKnownHostsFile": '/nothing "{unknown space}"'}, "host_key_unknown"
     ),
+    "known in a file whose name looks like two": Case("openssh", {"UserKnownHostsFile": '"{folder}/ends in /known"'}),
+    "known in what looks like the second of two files, and is none": Case(
+        "openssh", {"UserKnownHostsFile": '"/nothing {without_port}"'}, "host_key_unknown"
+    ),
+    "known in the second of two files": Case("openssh", {"UserKnownHostsFile": "/nothing {without_port}"}),
+    "known in no file": Case("fabric", {"UserKnownHostsFile": "none"}, "host_key_unknown"),
+    "known in a file below the home folder": Case("fabric", {"UserKnownHostsFile": "~/{below_home}"}),
+    "known in a file with the address in its name": Case("fabric", {"UserKnownHostsFile": "{folder}/known_%h"}),
+    "known in a file with a percent sign in its name": Case("openssh", {"UserKnownHostsFile": "{folder}/known_%%h"}),
+    "known in a file with a quote in its name": Case("fabric", {"UserKnownHostsFile": '"{folder}/with\\"quote"'}),
+    "known to all users in a file with a quote in its name": Case(
+        "fabric", {"UserKnownHostsFile": "none", "GlobalKnownHostsFile": '"{folder}/with\\"quote"'}
+    ),
+    "known to all users below the home folder": Case(
+        "fabric", {"UserKnownHostsFile": "none", "GlobalKnownHostsFile": "~/{below_home}"}
+    ),
     "a program that knows the key": Case(
         "openssh", {"UserKnownHostsFile": "{empty}", "KnownHostsCommand": "{says_key}"}
     ),
@@ -299,6 +335,7 @@ CASES: dict[str, Case] = {
         "openssh", {"HostKeyAlgorithms": "rsa-sha2-512"}, "host_unreachable"
     ),
     # Who we are
+    "a key in a file named by a hash": Case("openssh", {"IdentityFile": "{folder}/key_%C"}),
     "a certificate beside its key": Case("fabric", {"IdentityFile": "{signed}"}),
     "a certificate elsewhere": Case(
         "openssh", {"IdentityFile": "{signed_bare}", "CertificateFile": "{signed_certificate}"}
