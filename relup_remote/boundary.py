@@ -110,7 +110,7 @@ FACTS = Record(
         "backup": Maybe(BACKUP),
         "backup_of_base": Maybe(BACKUP),
         "backups": ListOf(BACKUP),
-        "boot": Maybe(Record({"said": TEXTS}, {"tree": TEXT, "paths": OBJECT, "problems": TEXTS})),
+        "boot": Maybe(Record({"said": TEXTS}, {"tree": TEXT, "paths": OBJECT, "problems": TEXTS, "proof": MAYBE_TEXT})),
         "bytes": SIZE,
         "bytes_to_send": Maybe(SIZE),
         "clearable": Maybe(Record({"journal": MAYBE_COUNT, "plugin": MAYBE_COUNT})),

@@ -24,7 +24,7 @@ import re
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import release, wrapper
+from . import release, relied_on, wrapper
 from .emqx_vars import Unclear, Variables, quoted, with_last_lines
 from .files import may_write, remove_tree, write_whole, writing_failure
 from .opening import create, read_small
@@ -340,19 +340,27 @@ def wrapper_problems(base: str, tree: Optional[str] = None) -> List[str]:
     return wrong
 
 
-def prove(tree: str, site: Site, timeout: Optional[float], work: str) -> Dict[str, Any]:
+def prove(tree: str, site: Site, timeout: Optional[float], work: str, before: str = "") -> Dict[str, Any]:
     """Shows that a tree would boot, or why not: looks, and has its wrapper read the node's configuration.
 
-    `work` is a folder for what the wrapper says; without a `timeout` it is not run. Returns what `look` does;
-    ``configuration`` says how the wrapper got on: ``{"checked": bool, "by": …, "seconds": …, "why": …}``. Raises
-    `Failure` would_not_boot with it all in the detail, and those of `look`.
+    `work` is a folder for what the wrapper says; without a `timeout` it is not run. Nor is it where all that a proof
+    relies on is as it was `before`, see `relied_on`: its digest is the ``proof`` that is returned. Returns what `look`
+    does besides; ``configuration`` says how the wrapper got on: ``{"checked": bool, "by": …, "seconds": …, "why": …}``.
+    Raises `Failure` would_not_boot with it all in the detail, and those of `look`.
     """
     told = look(tree, site)
     if not told["problems"]:
         if timeout is None:
             skipped = {"checked": False, "by": None, "seconds": 0.0, "why": "it was not asked (--no-boot-check)"}
             return dict(told, configuration=skipped, set=[])
-        told["configuration"] = _configuration(tree, site, timeout, work)
+        # Before it is proven: what changes meanwhile must not count as proven.
+        etc = told["paths"].get(ETC)
+        proof = etc and relied_on.digest(tree, site, os.path.join(site.base, etc))
+        if before and proof == before:
+            told["configuration"] = {"checked": True, "by": _wrapper_in(tree, site), "seconds": 0.0, "why": None}
+        else:
+            told["configuration"] = _configuration(tree, site, timeout, work)
+        told["proof"] = proof if told["configuration"]["checked"] else None
         if told["configuration"]["why"] and told["configuration"]["checked"]:
             told["problems"].append(told["configuration"]["why"])
     if told["problems"]:
@@ -369,7 +377,7 @@ def would_not_boot(told: Dict[str, Any]) -> Failure:
 
 
 def _configuration(tree: str, site: Site, timeout: float, work: str) -> Dict[str, Any]:
-    path = wrapper_of(tree) if tree == site.base else os.path.join(tree, "bin", "emqx")
+    path = _wrapper_in(tree, site)
     script = read_small(path, links=True)
     if script is not None and b"check_config" not in script:
         return {"checked": False, "by": path, "seconds": 0.0, "why": "its wrapper has no check_config"}
@@ -390,6 +398,10 @@ def _configuration(tree: str, site: Site, timeout: float, work: str) -> Dict[str
         said = [line.strip() for line in ran.said.splitlines() if line.strip()]
         why = "its check_config {}{}".format(ran.ended, ": " + said[-1] if said else "")
     return {"checked": True, "by": path, "seconds": round(time.monotonic() - started, 2), "why": why}
+
+
+def _wrapper_in(tree: str, site: Site) -> str:
+    return wrapper_of(tree) if tree == site.base else os.path.join(tree, "bin", "emqx")
 
 
 def _check_config(path: str, site: Site, timeout: float, work: str) -> wrapper.Ran:

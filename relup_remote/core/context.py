@@ -215,7 +215,7 @@ class Context:
         """Shows that a tree would boot (see `boot.prove`); the result's facts say how. Raises `Failure`."""
         limit = None if self.option("no_boot_check") else self.option("boot_check_timeout")
         try:
-            told = boot.prove(tree, self.site, limit, self.work())
+            told = boot.prove(tree, self.site, limit, self.work(), self.option("boot_proof"))
         except Failure as failure:
             if "boot" in failure.detail:
                 boot.tell(self.result, failure.detail["boot"], self.site.base)

@@ -98,6 +98,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     "stop_timeout": (180, "seconds to wait for a node to stop"),
     "boot_check_timeout": (90, "seconds for a release's wrapper to read the node's configuration"),
     "no_boot_check": (False, "do not check that the release's own wrapper can read the node's configuration"),
+    "boot_proof": ("", "verify: the proof that the tree boots which was made before in the same wave of the run"),
     "settle": (5, "seconds for which a restarted node must go on answering"),
     "call_timeout": (30, "seconds for one call to the VM, other than the hop itself"),
     "hop_timeout": (900, "seconds for the hop"),

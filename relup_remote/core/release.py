@@ -5,6 +5,7 @@ The files are those of section "releases/" of an EMQX install: emqx_vars, BUILD_
 
 import os
 import re
+from functools import lru_cache
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .emqx_vars import Unclear, Variables
@@ -308,12 +309,17 @@ def _name(value: Any) -> str:
 
 def _consult(path: str) -> Any:
     """The one term of a file, or None where it can't be read."""
+    return _one_term(read_small(path) or b"")
+
+
+@lru_cache(maxsize=None)
+def _one_term(content: bytes) -> Any:
+    """The one term of a text, which is not to be changed: a request reads the same hundreds of files several times."""
     # Late, for only looking at a deployed tree needs it.
     from .erlang.consult import decoded, read_terms  # noqa: PLC0415
 
-    content = read_small(path)
     try:
-        terms = read_terms(decoded(content or b""))
+        terms = read_terms(decoded(content))
     except ValueError:
         return None
     return terms[0] if len(terms) == 1 else None

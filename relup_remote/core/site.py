@@ -23,6 +23,9 @@ BACKUPS = "relup_backups"
 PARTIAL = ".relup_remote-"
 """How the names of trees begin that are not whole yet, beside those that are."""
 
+STAMP = ".relup_remote.json"
+"""In the root of a tree of ours: the digest of its tarball, and what makes it whole."""
+
 
 class Site:
     """A root on this host, with the node that runs from it, or without one.

@@ -174,7 +174,8 @@ class Rollout:
             hosts = self._good(wave)
             if hosts:
                 before = {name: self._connections_before(name) for name in wave}
-                case = Case(self._plan, number, tuple(hosts), before, self._runner, self._feed)
+                proofs = {name: proof for name in names if (proof := _proof_of(self._rows[name]))}
+                case = Case(self._plan, number, tuple(hosts), before, self._runner, self._feed, proofs)
                 pass_gates(case, self._stop, last=number == len(self._plan.waves))
         except Stopped as stopped:
             is_wanted = stopped.outcome == "interrupted"
@@ -358,6 +359,12 @@ def _needs_cleanup(row: Row) -> bool:
     """Whether its cleanup had to wait, in this run, or in the earlier one that has left nothing to do."""
     cleanup = step(row, "cleanup")
     return cleanup is None or cleanup["status"] == "skipped"
+
+
+def _proof_of(row: Row) -> str | None:
+    """What an upgrade has proven of the boot of its tree, if it has upgraded the host just now."""
+    boot = row["facts"].get("boot") or {}
+    return boot.get("proof") if row["outcome"] == "upgraded" else None
 
 
 def _with_preparation(row: Row, prepared: Row | None) -> Row:

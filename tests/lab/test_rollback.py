@@ -10,7 +10,7 @@ import pytest
 from lab.cluster import Lab
 from lab.layout import LOOPBACK
 from relup_remote.core.emqx_vars import LAST_LINES
-from relup_remote.core.steps.extract import STAMP
+from relup_remote.core.site import STAMP
 from tests.lab.cluster import BASE, FIRST, Tool, upgrade
 from tests.lab.core import Core
 

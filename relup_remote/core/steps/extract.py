@@ -18,10 +18,7 @@ from ..context import Context
 from ..files import remove_tree, size_of, sync_dir, tree_files, tree_size, write_whole, writing_failure
 from ..opening import names_in, read_small
 from ..protocol import Failure
-from ..site import PARTIAL
-
-STAMP = ".relup_remote.json"
-"""In the root of a tree of ours: the digest of its tarball, and what makes it whole."""
+from ..site import PARTIAL, STAMP
 
 _NAMED = 3
 """Files that are named of those that were changed."""

@@ -28,7 +28,8 @@ class Verdict:
 class Case:
     """A wave that is through: its number (from 1), and the ``hosts`` of it on which all went well.
 
-    ``before`` are the connections of each host before it was its turn.
+    ``before`` are the connections of each host before it was its turn, ``proofs`` what the upgrade of a host has given
+    as its proof that the tree boots.
     """
 
     plan: Plan
@@ -37,17 +38,23 @@ class Case:
     before: Mapping[str, int | None]
     runner: Runner
     feed: Feed
+    proofs: Mapping[str, str] = field(default_factory=dict)
 
-    def ask(self, command: str, **more: Any) -> list[Row]:
+    def ask(self, command: str, *, is_last: bool = False, **more: Any) -> list[Row]:
         """The wave's hosts' rows of a command that changes nothing; ``more`` are options of it.
 
-        Who asks looks again by himself: one look each.
+        Who asks looks again by himself: one look each. The ``is_last`` of a wave that soaks relies on no earlier proof.
         """
+        proofs = self.proofs if command == "verify" and not is_last else {}
         passed_on = {name: value for name, value in self.plan.options.items() if name in PASSED_ON}
         options = {**passed_on, **more, "look_for": 0}
         target = self.plan.target if self.plan.command == "upgrade" else None
-        order = Order(command, self.plan.run, self.plan.operator, target=target, options=options)
-        return self.runner.at_once([Job(host, request(order, host)) for host in self.hosts])
+
+        def ordered(host: HostSettings) -> Order:
+            proven = {"boot_proof": proofs[host.name]} if host.name in proofs else {}
+            return Order(command, self.plan.run, self.plan.operator, target=target, options={**options, **proven})
+
+        return self.runner.at_once([Job(host, request(ordered(host), host)) for host in self.hosts])
 
 
 Gate = Callable[[Case], Verdict]

@@ -76,7 +76,9 @@ class _Look:
         if not self.wanted:
             return Verdict(True, "")
         # The first one's command tells enough for all.
-        rows = self._case.ask(JUDGES[self.wanted[0]][1], **({} if is_last else {"no_boot_check": True}))
+        rows = self._case.ask(
+            JUDGES[self.wanted[0]][1], is_last=is_last, **({} if is_last else {"no_boot_check": True})
+        )
         verdicts = [JUDGES[name][0](self._case, rows) for name in self.wanted]
         return next((verdict for verdict in verdicts if not verdict.open), Verdict(True, ""))
 

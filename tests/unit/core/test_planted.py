@@ -20,8 +20,7 @@ from relup_remote.core.backup import manifest, store, swap
 from relup_remote.core.main import Output, serve
 from relup_remote.core.protocol import ERRORS, PROTOCOL_VERSION, encode
 from relup_remote.core.release import MARKER
-from relup_remote.core.site import BACKUPS, OURS, PARTIAL
-from relup_remote.core.steps.extract import STAMP
+from relup_remote.core.site import BACKUPS, OURS, PARTIAL, STAMP
 from tests.points import Points
 
 from .others import NOBODY, as_root, claiming

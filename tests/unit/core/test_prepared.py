@@ -17,9 +17,9 @@ from relup_remote.core.context import Context
 from relup_remote.core.deadline import TimeIsUp
 from relup_remote.core.erlang.link import Link
 from relup_remote.core.protocol import ERRORS, Failure
-from relup_remote.core.site import PARTIAL, NodeView, Site
+from relup_remote.core.site import PARTIAL, STAMP, NodeView, Site
 from relup_remote.core.steps import apply, cleanup, extract
-from relup_remote.core.steps.extract import STAMP, is_prepared, lacks, note_used, unused_trees
+from relup_remote.core.steps.extract import is_prepared, lacks, note_used, unused_trees
 
 from .others import as_root, by_nobody
 

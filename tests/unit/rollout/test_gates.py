@@ -45,7 +45,8 @@ class Wave:
         self.plan: Plan = plan(["n1", "n2"], ["n3"], gates=gates, **parts)
         hosts = tuple(settings("n1", "n2").values())
         before: dict[str, int | None] = {"n1": 100, "n2": 100}
-        self.case = Case(self.plan, 1, hosts, before, Runner(self.fleet.connect, deadline=LIMIT), self.told.feed)
+        runner = Runner(self.fleet.connect, deadline=LIMIT)
+        self.case = Case(self.plan, 1, hosts, before, runner, self.told.feed, {"n1": "0" * 64})
 
     def passes(self, stop: Stop | None = None, *, last: bool = False) -> None:
         pass_gates(self.case, Stop() if stop is None else stop, last=last)
@@ -87,11 +88,18 @@ def test_verify_asks_every_host_of_the_wave_for_the_target() -> None:
     wave = Wave(options={"call_timeout": 77, "no_boot_check": True, "hop_timeout": 5, "on_failure": "restart"})
     assert judged("verify", wave.case) == Verdict(True, "verified")
     assert sorted(wave.fleet.commands) == [("n1", "verify"), ("n2", "verify")]
-    for _host, asked, file in wave.fleet.asked:
+    for host, asked, file in wave.fleet.asked:
         assert (asked["run"], asked["operator"], asked["target"], file) == (RUN, "alice@desk", "1.1", None)
         usual = {name: value for name, (value, _) in OPTIONS.items()}
         # The gate itself looks again.
-        assert asked["options"] == {**usual, "call_timeout": 77, "no_boot_check": True, "look_for": 0}
+        proof = {"n1": "0" * 64, "n2": ""}[host]
+        assert asked["options"] == {
+            **usual,
+            "call_timeout": 77,
+            "no_boot_check": True,
+            "look_for": 0,
+            "boot_proof": proof,
+        }
 
 
 def test_after_a_rollback_no_version_is_asked_for() -> None:
@@ -482,6 +490,9 @@ def test_while_it_soaks_only_the_last_look_has_a_wrapper_read_the_configuration(
     skipped = [asked["options"]["no_boot_check"] for host, asked, _ in wave.fleet.asked if host == "n1"]
     assert skipped == [False, *[True] * (len(skipped) - 2), False]
     assert len(skipped) > 3
+    # And does not rely on what was proven before the wave soaked.
+    proofs = [asked["options"]["boot_proof"] for host, asked, _ in wave.fleet.asked if host == "n1"]
+    assert (proofs[0], proofs[-1]) == ("0" * 64, "")
     assert {asked["options"]["look_for"] for _, asked, _ in wave.fleet.asked} == {0}
 
 
