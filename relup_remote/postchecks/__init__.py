@@ -2,7 +2,8 @@
 
 It shares no code with the first but for the connection.
 
-They are testinfra checks. `inv postcheck` runs them and shows a row a host; pytest runs them as well::
+They are testinfra checks, for which all hosts are asked beforehand (`ahead`). `inv postcheck` runs them and shows a row
+a host; pytest runs them as well::
 
     pytest --pyargs relup_remote.postchecks --relup-inventory FILE [--relup-host n1] [--relup-target 5.10.5]
 

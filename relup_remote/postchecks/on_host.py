@@ -1,8 +1,7 @@
 """Run on a host by the postchecks, as text given to its Python (3.6 and up, standard library only).
 
-Usage: ``vms DATA_DIR ROOT`` | ``attempt DATA_DIR`` | ``leftovers ROOT DATA_DIR STAGING_DIR`` |
-``configuration WRAPPER PID``.
-Prints one line of JSON.
+Usage: ``vms DATA_DIR ROOT`` | ``looks NAMES ROOT DATA_DIR STAGING_DIR TARGET PID SECONDS``.
+Prints one line of JSON. `looks` takes several at once, side by side: two of them wait for a VM that starts.
 """
 
 # Python 3.6 knows no newer spellings.
@@ -17,16 +16,20 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-CONFIGURATION_SECONDS = 90
-KILLED_WITHIN = 10
+KILLED_WITHIN = 5
 LARGEST = 1 << 20
 NOT_ENDED = 124
 """As timeout(1) has it."""
+
+SAID = 4096
+"""Characters kept of what a wrapper says."""
 
 
 def vms(data_dir: str = "", root: str = "") -> Dict[str, Any]:
@@ -167,7 +170,51 @@ def leftovers(root: str, data_dir: str, staging_dir: str) -> List[str]:
     return sorted(str(path) for folder, pattern in patterns for path in Path(folder).glob(pattern))
 
 
-def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
+def files(root: str, target: str) -> Dict[str, Any]:
+    """What lies in a root, as far as the ``target``, else what the next start boots, is concerned.
+
+    ``marker``; ``base_version``, by the base's emqx_vars; ``vars``, the text of that of the tree that boots next; the
+    ``target`` and its ``tree``; what the tree ``lacks``; its ``specs``, the .app files; and ``rel``, the text of its
+    emqx.rel. What is not there, or not known without the others, is null.
+    """
+    base = Path(root)
+    text = _text(base / "relup" / "current")
+    marker = None if text is None else text.strip()
+    set_by_base = _text(base / "releases" / "emqx_vars")
+    named = re.search(r"^REL_VSN=[\"']?([^\"'\s]+)", set_by_base or "", re.MULTILINE)
+    base_version = named.group(1) if named else None
+    boots = marker or base_version
+    target = target or boots or ""
+    found = {"marker": marker, "base_version": base_version, "target": target or None, "tree": None, "rel": None}
+    found.update(vars=_text(base / "relup" / marker / "releases" / "emqx_vars") if marker else set_by_base)
+    if not target:
+        return dict(found, lacks=[], specs=[])
+    tree = base if marker is None and target == boots else base / "relup" / target
+    folders = [name for name in ("bin", "lib", "releases/" + target) if not (tree / name).is_dir()]
+    programs = [name for name in ("bin/emqx", "erts-*/bin/beam.smp") if not any(tree.glob(name))]
+    found.update(tree=str(tree), rel=_text(tree / "releases" / target / "emqx.rel"), lacks=folders + programs)
+    return dict(found, specs=sorted(str(path.relative_to(tree)) for path in tree.glob("lib/*/ebin/*.app")))
+
+
+def _text(path: Path) -> Optional[str]:
+    """The text of a file; None if there is none. Raises OSError if that can't be told."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not is_file:
+        return None
+    with path.open("rb") as file:
+        return file.read(LARGEST).decode("utf-8", "replace")
+
+
+def version(wrapper: str, seconds: float) -> Dict[str, Any]:
+    """What the node says to the wrapper when it is asked for its version: exit ``status``, what it ``said``."""
+    status, said, problem = _ran([wrapper, "eval", "emqx_release:version()"], dict(os.environ), seconds)
+    return {"status": status, "said": said.strip() if status == 0 else (problem or said).strip()}
+
+
+def configuration(wrapper: str, pid: str, seconds: float) -> Dict[str, Any]:
     """How the wrapper gets on with the node's configuration, with the settings in the environment of the VM ``pid``.
 
     ``status`` is its exit status, `NOT_ENDED` where it had to be ended, None where it has no command that reads it. It
@@ -179,21 +226,71 @@ def configuration(wrapper: str, pid: str) -> Dict[str, Any]:
     items = [item.partition("=") for item in environ.split("\0")]
     settings = {name: value for name, _, value in items if re.match(r"EMQX_(?!BOOT_CONFIGS$|[A-Z]+_DIR$)\w+$", name)}
     ours = {name: value for name, value in os.environ.items() if not name.startswith("EMQX_")}
-    command = [wrapper, "check_config"]
-    env = {**ours, **settings, "ERL_CRASH_DUMP_BYTES": "0"}
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}  # type: Dict[str, Any]
-    process = subprocess.Popen(command, env=env, start_new_session=True, **both)
+    env = dict(ours, ERL_CRASH_DUMP_BYTES="0", **settings)
+    status, said, _ = _ran([wrapper, "check_config"], env, seconds, subprocess.STDOUT)
+    return {"status": status, "said": (said.strip().splitlines() or [""])[-1]}
+
+
+def _ran(
+    command: List[str], env: Dict[str, str], seconds: float, errors: int = subprocess.PIPE
+) -> Tuple[int, str, str]:
+    """The exit status of a command and the ends of its outputs; `NOT_ENDED` if it took longer than so many seconds."""
+    process = subprocess.Popen(
+        command,
+        env=env,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+    )
     try:
-        said = process.communicate(timeout=CONFIGURATION_SECONDS)[0].decode("utf-8", "replace")
+        said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         # One that hangs in the kernel does not end even so.
         with suppress(subprocess.TimeoutExpired):
             process.wait(KILLED_WITHIN)
-        return {"status": NOT_ENDED, "said": "it did not end within {} s".format(CONFIGURATION_SECONDS)}
-    return {"status": process.returncode, "said": (said.strip().splitlines() or [""])[-1]}
+        said_so = "it did not end within {:g} s".format(seconds)
+        return NOT_ENDED, said_so, said_so
+    out, err = ((each or b"").decode("utf-8", "replace")[-SAID:] for each in said)
+    return process.returncode, out, err
+
+
+def looks(
+    names: str, root: str, data_dir: str, staging_dir: str, target: str, pid: str, seconds: str
+) -> Dict[str, Any]:
+    """Several looks, by their names with commas between them: what each has ``found``, or why it ``failed``.
+
+    And how many ``seconds`` it took. None of them takes longer than ``seconds``, and what one fails at is no other's.
+    """
+    wrapper, limit = str(Path(root, "bin", "emqx")), float(seconds)
+    known: Dict[str, Callable[[], Any]] = {
+        "files": lambda: files(root, target),
+        "configuration": lambda: configuration(wrapper, pid, limit),
+        "version": lambda: version(wrapper, limit),
+        "attempt": lambda: attempt(data_dir),
+        "leftovers": lambda: leftovers(root, data_dir, staging_dir),
+    }
+    late = {"failed": "it did not end within {:g} s".format(limit), "seconds": limit}
+    told: Dict[str, Dict[str, Any]] = dict.fromkeys(names.split(","), late)
+    began = time.monotonic()
+
+    def take(name: str) -> None:
+        try:
+            found = {"found": known[name]()}
+        except Exception as error:
+            found = {"failed": "{}: {}".format(type(error).__name__, error)}
+        told[name] = dict(found, seconds=round(time.monotonic() - began, 4))
+
+    # Daemons: one that hangs in the kernel must not keep what the others have found.
+    threads = [threading.Thread(target=take, args=(name,), daemon=True) for name in told]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, began + limit + KILLED_WITHIN - time.monotonic()))
+    return dict(told)
 
 
 if __name__ == "__main__":
-    looks = {"vms": vms, "attempt": attempt, "leftovers": leftovers, "configuration": configuration}  # type: Dict[str, Any]
-    print(json.dumps(looks[sys.argv[1]](*sys.argv[2:])))
+    commands: Dict[str, Callable[..., Any]] = {"vms": vms, "looks": looks}
+    print(json.dumps(commands[sys.argv[1]](*sys.argv[2:])), flush=True)

@@ -5,13 +5,15 @@ needs it imports once it is used.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from relup_remote.deadline import Deadline
     from relup_remote.inventory import HostSettings
+    from relup_remote.postchecks.ahead import Ahead
     from relup_remote.postchecks.node import Node
 
 HOSTS: "pytest.StashKey[Sequence[HostSettings]]" = pytest.StashKey()
@@ -19,6 +21,12 @@ HOSTS: "pytest.StashKey[Sequence[HostSettings]]" = pytest.StashKey()
 
 DEADLINE: "pytest.StashKey[Deadline]" = pytest.StashKey()
 """When all checks have to be done, in pytest's configuration, by whoever put the hosts there."""
+
+AHEAD: "pytest.StashKey[Ahead]" = pytest.StashKey()
+"""What hosts are asked before the checks of this package run, in pytest's configuration."""
+
+CHECKS = Path(__file__).with_name("test_node.py")
+"""The checks of this package."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,6 +48,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("emqx_node", hosts, ids=[host.name for host in hosts], indirect=True, scope="session")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Look at all hosts of the checks of this package at the same time; checks of others ask for themselves."""
+    if AHEAD in session.config.stash:
+        return
+    items = [item for item in session.items if item.path == CHECKS]
+    # Without hosts the checks have no parameters.
+    given: list[Any] = [item.callspec.params for item in items if hasattr(item, "callspec")]
+    hosts = {params["emqx_node"].name for params in given}
+    if hosts and not session.config.option.collectonly:
+        from relup_remote.deadline import NEVER  # noqa: PLC0415
+        from relup_remote.postchecks.ahead import Ahead  # noqa: PLC0415
+
+        wanted = [host for host in _hosts(session.config) if host.name in hosts]
+        deadline = session.config.stash.get(DEADLINE, NEVER)
+        session.config.stash[AHEAD] = Ahead(wanted, session.config.getoption("relup_target"), deadline)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look at no more hosts where the checks were ended early."""
+    if ahead := session.config.stash.get(AHEAD, None):
+        ahead.stop()
+
+
 @pytest.fixture(scope="session")
 def emqx_node(request: pytest.FixtureRequest) -> "Iterator[Node]":
     """The node of one host, see docs/postchecks.md.
@@ -53,8 +84,9 @@ def emqx_node(request: pytest.FixtureRequest) -> "Iterator[Node]":
     from relup_remote.postchecks.node import look_at  # noqa: PLC0415
 
     try:
-        deadline = request.config.stash.get(DEADLINE, NEVER)
-        context = look_at(request.param, request.config.getoption("relup_target"), deadline)
+        deadline, ahead = request.config.stash.get(DEADLINE, NEVER), request.config.stash.get(AHEAD, None)
+        known = ahead.known(request.param.name) if ahead else None
+        context = look_at(request.param, request.config.getoption("relup_target"), deadline, known)
         found = context.__enter__()
     except Failure as failure:
         raise pytest.fail.Exception(f"{failure} {failure.detail}", pytrace=False) from failure

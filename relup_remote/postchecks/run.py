@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,16 @@ import pytest
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.postchecks.plugin import DEADLINE, HOSTS
+from relup_remote.postchecks import plugin
+from relup_remote.postchecks.ahead import Ahead
+from relup_remote.postchecks.node import Node
+from relup_remote.postchecks.plugin import AHEAD, DEADLINE, HOSTS
 from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.rollout.run import Watch, ignore
 
 STAGE = "postcheck"
-CHECKS = Path(__file__).with_name("test_node.py")
+CHECKS = plugin.CHECKS
 _CHECK = re.compile(r"^def test_(\w+)\(", re.MULTILINE)
 _SPEAKS_TO_PYTEST = ("PYTEST_", "PY_COLORS", "PYTHONBREAKPOINT")
 """How the names of variables begin that pytest reads."""
@@ -42,13 +44,20 @@ def run(
     reached fails as that host, and so does one on which not all checks ran, or not before the ``deadline`` of all.
     Raises RuntimeError if pytest itself fails.
     """
-    results = _Results(hosts, watch, deadline)
+    # While the hosts answer pytest gets ready.
+    ahead = Ahead(hosts, target, deadline)
+    results = _Results(hosts, watch, deadline, ahead)
     arguments = [str(CHECKS), "-c", os.devnull, "--rootdir", str(CHECKS.parent), "-p", "no:terminal"]
-    arguments += ["-p", "no:cacheprovider", "-p", "relup_remote.postchecks.plugin"]
+    arguments += ["-p", "no:cacheprovider", "-p", "relup_remote.postchecks.plugin", "--assert=plain"]
+    # These two go through all objects of the process, which is a rollout's.
+    arguments += ["-p", "no:unraisableexception", "-p", "no:threadexception"]
     if target:
         arguments.append(f"--relup-target={target}")
-    with _alone():
-        ended = pytest.main(arguments, plugins=[results])
+    try:
+        with _alone():
+            ended = pytest.main(arguments, plugins=[results])
+    finally:
+        ahead.stop()
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
         raise RuntimeError(f"pytest could not run the checks: {ended!r}")
     return results.rows()
@@ -73,16 +82,19 @@ def _alone() -> Iterator[None]:
 class _Results:
     """A pytest plugin that says which hosts there are, and keeps what became of each check on each."""
 
-    def __init__(self, hosts: Sequence[HostSettings], watch: Watch, deadline: Deadline) -> None:
+    def __init__(self, hosts: Sequence[HostSettings], watch: Watch, deadline: Deadline, ahead: Ahead) -> None:
         self._hosts = hosts
+        self._ahead = ahead
         self._deadline = deadline
         self._watch = watch
         self._steps: dict[str, list[dict[str, Any]]] = {host.name: [] for host in hosts}
         self._lost: dict[str, Failure] = {}
+        self._seconds: dict[str, float] = {}
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.stash[HOSTS] = self._hosts
         config.stash[DEADLINE] = self._deadline
+        config.stash[AHEAD] = self._ahead
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -102,10 +114,15 @@ class _Results:
         if isinstance(failure, Failure):
             self._lost.setdefault(host, failure)
             return
+        node, seconds = item.funcargs.get("emqx_node"), call.duration
+        if isinstance(node, Node):
+            # What was asked ahead of the checks was asked side by side, so a host takes less than its checks.
+            self._seconds[host] = self._seconds.get(host, node.known.seconds) + seconds
+            seconds += node.seconds_ahead()
         step = {
             "step": item.originalname.removeprefix("test_"),
             "status": "ok" if report.passed else "failed",
-            "seconds": round(call.duration, 4),
+            "seconds": round(seconds, 4),
             "detail": {} if error is None else {"message": _first_line(error)},
         }
         self._steps[host].append(step)
@@ -133,7 +150,7 @@ class _Results:
             row = rows.of_failure(host.name, Failure("verify_failed", message, detail=failed, stage=STAGE))
         else:
             row = {**rows.of_failure(host.name, Failure("verify_failed")), "outcome": "ok", "error": None}
-        return {**row, "node": host.node, "steps": steps, "seconds": round(sum(step["seconds"] for step in steps), 3)}
+        return {**row, "node": host.node, "steps": steps, "seconds": round(self._seconds.get(host.name, 0.0), 3)}
 
 
 def _is_too_late(error: BaseException | None) -> bool:

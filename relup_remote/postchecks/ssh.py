@@ -130,16 +130,18 @@ class Link:
 
 
 @contextmanager
-def connect(settings: HostSettings, deadline: Deadline = NEVER) -> Iterator[Link]:
+def connect(settings: HostSettings, deadline: Deadline = NEVER, *, at_once: bool = True) -> Iterator[Link]:
     """The connection that stands on a host, for commands that end by the ``deadline``.
 
-    Raises `Failure`: that of the connection, stage ``connect``, or ``deadline_exceeded``, stage ``postcheck``.
+    It is made ``at_once``, or else by the first command. Raises `Failure`: that of the connection, stage ``connect``,
+    or ``deadline_exceeded``, stage ``postcheck``.
     """
     if deadline.is_over:
         raise too_late(deadline)
     with standing.on(settings) as stands:
         try:
-            stands.connect(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)), _ignore)
+            if at_once:
+                stands.connect(replace(settings, connect_timeout=deadline.within(settings.connect_timeout)), _ignore)
         except Failure:
             if deadline.is_over:
                 raise too_late(deadline) from None

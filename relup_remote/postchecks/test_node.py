@@ -16,16 +16,7 @@ def test_marker(emqx_node: Node) -> None:
 
 def test_tree(emqx_node: Node) -> None:
     """The target's tree is whole: folders, the VM's files, the release, each of its applications."""
-    for folder in ("bin", "lib", f"releases/{emqx_node.target}"):
-        assert emqx_node.host.file(f"{emqx_node.tree}/{folder}").is_directory, f"{emqx_node.tree}/{folder} is missing"
-    for name in ("bin/emqx", "erts-*/bin/beam.smp"):
-        found = emqx_node.host.run("find %s -maxdepth 3 -path %s", emqx_node.tree, f"{emqx_node.tree}/{name}")
-        assert found.stdout.strip(), f"{emqx_node.tree}/{name} is missing"
-    specs = emqx_node.host.run("find %s -path '*/ebin/*.app'", f"{emqx_node.tree}/lib").stdout.split("\n")
-    apps = emqx_node.release_apps()
-    expected = {f"{emqx_node.tree}/lib/{name}-{version}/ebin/{name}.app" for name, version in apps.items()}
-    missing = sorted(expected - set(specs))
-    assert apps, "the release names no application"
+    missing = emqx_node.missing()
     assert not missing, f"files of the release are missing: {', '.join(missing)}"
 
 
@@ -33,8 +24,9 @@ def test_boot(emqx_node: Node) -> None:
     """The next start finds the node's configuration, and its release can read it."""
     etc = emqx_node.boot_folder("EMQX_ETC_DIR")
     assert etc, "the release that boots next names no EMQX_ETC_DIR"
-    found = emqx_node.host.file(f"{etc}/emqx.conf").is_file
-    assert found, f"the next start looks for emqx.conf in {etc}, which has none; verify says what to do"
+    assert emqx_node.finds_configuration_in(etc), (
+        f"the next start looks for emqx.conf in {etc}, which has none; verify says what to do"
+    )
     read = emqx_node.configuration()
     # Where the wrapper has no command for it nothing is known, and nothing is wrong.
     assert read["status"] in (0, None), f"the release that boots next can't read the configuration: {read['said']}"
@@ -42,7 +34,7 @@ def test_boot(emqx_node: Node) -> None:
 
 def test_version(emqx_node: Node) -> None:
     """The node says that it runs the target."""
-    running = emqx_node.version
+    running = emqx_node.said_version()
     assert running == emqx_node.target, f"{running} is running, not {emqx_node.target}"
 
 

@@ -23,7 +23,7 @@ from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.postchecks import node, on_host
+from relup_remote.postchecks import node, on_host, ssh
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
@@ -75,11 +75,11 @@ class Machine:
         (self.root / "relup" / "current").write_text(version)
         self.vars(f"root/relup/{version}", version)
 
-    def runs(self, version: str) -> None:
-        """Have the node say that it runs a version."""
+    def runs(self, version: str, before: str = ":") -> None:
+        """Have the node say that it runs a version, once it has done what comes ``before`` in the test's folder."""
         script = f"""#!/bin/sh
 case "$*" in
-    'eval emqx_release:version()') echo '"{version}"' ;;
+    'eval emqx_release:version()') (cd {self.folder} && {before}) && echo '"{version}"' ;;
     check_config) . "$(dirname "$0")/../etc/emqx.conf" ;;
     *) exit 1 ;;
 esac
@@ -317,6 +317,48 @@ def test_the_deadline_of_the_command_is_that_of_the_checks(machine: Machine) -> 
     assert (status, row["error"]["err_type"], row["error"]["detail"]) == (1, "deadline_exceeded", {"seconds": 5})
 
 
+def test_a_host_is_asked_for_all_at_once_and_beside_the_others(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two hosts that share a node each waits for the other's question."""
+    os.mkfifo(machine.folder / "meet")
+    machine.runs("1.1", before=f"if mkdir first; then read _ <meet; else echo >meet; fi 2>{os.devnull}")
+    asked = []
+    run_one = ssh.Backend._run
+
+    def count(backend: ssh.Backend, line: bytes) -> Any:
+        asked.append(line)
+        return run_one(backend, line)
+
+    monkeypatch.setattr(ssh.Backend, "_run", count)
+    way = machine.server.settings(root_dir=str(machine.root), command_timeout=20)
+    rows = running_checks.run([dataclasses.replace(way, name=name) for name in "ab"], "1.1")
+    assert [row["outcome"] for row in rows] == ["ok", "ok"], rows
+    # The VMs, all that depends on them, and the file that only the second answer names.
+    assert len(asked) == 2 * 3
+
+
+def test_what_starts_a_vm_is_asked_side_by_side(machine: Machine) -> None:
+    """The node's version is told only while its configuration is read."""
+    os.mkfifo(machine.folder / "meet")
+    machine.runs("1.1", before="read _ <meet")
+    (machine.root / "etc" / "emqx.conf").write_text(f"echo >{machine.folder}/meet\n")
+    [row] = running_checks.run([machine.server.settings(root_dir=str(machine.root), command_timeout=20)], "1.1")
+    assert row["outcome"] == "ok", row
+    # A check takes as long as what it wanted to know, and the host no longer than that took side by side.
+    assert 0 < max(step["seconds"] for step in row["steps"]) <= row["seconds"]
+
+
+def test_what_one_look_fails_at_fails_no_other_check(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "LONGEST", 5.0)
+    (machine.work / "journal.sqlite3").write_bytes(b"no database" * 100)
+    machine.runs("1.1", before="sleep 600")
+    assert machine.check("--target", "1.1")[1]["error"]["detail"] == {
+        "history": "looking at the host failed: DatabaseError: file is not a database",
+        "version": "bin/emqx eval ended with 124: it did not end within 5 s",
+    }
+
+
 def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
     words = ("pytest", "relup_remote/postchecks", "--relup-inventory", machine.inventory, "-p", "no:cacheprovider")
     ended = machine.run(*words, "--relup-host", "n1", "--relup-target", "1.1")
@@ -326,6 +368,24 @@ def test_pytest_runs_the_same_checks_by_itself(machine: Machine) -> None:
     assert f" 1 failed, {len(CHECKS) - 1} passed in " in ended.stdout
     assert "test_history[n1]" in ended.stdout
     assert "no host or group matches 'n2'" in machine.run(*words, "--relup-host", "n2").stdout
+
+
+OWN = """
+def test_own(emqx_node):
+    assert emqx_node.marker == emqx_node.boots == emqx_node.target == emqx_node.version == "1.1"
+    assert emqx_node.tree == f"{emqx_node.root}/relup/1.1"
+    assert emqx_node.host.file(emqx_node.data_dir).is_directory
+    # What nobody asks for is not looked at.
+    assert set(emqx_node.known.answers) == {"files"}
+"""
+
+
+def test_checks_of_others_look_for_themselves(machine: Machine) -> None:
+    own = machine.folder / "test_own.py"
+    own.write_text(OWN)
+    words = ("--relup-inventory", machine.inventory, "-p", "no:cacheprovider", "--rootdir", str(machine.folder))
+    ended = machine.run("pytest", str(own), *words)
+    assert " 1 passed in " in ended.stdout, ended.stdout
 
 
 def test_what_is_seen_of_a_vm_does_not_hold_its_cookie(machine: Machine) -> None:
@@ -396,14 +456,13 @@ def test_leftovers_are_found_in_all_three_places(tmp_path: Path) -> None:
 
 
 def test_a_wrapper_that_does_not_end_is_not_taken_for_one_that_reads_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(on_host, "CONFIGURATION_SECONDS", 1)
     script = tmp_path / "emqx"
     for text, status in (("check_config; sleep 600", 124), ("check_config; exit 0", 0), ("other", None)):
         script.write_text(f"#!/bin/sh\n: {text}\n")
         script.chmod(0o755)
-        assert on_host.configuration(str(script), "")["status"] == status
+        assert on_host.configuration(str(script), "", 1)["status"] == status
 
 
 @pytest.mark.parametrize(
@@ -418,7 +477,7 @@ def test_a_wrapper_that_does_not_end_is_not_taken_for_one_that_reads_nothing(
 )
 def test_a_host_that_says_something_else_fails_the_check_by_a_sentence(look: str, said: bytes, why: str) -> None:
     with pytest.raises(AssertionError, match=f"what the host says of its {look} is not accepted") as caught:
-        node._understood(look, said)
+        node._understood(look, said, node.VMS if look == "vms" else node.LOOKS[look])
     assert why in str(caught.value)
 
 
