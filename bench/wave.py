@@ -2,7 +2,7 @@
 
 Three real nodes behind real OpenSSH servers, a wave each, all gates, and a controller that has read the tarball before.
 What a wave is made of is read from the run's own events. Logins and cores are counted in a run without post-checks,
-which start a process for each of their looks.
+which start processes for their looks.
 """
 
 import argparse

@@ -2,26 +2,39 @@
 
 A run that has ended does not change, but it has events by the thousand. So its facts are kept beside them, with the
 size of the events that they were made from: as long as that is the size, nothing else of the run is read.
+
+To read a file for each of ten thousand runs takes a second too. So what is kept of all of them is also in one file.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
+from relup_remote.core.protocol import Failure
 from relup_remote.files import read_bytes, write_private
-from relup_remote.rollout.ledger import EVENTS, Record, paths_of_runs, record
+from relup_remote.rollout.ledger import EVENTS, Record, paths_of_runs, record, runs_folder
 from relup_remote.rollout.roll import done_before
 from relup_remote.rollout.worked import seconds_between, seconds_worked
 from relup_remote.schema import COUNT, MOMENT, SIZE, Number, Unfit, parsed
 from relup_remote.schema import Record as Fields
 
 FILE = "overview.json"
+ALL = "overviews.json"
+"""The file of all runs, beside their folder: what each one's `FILE` says, by its name, after a digest of that."""
+
+NEW = 100
+"""Runs that `ALL` may lack before it is written anew."""
+
 UNREADABLE = "unreadable"
 """Outcome of a run that can't be read."""
 
 Overview = Mapping[str, Any]
+Kept = Mapping[str, Any]
+"""An overview and the size of the events that it was made from, see `KEPT`."""
 
 KEPT = Fields(
     {
@@ -48,7 +61,25 @@ def overviews(folder: Path | None = None) -> list[Overview]:
 
     Raises `UsageError` (``ledger_unusable``).
     """
-    found = [overview for path in paths_of_runs(folder) for overview in _of(path)]
+    where = folder or runs_folder()
+    known = _read_all(where.parent / ALL)
+    found: list[Overview] = []
+    ended: dict[str, Kept] = {}
+    new = 0
+    for path in paths_of_runs(where):
+        kept = known.get(path.name)
+        if kept is None or kept["events_size"] != _events_size(path):
+            kept = _kept(path)
+            new += kept is not None
+        if kept is None:
+            found += _of(path)
+        else:
+            found.append(kept["overview"])
+            ended[path.name] = kept
+    if new >= NEW:
+        # It only saves time.
+        with suppress(OSError, Failure):
+            _write_all(where.parent / ALL, ended)
     return sorted(found, key=lambda overview: (overview["started_at"], overview["run"]))
 
 
@@ -96,22 +127,43 @@ def overview(record: Record) -> Overview:
 
 
 def _of(path: Path) -> Iterator[Overview]:
-    kept = _kept(path)
-    if kept is not None:
-        yield kept
-        return
     found = record(path)
     if found is not None:
         yield overview(found)
 
 
-def _kept(path: Path) -> Overview | None:
-    """The facts that were kept, if they still hold."""
+def _kept(path: Path) -> Kept | None:
+    """What was kept of a run, if it still holds."""
     try:
         said = parsed(read_bytes(path / FILE))
         KEPT.check(said)
-        found: Overview = said["overview"]
-        is_whole = said["events_size"] == (path / EVENTS).stat().st_size and found["run"] == path.name
-        return found if is_whole else None
+        is_whole = said["events_size"] == _events_size(path) and said["overview"]["run"] == path.name
+        return said if is_whole else None
     except (OSError, Unfit):
         return None
+
+
+def _events_size(path: Path) -> int | None:
+    try:
+        return (path / EVENTS).stat().st_size
+    except OSError:
+        return None
+
+
+def _read_all(path: Path) -> Mapping[str, Kept]:
+    """What is kept of all runs. A file that is not as this program writes it counts as none."""
+    try:
+        digest, _, said = read_bytes(path).partition(b"\n")
+        return json.loads(said) if digest == _digest(said) else {}
+    except OSError:
+        return {}
+
+
+def _write_all(path: Path, kept: Mapping[str, Kept]) -> None:
+    said = json.dumps(kept)
+    write_private(path, f"{_digest(said.encode()).decode()}\n{said}")
+
+
+def _digest(said: bytes) -> bytes:
+    """A digest of what is kept, and of how: another version of this program may keep other facts."""
+    return hashlib.sha256(repr(KEPT).encode() + said).hexdigest().encode()

@@ -121,6 +121,33 @@ def test_text_that_is_not_unicode_is_refused() -> None:
     assert told(b'{"event": "note", "message": "\xff"}') == ": is not UTF-8"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1e309",
+        "-1E+309",
+        "1.5e0309",
+        "9" * 199 + "e199",
+        "9" * 309 + ".0",
+        str(1 << 10_001),
+        r'"\ud800"',
+        r'"\uDFFF and more"',
+        r'{"\udc00": 1}',
+        "[" * 101 + "]" * 101,
+        '{"a":' * 60 + "[" * 41 + "]" * 41 + "}" * 60,
+    ],
+)
+def test_what_no_value_may_be_is_found_in_the_shortest_line(value: str) -> None:
+    """Most lines are not looked through value by value: these have to be."""
+    with pytest.raises(schema.Unfit):
+        schema.parsed(value.encode())
+
+
+def test_what_looks_like_it_and_is_not_is_taken() -> None:
+    for value in ("1e308", "9" * 199 + "e99", r'"\ud83d\ude00"', '"[[[' + "[" * 200 + '"', '"a1e999"'):
+        assert schema.parsed(value.encode()) == json.loads(value)
+
+
 def test_depth_and_numbers_are_bounded() -> None:
     deep: Any = []
     for _ in range(schema.DEPTH):

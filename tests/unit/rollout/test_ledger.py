@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -347,7 +348,39 @@ def test_of_runs_that_have_ended_only_a_few_facts_are_read(folder: Path, monkeyp
         monkeypatch.setattr(module, "read_bytes", watched)
     found = overview.overviews(folder)
     assert [(each["done"], each["hosts"], each["outcome"]) for each in found] == [(1, 2, "stopped")] * 50
-    assert set(read) == {"overview.json"}
+    assert set(read) == {"overviews.json", "overview.json"}
+
+
+def test_what_is_kept_of_all_runs_is_read_from_one_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "NEW", 3)
+    for second in range(3):
+        with Ledger.create({**REQUEST, "run": f"2026-11-24T08-15-{second:02}-aaaa"}, folder) as made:
+            made(event("end", outcome="stopped", reason="so"))
+        overview.keep(open_run(made.path.name, folder))
+    right = overview.overviews(folder)
+    kept = folder.parent / "overviews.json"
+    written = kept.read_bytes()
+    read: list[str] = []
+
+    def watched(path: Path) -> bytes:
+        read.append(path.name)
+        return files.read_bytes(path)
+
+    monkeypatch.setattr(overview, "read_bytes", watched)
+    assert overview.overviews(folder) == right
+    assert read == ["overviews.json"]
+    # What somebody else has written, or a part of it, counts as nothing.
+    for content in (b"", written[:-9] + b"9" + written[-8:], written.replace(b"stopped", b"upgrade"), b"\xff\n{}"):
+        kept.write_bytes(content)
+        assert overview.overviews(folder) == right
+    # Nor does what was kept of a run that goes on.
+    kept.write_bytes(written)
+    with Ledger(folder / str(right[0]["run"])) as again:
+        again(event("run", status="resume"))
+    assert [each["outcome"] for each in overview.overviews(folder)] == ["left", "stopped", "stopped"]
+    # One that is no longer there is not told.
+    shutil.rmtree(folder / str(right[0]["run"]))
+    assert overview.overviews(folder) == right[1:]
 
 
 def test_facts_that_were_kept_hold_as_long_as_nothing_was_added(folder: Path) -> None:
