@@ -16,7 +16,7 @@ from invoke.tasks import Task
 
 from relup_remote import program, streams, version
 from relup_remote.commands import namespace
-from relup_remote.commands.options import CHANGING, LOCAL, OPTIONS, option
+from relup_remote.commands.options import CHANGING_COMMANDS, LOCAL, OPTIONS, option
 from relup_remote.manual import meant
 from relup_remote.manual.completion import RUN_COMMANDS, candidates
 from relup_remote.manual.entries import LOCAL_STATUSES, MANUAL, STATUSES, entry, place
@@ -102,7 +102,7 @@ class UsageProgram(Program):
     def execute(self) -> None:
         """Carry out the commands. What could not be printed is told, and is no success."""
         words = self.argv[1:]
-        changes = any(self.collection[context.name].name in CHANGING for context in self.tasks)
+        changes = any(self.collection[context.name].name in CHANGING_COMMANDS for context in self.tasks)
         try:
             try:
                 super().execute()

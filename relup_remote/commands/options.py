@@ -196,7 +196,18 @@ ON_FAILURE = ("stop", "restart")
 LOCAL = ("paths", "runs", "report", "check", "show", "draft")
 """The commands that go to no host, and need no passwords."""
 
-CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup", "backup", "restore", "lock", "unlock", "logs_clear")
+CHANGING_COMMANDS = (
+    "stage",
+    "prepare",
+    "upgrade",
+    "rollback",
+    "cleanup",
+    "backup",
+    "restore",
+    "lock",
+    "unlock",
+    "logs_clear",
+)
 """The commands that change hosts."""
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from relup_remote.report.model import SKIPPED, UNFINISHED, UNKNOWN, Hop, Host, Instruction, Sample, Step, Turn
 from relup_remote.report.passages import Event, Passage, moment, passages
 from relup_remote.report.plain import mapping, mappings, number, text
-from relup_remote.rollout.rows import CHANGING, OUTCOMES
+from relup_remote.rollout.rows import CHANGED, OUTCOMES
 
 _BY_EXIT_STATUS = {0: "done", 1: "failed", 3: "refused"}
 
-_CHANGING = ("apply", "cleanup")
+_CHANGING_PHASES = ("apply", "cleanup")
 """The phases in which a host is changed. The row of a cleanup is that of the upgrade, with the cleanup in it."""
 GATE = "gate"
 """Stands for the phase of steps that were taken in no turn of the host's: a gate looked at it."""
@@ -28,7 +28,7 @@ def host(
     row = last.row if last else {}
     is_done = bool(member.get("done"))
     outcome = _outcome(last) or ("unchanged" if is_done else "waiting")
-    is_begun = last is not None and last.begin.get("phase") in _CHANGING
+    is_begun = last is not None and last.begin.get("phase") in _CHANGING_PHASES
     state = _state(outcome, row, is_begun=is_begun, is_done=is_done)
     return Host(
         host=text(member.get("host")),
@@ -64,11 +64,11 @@ def _decisive(turns: Sequence[Passage]) -> Passage | None:
     A cleanup that has not ended says nothing.
     """
     told = [turn for turn in turns if turn.begin.get("phase") != "cleanup" or turn.has_ended]
-    changing = [turn for turn in told if turn.begin.get("phase") in _CHANGING]
+    changing = [turn for turn in told if turn.begin.get("phase") in _CHANGING_PHASES]
     if not changing:
         return told[-1] if told else None
     later = told[told.index(changing[-1]) + 1 :]
-    if _outcome(changing[-1]) in CHANGING:
+    if _outcome(changing[-1]) in CHANGED:
         return changing[-1]
     found = [turn for turn in later if turn.has_ended and (not changing[-1].has_ended or _has_nothing_left(turn.row))]
     return (found or changing)[-1]

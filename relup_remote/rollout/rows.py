@@ -31,7 +31,7 @@ OUTCOMES = {**OUTCOMES_OF_CORE, "nothing to do": 0}
 UNHEARD = ("connection_lost", "ssh_timeout", "core_failed", "malformed_answer", "deadline_exceeded")
 """Errors of a host that may have done what it was asked all the same."""
 
-CHANGING = ("upgraded", "staged", "prepared", "cleaned", "rolled back", "backed up", "restored")
+CHANGED = ("upgraded", "staged", "prepared", "cleaned", "rolled back", "backed up", "restored")
 """Outcomes of hosts on which something was changed."""
 
 
@@ -119,7 +119,7 @@ def is_partly_prepared(row: Row) -> bool:
 
 def _has_change(row: Row) -> bool:
     """Whether something was changed there, also by a host that then refused."""
-    return row["outcome"] in CHANGING or any(
+    return row["outcome"] in CHANGED or any(
         each["step"] in ("stage", "extract") and each["status"] == "ok" for each in row["steps"]
     )
 

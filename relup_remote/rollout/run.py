@@ -39,7 +39,7 @@ ALWAYS = ("unlock",)
 IN_FLIGHT = 256 << 20
 """Bytes of files that hosts in hand may lack: more transfers at once would only share the same line, and end later."""
 
-CHANGING = ("stage", "prepare", "upgrade", "rollback", "cleanup")
+MAY_GO_ON = ("stage", "prepare", "upgrade", "rollback", "cleanup")
 """Commands of a run that change a host, so that it matters whether they may still be at work there."""
 
 AGAIN = "Run the same command again for the hosts that are not done."
@@ -226,11 +226,11 @@ class Runner:
         return of_failure(name, failure, seconds=seconds, steps=heard.steps())
 
     def _begins(self, job: Job) -> None:
-        if job.request["command"] in CHANGING:
+        if job.request["command"] in MAY_GO_ON:
             self.unheard.add(job.host.name)
 
     def _ends(self, job: Job, error: dict[str, Any] | None = None) -> None:
-        if job.request["command"] in CHANGING and not _goes_on(error, job.request["run"]):
+        if job.request["command"] in MAY_GO_ON and not _goes_on(error, job.request["run"]):
             self.unheard.discard(job.host.name)
 
     def _in_time(self, request: Request) -> Request:

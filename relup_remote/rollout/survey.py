@@ -8,7 +8,7 @@ from typing import Any
 from relup_remote.core.protocol import NOTHING_LEFT
 from relup_remote.rollout.feed import Feed
 from relup_remote.rollout.ledger import Record
-from relup_remote.rollout.rows import CHANGING, Row, succeeded
+from relup_remote.rollout.rows import CHANGED, Row, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 
@@ -37,6 +37,15 @@ class Survey:
     def missing(self) -> list[str]:
         """Hosts that can't be reached, or whose node is down."""
         return [row["host"] for row in self.rows if self._is_bad(row) and _is_missing(row)]
+
+    @property
+    def unreached(self) -> list[str]:
+        """Hosts that can't be reached at all."""
+        return [row["host"] for row in self.rows if not succeeded(row) and row["error"]["stage"] == "connect"]
+
+    def why_missing(self, host: str) -> str:
+        """What keeps a host out of the run, in words."""
+        return f"{host}: {self.row(host)['error']['message'].rstrip('.')}"
 
     @property
     def nodes(self) -> list[str]:
@@ -87,7 +96,7 @@ def _recovered(row: Row) -> dict[str, Any]:
 
 def is_done(row: Row) -> bool:
     """Whether nothing is left to do there."""
-    return row["outcome"] in (*CHANGING, "nothing to do")
+    return row["outcome"] in (*CHANGED, "nothing to do")
 
 
 def confirmed(row: Row, before: Row | None) -> Row:

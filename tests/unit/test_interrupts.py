@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 
 from relup_remote.commands import namespace
 from relup_remote.commands.invocation import Invocation
-from relup_remote.commands.options import CHANGING
+from relup_remote.commands.options import CHANGING_COMMANDS
 from tests.unit.program import INV, RELUP, run
 
 UNTOUCHED = "interrupted (This command changed no host.)"
@@ -90,5 +90,5 @@ def test_ctrl_c_outside_of_a_command_does_not_say_that_nothing_was_changed(monke
 
 def test_the_commands_that_change_hosts_are_commands() -> None:
     commands = namespace()
-    assert set(CHANGING) < {commands[name].body.__name__ for name in commands.task_names}
-    assert all(commands[name.replace("_", "-")].name == name for name in CHANGING)
+    assert set(CHANGING_COMMANDS) < {commands[name].body.__name__ for name in commands.task_names}
+    assert all(commands[name.replace("_", "-")].name == name for name in CHANGING_COMMANDS)
