@@ -19,7 +19,7 @@ import pytest
 T = TypeVar("T")
 
 ALL = "all"
-SLICE = 10.0
+SLICE = 6.0
 """Seconds that a test goes on beginning new points, unless told otherwise."""
 
 EXAMPLES, FEW_EXAMPLES = 100, 20

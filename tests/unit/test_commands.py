@@ -292,6 +292,7 @@ def test_wrong_use_prints_a_document_where_one_is_wanted(words: list[str]) -> No
     assert (document["command"], document["error"]["err_type"]) == ("hosts", "bad_option")
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("program", [RELUP, INV])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_output_does_not_fail_for_its_encoding(program: str, encoding: str, tmp_path: Path) -> None:
@@ -399,6 +400,7 @@ def test_malformed_hops_are_told_on_the_way_to_an_upgrade(inventory: str, tmp_pa
     assert relup(*words, "--quiet").stderr == said
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("words", [["paths"], ["paths", "--json"], ["--list"], ["paths", "--help"]])
 @pytest.mark.parametrize("program", [RELUP, INV])
 def test_a_disk_that_is_full_is_told_in_a_sentence(words: list[str], program: str) -> None:

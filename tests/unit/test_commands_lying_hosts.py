@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from relup_remote import boundary
 from relup_remote.core.protocol import Failure
 from relup_remote.inventory import HostSettings
+from tests.points import examples
 
 from .fake_host import result
 from .fuzz.inputs import fuzz, json_values
@@ -101,7 +102,7 @@ def strict(word: str) -> None:
 
 @pytest.mark.parametrize("command", LOOKS)
 # Each example is a whole command; there are a dozen of these.
-@settings(fuzz, max_examples=20)
+@settings(fuzz, max_examples=examples(20))
 @given(lies, st.booleans())
 def test_a_lying_host_is_one_row(desk: Desk, command: str, said: list[Any], as_json: bool) -> None:
     def connect(host: HostSettings) -> Speaker:

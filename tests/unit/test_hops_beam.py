@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.share(1)
 @pytest.mark.parametrize("otp", OTPS)
 def test_all_of_otp_is_read_as_erlang_reads_it(otp: str, tmp_path: Path) -> None:
     installed = OTPS[otp]()

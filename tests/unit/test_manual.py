@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,15 @@ def test_an_example_is_understood_and_gives_what_is_needed(name: str, words: str
     assert "resume" in given or set(MANUAL[name].required) <= given
 
 
+@cache
+def sections() -> list[str]:
+    """The sections of the page of all commands."""
+    return re.split(r"^## ", PAGES["commands.md"](), flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_option_is_in_synopsis_and_page(name: str) -> None:
-    section = re.split(r"^## ", PAGES["commands.md"](), flags=re.MULTILINE)
-    [found] = [text for text in section if text.startswith(f"{name}\n")]
+    [found] = [text for text in sections() if text.startswith(f"{name}\n")]
     parts = synopsis(name, TASKS[name])
     for parameter in parameters(TASKS[name]):
         said = usage(TASKS[name], parameter)
@@ -95,6 +101,7 @@ SHOWN = (
 )
 
 
+@pytest.mark.share(12)
 @pytest.mark.parametrize(("program", "words"), SHOWN)
 def test_help_and_lists_fit_into_the_terminal_and_break_no_word(
     program: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -42,6 +42,7 @@ def test_a_story_follows_from_its_seed() -> None:
     assert lines(5) != lines(6)
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_a_mistake_in_the_engine_is_found(bug: Bug) -> None:
     with bug():

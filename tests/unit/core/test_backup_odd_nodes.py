@@ -5,7 +5,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from relup_remote.core.context import Context
 from relup_remote.core.protocol import Failure
 from relup_remote.core.release import data_dir_of
 from relup_remote.core.site import locate
+from tests.points import Points
 
 from .backups import NODE, Node
 from .others import NOBODY, as_root, become_nobody, mounted
@@ -29,6 +31,11 @@ def node(tmp_path: Path) -> Iterator[Node]:
     yield made
     for path in tmp_path.rglob("certs"):
         path.chmod(0o700)
+
+
+SOME = 8
+"""Moves of a restore that are enough where not all points are tried: each takes three commands, which wait for the disk
+until all is durable that anybody has written."""
 
 
 class Cut(BaseException):
@@ -47,6 +54,18 @@ def failing(patch: pytest.MonkeyPatch, move: int, error: BaseException) -> list[
 
     patch.setattr(swap, "_move", moving)
     return names
+
+
+def some(points: Points, name: str, names: Sequence[str], first: int) -> Iterator[int]:
+    """The moves to try of a restore that moves ``names`` in this order, from the ``first``: with all points each.
+
+    Else one of each kind, and some others.
+    """
+    # Each name is moved aside, and then its copy takes its place.
+    seen = [names[:move].count(each) for move, each in enumerate(names)]
+    moves = range(first, len(names) + 1)
+    taken = points.named(name).taken(moves, kind=lambda move: (seen[move - 1], names[move - 1] == "emqx.conf"))
+    return islice(taken, len(moves) if points.all else SOME)
 
 
 def journal(node: Node) -> Path:
@@ -100,45 +119,52 @@ def test_a_restore_finds_its_way_whatever_it_has_moved(node: Node, tmp_path: Pat
 
 
 @pytest.mark.parametrize("is_package", [False, True])
-def test_a_restore_that_was_cut_off_is_known_and_gone_on_with(node: Node, tmp_path: Path, *, is_package: bool) -> None:
+def test_a_restore_that_was_cut_off_is_known_and_gone_on_with(
+    node: Node, tmp_path: Path, points: Points, *, is_package: bool
+) -> None:
     elsewhere(node, tmp_path, is_package=is_package)
     asked(node, "backup", "run-1")
     wanted = contents(node.data), contents(node.etc)
     with pytest.MonkeyPatch.context() as patch:
         names = failing(patch, 0, Cut())
         asked(node, "restore", "run-2")
-    for move in range(2, len(names) + 1):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
-            failing(patch, move, Cut())
-            asked(node, "restore", f"run-3-{move}")
-        assert data_dir_of(str(node.root)) == str(node.data)
-        with pytest.raises(Failure) as caught:
-            asked(node, "backup", "run-4")
-        assert caught.value.err_type == "half_restored"
-        assert asked(node, "restore", f"run-5-{move}").result.steps[-1].detail["went_on"] is True
-        assert (contents(node.data), contents(node.etc)) == wanted
+    assert len(names) > 10
+    for move in some(points, f"restore of a {'package' if is_package else 'tarball'}, cuts", names, 2):
+        with points.trying(move):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+                failing(patch, move, Cut())
+                asked(node, "restore", f"run-3-{move}")
+            assert data_dir_of(str(node.root)) == str(node.data)
+            with pytest.raises(Failure) as caught:
+                asked(node, "backup", "run-4")
+            assert caught.value.err_type == "half_restored"
+            assert asked(node, "restore", f"run-5-{move}").result.steps[-1].detail["went_on"] is True
+            assert (contents(node.data), contents(node.etc)) == wanted
 
 
 # ------------------------------------------------------------------------------------------------- what can't be moved
 
 
-def test_a_move_that_fails_has_all_taken_back(node: Node) -> None:
+def test_a_move_that_fails_has_all_taken_back(node: Node, points: Points) -> None:
     node.run("backup")
     with pytest.MonkeyPatch.context() as patch:
         names = failing(patch, 0, Cut())
         node.run("restore", "run-2")
     (node.data / "new").write_text("since")
     before = node.facts()
-    for move, error in enumerate([OSError(5, "I/O"), Failure("no_write_permission")] * (len(names) // 2), start=1):
-        context = node.context("restore", f"run-3-{move}")
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Failure) as caught:
-            failing(patch, move, error)
-            commands.run(context)
-        context.close()
-        assert caught.value.err_type in ("cannot_write_file", "no_write_permission")
-        assert not context.changed
-        assert node.facts() == before
-        assert not journal(node).exists()
+    errors = {"cannot_write_file": OSError(5, "I/O"), "no_write_permission": Failure("no_write_permission")}
+    for move in some(points, "restore, moves that fail", names, 1):
+        with points.trying(move):
+            for err_type, error in errors.items():
+                context = node.context("restore", f"run-3-{move}-{err_type}")
+                with pytest.MonkeyPatch.context() as patch, pytest.raises(Failure) as caught:
+                    failing(patch, move, error)
+                    commands.run(context)
+                context.close()
+                assert caught.value.err_type == err_type
+                assert not context.changed
+                assert node.facts() == before
+                assert not journal(node).exists()
     assert node.run("restore", "run-4").result.outcome == "restored"
 
 

@@ -189,6 +189,7 @@ def test_nothing_is_planted(root: Root) -> None:
 
 
 @pytest.mark.usefixtures("node")
+@pytest.mark.share(100)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_what_is_planted_where_the_core_reads(root: Root, place: Path | str, kind: str, points: Points) -> None:
