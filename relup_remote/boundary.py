@@ -200,7 +200,7 @@ def event(line: bytes) -> Event | None:
         return None
     try:
         if kind not in EVENTS:
-            raise Unfit("event", "is not an event that a core sends")
+            raise Unfit("event", "is not an event that our program on the host sends")
         EVENTS[kind].check(said)
         _together(said)
     except Unfit as unfit:

@@ -35,50 +35,50 @@ GOES_ON_OR_WITHOUT = f"{GOES_ON}. `inv status` and `inv verify` go on without it
 CALLS: tuple[Calls, ...] = (
     Calls(
         "erlang:node erlang:whereis init:get_status application:loaded_applications erlang:system_info erlang:time_offset erlang:convert_time_unit",
-        "core",
+        "command",
         "shows who answers, since when, and whether a hop or Mnesia is there",
         STEADY, NOTHING, EACH, GOES_ON,
     ),
     Calls(
         "emqx_release:version emqx:is_running emqx_stats:getstat mria_rlog:role mria_config:whoami",
-        "core",
+        "command",
         "what the broker says of itself; if it has no such function, it is not asked further",
         STEADY, "what the broker does in them", EACH, GOES_ON_OR_WITHOUT,
     ),
     Calls(
         "emqx:running_nodes emqx:cluster_nodes",
-        "core",
+        "command",
         "the nodes of the cluster",
         "1 ms", "a node of the cluster that does not answer", EACH, GOES_ON_OR_WITHOUT,
     ),
     Calls(
         "file:read_file_info",
-        "core",
+        "command",
         "whether the VM may write the marker, or a backup's tables: a service may be forbidden to",
         STEADY, "the disk", EACH, GOES_ON,
     ),
     Calls(
         "rpc:call",
-        "core",
+        "command",
         "versions of the other nodes, and the locks on their hosts",
         "1 ms and a round trip for each node", "the other node, or the way to it", "5 s for each node",
         "that node counts as one that can't be asked",
     ),
     Calls(
         "mnesia:table_info mnesia:system_info mnesia:dirty_select mnesia:dirty_write mnesia:dirty_delete mnesia:sync_log",
-        "core",
+        "command",
         "the plugin's table of attempts, if there is one, and what a backup must hold",
         "1 ms, and a write to disk", "a disk that is slow", EACH, "the row is written by the next command",
     ),
     Calls(
         "erl_scan:string erl_parse:parse_exprs erlang:spawn erlang:registered gen_server:call erl_eval:exprs",
-        "core",
+        "command",
         "starts the owner of all that we begin in the VM (relup_remote_owner_1 … 8): it starts first and ends last",
         "20 ms", NOTHING, EACH, "nothing was begun",
     ),
     Calls(
         "compile:noenv_file code:load_binary",
-        "core",
+        "command",
         "the agent, as one module; a plan and an upgrade need all of it, a verify a quarter, a status none; it is compiled"
         " the first time, and kept on the host; a preparation has also compiled what a verify needs",
         "the first time 0.7 s of one scheduler (a verify: 0.2 s), then 2 ms", "the code server, while others load modules", "60 s",
@@ -88,7 +88,7 @@ CALLS: tuple[Calls, ...] = (
         "erlang:monitor_node erlang:module_loaded erlang:check_old_code erlang:system_info code:purge code:delete"
         " gen_server:reply",
         "owner",
-        "notices that the core is gone; then ends what was begun, and removes the agent",
+        "notices that the command is gone; then ends what was begun, and removes the agent",
         "1 to 3 s for a module: each process is asked whether it runs it", "processes that are in a long native function",
         "20 s for each thing but the modules", "it goes on with the next thing; what hangs is killed",
     ),

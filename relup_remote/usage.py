@@ -39,11 +39,11 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
         "No run, or more than one run, has a name that begins with this text.", "`inv runs` lists the runs."
     ),
     "run_unreadable": ErrorSpec(
-        "The ledger of the run is damaged, or of another version.",
+        "The record of the run is damaged, or of another version.",
         "Restore its folder from a copy, or move it away. An older run is only resumed if you name it.",
     ),
     "run_in_progress": ErrorSpec(
-        "Another controller works on the run.", "Wait until it ends, or end that controller. Then resume the run."
+        "Another command works on the run.", "Wait until it ends, or end it with Ctrl-C there. Then resume the run."
     ),
     "run_differs": ErrorSpec(
         "The run began with another tarball, other hops or other hosts.",
@@ -51,7 +51,7 @@ USAGE_ERRORS: dict[str, ErrorSpec] = {
     ),
     "run_is_over": ErrorSpec("Nothing is left to do in the run.", "`inv report` shows what was done."),
     "ledger_unusable": ErrorSpec(
-        "The ledger of the run can't be written.",
+        "The record of the run can't be written.",
         "Check owner, mode and free space of the state directory of this machine.",
     ),
     "interrupted": ErrorSpec("The operator interrupted the command.", "This command changed no host."),

@@ -72,6 +72,8 @@ class Invocation:
         """Whether another command knows the run by its name; only then the document tells it."""
         self.may_have_changed = False
         """Whether a change of hosts has begun."""
+        self.is_over = False
+        """Whether the run that is taken up has nothing left to do, as its record says."""
         self._is_told = False
         self._selectors = host or ()
         self._inventory = inventory
@@ -80,6 +82,7 @@ class Invocation:
         self._events = events
         self._status = 0
         self._interrupts = 0
+        self._stop: Stop | None = None
         self._pins: dict[str, Pin] = {}
         self._screen = ExitStack()
         self._display: Display = Silent()
@@ -161,6 +164,7 @@ class Invocation:
     def take_up(self, record: Record) -> None:
         """Go on in a run that has begun, with its hosts."""
         self.run = record.run
+        self.is_over = record.end is not None and record.end["outcome"] == "done"
         self.is_known = True
         self._selectors = [member["host"] for member in record.request["hosts"]]
         self._inventory = self._inventory or record.request["inventory"]
@@ -203,7 +207,7 @@ class Invocation:
 
         For interruptions see `change_all`.
         """
-        with self._stopping() as stop:
+        with self.stopping() as stop:
             return self.runner.in_turn(self.jobs(order, file), lambda: not stop.requested)
 
     def change_all(self, jobs: Sequence[Job], limit: int = AT_ONCE) -> list[Row]:
@@ -211,22 +215,32 @@ class Invocation:
 
         After a first Ctrl-C those in hand are finished and no more are begun; a second one leaves at once.
         """
-        with self._stopping() as stop:
+        with self.stopping() as stop:
             return self.runner.at_once(jobs, limit, lambda: not stop.requested)
 
     def give_back(self, jobs: Sequence[Job]) -> list[Row]:
         """The rows of jobs that undo what this command did. A first Ctrl-C keeps none from it; a second one leaves."""
-        with self._stopping() as stop:
+        with self.stopping() as stop:
             return self.runner.at_once(jobs, may_begin=lambda: stop.requested < 2)
 
     @contextmanager
-    def _stopping(self) -> Iterator[Stop]:
+    def stopping(self) -> Iterator[Stop]:
+        """Have a first Ctrl-C stop what changes hosts, and a second one leave at once.
+
+        A command with several parts that belong together has one of these around them: so Ctrl-C does not cut them
+        apart, whenever it comes.
+        """
+        if self._stop is not None:
+            yield self._stop
+            return
         with Stop(lambda count: self.feed.tell("interrupt", count=count)) as stop:
             # What the operator wanted stays wanted in all parts of the command.
             stop.requested = self._interrupts
-            self.may_have_changed = True
-            yield stop
-        self._interrupts = stop.requested
+            self._stop, self.may_have_changed = stop, True
+            try:
+                yield stop
+            finally:
+                self._stop, self._interrupts = None, stop.requested
 
     def tarball(self, path: str) -> Tarball | None:
         """Read the operator's tarball. If it is not there, every host's row says so and nothing is left to do: None."""
@@ -234,6 +248,8 @@ class Invocation:
         try:
             return tarball.read(expanded(path))
         except Failure as failure:
+            if self.is_over:
+                raise
             self.show([host_rows.of_failure(host.name, failure, "refused") for host in hosts])
             return None
 

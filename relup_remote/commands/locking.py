@@ -26,10 +26,12 @@ def lock(
 ) -> None:
     """Lock the cluster: until it is unlocked, nobody can change its hosts, not even you. It locks all hosts or none."""
     with Invocation("lock", host, inventory, json, quiet) as call:
-        rows = call.change_all(call.jobs(call.order(options={"why": why})))
+        jobs = call.jobs(call.order(options={"why": why}))
         left: list[str] = []
-        if not all(map(succeeded, rows)):
-            rows, left = _given_back(call, rows)
+        with call.stopping():
+            rows = call.change_all(jobs)
+            if not all(map(succeeded, rows)):
+                rows, left = _given_back(call, rows)
         call.show(rows, locks_table, after=_may_be_locked(left) if left else "")
 
 
@@ -72,7 +74,7 @@ def _refuse_while_under_way(looks: Sequence[Row]) -> None:
         holders = " and ".join(
             f"{lock.get('operator') or 'someone unknown'}, run {run or 'unknown'}" for run, lock in locks.items()
         )
-        gone = "; its controller on this machine has ended" if ours and len(ours) == len(locks) else ""
+        gone = "; the command that worked on it, on this machine, has ended" if ours and len(ours) == len(locks) else ""
         message = (
             f"the cluster is locked by {holders}{gone}; a hop or another change is at work on {', '.join(working)}"
         )

@@ -1,8 +1,8 @@
 """What `upgrade` and `rollback` share: from the operator's wishes to a run, and what is said at its end."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from relup_remote.rollout.ledger import Ledger, Record
 from relup_remote.rollout.plan import Gates, Member, Plan
 from relup_remote.rollout.request import hop_values, request
 from relup_remote.rollout.roll import Rollout, Work, done_before
-from relup_remote.rollout.rows import Row, skipped, succeeded
+from relup_remote.rollout.rows import Row, skipped
 from relup_remote.rollout.run import Job
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.survey import Survey, confirmed, is_done, look, surveyed
@@ -109,14 +109,12 @@ class Rolling:
 
         A lock that the run has left on a host is something to do.
         """
-        ended = self.record.end if self.record else None
-        if self.record is None or ended is None or ended["outcome"] not in ("done", "partly done"):
+        if self.record is None or not self.record.is_over:
             return
-        is_said = all(map(succeeded, self.record.rows.values()))
         locks = [row["facts"].get("cluster_lock") or {} for row in survey.rows]
         if any(lock.get("run") == self.record.run for lock in locks):
             return
-        if is_said and all(row["host"] in survey.done for row in survey.rows):
+        if all(row["host"] in survey.done for row in survey.rows):
             raise UsageError("run_is_over", f"nothing is left to do in {self.record.run}")
 
     def _again(self, survey: Survey) -> list[str]:
@@ -249,7 +247,7 @@ _REST = {
 
 def _contradictions(again: Sequence[str], missing: Sequence[str]) -> list[str]:
     """What the ledger says of hosts, and the hosts do not: a host that can't be asked says nothing."""
-    begin = "the ledger says that this host is done"
+    begin = "the record of the run says that this host is done"
     denied = f"{begin}, but the host says that it is not; it is done again, and the gates of its wave are checked again"
     unknown = f"{begin}, but the host or its node can't be asked now"
     return [f"{host}: {unknown if host in missing else denied}" for host in again]
@@ -280,8 +278,11 @@ def _renewed(member: Member, facts: Mapping[str, Any]) -> Member:
 
 def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
     """Why the run can't begin. Where the run ``is_whole`` it is to reach all nodes of the cluster."""
+    if len(survey.unreached) == len(survey.rows):
+        # Nobody can go on without all of them.
+        return _refused("no_host_reached", "; ".join(map(survey.why_missing, survey.unreached)))
     if not plan.allow_missing and (survey.missing or survey.stopped):
-        lost = [f"{host}: {survey.row(host)['error']['message'].rstrip('.')}" for host in survey.missing]
+        lost = [survey.why_missing(host) for host in survey.missing]
         lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
         return _refused("cluster_not_whole", "; ".join(lost))
     if is_whole and not plan.allow_partial and (others := survey.others):
@@ -339,6 +340,21 @@ def _ended(ending: Ending, run: str, passed: str) -> list[str]:
     return [*lines, f"  {typed(ending.next)}"] if ending.next and ending.outcome != "refused" else lines
 
 
+@contextmanager
+def over_first(call: Invocation) -> Iterator[None]:
+    """Where what the block needs is gone: say first that nothing is left to do, if that is so, and then what is gone.
+
+    Raises `UsageError`, ``run_is_over`` among them.
+    """
+    try:
+        yield
+    except (UsageError, Failure) as error:
+        if not call.is_over:
+            raise
+        message = f"nothing is left to do in {call.run}, as its record says; the hosts were not asked: {error.message}"
+        raise UsageError("run_is_over", message) from error
+
+
 def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     """The run that ``--resume`` means; the ``call`` goes on in it.
 
@@ -351,6 +367,6 @@ def taken_up(call: Invocation, resume: str | bool, wishes: Wishes) -> Record:
     record = ledger.open_run(options.value_or(resume, ledger.LAST), command=call.command)
     if record.is_under_way:
         # Known before hosts are asked: they would be waited for as long as that controller has them in hand.
-        raise UsageError("run_in_progress", f"another controller on this machine works on {record.run}")
+        raise UsageError("run_in_progress", f"another command on this machine works on {record.run}")
     call.take_up(record)
     return record

@@ -8,7 +8,7 @@ from invoke.context import Context
 from relup_remote.commands import options
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.commands.rolling import Rolling, taken_up
+from relup_remote.commands.rolling import Rolling, over_first, taken_up
 from relup_remote.commands.wishes import AS_USUAL, Wishes
 from relup_remote.rollout.plan import Gates, Plan
 from relup_remote.rollout.roll import Work
@@ -38,6 +38,8 @@ def rollback(
     with Invocation("rollback", host, inventory, json, quiet, events) as call:
         wishes.check()
         record = taken_up(call, resume, wishes) if resume else None
+        with over_first(call):
+            _ = call.selected
         before = Plan.from_json(record.plan) if record else None
         chosen: dict[str, Any] = {
             **(before.options if before else {}),

@@ -20,7 +20,7 @@ from relup_remote.commands.hopping import (
 )
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
-from relup_remote.commands.rolling import Rolling, taken_up
+from relup_remote.commands.rolling import Rolling, over_first, taken_up
 from relup_remote.commands.wishes import UPGRADE_AS_USUAL, UpgradeWishes
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.hops.catalogue import Catalogue, Hop
@@ -137,13 +137,14 @@ def upgrade(
         }
         given = catalogue or (before.catalogue or "" if before else "")
         path = tarball or (str(before.tarball["path"]) if before and before.tarball else "")
-        hops = _needed(call, path, given)
-        release = call.tarball(path)
-        if release:
-            parts = _parts(release, hops, chosen)
-            named = _named(release, hops, parts)
-            if before:
+        with over_first(call):
+            hops = _needed(call, path, given)
+            release = call.tarball(path)
+            parts = _parts(release, hops, chosen) if release else {}
+            named = _named(release, hops, parts) if release else {}
+            if before and release:
                 _refuse_differences(before, named)
+        if release:
             Rolling(
                 call=call,
                 work=Work(call.order(**parts), release),

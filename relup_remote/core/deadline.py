@@ -82,6 +82,6 @@ class Deadline:
 
     def _ring(self, _number: int, _frame: Any) -> None:
         if self._listening:
-            raise Failure("connection_lost", "The controller sent nothing for {:g} s.".format(SILENCE))
+            raise Failure("connection_lost", "The operator's machine sent nothing for {:g} s.".format(SILENCE))
         self.is_over = True
         self.check()

@@ -194,7 +194,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Check the host's load and network. connect_timeout and command_timeout of the inventory give it more time.",
     ),
     "connection_lost": ErrorSpec(
-        "The SSH connection broke before the core's result came back.",
+        "The SSH connection broke before the result came back.",
         "A hop that has begun goes on in the VM. See `inv status`, then run the same command again.",
     ),
     "no_shell": ErrorSpec(
@@ -207,20 +207,20 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Install python3, or name one with `python` in the inventory.",
     ),
     "become_failed": ErrorSpec(
-        "The core could not be started as the user that owns the node.",
+        "Our program could not be started on the host as the user that owns the node.",
         "Allow the SSH user to run python3 as that user with sudo (--ask-sudo-password if sudo asks), or log "
         "in as that user.",
     ),
     "wrong_user": ErrorSpec(
-        "The node belongs to another user than the one that the core runs as.",
+        "The node belongs to another user than the one that our program on the host runs as.",
         "Set `become` in the inventory to the node's user, or to auto.",
     ),
     "core_failed": ErrorSpec(
-        "The core ended without a result.",
+        "Our program on the host ended without a result.",
         "Read the detail. See `inv status`, then run the same command again.",
     ),
     "protocol_mismatch": ErrorSpec(
-        "Core and controller speak different versions of the protocol.",
+        "This command and our program on the host are of different versions.",
         "Use one version of relup_remote for both.",
     ),
     "deadline_exceeded": ErrorSpec(
@@ -228,11 +228,11 @@ ERRORS: Dict[str, ErrorSpec] = {
         "See `inv status`. Then run the command again; --deadline gives it more time.",
     ),
     "malformed_answer": ErrorSpec(
-        "The host sent something that a core never sends. None of it was used.",
+        "The host sent something that our program on it never sends. None of it was used.",
         "Run `inv status` for this host. If it says the same, look at the host first: another program answers there.",
     ),
     "bad_request": ErrorSpec(
-        "The core did not understand the request.",
+        "Our program on the host did not understand the request.",
         "This is a defect of relup_remote. Report it with the detail.",
     ),
     "internal_error": ErrorSpec(
@@ -536,7 +536,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "See `inv status`. `inv upgrade --resume --hop-timeout 1800` goes on with the run and waits longer.",
     ),
     "interrupted": ErrorSpec(
-        "The core ended before the hop began. The node was not changed.",
+        "Our program on the host ended before the hop began. The node was not changed.",
         "Run the same command again.",
     ),
     "hop_lost": ErrorSpec(

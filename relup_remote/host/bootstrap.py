@@ -216,7 +216,7 @@ def receive(folder: Optional[str], digest: str, size: int) -> int:
     ready = json.loads(stdin.readline().decode("utf-8") or "null")
     content = stdin.read(ready["bytes"] if ready else size)
     if hashlib.sha256(content).hexdigest() != (ready["sha256"] if ready else digest):
-        raise Refused("core_failed", {"error": "the core arrived damaged", "bytes": len(content)})
+        raise Refused("core_failed", {"error": "our program arrived damaged", "bytes": len(content)})
     if ready:
         import zlib
 
@@ -237,7 +237,7 @@ def receive(folder: Optional[str], digest: str, size: int) -> int:
             file.flush()
             return os.dup(file.fileno())
     except OSError as error:
-        raise Refused("core_failed", {"error": f"no room for the core: {error.strerror}"}) from error
+        raise Refused("core_failed", {"error": f"no room for our program: {error.strerror}"}) from error
 
 
 def compiled(content: bytes) -> bytes:

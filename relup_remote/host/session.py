@@ -273,7 +273,7 @@ class _Core:
         first = next(filter(None, noise), b"")
         if not self._has_shell and not event:
             raise self._garbage("The host did not run our command. It only printed something.", first, "no_shell")
-        raise self._garbage("The host sent something that a core does not send.", first)
+        raise self._garbage("The host sent something that our program on it never sends.", first)
 
     def _event(self) -> Event:
         line = self._lines.next()
@@ -288,7 +288,7 @@ class _Core:
             raise self._garbage(f"The host said more than {boundary.MOST_EVENTS} events.", line)
         event = boundary.event(line)
         if event is None:
-            raise self._garbage("The core sent something that is not an event.", line)
+            raise self._garbage("The host sent something that is not an event.", line)
         return event
 
     def _checked(self, event: Event) -> Event:
@@ -353,7 +353,7 @@ class _Core:
         words = [line for line in instead if line]
         message = hint = None
         if err_type == "become_failed" and self._stderr.is_refused:
-            message = f"The core could not be started as {self._errand.user}: sudo did not accept the password."
+            message = f"{_not_started(self._errand.user)}: sudo did not accept the password."
             hint = "Run the command again, and give the password that sudo wants of the SSH user."
         elif err_type == "become_failed":
             message, hint = _not_become(str(self._errand.user), said)
@@ -361,7 +361,7 @@ class _Core:
             last = words[-1] if words else shown(said).splitlines()[-1].strip()
             message = f"The host lets the SSH user in, but runs no commands for it. It said: {last}"
         elif words and not self._errand.user:
-            message = f"The host ended before the core could start, and said: {words[-1]}"
+            message = f"Our program on the host could not start. The host said: {words[-1]}"
         detail = {"ended_by": how, "stderr": said, **({"said": "\n".join(words)} if words else {})}
         return Failure(err_type, message, hint=hint, detail=detail)
 
@@ -379,7 +379,11 @@ def _not_become(user: str, said: str) -> tuple[str, str | None]:
     hint = None
     if by_sudo and "must have a tty" in by_sudo[-1]:
         hint = f"No terminal is used. Set `Defaults:NAME !requiretty` in sudoers for the SSH user, or log in as {user}."
-    return f"The core could not be started as {user}{why}", hint
+    return f"{_not_started(user)}{why}", hint
+
+
+def _not_started(user: str | None) -> str:
+    return f"Our program could not be started on the host as {user}"
 
 
 @functools.cache
@@ -439,7 +443,7 @@ def _parts(tarball: Path | None, want: Event) -> Iterator[memoryview]:
     """What the core wants of the tarball. Raises `Failure`: ``core_failed`` if it wants something else."""
     left = want["bytes"]
     if tarball is None or want["file"] != "tarball":
-        raise Failure("core_failed", "The core wants a file that it was not told of.", detail={"want": want})
+        raise Failure("core_failed", "The host wants a file that it was not told of.", detail={"want": want})
     buffer = memoryview(bytearray(CHUNK))
     try:
         with os.fdopen(open_file(tarball), "rb", buffering=0) as file:

@@ -79,7 +79,7 @@ MANUAL: Mapping[str, Entry] = {
     ),
     "postcheck": Entry(
         LOOK,
-        "This is a second opinion: testinfra looks at the hosts directly, not through the core that upgraded them. "
+        "This is a second opinion: testinfra looks at the hosts directly, not through our program that upgraded them. "
         "You can add checks of your own; docs/postchecks.md shows how. `--watch` works as for `verify`.",
         statuses={1: "a check failed; with --watch, also if the hosts did not pass for long enough"},
         examples={
@@ -246,7 +246,7 @@ MANUAL: Mapping[str, Entry] = {
         HISTORY,
         "Each run of `upgrade` and `rollback` is a folder below `~/.local/state/relup_remote/runs`. No host is "
         "contacted. The time of a run is counted from the beginning of its survey to its end, without the time that it "
-        "waited for your answer. For a run that was resumed, the time between two controllers is not counted either; "
+        "waited for your answer. For a run that was resumed, the time until then is not counted either; "
         "it is shown after it.",
         examples={"runs": "all of them", "runs --limit 5": "the last five"},
         see=("report", "upgrade", "logs"),
@@ -254,7 +254,7 @@ MANUAL: Mapping[str, Entry] = {
     "report": Entry(
         HISTORY,
         "The page is one file that needs no network and no script; docs/report.md says what is on it. Without RUN "
-        "it shows the last run. No host is contacted, so it works for a run that is under way, or whose controller "
+        "it shows the last run. No host is contacted, so it works for a run that is under way, or whose command "
         "was killed.",
         statuses={0: "the report was made, whatever the outcome of the run"},
         examples={

@@ -16,8 +16,8 @@ from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.worked import seconds_between, seconds_worked
 
 _NO_END = {
-    UNDER_WAY: "A controller works on it; this is how it stood at the last event of its ledger.",
-    LEFT: "Its ledger has no end: the controller was killed, or its machine went down.",
+    UNDER_WAY: "A command works on it; this is how it stood at the last event of its record.",
+    LEFT: "Its record has no end: the command that worked on it was killed, or its machine went down.",
 }
 
 _OVERRIDING = ("force", "kill_lingering", "no_boot_check", "allow_calls", "clean_anyway", "lock_force")

@@ -18,7 +18,9 @@ OUTCOMES: dict[str, Outcome] = {
     "partly done": Outcome(1, "The run went through all waves, and something remains: the summary names it."),
     "nothing to do": Outcome(0, "Every host was where it should be already. No run was begun."),
     "stopped": Outcome(
-        1, "A gate stayed closed, too many hosts failed, the time was over, or the ledger could not be written."
+        1,
+        "A gate stayed closed, too many hosts failed, the time was over, or the record of the run could not be "
+        "written.",
     ),
     "interrupted": Outcome(1, "The operator stopped the run."),
     "refused": Outcome(3, "The run was not begun. Nothing was changed on any host."),
@@ -30,6 +32,10 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "Hosts can't be reached or nodes of the cluster are down, so the run was not started.",
         "Bring those hosts and nodes back, or go on without them with --allow-missing.",
     ),
+    "no_host_reached": ErrorSpec(
+        "No host can be reached, so the run was not started.",
+        "The hosts' errors say why. Check the network of this machine, the inventory and the jump hosts.",
+    ),
     "nodes_left_out": ErrorSpec(
         "The inventory does not have all nodes of the cluster, so the run was not started.",
         "Add the missing nodes to the inventory, or name the hosts that you mean with --host. "
@@ -37,7 +43,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     ),
     "hosts_left": ErrorSpec(
         "The run went through all waves, but some hosts are not done.",
-        "Remove the cause on those hosts, then resume the run.",
+        "Remove the cause on those hosts. Then resume the run, or start one if none was begun.",
     ),
     "lock_left": ErrorSpec(
         "The run is done, but its lock could not be removed on every host.",
@@ -73,7 +79,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
         "This is a defect of relup_remote. Report it with the traceback. The run can be resumed.",
     ),
     "ledger_unwritable": ErrorSpec(
-        "The ledger of the run could not be written any more. No more hosts were started.",
+        "The record of the run could not be written any more. No more hosts were started.",
         "Make room in the state directory of this machine. Then resume the run.",
     ),
 }

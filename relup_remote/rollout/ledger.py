@@ -29,7 +29,7 @@ from relup_remote.core.protocol import Failure
 from relup_remote.files import append_private, open_private, private_folder, read_bytes, read_text, write_private
 from relup_remote.rollout import traces
 from relup_remote.rollout.feed import Event
-from relup_remote.rollout.rows import OUTCOMES
+from relup_remote.rollout.rows import OUTCOMES, succeeded
 from relup_remote.schema import (
     COUNT,
     MOMENT,
@@ -65,7 +65,7 @@ def runs_folder() -> Path:
     try:
         return traces.default_folder() / "runs"
     except OSError as error:
-        raise UsageError("ledger_unusable", f"there is no place for ledgers: {error.strerror}") from error
+        raise UsageError("ledger_unusable", f"there is no place for the records of runs: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,15 @@ class Record:
         """How it ended, or None: it is under way, or its controller died."""
         last = next((event for event in reversed(self.events) if event["event"] in ("end", "run")), None)
         return last if last is not None and last["event"] == "end" else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every host is done, as the run says. Its lock may be left, and the hosts may say otherwise by now."""
+        return (
+            self.end is not None
+            and self.end["outcome"] in ("done", "partly done")
+            and all(map(succeeded, self.rows.values()))
+        )
 
     @property
     def is_under_way(self) -> bool:
@@ -201,7 +210,7 @@ class Ledger:
             self._file = _appending(path / EVENTS)
             self._keep_what_was_told()
         except BlockingIOError:
-            raise UsageError("run_in_progress", f"another controller on this machine works on {path.name}") from None
+            raise UsageError("run_in_progress", f"another command on this machine works on {path.name}") from None
         except OSError as error:
             raise _unusable(path, error) from error
 
@@ -400,4 +409,4 @@ def masked(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    return UsageError("ledger_unusable", f"the ledger {path} can't be written: {error}")
+    return UsageError("ledger_unusable", f"the record {path} can't be written: {error}")

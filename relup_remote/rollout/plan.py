@@ -32,6 +32,13 @@ class Gates:
     timeout: int = 60
     command_timeout: int = 600
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anything has to hold."""
+        return bool(
+            self.verify or self.cluster or self.connections is not None or self.postcheck or self.soak or self.command
+        )
+
 
 @dataclass(frozen=True)
 class Member:

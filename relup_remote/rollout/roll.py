@@ -42,6 +42,10 @@ AHEAD = ("connect", "stage", "checksum", "patches", "extract")
 """The stages of an upgrade in which a host is lost, or fails, before its hop."""
 
 
+_IN_WORDS = {"upgrade": ("upgraded", "upgrade"), "rollback": ("rolled back", "roll back")}
+"""What a run has done with its hosts, and what it does."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What is done on each host: the ``order``, and the tarball that is prepared ahead of it, if there is one."""
@@ -78,6 +82,7 @@ class Rollout:
         self._feed = feed
         self._stop = stop
         self._rows: dict[str, Row] = {**done_before(record, again), **{row["host"]: row for row in rows}}
+        self._left_out = left_out
         self._failed = [name for name, row in self._rows.items() if not succeeded(row) and name not in left_out]
         self._passed = _passed_before(record)
         self._in_hand: dict[str, Job] = {}
@@ -181,6 +186,7 @@ class Rollout:
             is_wanted = stopped.outcome == "interrupted"
             self._feed.tell("wave", status="interrupted" if is_wanted else "stopped", **about)
             raise
+        self._passed.add(number)
         self._feed.tell("wave", status="done", **about)
 
     def _connections_before(self, name: str) -> int | None:
@@ -237,7 +243,9 @@ class Rollout:
             reason = f"{', '.join(here)} failed{where}{earlier}; {allowed_failures(self._plan.max_failures)}"
             raise Stopped("too_many_failures", reason)
         if self._feed.broken:
-            raise Stopped("ledger_unwritable", f"The ledger could not be written: {_said(self._feed.broken)}.")
+            raise Stopped(
+                "ledger_unwritable", f"The record of the run could not be written: {_said(self._feed.broken)}."
+            )
         if self._stop:
             raise self._stop.why()
 
@@ -259,7 +267,21 @@ class Rollout:
         command = f"inv {self._plan.command} --resume {self._plan.run}"
         left = {"prepared": self._only_prepared(), "partly_prepared": self._partly_prepared()}
         detail = {**stopped.detail, **{key: hosts for key, hosts in left.items() if hosts}}
-        return Ending(outcome, stopped.err_type, stopped.reason, command, detail)
+        is_wanted = stopped.err_type in ("interrupted_by_operator", "out_of_time")
+        reason = " ".join(filter(None, (stopped.reason, self._what_is_left() if is_wanted else "")))
+        return Ending(outcome, stopped.err_type, reason, command, detail)
+
+    def _what_is_left(self) -> str:
+        """What the run would still do if no host is left, in words; nothing where the hosts' rows tell it."""
+        settled = {name for name, row in self._rows.items() if succeeded(row)} | {*self._failed, *self._left_out}
+        if self._in_hand or not settled.issuperset(self._names()):
+            return ""
+        done, to_do = _IN_WORDS[self._plan.command]
+        hosts = f"All hosts are {done}" if all(map(succeeded, self._rows.values())) else f"No host is left to {to_do}"
+        closed = [n for n, wave in enumerate(self._plan.waves, 1) if n not in self._passed and self._good(wave)]
+        closed = closed if self._plan.gates.are_any else []
+        waves = f"wave{'s' if len(closed) > 1 else ''} {' and '.join(map(str, closed))}"
+        return f"{hosts}. The gates after {waves} were not passed." if closed else f"{hosts}."
 
     def _only_prepared(self) -> list[str]:
         """The hosts on which a tree is left that no hop has used. Where an upgrade may go on, nothing is known."""

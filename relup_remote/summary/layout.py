@@ -64,7 +64,8 @@ def _folded(line: str, columns: int) -> list[str]:
     if len(line) <= columns:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
-    return wrap(line, columns, following=f"{indent}  ")
+    # An indent within the text would be dropped before a word that is too long.
+    return wrap(line.lstrip(), columns, first=indent, following=f"{indent}  ")
 
 
 def _wrapped(cell: str, width: int) -> str:

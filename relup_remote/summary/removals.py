@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from relup_remote.rollout.rows import Row, succeeded
-from relup_remote.summary.text import clean, many, size
+from relup_remote.summary.text import clean, many, room, size
 
 
 def removals(rows: Sequence[Row]) -> str:
@@ -27,7 +27,13 @@ def _of_host(row: Row) -> Iterator[str]:
     if not facts["would_remove"] and not (remaining and succeeded(row)):
         return
     yield f"{row['host']}: {size(facts['bytes']) if facts['would_remove'] else 'nothing to remove'}"
-    for thing in facts["would_remove"]:
-        yield f"  {size(thing['bytes']):<8}  {clean(thing['path'])}"
-    for tree in remaining:
-        yield f"  {size(tree['bytes']):<8}  {clean(tree['path'])}, not needed; --trees removes it too"
+    things = [(size(thing["bytes"]), clean(thing["path"]), "") for thing in facts["would_remove"]]
+    things += [(size(tree["bytes"]), clean(tree["path"]), ", not needed; --trees removes it too") for tree in remaining]
+    lines = [f"  {much:<8}  {path}{note}" for much, path, note in things]
+    columns = room()
+    if columns is None or max(map(len, lines)) <= columns:
+        yield from lines
+        return
+    # A path is there to be copied, so nothing breaks it and nothing follows it.
+    for much, path, note in things:
+        yield from (f"  {much}{note}", f"    {path}")

@@ -41,7 +41,7 @@ def erlang_calls(path: Path) -> set[str]:
 
 
 def test_calls_of_the_core() -> None:
-    assert table("core") == set(python_calls()) | NAMED_ELSEWHERE
+    assert table("command") == set(python_calls()) | NAMED_ELSEWHERE
 
 
 @pytest.mark.parametrize("path", sorted((CORE / "agent").glob("*.erl")), ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from relup_remote.commands import invocation
+from relup_remote.commands import invocation, locking
 from relup_remote.commands.backing_up import restore
 from relup_remote.commands.cleaning import cleanup
 from relup_remote.commands.history import logs_clear
@@ -21,8 +21,10 @@ from relup_remote.core.protocol import Failure
 from relup_remote.rollout.ledger import FORMAT, Ledger
 from relup_remote.rollout.rows import Row, of_result
 from relup_remote.rollout.run import Job, Runner
+from relup_remote.summary.layout import folded
 from relup_remote.summary.removals import removals
 from relup_remote.summary.tables import locks_table, status_table
+from relup_remote.summary.text import within
 from tests.unit.fake_host import Answer, Fleet, result
 from tests.unit.rollout.plans import plan
 
@@ -158,6 +160,24 @@ def test_the_first_interruption_keeps_no_lock_from_being_given_back(
     assert document["ending"]["err_type"] == "interrupted_by_operator"
 
 
+def test_an_interruption_between_locking_and_giving_back_leaves_no_lock(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.answer("lock", result("locked", cluster_lock=LOCK), BROKEN, result("locked", cluster_lock=LOCK))
+    site.answer("unlock", *[result("unlocked", cluster_lock=None)] * 3)
+    give_back = locking._given_back
+
+    def pressing(*given: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return give_back(*given)
+
+    monkeypatch.setattr(locking, "_given_back", pressing)
+    status, document = site.run(lock)
+    assert site.asked("unlock", unlock_by="run") == ["n1", "n2", "n3"]
+    assert (status, outcomes(document)) == (1, ["unchanged", "failed", "unchanged"])
+    assert document["ending"]["err_type"] == "interrupted_by_operator"
+
+
 def test_a_host_whose_lock_could_not_be_given_back_is_named(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.answer("lock", result("locked", cluster_lock=LOCK), BROKEN, UNREACHABLE)
     site.answer("unlock", BROKEN, UNREACHABLE, UNREACHABLE)
@@ -221,7 +241,8 @@ def test_who_unlocks_while_a_hop_outlives_its_controller_is_told_how_to_go_on(
     assert (status, site.asked("unlock")) == (2, [])
     error = document["error"]
     assert (
-        "; its controller on this machine has ended; a hop or another change is at work on n1, n2" in error["message"]
+        "; the command that worked on it, on this machine, has ended; a hop or another change is at work on n1, n2"
+        in error["message"]
     )
     assert "Then `inv rollback --resume run-a` goes on. `inv unlock --force` removes the lock" in error["hint"]
 
@@ -320,6 +341,26 @@ def test_nothing_is_removed_where(site: Site, told: list[Answer], options: dict[
     scripted(site, told, [AssertionError()] * 3)
     assert site.run(cleanup, **options)[0] == status
     assert site.asked("cleanup", dry_run=False) == []
+
+
+DEEP = {"path": f"/opt/emqx/{'releases-of-the-cluster/' * 4}emqx-5.10.5.tar.gz", "bytes": 71_000_000}
+
+
+@pytest.mark.parametrize(("columns", "things"), [(80, (TARBALL,)), (None, (TARBALL, DEEP)), (200, (TARBALL, DEEP))])
+def test_where_paths_have_room_each_is_beside_its_size(columns: int | None, things: tuple[dict[str, Any], ...]) -> None:
+    with within(columns):
+        lines = folded(removals([of_result("n1", found(*things), 0.1)]), columns).splitlines()
+    assert lines[1:-1] == [f"  71 MB     {thing['path']}" for thing in things]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_path_that_is_wider_than_the_terminal_stands_alone(columns: int) -> None:
+    row = of_result("n1", found(TARBALL, DEEP, trees=(TREE,)), 0.1)
+    with within(columns):
+        lines = folded(removals([row]), columns).splitlines()
+    assert [line for line in lines if "/" in line] == [f"    {thing['path']}" for thing in (TARBALL, DEEP, TREE)]
+    sizes = " ".join(line.strip() for line in lines if "/" not in line)
+    assert sizes == "n1: 142 MB 71 MB 71 MB 129 MB, not needed; --trees removes it too in all 142 MB on 1 host"
 
 
 def test_who_holds_the_lock_is_in_the_tables() -> None:

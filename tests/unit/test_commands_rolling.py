@@ -477,6 +477,22 @@ def test_nothing_begins_where_a_host_is_missing(desk: Desk, answer: Answer) -> N
     assert "what to do: " in desk.relup("upgrade", yes=True, json=False).out
 
 
+@pytest.mark.parametrize("allow_missing", [False, True])
+@pytest.mark.parametrize("command", ["upgrade", "rollback"])
+def test_where_no_host_can_be_reached_no_option_is_named_that_does_not_help(
+    desk: Desk, command: str, allow_missing: bool
+) -> None:
+    look = {"upgrade": "plan", "rollback": "status"}[command]
+    desk.says(**{f"{host}_{look}": Failure("host_unreachable", stage="connect") for host in ROLES})
+    ended = desk.relup(command, yes=True, allow_missing=allow_missing)
+    assert (ended.status, ended.rollout["outcome"], ended.rollout["err_type"]) == (3, "refused", "no_host_reached")
+    assert [part.split(":")[0] for part in ended.rollout["reason"].split("; ")] == list(ROLES)
+    text = desk.relup(command, yes=True, allow_missing=allow_missing, json=False)
+    assert "what to do: The hosts' errors say why." in text.out
+    assert "--allow-missing" not in text.out
+    assert ledger.runs() == []
+
+
 def test_nor_where_a_node_of_the_cluster_is_down(desk: Desk) -> None:
     desk.says(n1_plan=result("ready", cluster={"running": NODES, "stopped": ["emqx@n9"]}))
     ended = desk.relup("upgrade", yes=True)
@@ -565,7 +581,10 @@ def test_a_host_that_the_ledger_calls_done_and_that_says_otherwise_is_done_again
     ended = desk.relup("upgrade", yes=True, resume=True, gates="", gate_timeout="")
     assert (ended.status, set(ended.outcomes.values())) == (0, {"upgraded"})
     assert desk.hosts("upgrade") == ["n3", "n1", "n2"]
-    assert "n3: the ledger says that this host is done, but the host says that it is not; it is done again" in ended.err
+    assert (
+        "n3: the record of the run says that this host is done, but the host says that it is not; it is done again"
+        in ended.err
+    )
     [record] = ledger.runs()
     passed = [event["wave"] for event in record.events if event["event"] == "wave" and event["status"] == "done"]
     assert passed == [1, 1, 2, 3]
@@ -631,7 +650,7 @@ def test_a_host_that_can_not_be_asked_is_not_said_to_deny_what_the_ledger_says(d
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, ended.rollout["err_type"]) == (3, "cluster_not_whole")
     said = " ".join(ended.err.split())
-    assert "n3: the ledger says that this host is done, but the host or its node can't be asked now" in said
+    assert "n3: the record of the run says that this host is done, but the host or its node can't be asked now" in said
     assert "says that it is not" not in said
 
 
@@ -649,6 +668,41 @@ def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
     assert (sorted(desk.hosts("plan")), desk.commands) == (sorted(ROLES), ["plan"])
+
+
+@pytest.mark.parametrize("gone", ["inventory", "tarball", "catalogue"])
+def test_of_a_run_that_is_over_that_is_said_first_whatever_is_gone(desk: Desk, gone: str) -> None:
+    desk.relup("upgrade", yes=True)
+    path: Path = getattr(desk, gone)
+    path.rename(path.with_name("elsewhere"))
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
+    [record] = ledger.runs()
+    said = f"nothing is left to do in {record.run}, as its record says; the hosts were not asked: "
+    assert ended.document["error"]["message"].startswith(said)
+    assert str(path) in ended.document["error"]["message"]
+    assert desk.commands == []
+
+
+def test_so_of_a_rollback(desk: Desk) -> None:
+    desk.relup("rollback", yes=True)
+    desk.inventory.unlink()
+    ended = desk.relup("rollback", yes=True, resume=True)
+    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
+
+
+@pytest.mark.parametrize("gone", ["inventory", "tarball"])
+@pytest.mark.parametrize("answer", ["n1_upgrade", "n2_unlock"], ids=["a host is left", "a lock is left"])
+def test_of_a_run_that_is_not_over_what_is_gone_is_said(desk: Desk, gone: str, answer: str) -> None:
+    desk.says(**{answer: Failure("host_unreachable")})
+    assert desk.relup("upgrade", yes=True).status == 1
+    path: Path = getattr(desk, gone)
+    path.unlink()
+    ended = desk.relup("upgrade", yes=True, resume=True)
+    assert ended.status in (2, 3)
+    assert str(path) in ended.out
+    assert "run_is_over" not in ended.out
+    assert "nothing is left to do" not in ended.out
 
 
 def test_a_run_whose_lock_is_left_is_not_over(desk: Desk) -> None:
@@ -670,7 +724,9 @@ def test_whether_a_run_is_over_is_asked_of_the_hosts(desk: Desk) -> None:
     desk.is_upgraded("n1", "n2")
     ended = desk.relup("upgrade", yes=True, resume=True)
     assert (ended.status, desk.hosts("upgrade")) == (0, ["n3"])
-    assert "n3: the ledger says that this host is done, but the host says that it is not" in " ".join(ended.err.split())
+    assert "n3: the record of the run says that this host is done, but the host says that it is not" in " ".join(
+        ended.err.split()
+    )
 
 
 def test_nothing_else_is_brought_to_hosts_than_the_run_began_with(desk: Desk) -> None:

@@ -224,3 +224,39 @@ def test_wrong_use_names_it_too(module: str, name: str, tmp_path: Path) -> None:
     assert f"`{name} upgrade` begins one." in ended.stderr
     told = run(module, "report", "1999", "--json", variables=variables)
     assert f"`{name} upgrade` begins one." in told.stdout
+
+
+OUR_PARTS = re.compile(
+    r"(?<!application )\b(?:controllers?|ledgers?)\b|\b(?:[Tt]he|[Aa]|[Oo]ur|[Ee]ach|[Ii]ts) core\b", re.I
+)
+"""Names of our own parts, which only docs/architecture.md explains to operators."""
+
+INTERNAL_PAGES = ("architecture.md", "testing.md")
+OF_THE_VM = ("5 s for the controller", "10 s for the controller")
+"""What docs/calls.md says of the VM's application controller."""
+
+
+def our_parts(text: str) -> list[str]:
+    """The names of our own parts in a text, which an operator does not know."""
+    for known in (*OF_THE_VM, "application controller"):
+        text = text.replace(known, "")
+    # What is code has the names that it has: events, keys, commands.
+    return OUR_PARTS.findall(re.sub(r"`[^`]*`", "", text))
+
+
+def test_operators_read_no_names_of_our_own_parts() -> None:
+    said = [
+        text for path in SOURCES.rglob("*.py") for text in texts(path) if " " in text and "CREATE TABLE" not in text
+    ]
+    said += [path.read_text() for path in (SOURCES / "report" / "templates").iterdir()]
+    pages = [path for path in (PROJECT / "docs").glob("*.md") if path.name not in INTERNAL_PAGES]
+    pages += [PROJECT / "README.md", *(PROJECT / "tests" / "transcripts").iterdir()]
+    said += [line for path in pages for line in path.read_text().splitlines()]
+    assert {text: found for text in said if (found := our_parts(text))} == {}
+
+
+def test_a_name_of_our_own_parts_would_be_found() -> None:
+    for text in ("its controller has ended", "The ledger is damaged.", "The core ended.", "10 ledgers"):
+        assert our_parts(text), text
+    for text in ("one core and two replicants", "cores-first", "the application controller", "`ledger_unusable`"):
+        assert not our_parts(text), text

@@ -94,7 +94,8 @@ def _stream(context: Context, part: str, offset: int, size: int) -> str:
                     got = context.stdin.readinto(view[: min(_CHUNK, size - done)])  # type: ignore[attr-defined]
                 if not got:
                     raise Failure(
-                        "connection_lost", "The controller stopped sending at {} of {} bytes.".format(done, size)
+                        "connection_lost",
+                        "The operator's machine stopped sending at {} of {} bytes.".format(done, size),
                     )
                 hasher.update(view[:got])
                 rest = view[:got]

@@ -165,7 +165,9 @@ def test_others_become_the_owner_by_sudo(server: Server, core: Payload) -> None:
 def test_sudo_that_refuses(server: Server, core: Payload) -> None:
     failure = refused_by_sudo(server, core, "daemon", "sudo: a password is required")
     assert (failure.err_type, failure.stage) == ("become_failed", "connect")
-    assert failure.message == "The core could not be started as daemon: sudo says: a password is required"
+    assert (
+        failure.message == "Our program could not be started on the host as daemon: sudo says: a password is required"
+    )
     assert "--ask-sudo-password" in failure.hint
     assert failure.detail == {"ended_by": "exit status 1", "stderr": "sudo: a password is required"}
 
@@ -187,7 +189,7 @@ def test_where_root_is_asked_for_only_to_see_the_node_its_user_can_be_named(serv
     refusing_sudo(server, "sudo: a password is required")
     with Host(server.settings(become="auto"), core) as host, pytest.raises(Failure) as caught:
         host.run({"act": "hidden", "asks": {pwd.getpwuid(os.getuid()).pw_name: "root"}}, None, lambda _: None)
-    assert caught.value.message.startswith("It can't be seen. The core could not be started as root: ")
+    assert caught.value.message.startswith("It can't be seen. Our program could not be started on the host as root: ")
     assert "name that user as `become`" in caught.value.hint
 
 

@@ -217,7 +217,7 @@ def test_core_that_arrives_damaged_is_not_run(
     monkeypatch.setattr(session._Core, "_send", send)
     found = failure(server, core)
     assert found.err_type == "core_failed"
-    assert found.detail["error"] == "the core arrived damaged"
+    assert found.detail["error"] == "our program arrived damaged"
     assert list(server.cache.iterdir()) == []
 
 

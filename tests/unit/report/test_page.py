@@ -76,7 +76,7 @@ def test_a_run_without_an_end_says_so(look: Look, records: Mapping[str, Record])
     for story in ("killed", "blank"):
         page = look.page(records[story])
         assert page.find_element(By.CSS_SELECTOR, ".lead").get_attribute("data-outcome") == "left"
-        assert "the controller was killed" in page.find_element(By.ID, "why").text
+        assert "the command that worked on it was killed" in page.find_element(By.ID, "why").text
     assert page.find_element(By.ID, "nothing").text == "No step was taken on any host."
     assert "0 of 2 hosts done, 2 waiting" in page.find_element(By.CSS_SELECTOR, ".verdict").text
 

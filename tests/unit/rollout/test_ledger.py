@@ -177,7 +177,7 @@ def test_a_controller_that_is_killed_lets_go_of_its_run(folder: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another controller"):
+        with pytest.raises(UsageError, match="another command"):
             Ledger(folder / RUN)
         other.kill()
     Ledger(folder / RUN).close()

@@ -500,6 +500,44 @@ def test_the_first_interruption_finishes_what_is_in_hand() -> None:
     assert run.outcomes == {"n1": "upgraded", "n2": "skipped"}
 
 
+@pytest.mark.parametrize(
+    ("waves", "left"),
+    [
+        ([["n1"], ["n2"]], "All hosts are upgraded. The gates after wave 2 were not passed."),
+        ([["n1", "n2"]], "All hosts are upgraded. The gates after wave 1 were not passed."),
+        ([["n1"], ["n2"], ["n3"]], ""),
+    ],
+)
+@pytest.mark.parametrize(("command", "times"), [("upgrade", 1), ("verify", 2)])
+def test_where_only_gates_are_left_the_ending_says_which(
+    waves: list[list[str]], left: str, command: str, times: int
+) -> None:
+    run = Run(plan(*waves, gates=VERIFIED))
+    run.fleet.when["n2", command] = run.interrupt(times=times)
+    with run.stop:
+        run.roll()
+    reason = stopped(run, "interrupted_by_operator", "interrupted")
+    at_once = "The operator left at once. No node was being changed. The run keeps its lock."
+    assert reason == " ".join(filter(None, [at_once if times > 1 else "The operator interrupted the run.", left]))
+
+
+def test_hosts_that_failed_are_not_among_those_that_are_done() -> None:
+    run = Run(plan(["n1"], ["n2"], gates=VERIFIED, max_failures=1), {("n1", "upgrade"): failed("apply_failed")})
+    run.fleet.when["n2", "upgrade"] = run.interrupt()
+    with run.stop:
+        run.roll()
+    reason = stopped(run, "interrupted_by_operator", "interrupted")
+    assert reason.endswith(" No host is left to upgrade. The gates after wave 2 were not passed.")
+
+
+def test_where_no_gate_is_wanted_none_is_left() -> None:
+    run = Run(plan(["n1"]))
+    run.fleet.when["n1", "upgrade"] = run.interrupt()
+    with run.stop:
+        run.roll()
+    assert stopped(run, "interrupted_by_operator", "interrupted").endswith(" All hosts are upgraded.")
+
+
 @pytest.mark.parametrize("command", ["lock", "prepare", "verify"])
 def test_wherever_it_comes_nothing_more_is_begun(command: str) -> None:
     run = Run(plan(["n1"], ["n2"], gates=VERIFIED))
@@ -636,7 +674,7 @@ def test_a_ledger_that_can_not_be_written_stops_the_run() -> None:
 
     run.told.feed.add(full, needed=True)
     run.roll()
-    assert stopped(run, "ledger_unwritable") == "The ledger could not be written: No space left on device."
+    assert stopped(run, "ledger_unwritable") == "The record of the run could not be written: No space left on device."
     assert run.course[2:] == [("unlock", ["n1", "n2"])]
 
 
