@@ -3,6 +3,10 @@
 import hashlib
 import io
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,24 @@ from relup_remote.core.running_node import RunningNode
 from relup_remote.core.site import Site
 
 NODE = "emqx1@127.0.0.1"
+
+MEMORY = Path("/dev/shm")
+ROOM = 256 << 20
+"""Bytes that the nodes of a test take at most."""
+
+
+@contextmanager
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    """A folder on a file system in memory, or another one where there is none with room.
+
+    A backup and a restore wait until all is durable that was written to the file system, by whomever. On the disk that
+    is much, while other tests run.
+    """
+    if not (os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > ROOM):
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(prefix="relup-tests-", dir=MEMORY, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class Node:

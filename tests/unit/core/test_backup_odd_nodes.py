@@ -21,8 +21,15 @@ from relup_remote.core.release import data_dir_of
 from relup_remote.core.site import locate
 from tests.points import Points
 
-from .backups import NODE, Node
+from .backups import NODE, Node, in_memory
 from .others import NOBODY, as_root, become_nobody, mounted
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory: these tests wait for the disk at each step."""
+    with in_memory(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

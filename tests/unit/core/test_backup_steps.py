@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,15 @@ from relup_remote.core.protocol import Failure
 from relup_remote.core.steps import restore
 from tests.points import Points
 
-from .backups import NODE, Node
+from .backups import NODE, Node, in_memory
 from .others import NOBODY, as_root
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory: these tests wait for the disk at each step."""
+    with in_memory(tmp_path) as folder:
+        yield folder
 
 
 def saved(node: Node, name: str = "run-1") -> dict[str, dict[str, Any]]:
