@@ -4,6 +4,7 @@
 """
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -87,7 +88,7 @@ def inventory_page() -> str:
 
 {NOTE}
 A YAML file of our own, or an Ansible inventory as it is. It is checked before anything is contacted: unknown settings,
-wrong types, keys given twice and groups with unknown members are errors (exit status 2) that name the place.
+wrong types, keys given twice in YAML and groups with unknown members are errors (exit status 2) that name the place.
 
 `--inventory` names it, or else `{inventory.VARIABLE}`. Without either, the first of these files that exists is used,
 and named on stderr: `inventory/hosts.yml` and `inventory/lab.yml` in the working directory, the same two in the
@@ -125,6 +126,10 @@ Nothing is run for it: no plugin, no `ansible.cfg`, none of the variables of you
 program (`#!` at its start), or the configuration of a plugin (`plugin:`), is refused, unless `--allow-inventory-code`
 allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg` and environment.
 
+The option is about programs and plugins that make an inventory. It is not about how hosts are reached: `ssh_args` are
+your options for `ssh`, in an inventory of any kind, and may name programs that are then run, as with `ProxyCommand` or
+`Match exec` of a file after `-F`. So take inventories only from those who may choose your `ssh` options.
+
 {_table(("variable", "what is taken of it"), variables)}
 
 - Every setting below may be given as a variable with `relup_` before its name: `relup_root_dir`, `relup_role`. These
@@ -132,7 +137,9 @@ allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg
 - Passwords are not read, nothing encrypted is opened (encrypted files of variables are skipped and named), and Jinja
   templates are not evaluated. If a variable of the table is one of these, or has a wrong value, that is an error for a
   command that selects the host, and for no other.
-- Hosts with an `ansible_connection` other than SSH and `local` are left out.
+- Hosts with an `ansible_connection` other than SSH and `local` are left out, and a note names them.
+- These are about Ansible's own way to a host, and not used. A note names them where a host has them:
+{_filled(", ".join(f"`{name}`" for name in ansible_variables.NOT_USED), "  ")}
 
 ## Which hosts
 
@@ -140,7 +147,8 @@ allows it: then `ansible-inventory` runs it as you would, with your `ansible.cfg
 (`'~n[12]$'`), a label (`label:rack=a`, `'label:rack=*'`), or a list of these with commas or colons. It may be repeated.
 As in Ansible's patterns, `!WORD` removes the hosts that the word means, and `&WORD` keeps only hosts that the word
 means: `'cores:!n1'`, `'label:rack=a:&cores'`. `'cores[0]'`, `'cores[-1]'`, `'cores[1:]'` and `'cores[0:2]'` are some
-of the hosts that a word means, by their numbers from 0, in the group's order. Hosts are always used in the order of the
+of the hosts that a word means, by their numbers from 0, in the group's order. Such numbers are never part of a name:
+for hosts n9 to n11 write `'~n(9|10|11)$'`. Hosts are always used in the order of the
 file, each once. A word that matches nothing, or that is a host and a group, is an error that names the hosts and groups
 there are.
 
@@ -356,6 +364,12 @@ def _default(value: object) -> str:
     if value is MISSING or not value:
         return ""
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _filled(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text, 120, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

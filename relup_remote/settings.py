@@ -3,6 +3,7 @@
 The inventory's validator and `docs/inventory.md` come from it.
 """
 
+import getopt
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -20,11 +21,13 @@ from relup_remote.ways import Ways
 class Kind:
     """A type of setting: what to call it, and how a YAML value becomes one (ValueError if it can't).
 
-    ``read`` gets the value and the inventory's folder.
+    ``read`` gets the value and the inventory's folder. The text of its ValueError says what to write instead, if that
+    is known. ``is_text``: a plain value that YAML takes for another type wants quotes.
     """
 
     label: str
     read: Callable[[Any, Path], Any]
+    is_text: bool = True
 
 
 def _word(value: Any, _base: Path) -> str:
@@ -32,6 +35,21 @@ def _word(value: Any, _base: Path) -> str:
     if not isinstance(value, str) or not value or value.startswith("-") or re.search(r"[\s\x00-\x1f\x7f]", value):
         raise ValueError
     return value
+
+
+def _address(value: Any, base: Path) -> str:
+    word = _word(value, base)
+    if re.fullmatch(r"(?:\[.*\]|[^:/\[\]]*):\d*", word):
+        raise ValueError("the port goes into `port`")
+    if re.fullmatch(r"\[.*\]", word):
+        raise ValueError("an IPv6 address has no brackets here")
+    return word
+
+
+def _become(value: Any, base: Path) -> str:
+    if value is False:
+        raise ValueError("write `never` for no sudo")
+    return _word(value, base)
 
 
 def _port(value: Any, _base: Path) -> int:
@@ -85,10 +103,25 @@ def _restart(value: Any, base: Path) -> str:
 
 
 def _arguments(value: Any, _base: Path) -> tuple[str, ...]:
-    # A word without a dash would be taken for the host.
-    if not isinstance(value, str) or not value.startswith("-") or re.search(r"[\x00-\x1f\x7f]", value):
+    if not isinstance(value, str) or not value.strip() or re.search(r"[\x00-\x1f\x7f]", value):
         raise ValueError
-    return tuple(shlex.split(value))
+    words = shlex.split(value)
+    try:
+        options, others = getopt.getopt(words, SSH_OPTIONS)
+    except getopt.GetoptError as error:
+        raise ValueError(str(error)) from error
+    if others or "--" in words:
+        # `ssh` would take it for the host, and the host for a command.
+        raise ValueError(f"'{others[0] if others else '--'}' is no option, and a value with spaces wants quotes")
+    found: list[str] = []
+    for option, argument in options:
+        if option[1] in SSH_DOES_ELSE:
+            raise ValueError(f"with {option} `ssh` makes no connection of its own")
+        if option == "-S":
+            found += ["-o", f"ControlPath={argument}"]
+        elif option[1] in SSH_CONNECTS:
+            found += [option, argument] if f"{option[1]}:" in SSH_OPTIONS else [option]
+    return tuple(found)
 
 
 def _transport(value: Any, _base: Path) -> str:
@@ -97,18 +130,29 @@ def _transport(value: Any, _base: Path) -> str:
     return str(value)
 
 
+SSH_OPTIONS = "1246ab:c:e:fgi:kl:m:no:p:qstvxAB:CD:E:F:GI:J:KL:MNO:Q:R:S:TVw:W:XYy"
+"""The options of `ssh`, as getopt(3) has them; not ``-P``, which is another option in each version."""
+
+SSH_CONNECTS = "1246bcikmlopBCFIJK"
+"""Those that are about the connection. The others, as ``-q``, ``-t`` and ``-A``, mean nothing here."""
+
+SSH_DOES_ELSE = "sGOQVW"
+"""Those with which `ssh` does something else."""
+
 TRANSPORTS = ("auto", "fabric", "openssh", "local")
 
 WORD = Kind("text without spaces", _word)
-PORT = Kind("whole number from 1 to 65535", _port)
-SECONDS = Kind("seconds, more than 0", _seconds)
+ADDRESS = Kind("text without spaces", _address)
+BECOME = Kind("text without spaces", _become)
+PORT = Kind("whole number from 1 to 65535", _port, is_text=False)
+SECONDS = Kind("seconds, more than 0", _seconds, is_text=False)
 LOCAL_PATH = Kind("path on this machine", _local_path)
 REMOTE_PATH = Kind("absolute path on the host", _remote_path)
 ROLE = Kind("`core` or `replicant`", _role)
-LABELS = Kind("mapping of words without commas and `=`", _labels)
+LABELS = Kind("mapping of words without commas and `=`", _labels, is_text=False)
 RESTART = Kind("`auto`, `wrapper` or `service:UNIT`", _restart)
 TRANSPORT = Kind("`auto`, `fabric`, `openssh` or `local`", _transport)
-ARGUMENTS = Kind("options as on the command line of `ssh`, the first with its dash", _arguments)
+ARGUMENTS = Kind("options as on the command line of `ssh`", _arguments)
 
 
 def _about(kind: Kind, description: str) -> dict[str, Any]:
@@ -122,7 +166,7 @@ class HostSettings:
     name: str
     address: str = field(
         default="",
-        metadata=_about(WORD, "what to connect to: a name, an address, or an alias of ssh_config (the host's name)"),
+        metadata=_about(ADDRESS, "what to connect to: a name, an address, or an alias of ssh_config (the host's name)"),
     )
     port: int | None = field(default=None, metadata=_about(PORT, "port of the SSH server (ssh_config's, else 22)"))
     user: str | None = field(default=None, metadata=_about(WORD, "SSH user (ssh_config's, else yours)"))
@@ -151,7 +195,9 @@ class HostSettings:
     ssh_args: tuple[str, ...] = field(
         default=(),
         metadata=_about(
-            ARGUMENTS, "what comes before ssh_config, as `-J bastion` or `-o ProxyCommand=…`; about the connection only"
+            ARGUMENTS,
+            "what comes before ssh_config, as `-J bastion` or `-o 'ProxyCommand=…'`; about the connection only, other"
+            " options mean nothing here",
         ),
     )
     known_hosts: Path | None = field(
@@ -162,7 +208,9 @@ class HostSettings:
     )
     become: str = field(
         default="auto",
-        metadata=_about(WORD, "user to run as, by sudo; `auto` is the user that owns the node, `never` means no sudo"),
+        metadata=_about(
+            BECOME, "user to run as, by sudo; `auto` is the user that owns the node, `never` means no sudo"
+        ),
     )
     python: str | None = field(
         default=None, metadata=_about(WORD, "the host's python3, 3.6 or newer (the one on its PATH)")

@@ -24,6 +24,8 @@ def confirm(plan: str, question: str, *, yes: bool, quiet: bool) -> None:
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     try:
         answer = sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise Declined from None
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise

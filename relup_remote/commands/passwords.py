@@ -61,6 +61,9 @@ def _typed(prompt: str, default: str | None = None) -> str:
         raise UsageError(
             "no_terminal", "there is no terminal to ask for a password on", "Use an SSH agent, and sudo without one."
         ) from None
+    except UnicodeDecodeError:
+        # The error itself has what was typed.
+        raise UsageError("bad_option", "the password is not text of this terminal's encoding") from None
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise

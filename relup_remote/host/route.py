@@ -255,7 +255,10 @@ def _asked(settings: "HostSettings", command: Sequence[str]) -> dict[str, list[s
         raise _unreadable(settings.address, f"OpenSSH's client can't be run: {error.strerror}") from error
     if ended.returncode != 0:
         said = [line.strip() for line in ended.stderr.splitlines() if not line.startswith("Pseudo-terminal")]
-        raise _unreadable(settings.address, said[0] if said else f"ssh ended with {ended.returncode}")
+        reason = said[0] if said else f"ssh ended with {ended.returncode}"
+        # Of a file OpenSSH says first which one.
+        is_file = reason.startswith("/") or not settings.ssh_args
+        raise _unreadable(settings.address, reason, None if is_file else "Correct `ssh_args` of the inventory.")
     return _read(ended.stdout)
 
 
@@ -268,9 +271,9 @@ def _read(said: str) -> dict[str, list[str]]:
     return found
 
 
-def _unreadable(address: str, reason: str) -> Failure:
+def _unreadable(address: str, reason: str, hint: str | None = None) -> Failure:
     return Failure(
         "host_unreachable",
         f"{address} can't be looked up in ssh_config: {reason}.",
-        hint="Correct ~/.ssh/config or /etc/ssh/ssh_config, or the address in the inventory.",
+        hint=hint or "Correct ~/.ssh/config or /etc/ssh/ssh_config, or the address in the inventory.",
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from relup_remote import files
-from relup_remote.inventory.ansible_variables import SECRETS, is_ours, settings
+from relup_remote.inventory.ansible_variables import NOT_USED, SECRETS, other_way, settings
 from relup_remote.inventory.checking import Checker, merged, shown
 from relup_remote.inventory.errors import InventoryError
 from relup_remote.inventory.select import Inventory
@@ -30,6 +30,9 @@ PROGRAM = "ansible-inventory"
 TIMEOUT = 60.0
 RUN_IT = f"is a program or a plugin's configuration: see --allow-inventory-code, or write down what it says:\
  {PROGRAM} -i … --list --yaml --output hosts.yml"
+SOME = 5
+"""Hosts that a note names at most."""
+
 ENCRYPTED = b"$ANSIBLE_VAULT"
 """How a file begins that ansible-vault has encrypted."""
 
@@ -74,7 +77,8 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
         members = _members(check, document)
     except RecursionError as error:
         raise check.wrong("", "is nested too deep") from error
-    ours = [name for name in members["all"] if is_ours(variables.get(name, {}))]
+    others = {name: way for name in members["all"] if (way := other_way(variables.get(name, {}))) is not None}
+    ours = [name for name in members["all"] if name not in others]
     if not ours:
         raise check.wrong("", "no hosts are given, neither hosts reached by SSH nor this machine")
     hosts, unusable = [], {}
@@ -84,15 +88,28 @@ def inventory(path: Path, document: dict[str, Any], notes: Iterable[str] = ()) -
             hosts.append(merged(name, settings(check, variables.get(name, {}), f"hosts.{name}")))
         except InventoryError as error:
             unusable[name] = error
-    if secrets := sorted({name for of_host in variables.values() for name in of_host if SECRETS.fullmatch(name)}):
-        notes = [*notes, f"{path}: not read: {', '.join(secrets)}; see --ask-password and --ask-sudo-password"]
-    left_out = set(members["all"]) - set(ours)
-    groups = {name: tuple(host for host in found if host not in left_out) for name, found in members.items()}
-    return Inventory(path, tuple(hosts), groups, unusable, tuple(notes))
+    groups = {name: tuple(host for host in found if host not in others) for name, found in members.items()}
+    given = {name for host in ours for name in variables.get(host, {})}
+    return Inventory(path, tuple(hosts), groups, unusable, (*notes, *_notes(path, others, given)))
+
+
+def _notes(path: Path, others: Mapping[str, str], given: Iterable[str]) -> Iterable[str]:
+    """What is not used: hosts that are reached in other ways, and variables of those that are ``given``."""
+    if others:
+        some = ", ".join(f"{name} ({way})" for name, way in list(others.items())[:SOME])
+        more = f" and {len(others) - SOME} more" if len(others) > SOME else ""
+        yield f"{path}: left out, because Ansible does not reach them by SSH: {some}{more}"
+    if secrets := sorted(name for name in given if SECRETS.fullmatch(name)):
+        yield f"{path}: not read: {', '.join(secrets)}; see --ask-password and --ask-sudo-password"
+    if ignored := sorted({*given} & {*NOT_USED}):
+        yield f"{path}: not used, because it is about Ansible's own way: {', '.join(ignored)}"
 
 
 def _members(check: Checker, document: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The hosts of every group, those of its children too, in the order in which Ansible lists them."""
+    """The hosts of every group, those of its children too, in the order in which Ansible lists them.
+
+    Every host is one of `all`, though a program need not say so.
+    """
     found: dict[str, list[str]] = {}
 
     def of(group: str) -> list[str]:
@@ -108,6 +125,7 @@ def _members(check: Checker, document: Mapping[str, Any]) -> dict[str, list[str]
     for group in ("all", *map(str, document)):
         if group != "_meta":
             of(group)
+    found["all"] = list(dict.fromkeys(name for members in found.values() for name in members))
     return found
 
 
@@ -130,19 +148,43 @@ def _view(path: Path, text: str | None, kind: str, folder: Path) -> tuple[Path, 
     encrypted: list[Path] = []
 
     def left_out(parent: str, names: list[str]) -> list[str]:
+        for name in names:
+            if _is_loop(Path(parent, name)):
+                raise Checker(path).wrong("", f"{Path(parent, name)} is a link that leads back to a folder it is in")
         found = [name for name in names if _is_encrypted(Path(parent, name))]
         encrypted.extend(Path(parent, name) for name in found)
         return found
 
-    view = folder / "inventory" / (path.name if text is None else f"hosts{kind}")
+    view = folder / "inventory" / f"hosts{kind}"
     beside = [path] if text is None else [path.with_name(name) for name in ("group_vars", "host_vars")]
     view.parent.mkdir()
     for source in beside:
         if source.is_dir():
-            shutil.copytree(source, view.parent / source.name, ignore=left_out, copy_function=os.symlink)
+            place = view if text is None else view.parent / source.name
+            try:
+                shutil.copytree(source, place, ignore=left_out, copy_function=os.symlink)
+            except OSError as error:
+                # Those of several files are one, shutil.Error, with a list.
+                raise Checker(path).wrong("", f"can't be read: {_first(error)}") from error
     if text is not None:
         files.write_private(view, text)
     return view, encrypted
+
+
+def _is_loop(file: Path) -> bool:
+    """Whether a file is a link to a folder that it is in, perhaps by other links."""
+    try:
+        return file.is_symlink() and file.is_dir() and any(file.samefile(parent) for parent in file.parents)
+    except OSError:
+        # A link to itself; Ansible says more about it.
+        return False
+
+
+def _first(error: OSError) -> str:
+    """The first of the reasons why a folder can't be read."""
+    if error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return f"{error.strerror}: {error.filename}"
 
 
 def _is_encrypted(file: Path) -> bool:
@@ -201,6 +243,7 @@ def _environment(home: Path, configuration: Path) -> dict[str, str]:
         "ANSIBLE_INVENTORY_ENABLED": "yaml,ini",
         "ANSIBLE_VARS_ENABLED": "host_group_vars",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_DUPLICATE_YAML_DICT_KEY": "error",
         "ANSIBLE_NOCOLOR": "1",
     }
 

@@ -4,30 +4,41 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from relup_remote.inventory.checking import Checker, Settings
+from relup_remote.inventory.checking import Checker, Settings, shown
 from relup_remote.settings import SETTINGS
 
 OWN = "relup_"
+WAY = "ansible_connection"
 OVER_SSH = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh", "ansible.builtin.paramiko_ssh")
 HERE = ("local", "ansible.builtin.local")
 VAULT = "__ansible_vault"
 """The key of an encrypted value, as `ansible-inventory` shows it."""
 
-SECRETS = re.compile(r"ansible_(?:\w+_)?pass(?:word|phrase)?")
+SECRETS = re.compile(r"ansible_(?:\w+_)?(?:pass(?:word|phrase)?|private_key)")
 """The variables that are passwords: they are not read."""
 
 Variables = Mapping[str, Any]
 
 
-def is_ours(variables: Variables) -> bool:
-    """Whether a host is one that is reached by SSH, or this very machine."""
-    return variables.get("ansible_connection", "ssh") in (*OVER_SSH, *HERE)
+def other_way(variables: Variables) -> str | None:
+    """How Ansible reaches a host that is reached neither by SSH nor on this very machine.
+
+    None if it is, and also if the variable does not say how in plain words: such a host can't be used.
+    """
+    way = variables.get(WAY)
+    if not isinstance(way, str) or not re.fullmatch(r"\w+(?:\.\w+)*", way) or way.lower() in (*OVER_SSH, *HERE):
+        return None
+    return way
 
 
 def settings(check: Checker, variables: Variables, where: str) -> Settings:
     """The settings of the host at ``where``. Raises `InventoryError` if a variable that means one can't be used."""
     own = [name for name in variables if name.startswith(OWN)]
     check.known(own, [f"{OWN}{setting}" for setting in SETTINGS], where, "variable")
+    way = _plain(check, variables.get(WAY), f"{where}.{WAY}")
+    if way not in (None, *OVER_SSH, *HERE):
+        known = "ssh, paramiko, local or the like, in small letters"
+        raise check.wrong(f"{where}.{WAY}", f"expected {known}, found {shown(way)}")
     found: Settings = {}
     for setting, names, read in TAKEN:
         name = next((name for name in names if variables.get(name) is not None), None)
@@ -35,7 +46,7 @@ def settings(check: Checker, variables: Variables, where: str) -> Settings:
             value = read(_plain(check, variables[name], f"{where}.{name}"))
             if value is not None:
                 found[setting] = check.value(setting, value, f"{where}.{name}")
-    if variables.get("ansible_connection") in HERE:
+    if way in HERE:
         found["transport"] = "local"
     if (become := _become(check, variables, where)) is not None:
         found["become"] = become
@@ -74,15 +85,42 @@ TAKEN = (
     Taken("user", ("ansible_user", "ansible_ssh_user")),
     Taken("key", ("ansible_ssh_private_key_file", "ansible_private_key_file")),
     Taken("python", ("ansible_python_interpreter",), _python),
+    Taken("connect_timeout", ("ansible_ssh_timeout", "ansible_timeout"), _number),
 )
 SSH_ARGS = ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args")
+
+BECOME_USER = ("ansible_become_user", "ansible_sudo_user")
+YES = ("yes", "true", "on", "1", "y", "t")
+NO = ("no", "false", "off", "0", "n", "f")
+
+NOT_USED = (
+    "ansible_become_exe",
+    "ansible_become_flags",
+    "ansible_control_path",
+    "ansible_control_path_dir",
+    "ansible_host_key_checking",
+    "ansible_shell_executable",
+    "ansible_shell_type",
+    "ansible_ssh_executable",
+    "ansible_ssh_host_key_checking",
+    "ansible_ssh_password_mechanism",
+    "ansible_ssh_pkcs11_provider",
+    "ansible_ssh_use_tty",
+    "ansible_sudo_chdir",
+    "ansible_sudo_exe",
+    "ansible_sudo_flags",
+)
+"""The variables that say how Ansible reaches a host or becomes a user there, and have no meaning here. A note says so.
+
+Those about how Ansible moves its files, how often it tries and how much it says are none of these.
+"""
 
 MEANINGS = (
     *((names, f"`{setting}`") for setting, names, _read in TAKEN),
     (SSH_ARGS, "`ssh_args`, all of them together"),
     (("ansible_become",), "if false, `become: never`"),
     (
-        ("ansible_become_user",),
+        BECOME_USER,
         "`become`, if `ansible_become` is not false; for root `auto`, because root can become any user",
     ),
     (("ansible_become_method",), "only `sudo` is known"),
@@ -98,15 +136,20 @@ def _become(check: Checker, variables: Variables, where: str) -> str | None:
     """Whom to become: root is everybody, so that this leaves it to the node's owner."""
     place = f"{where}.ansible_become"
     wanted = _plain(check, variables.get("ansible_become"), place)
-    if wanted is None:
+    named = next((name for name in BECOME_USER if variables.get(name) is not None), None)
+    if wanted is not None:
+        if str(wanted).lower() in NO:
+            return "never"
+        if str(wanted).lower() not in YES:
+            raise check.wrong(place, f"expected yes or no, found {shown(wanted)}")
+    elif named is None:
         return None
-    if str(wanted).lower() in ("no", "false", "off", "0", "n", "f"):
-        return "never"
     method = _plain(check, variables.get("ansible_become_method", "sudo"), f"{place}_method")
     if method not in ("sudo", "ansible.builtin.sudo"):
         raise check.wrong(f"{place}_method", f"only sudo is known, not {method}")
-    user = _plain(check, variables.get("ansible_become_user", "root"), f"{place}_user")
-    return "auto" if user == "root" else str(check.value("become", user, f"{place}_user"))
+    place = f"{where}.{named}"
+    user = _plain(check, variables[named], place) if named else "root"
+    return "auto" if user == "root" else str(check.value("become", user, place))
 
 
 def _ssh_args(check: Checker, variables: Variables, where: str) -> str:

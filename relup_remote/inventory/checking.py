@@ -1,5 +1,6 @@
 """Checking what an inventory says, whatever its format: settings, names, and the words for what is wrong."""
 
+import datetime
 import difflib
 import re
 import reprlib
@@ -16,6 +17,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A few lines of YAML may stand for billions of values.
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
+
+QUOTES = "YAML takes it for a number, a date, yes, no or nothing; put it in quotes"
 
 Settings = dict[str, Any]
 
@@ -41,7 +44,10 @@ class Checker:
         try:
             return kind.read(value, self.path.parent.absolute())
         except ValueError as error:
-            raise self.wrong(where, f"expected {kind.label}, found {shown(value)}") from error
+            may_want_quotes = isinstance(value, dict) or (kind.is_text and value is not None)
+            reason = str(error) or (QUOTES if may_want_quotes and _is_not_text(value) else "")
+            found = f"expected {kind.label}, found {shown(value)}"
+            raise self.wrong(where, f"{found}: {reason}" if reason else found) from error
 
     def mapping(self, value: Any, where: str) -> dict[Any, Any]:
         """``value``, which must be a mapping."""
@@ -58,7 +64,8 @@ class Checker:
     def name(self, name: Any, where: str) -> None:
         """A name of a host or group: it is part of file names too."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise self.wrong(where, f"{shown(name)} is not a name: letters, digits, dots, dashes and underscores")
+            reason = QUOTES if _is_not_text(name) else "letters, digits, dots, dashes and underscores"
+            raise self.wrong(where, f"{shown(name)} is not a name: {reason}")
 
     def wrong(self, where: str, message: str) -> InventoryError:
         """The error at a place of this inventory."""
@@ -71,6 +78,13 @@ def merged(name: str, *levels: Mapping[str, Any]) -> HostSettings:
     for level in levels:
         settings |= {**level, "labels": {**settings.get("labels", {}), **level.get("labels", {})}}
     return HostSettings(name=name, **settings)
+
+
+def _is_not_text(value: Any) -> bool:
+    """Whether a value, or one in it, is what YAML makes of a word without quotes that looks like something else."""
+    if isinstance(value, dict):
+        return any(_is_not_text(inner) for pair in value.items() for inner in pair)
+    return value is None or isinstance(value, bool | int | float | datetime.date)
 
 
 def shown(value: Any) -> str:

@@ -90,6 +90,8 @@ def load(path: Path, allow_code: bool = False) -> Inventory:
             return ansible.run(path, allow_code)
         if "_meta" in document and not {*own.SECTIONS} & {*document}:
             # What `ansible-inventory --list` has said, and dynamic inventories say.
+            if trouble is not None:
+                raise trouble
             return ansible.inventory(path, document)
         is_ansibles = _is_ansibles(document)
     elif path.suffix in YAML and not _is_ini(text):

@@ -91,6 +91,9 @@ def _groups(check: Checker, section: Any, hosts: Mapping[str, Settings]) -> dict
             raise check.wrong(where, f"expected a list of hosts, found {shown(members)}")
         for member in members:
             if not isinstance(member, str) or member not in hosts:
+                if not isinstance(member, list | dict):
+                    # A word that YAML takes for something else.
+                    check.name(member, where)
                 raise check.wrong(where, f"there is no host {shown(member)}{nearest(member, hosts)}")
         groups[name] = Group(tuple(members), settings)
     return groups

@@ -17,6 +17,11 @@ SEPARATOR = re.compile(r"(?<!\blabel)[:,](?![^\[\],]*\])")
 SUBSCRIPT = re.compile(r"(?P<word>[^~].*)\[(?:(?P<one>-?\d{1,9})|(?P<first>\d{1,9})[:-](?P<last>\d{0,9}))\]")
 """A word with which of its hosts are meant, as Ansible has it: the number of one, or of the first and the last."""
 
+RANGE = re.compile(r"\[[^\]]*(?:\d:|:\d|\d\d-\d|\d-\d\d)[^\]]*\]")
+"""Brackets in a glob that look like a range of numbers: in a glob they would mean some single digits."""
+
+BY_EXPRESSION = "Name each, or write a regular expression for numbers in names: '~n(9|10|11)$'."
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -39,8 +44,8 @@ class Inventory:
         too), or a list of such, with commas or colons, as Ansible's patterns. After a word may be which of its hosts
         are meant: ``[0]``, ``[-1]``, ``[1:]``, or ``[0:2]`` for three of them. Of all that is meant, a word after ``&``
         keeps what it means too, and one after ``!`` takes that away. Raises `UsageError`: ``unknown_host`` if one
-        means nothing, or nothing is left, ``ambiguous_host`` if one is a host and a group; `InventoryError` if a host
-        that is meant can't be used.
+        means nothing, or nothing is left, or a range of numbers is in a name, ``ambiguous_host`` if one is a host and a
+        group; `InventoryError` if a host that is meant can't be used.
         """
         words = [word.strip() for selector in selectors for word in SEPARATOR.split(selector)]
         plain = [word for word in words if not word.startswith(("&", "!"))]
@@ -63,9 +68,12 @@ class Inventory:
 
     def _meant_by(self, word: str) -> set[str]:
         subscript = None if word.startswith(LABEL) else SUBSCRIPT.fullmatch(word)
-        # Where there is nothing of that name, the brackets are part of a glob.
-        if subscript is not None and (hosts := self._found(subscript["word"])):
+        if subscript is not None:
+            hosts = self._found(subscript["word"])
             found = _part(hosts, subscript)
+            if not hosts:
+                what = f"'{word}' means some of the hosts of '{subscript['word']}', which no host or group matches"
+                raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}", BY_EXPRESSION)
             if not found:
                 what = f"'{subscript['word']}' means {len(hosts)} hosts, and '{word}' is none of them"
                 raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}")
@@ -76,6 +84,9 @@ class Inventory:
 
     def _found(self, word: str) -> list[str]:
         """The hosts that a word means, each once: those of groups in the group's order, then others."""
+        if not word.startswith("~") and (brackets := RANGE.search(word)):
+            what = f"'{brackets[0]}' in '{word}' is no range: brackets in a glob mean one character"
+            raise UsageError("unknown_host", f"{what}; {self.path} has {self._there()}", BY_EXPRESSION)
         if word.startswith(LABEL):
             return self._labelled(word.removeprefix(LABEL))
         if word in self.groups and word in self._names and set(self.groups[word]) != {word}:

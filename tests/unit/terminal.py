@@ -21,7 +21,7 @@ def on_terminal(command: Sequence[str], typed: Sequence[str], question: bytes) -
     while part := _read(terminal):
         seen += part
         if answers and seen.count(question) > len(typed) - len(answers) and seen.rstrip().endswith(b":"):
-            os.write(terminal, answers.pop(0).encode())
+            os.write(terminal, os.fsencode(answers.pop(0)))
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 

@@ -44,6 +44,7 @@ def test_passwords_are_asked_for_once_and_not_shown(tmp_path: Path) -> None:
         ("\n", 2, "no password was given"),
         ("\x04", 2, "no terminal to ask for a password on"),
         ("\x03", 1, "interrupted (This command changed no host.)"),
+        ("caf\udce9\n", 2, "the password is not text of this terminal's encoding"),
     ],
 )
 def test_who_types_nothing_goes_nowhere(tmp_path: Path, typed: str, status: int, said: str) -> None:

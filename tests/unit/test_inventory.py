@@ -1,11 +1,15 @@
 """Inventories: what is read, what is refused and how it is said, which hosts are meant."""
 
+import getopt
+import re
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from relup_remote.inventory import SETTINGS, HostSettings, Inventory, InventoryError, load, locate
+from relup_remote.settings import SSH_OPTIONS
 from relup_remote.usage import UsageError
 
 GOOD = """\
@@ -104,6 +108,35 @@ def test_how_a_node_is_restarted_and_reached(tmp_path: Path) -> None:
     assert (n2.restart, n2.ssh_args, n2.ssh_config) == ("auto", (), None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (
+            "-4C -Jb1,b2 -o 'ProxyCommand=ssh -W %h:%p b'",
+            ("-4", "-C", "-J", "b1,b2", "-o", "ProxyCommand=ssh -W %h:%p b"),
+        ),
+        ("-q -tt -A -E log -L 1:h:1 -p22", ("-p", "22")),
+        ("-S /x/%C -M", ("-o", "ControlPath=/x/%C")),
+    ],
+)
+def test_options_of_ssh_are_taken_apart_as_ssh_does(tmp_path: Path, arguments: str, meant: tuple[str, ...]) -> None:
+    [host] = load(written(tmp_path, f'hosts: {{n1: {{ssh_args: "{arguments}"}}}}')).hosts
+    assert host.ssh_args == meant
+    said = subprocess.run(
+        ["ssh", "-F", "none", "-G", *meant, "--", "n1"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "\nhostname n1\n" in said
+
+
+def test_every_option_of_the_ssh_of_this_machine_is_known() -> None:
+    usage = subprocess.run(["ssh"], capture_output=True, text=True, check=False).stderr
+    flags, *valued = re.findall(r"\[-(\w+)(?: [^]]|\])", usage)
+    assert len(valued) > 10
+    theirs = {f"-{flag}": "" for flag in flags} | {f"-{option}": "x" for option in valued if option != "P"}
+    ours, _ = getopt.getopt([option + value for option, value in theirs.items()], SSH_OPTIONS)
+    assert dict(ours) == theirs
+
+
 def test_paths_know_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     inventory = load(written(tmp_path, "hosts: {n1: {key: ~/.ssh/id, known_hosts: ../known}}"))
@@ -168,7 +201,24 @@ def test_the_table_of_settings_is_the_dataclass() -> None:
         ("hosts: {n1: {restart: systemd}}", "hosts.n1.restart", "expected `auto`, `wrapper` or `service:UNIT`"),
         ("hosts: {n1: {restart: 'service:'}}", "hosts.n1.restart", "expected `auto`"),
         ("hosts: {n1: {restart: 'service:-x'}}", "hosts.n1.restart", "expected `auto`"),
+        ("hosts: {n1: {address: 'h:22'}}", "hosts.n1.address", "found 'h:22': the port goes into `port`"),
+        ("hosts: {n1: {address: 'bob@h:22'}}", "hosts.n1.address", "the port goes into `port`"),
+        ("hosts: {n1: {address: '[::1]:22'}}", "hosts.n1.address", "the port goes into `port`"),
+        ("hosts: {n1: {address: '[::1]'}}", "hosts.n1.address", "an IPv6 address has no brackets here"),
+        ("hosts: {n1: {user: 12}}", "hosts.n1.user", "expected text without spaces, found 12: YAML takes it for"),
+        ("hosts: {n1: {labels: {rack: 1}}}", "hosts.n1.labels", "put it in quotes"),
+        ("hosts: {n1: {become: no}}", "hosts.n1.become", "write `never` for no sudo"),
+        ("hosts: {no: {}}", "hosts", "False is not a name: YAML takes it for a number, a date, yes, no or nothing"),
+        ("hosts: {1.2: {}}", "hosts", "put it in quotes"),
+        ("hosts: {n1: {}}\ngroups: {on: [n1]}", "groups", "True is not a name: YAML takes it"),
+        ("hosts: {n1: {}}\ngroups: {g: [no]}", "groups.g", "False is not a name: YAML takes it"),
         ("hosts: {n1: {ssh_args: bastion}}", "hosts.n1.ssh_args", "expected options as on the command line of `ssh`"),
+        ("hosts: {n1: {ssh_args: -J b1 b2}}", "hosts.n1.ssh_args", "'b2' is no option, and a value with spaces wants"),
+        ("hosts: {n1: {ssh_args: -J b1 --}}", "hosts.n1.ssh_args", "'--' is no option"),
+        ("hosts: {n1: {ssh_args: -J}}", "hosts.n1.ssh_args", "option -J requires argument"),
+        ("hosts: {n1: {ssh_args: -Z}}", "hosts.n1.ssh_args", "option -Z not recognized"),
+        ("hosts: {n1: {ssh_args: '-o ProxyCommand=ssh -W %h:%p b1'}}", "hosts.n1.ssh_args", "'b1' is no option"),
+        ("hosts: {n1: {ssh_args: -G}}", "hosts.n1.ssh_args", "with -G `ssh` makes no connection of its own"),
         ('hosts: {n1: {ssh_args: "-o \'x"}}', "hosts.n1.ssh_args", "expected options"),
         ("hosts: {n1: {}}\ngroups: {n1: [n1]}", "groups.n1", "a host has this name too"),
         ("hosts:\n  n1: {}\n  n1: {}", "line 3", "'n1' is given twice"),
@@ -216,7 +266,8 @@ def test_a_file_that_can_not_be_read_is_an_error_of_its_own(tmp_path: Path) -> N
         (["~n[12]$"], ["n1", "n2"]),
         (["~(cor|none)"], ["n1", "n2"]),
         (["*:!~.*1"], ["n2"]),
-        (["n[12]"], ["n1", "n2"]),
+        (["[en]*1"], ["n1", "edge1"]),
+        (["*[1-2]*"], ["n1", "n2", "edge1"]),
         (["cores[0]"], ["n2"]),
         (["cores[-1]"], ["n1"]),
         (["cores[0:0]"], ["n2"]),
@@ -253,6 +304,16 @@ def test_selected_hosts_come_in_the_order_of_the_file_and_once(
         "cores[2]",
         "cores[2:]",
         "cores[-3]",
+        "n[12]",
+        "n[1:2]",
+        "n[01:10]",
+        "n[1-2]",
+        "cores[:1]",
+        "cor*[1:x]",
+        "*:!n[1:2]",
+        "[1:2]",
+        "*[10-12]*",
+        "label:rack=[1-12]",
     ],
 )
 def test_a_selector_that_means_nothing_is_an_error_that_lists_what_there_is(good: Inventory, selector: str) -> None:

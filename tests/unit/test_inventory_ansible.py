@@ -1,6 +1,7 @@
 """Ansible's inventories, read by the real `ansible-inventory`: what is taken of them, and that nothing is run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from relup_remote.inventory import Inventory, InventoryError, load
+from relup_remote.inventory.ansible_variables import MEANINGS, NOT_USED, SECRETS
 from relup_remote.settings import SETTINGS
 from relup_remote.usage import UsageError
 
@@ -123,6 +125,14 @@ UNUSABLE = [
     ("{ansible_host: -oProxyCommand=x}", "ansible_host", "expected text without spaces"),
     ("{ansible_become: true, ansible_become_method: su}", "ansible_become_method", "only sudo is known, not su"),
     ("{ansible_ssh_common_args: bastion}", "ansible_ssh_common_args", "expected options as on the command line"),
+    ('{ansible_connection: "{{ x }}"}', "ansible_connection", "is a Jinja template"),
+    ("{ansible_connection: !vault x}", "ansible_connection", "is encrypted by ansible-vault"),
+    ("{ansible_connection: SSH}", "ansible_connection", "in small letters, found 'SSH'"),
+    ('{ansible_connection: ""}', "ansible_connection", "expected ssh, paramiko, local or the like"),
+    ("{ansible_connection: [ssh]}", "ansible_connection", "expected ssh, paramiko, local or the like"),
+    ("{ansible_become: maybe}", "ansible_become", "expected yes or no, found 'maybe'"),
+    ("{ansible_become_user: a b}", "ansible_become_user", "expected text without spaces"),
+    ('{ansible_host: "h:22"}', "ansible_host", "the port goes into `port`"),
 ]
 
 
@@ -227,8 +237,83 @@ def test_programs_and_plugins_are_run_where_that_is_allowed(tmp_path: Path, monk
 def test_what_is_not_reached_by_ssh_is_left_out(tmp_path: Path) -> None:
     inventory = load(written(tmp_path, "hosts", "win1 ansible_connection=winrm\nn1 ansible_connection=ssh\n"))
     assert names(inventory) == names(inventory, "all") == ["n1"]
+    [note] = inventory.notes
+    assert note.endswith("left out, because Ansible does not reach them by SSH: win1 (winrm)")
     with pytest.raises(UsageError, match="no host or group matches 'win1'"):
         inventory.select(["win1"])
+
+
+def test_who_is_become_without_a_word_whether(tmp_path: Path) -> None:
+    text = (
+        "n1 ansible_become_user=emqx\nn2 ansible_become_user=root\nn3 ansible_become_user=emqx ansible_become=no\nn4\n"
+    )
+    become = [host.become for host in load(written(tmp_path, "hosts", text)).hosts]
+    assert become == ["emqx", "auto", "never", "auto"]
+
+
+@pytest.mark.parametrize("name", ["hosts.yml", "group_vars/all.yml", "listed.json"])
+def test_keys_given_twice_are_an_error(tmp_path: Path, name: str) -> None:
+    twice = {
+        "hosts.yml": "all:\n  hosts:\n    n1: {ansible_port: 1, ansible_port: 2}\n",
+        "group_vars/all.yml": "ansible_port: 1\nansible_port: 2\n",
+        "listed.json": '{"_meta": {"hostvars": {}}, "all": {"hosts": ["n1"]}, "all": {"hosts": ["n2"]}}',
+    }
+    written(tmp_path, "hosts.yml", "all: {hosts: {n1: {}}}\n")
+    written(tmp_path, name, twice[name])
+    with pytest.raises(InventoryError) as caught:
+        load(tmp_path / ("hosts.yml" if "group_vars" in name else name))
+    assert re.search("twice|[Dd]uplicate", caught.value.message), caught.value.message
+
+
+def test_variables_about_ansibles_own_way_are_named(tmp_path: Path) -> None:
+    text = "n1 ansible_become_exe=/x ansible_ssh_timeout=7 ansible_pipelining=yes\n"
+    inventory = load(written(tmp_path, "hosts", text))
+    assert inventory.hosts[0].connect_timeout == 7.0
+    assert [note.partition(": ")[2] for note in inventory.notes] == [
+        "not used, because it is about Ansible's own way: ansible_become_exe"
+    ]
+
+
+def test_every_variable_about_the_way_to_a_host_has_its_place() -> None:
+    """Ansible's own code says which there are, in a process of its own."""
+    ended = subprocess.run([sys.executable, "-c", VARIABLES], capture_output=True, text=True, check=True)
+    taken = {name for names, _ in MEANINGS for name in names}
+    theirs = {name for name in json.loads(ended.stdout) if name.startswith("ansible_")}
+    assert "ansible_ssh_executable" in theirs
+    left = {name for name in theirs - taken - {*NOT_USED} if not SECRETS.fullmatch(name)}
+    assert all(re.search("scp|sftp|pipelining|retries|verbosity|transfer|prompt", name) for name in left), left
+
+
+VARIABLES = """\
+import json, yaml
+from ansible.plugins.become import sudo
+from ansible.plugins.connection import ssh
+options = [yaml.safe_load(plugin.DOCUMENTATION)["options"] for plugin in (sudo, ssh)]
+print(json.dumps([each["name"] for found in options for option in found.values() for each in option.get("vars", ())]))
+"""
+
+
+def test_a_host_of_any_group_is_one_of_all(tmp_path: Path) -> None:
+    said = (
+        '{"_meta": {"hostvars": {}}, "all": {"children": ["a"]}, "a": {"hosts": ["n1"]}, "b": {"hosts": ["n1", "n2"]}}'
+    )
+    inventory = load(written(tmp_path, "hosts.json", said))
+    assert names(inventory) == names(inventory, "b") == names(inventory, "all") == ["n1", "n2"]
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_links_that_lead_in_a_circle_are_an_error(tmp_path: Path, as_folder: bool) -> None:
+    path = written(tmp_path, "hosts", "n1\n")
+    written(tmp_path, "group_vars/g", "")
+    other = written(tmp_path, "host_vars/here/x", "").parent
+    for loop, target in ((tmp_path / "group_vars/loop", "."), (other / "there", tmp_path / "group_vars")):
+        loop.symlink_to(target)
+    (tmp_path / "group_vars/back").symlink_to(other)
+    with pytest.raises(InventoryError, match="leads back to a folder it is in"):
+        load(tmp_path if as_folder else path)
+    (tmp_path / "group_vars/loop").unlink()
+    with pytest.raises(InventoryError, match="leads back to a folder it is in"):
+        load(tmp_path if as_folder else path)
 
 
 def test_this_very_machine_is_reached_without_ssh(tmp_path: Path) -> None:

@@ -200,13 +200,15 @@ class _Link:
         self._greeting = _Greeting()
         self._started = time.monotonic()
         self._fabric = fabric.Connection(
-            address or station.address,
+            "host",
             user=station.user,
             port=station.port,
             # Its own configuration and its reading of ssh_config are off.
             config=fabric.Config(lazy=True, ssh_config=SSHConfig()),
             gateway=False,
         )
+        # Fabric would look for a user and a port in it.
+        self._fabric.host = address or station.address
         policy = _Policy(station, files, self._seconds)
         _set_rules(self._fabric, policy, who, station.options, self._greeting, self._silence)
         try:

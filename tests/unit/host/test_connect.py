@@ -603,6 +603,18 @@ def test_arguments_come_before_ssh_config(server: Server, tmp_path: Path) -> Non
     assert connects(replace(ALIAS, ssh_args=(*right, "-F", str(config))))
 
 
+def test_arguments_that_ssh_refuses_are_named(server: Server, tmp_path: Path) -> None:
+    found = failure(replace(ALIAS, ssh_args=("-o", "Unheard=of")), config_for(server, tmp_path))
+    assert (found.err_type, found.hint) == ("host_unreachable", "Correct `ssh_args` of the inventory.")
+
+
+def test_a_host_name_with_a_port_is_not_found(server: Server, tmp_path: Path) -> None:
+    config = config_for(server, tmp_path, HostName=f"{layout.LOOPBACK}:{server.host.ssh_port}")
+    ended = subprocess.run(["ssh", "-F", config, "alias"], capture_output=True, text=True, check=False)
+    assert "Could not resolve hostname" in ended.stderr
+    assert failure(ALIAS, config).err_type == "host_unreachable"
+
+
 def test_tokens_and_spaces_in_file_names(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     folder.mkdir()
