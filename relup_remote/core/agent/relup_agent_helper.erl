@@ -187,6 +187,8 @@ compiled(Path) ->
     {ok, Content} = file:read_file(Path),
     {ok, Epp} = epp:open([{name, Path}, {source_name, filename:basename(Path)}, {includes, [filename:dirname(Path)]},
                           {default_encoding, encoding(Path, Content)}, {deterministic, true}]),
+    %% It would go on without us, and keep what it holds: who kills us sees it only while we wait for it.
+    true = link(Epp),
     Forms = try forms(Epp) after epp:close(Epp) end,
     _ = constant(Forms),
     lifted(Forms, 0) =< ?FUNCTIONS orelse refuse(1, io_lib:format("has more than ~b funs and comprehensions", [?FUNCTIONS])),

@@ -169,6 +169,7 @@ BOMB = "".join(f"-define(A{n + 1}, {', '.join([f'?A{n}'] * 8)}).\n" for n in ran
     ("body", "why"),
     [
         (f"-define(A0, x).\n{BOMB}called() -> [?A12].", "to compile"),
+        (f"-define(A0, x).\n{BOMB}called() -> [?A7].", "to compile"),
         ('-include("PIPE").', "not a file of a release"),
         ('-include_lib("kernel/../../../PIPE").', "not a file of a release"),
         ('-include("$HOME/pipe").', "not a file of a release"),
@@ -178,7 +179,7 @@ BOMB = "".join(f"-define(A{n + 1}, {', '.join([f'?A{n}'] * 8)}).\n" for n in ran
         (f"called() -> {'9' * 100_000}.", "1000 digits"),
         (f"called() -> [{', '.join(f'b{number}' for number in range(60_000))}].", "words"),
     ],
-    ids=["macros", "include", "include_lib", "environment", "macro", "doc", "shift", "digits", "atoms"],
+    ids=["macros", "tokens", "include", "include_lib", "environment", "macro", "doc", "shift", "digits", "atoms"],
 )
 def test_helper_that_would_harm_the_vm_that_compiles_it(rich: Rich, tmp_path: Path, body: str, why: str) -> None:
     pipe = tmp_path / "pipe"
@@ -188,7 +189,8 @@ def test_helper_that_would_harm_the_vm_that_compiles_it(rich: Rich, tmp_path: Pa
     request = rich.request(f"{RELEASE}, {{apply, demo_inner, called, []}}", helpers=helpers)
     (problem,) = rich.agent.preflight(request, 60.0)["problems"]
     assert (problem.err_type, why in problem.message) == ("helper_not_compiled", True), problem
-    assert eventually(lambda: rich.call("erlang", "system_info", Atom("process_count")) <= processes)
+    # A process that was killed while its garbage was collected ends after that, on a busy machine much later.
+    assert eventually(lambda: rich.call("erlang", "system_info", Atom("process_count")) <= processes, seconds=300)
     assert rich.call("erlang", "memory", Atom("total")) < 512 << 20
 
 
