@@ -47,7 +47,8 @@ def _made_line(row: Row) -> list[object]:
 
 def _kept_lines(row: Row) -> Iterator[list[object]]:
     for backup in row["facts"].get("backups", ()):
-        state = "complete" if backup["whole"] else backup["why"]
+        damaged = backup["why"] if backup.get("cut_short") else f"damaged: {backup['why']}"
+        state = "complete" if backup["whole"] else damaged
         yield [row["host"], *_told(backup), f"{state}, dated in the future" if backup.get("ahead") else state]
 
 

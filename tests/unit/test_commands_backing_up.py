@@ -142,6 +142,8 @@ def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[:2] for line in kept.splitlines()[2:]] == [["n1", "run-3"], ["n1", "run-2"], ["n1", "run-1"]]
     assert kept.count("complete") == 2
     assert "it was cut short" in kept
+    damaged = told("run-4", whole=False, why="it has no manifest.json")
+    assert "damaged: it has no manifest.json" in kept_table([row("n1", backups=[damaged])])
     assert kept_table([row("n2", backups=[])]) == "no backups"
     unreachable = of_failure("n1", Failure("host_unreachable"))
     assert kept_table([unreachable, row("n2", backups=[])]) == "no backups on n2"

@@ -3,16 +3,19 @@
 Backups are in the order of their numbers, which each one's manifest has: one more than the highest that was there. The
 clock is no order: it may have been wrong when any of them was made. Backups of an earlier version of this tool have no
 number; they come before all others, by their dates. One that is dated in the future counts as whole, but its age is not
-known: it does for no upgrade, and no restore takes it unless it is named.
+known: it does for no upgrade, and no restore takes it unless it is named. One whose manifest can't be read has its
+place by the date of its folder.
 
 The folder may be one that holds other things as well: nothing in it is touched but backups, and what has a name that
-begins as `PARTIAL`, which a backup has until it is whole, and while it is removed.
+begins as `PARTIAL`, which a backup has until it is whole, and while it is removed. A folder with the name of a run and
+without a manifest is a damaged backup: it got that name only when it was whole.
 """
 
 import os
+import re
 import stat
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..files import remove_tree, rename
 from ..opening import names_in
@@ -21,6 +24,9 @@ from . import manifest
 from .manifest import Manifest
 
 PARTIAL = ".relup_backup-"
+
+_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-[a-z0-9]{4}(-\d+)?")
+"""The name of a backup: its run's, and a number where the run made several."""
 
 AHEAD = 120
 """Seconds that a backup may be dated ahead of this host's clock, which may have been set back a little since."""
@@ -81,7 +87,15 @@ class Backup(NamedTuple):
 def backups(folder: str) -> List[Backup]:
     """All that is in the folder of backups, whole or not, oldest first. Raises `Failure` cannot_read_file."""
     looked = [_look(os.path.join(folder, name)) for name in names_in(folder) if _is_ours(folder, name)]
-    return sorted((found for found in looked if found is not None), key=lambda backup: (backup.number, backup.at))
+    found = [backup for backup in looked if backup is not None]
+    known = [backup for backup in found if backup.says is not None]
+
+    def place(backup: Backup) -> Tuple[int, bool, int]:
+        if backup.says is not None:
+            return backup.number, False, backup.at
+        return max([other.number for other in known if other.at <= backup.at] or [0]), True, backup.at
+
+    return sorted(found, key=place)
 
 
 def next_number(folder: str) -> int:
@@ -140,6 +154,11 @@ def keep_newest(folder: str, node: Optional[str], count: int, made: str, base: O
     return removed
 
 
+def damaged(folder: str) -> List[str]:
+    """The names of the backups that are not whole, and not cut short. They are left for the operator to look at."""
+    return [backup.name for backup in backups(folder) if not backup.whole and not backup.cut_short]
+
+
 def duration(seconds: int) -> str:
     """A span of time for a sentence."""
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
@@ -152,7 +171,9 @@ def _is_ours(folder: str, name: str) -> bool:
     path = os.path.join(folder, name)
     if os.path.islink(path) or not os.path.isdir(path):
         return False
-    return name.startswith(PARTIAL) or os.path.lexists(os.path.join(path, manifest.FILE))
+    if name.startswith(PARTIAL) or _NAME.fullmatch(name):
+        return True
+    return os.path.lexists(os.path.join(path, manifest.FILE))
 
 
 def _look(path: str) -> Optional[Backup]:
@@ -166,9 +187,9 @@ def _look(path: str) -> Optional[Backup]:
         return Backup(path, name[len(PARTIAL) :], at, None, "it was cut short", cut_short=True)
     try:
         says = manifest.read(path)
+    except FileNotFoundError:
+        return Backup(path, name, at, None, "it has no " + manifest.FILE) if os.path.lexists(path) else None
     except OSError as error:
-        if not os.path.lexists(path):
-            return None
         return Backup(path, name, at, None, "its manifest can't be read: {}".format(error.strerror))
     except Failure as failure:
         return Backup(path, name, at, None, failure.message)

@@ -81,6 +81,10 @@ def run(context: Context) -> Tuple[str, Dict[str, Any]]:
         # As long as a marker leads away from it there is a way back to the base.
         base = None if says["marker"] is None else release.read_tree(site.base).version
         removed = store.keep_newest(site.backups, says["node"], context.option("keep"), name, base)
+        damaged = store.damaged(site.backups)
+    if damaged:
+        names = ", ".join(damaged[:20])
+        history.warn(context, "These backups are damaged; `inv backup` does not remove them: {}.".format(names))
     changing = says["changing"]
     if changing:
         history.warn(context, "These files changed while they were copied: {}.".format(", ".join(changing[:20])))

@@ -22,7 +22,8 @@ from ..lock import held, holder
 from ..protocol import Failure
 from ..release import RESTORED
 
-_NO_BACKUP = "`inv backup.list` lists the backups. If they are in another folder, set `backup_dir` in the inventory."
+_NO_SUCH_BACKUP = "`inv backup.list` lists the backups."
+_NO_BACKUP = "`inv backup` makes one. If there are backups in another folder, set `backup_dir` in the inventory."
 
 
 def chosen(context: Context) -> Backup:
@@ -37,7 +38,8 @@ def chosen(context: Context) -> Backup:
         ahead = [backup.name for backup in kept if backup.is_ahead and not backup.cut_short]
         if ahead and not name:
             message = "All backups are dated in the future: {}. Name one with --backup.".format(", ".join(ahead))
-        raise Failure("no_backup", message, hint=_NO_BACKUP, detail={"folder": folder, "backup": name})
+        hint = _NO_SUCH_BACKUP if kept else _NO_BACKUP
+        raise Failure("no_backup", message, hint=hint, detail={"folder": folder, "backup": name})
     return found
 
 
@@ -49,7 +51,8 @@ def checked(context: Context, backup: Backup) -> Manifest:
     except OSError as error:
         why = error.strerror or ""
         detail = {"damaged": [{"path": manifest.FILE, "why": why}]}
-        raise Failure("backup_damaged", "{} has no manifest: {}.".format(backup.path, why), detail=detail)
+        told = "{} has no {}: {}.".format(backup.path, manifest.FILE, why)
+        raise Failure("backup_damaged", told, detail=detail)
     found = damaged(backup.path, says, Progress(context.emit, context.request["command"], says["bytes"]))
     if found:
         named = ", ".join(item["path"] for item in found[:5])

@@ -263,6 +263,24 @@ def test_a_damaged_manifest_is_named(node: Node) -> None:
     assert node.refused("restore")[0] == "backup_damaged"
 
 
+def test_a_manifest_that_is_gone_is_told_by_all_commands_of_backups(node: Node) -> None:
+    name = "2026-11-29T20-51-38-jnd8"
+    node.run("backup")
+    node.run("backup", name)
+    (node.backups / name / manifest.FILE).unlink()
+    listed = node.run("backups").result.facts["backups"]
+    assert [(each["name"], each["why"]) for each in listed] == [(name, "it has no manifest.json"), ("run-1", "")]
+    with pytest.raises(Failure) as caught:
+        node.run("backup-verify")
+    assert (caught.value.err_type, name in caught.value.message) == ("backup_damaged", True)
+    assert node.refused("restore", dry_run=True)[0] == "backup_damaged"
+    assert node.run("backup-verify", backup="run-1").result.outcome == "verified"
+    made = node.run("backup", "run-2", keep=1).result
+    assert f"does not remove them: {name}." in made.warnings[0]["message"]
+    assert (node.backups / name).is_dir()
+    assert node.run("backup-verify").result.facts["backup"]["name"] == "run-2"
+
+
 @as_root
 def test_where_the_data_is_gone_the_backups_tell_whose_it_was(node: Node) -> None:
     node.run("backup")
@@ -278,6 +296,11 @@ def test_without_a_backup_there_is_nothing_to_verify(node: Node) -> None:
             node.run("backup-verify", backup=name)
         assert caught.value.err_type == "no_backup"
         assert caught.value.hint is not None and "--no-backup" not in caught.value.hint, "an option of upgrade"
+        assert "`inv backup`" in caught.value.hint, "a list of none helps nobody"
+    node.run("backup")
+    with pytest.raises(Failure) as caught:
+        node.run("backup-verify", backup="run-2")
+    assert caught.value.hint is not None and "`inv backup.list`" in caught.value.hint
 
 
 # ------------------------------------------------------------------------------------------------- restoring

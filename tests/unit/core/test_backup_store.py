@@ -146,6 +146,26 @@ def test_the_latest_is_not_passed_over_where_it_is_damaged(folder: Path) -> None
     assert (newest and newest.name, latest and latest.name) == ("old", "damaged")
 
 
+@pytest.mark.parametrize("lost", [Path.unlink, lambda path: path.write_text("{}")], ids=["gone", "not as written"])
+def test_a_backup_that_lost_its_manifest_is_a_damaged_one_in_its_place(folder: Path, lost: Any) -> None:
+    names_of_runs = [f"2026-11-2{day}T20-51-38-jnd8" for day in range(1, 4)]
+    for number, name in enumerate(names_of_runs, 1):
+        numbered(folder, name, number, age=40 - number)
+    path = folder / names_of_runs[1]
+    lost(path / manifest.FILE)
+    os.utime(path, (time.time() - 38, time.time() - 37.5))
+    assert names(folder) == names_of_runs
+    assert not kept(folder)[1].whole
+    assert not kept(folder)[1].cut_short
+    newest = folder / names_of_runs[2]
+    lost(newest / manifest.FILE)
+    found = store.latest(kept(folder), NODE)
+    assert found is not None
+    assert (found.name, manifest.FILE in found.why) == (names_of_runs[2], True)
+    assert store.remove_unfinished(str(folder)) == []
+    assert store.damaged(str(folder)) == names_of_runs[1:]
+
+
 def test_there_may_be_no_folder(tmp_path: Path) -> None:
     assert store.backups(str(tmp_path / "none")) == []
     assert store.newest(store.backups(str(tmp_path / "none")), NODE) is None

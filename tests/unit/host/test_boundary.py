@@ -158,7 +158,7 @@ def test_depth_and_numbers_are_bounded() -> None:
 
 
 def test_an_event_that_is_none_of_a_core_s() -> None:
-    assert told({"event": "end", "outcome": "done"}) == "event: is not an event that a core sends"
+    assert told({"event": "end", "outcome": "done"}) == "event: is not an event that our program on the host sends"
 
 
 @pytest.mark.parametrize("line", [b"Welcome to this host", b"", b"[1, 2]", b'{"a": 1}', b"\xff\xfe", b"7", b"NaN"])
