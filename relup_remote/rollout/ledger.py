@@ -34,6 +34,7 @@ from relup_remote.schema import (
     COUNT,
     MOMENT,
     OBJECT,
+    SIZE,
     Anything,
     Flag,
     ListOf,
@@ -50,6 +51,9 @@ from relup_remote.usage import UsageError
 
 FORMAT = 1
 REQUEST, EVENTS, ROWS, LOCK = "request.json", "events.jsonl", "hosts", "lock"
+OVERVIEW = "overview.json"
+"""What is kept of a run that has ended, with the size of its events, see `relup_remote.rollout.overview`."""
+
 LAST = "last"
 """Stands for the newest run."""
 
@@ -86,7 +90,17 @@ class Record:
             return self.unread or f"{EVENTS}: {unfit}"
         except OSError as error:
             return self.unread or f"{EVENTS}: {error.strerror}"
-        return self.unread
+        return self.unread or self._lost
+
+    @property
+    def _lost(self) -> str | None:
+        """What shows that events are lost, or None. They come before what is kept of them, and are only added to."""
+        kept = _size_at_end(self.path)
+        try:
+            size = (self.path / EVENTS).stat().st_size
+        except FileNotFoundError:
+            return f"it has no {EVENTS}" if kept or any((self.path / ROWS).glob("*.json")) else None
+        return f"{EVENTS} has {size} bytes, and had {kept} when the run ended" if size < kept else None
 
     @property
     def began(self) -> int:
@@ -156,6 +170,16 @@ class Record:
         return False
 
 
+def _size_at_end(path: Path) -> int:
+    """How many bytes of events a run had when it ended; 0 where that was not kept."""
+    try:
+        said = parsed(read_bytes(path / OVERVIEW))
+        Fields({"events_size": SIZE}).check(said)
+    except (OSError, Unfit):
+        return 0
+    return int(said["events_size"])
+
+
 def paths_of_runs(folder: Path | None = None) -> list[Path]:
     """What is where runs are kept. Raises `UsageError` (``ledger_unusable``)."""
     where = folder or runs_folder()
@@ -178,6 +202,14 @@ def runs(folder: Path | None = None) -> list[Record]:
     )
 
 
+def is_under_way(run: object) -> bool:
+    """Whether a command on this machine works on the run of that name, which is what a host says."""
+    try:
+        return any(path.name == run and Record(path, {}).is_under_way for path in paths_of_runs())
+    except UsageError:
+        return False
+
+
 def open_run(name: str, folder: Path | None = None, command: str | None = None) -> Record:
     """The run of that name, of any beginning of it that fits no other, or `LAST`; where given, of that ``command``.
 
@@ -185,10 +217,13 @@ def open_run(name: str, folder: Path | None = None, command: str | None = None) 
     """
     known = [r for r in runs(folder) if r.unread or command in (None, r.request["command"])]
     if name == LAST and known:
-        return _readable(known[-1])
+        return _readable(known[-1], command)
     found = [record for record in known if record.run == name] or [r for r in known if r.run.startswith(name)]
     if len(found) == 1 and name:
-        return _readable(found[0])
+        return _readable(found[0], command)
+    paths = [path for path in paths_of_runs(folder) if name and path.name.startswith(name) and path.is_dir()]
+    if empty := [path.name for path in paths if record(path) is None]:
+        raise UsageError("run_unreadable", f"the run {empty[0]} has no record: it was not begun, or its files are gone")
     what = f"{command} run" if command else "run"
     if not known:
         hint = "A run is kept for the user who began it, on that machine only. `inv upgrade` begins one."
@@ -333,9 +368,13 @@ _EVENTS: Mapping[str, Shape] = {
 _ANY = Fields({"event": TEXT}, {"at": MOMENT})
 
 
-def _readable(record: Record) -> Record:
+def _readable(record: Record, command: str | None) -> Record:
     if record.trouble:
-        raise UsageError("run_unreadable", f"the run {record.run} can't be read: {record.trouble}")
+        # Who does not ask for runs of a command wants to look, and not to resume.
+        hint = (
+            None if command else "Restore its folder from a copy, or move it away. `inv report RUN` shows another run."
+        )
+        raise UsageError("run_unreadable", f"the run {record.run} can't be read: {record.trouble}", hint)
     return record
 
 

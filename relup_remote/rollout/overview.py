@@ -16,15 +16,14 @@ from typing import Any
 from relup_remote.boundary import MAYBE_COUNT, MAYBE_MOMENT, MAYBE_TEXT, TEXT
 from relup_remote.core.protocol import Failure
 from relup_remote.files import read_bytes, write_private
-from relup_remote.rollout.ledger import EVENTS, Record, paths_of_runs, record, runs_folder
+from relup_remote.rollout.ledger import EVENTS, OVERVIEW, Record, paths_of_runs, record, runs_folder
 from relup_remote.rollout.roll import done_before
 from relup_remote.rollout.worked import seconds_between, seconds_worked
 from relup_remote.schema import COUNT, MOMENT, SIZE, Number, Unfit, parsed
 from relup_remote.schema import Record as Fields
 
-FILE = "overview.json"
 ALL = "overviews.json"
-"""The file of all runs, beside their folder: what each one's `FILE` says, by its name, after a digest of that."""
+"""The file of all runs, beside their folder: what each one's `OVERVIEW` says, by its name, after a digest of that."""
 
 NEW = 100
 """Runs that `ALL` may lack before it is written anew."""
@@ -87,7 +86,7 @@ def keep(record: Record) -> None:
     """Keep the facts of a run, if it has ended. Raises `Failure`, OSError."""
     if not record.trouble and record.end is not None:
         size = (record.path / EVENTS).stat().st_size
-        write_private(record.path / FILE, json.dumps({"events_size": size, "overview": overview(record)}) + "\n")
+        write_private(record.path / OVERVIEW, json.dumps({"events_size": size, "overview": overview(record)}) + "\n")
 
 
 def overview(record: Record) -> Overview:
@@ -118,12 +117,17 @@ def overview(record: Record) -> Overview:
         "resumed": sum(event["event"] == "run" and event.get("status") == "resume" for event in record.events),
         "seconds_between": seconds_between(record.events),
         "ended_at": end["at"] if end else None,
-        "target": record.request["target"],
+        "target": record.request["target"] or _targets(record),
         "hosts": len(record.request["hosts"]),
         "done": len(done_before(record).keys() | there_already),
         "outcome": end["outcome"] if end else "under way" if record.is_under_way else "left",
         "reason": end["reason"] if end else None,
     }
+
+
+def _targets(record: Record) -> str | None:
+    """Where a rollback leads to, as far as its hosts have said so."""
+    return ", ".join(dict.fromkeys(row["target"] for row in record.rows.values() if row.get("target"))) or None
 
 
 def _of(path: Path) -> Iterator[Overview]:
@@ -135,7 +139,7 @@ def _of(path: Path) -> Iterator[Overview]:
 def _kept(path: Path) -> Kept | None:
     """What was kept of a run, if it still holds."""
     try:
-        said = parsed(read_bytes(path / FILE))
+        said = parsed(read_bytes(path / OVERVIEW))
         KEPT.check(said)
         is_whole = said["events_size"] == _events_size(path) and said["overview"]["run"] == path.name
         return said if is_whole else None

@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -316,6 +316,50 @@ def test_an_event_that_none_of_us_wrote_makes_its_run_unreadable_and_no_other(
         open_run(RUN, folder)
     assert caught.value.message == f"the run {RUN} can't be read: events.jsonl: {said}"
     assert {each["run"]: each["outcome"] for each in overview.overviews(folder)}[RUN] == "unreadable"
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: os.truncate(path, 150)], ids=["gone", "cut"])
+def test_a_run_that_lost_events_is_unreadable(folder: Path, lose: Callable[[Path], None]) -> None:
+    with Ledger.create(REQUEST, folder) as made:
+        made(event("run", status="begin"))
+        made(ended("n1", "apply", UPGRADED))
+        made(event("end", outcome="done", reason=None))
+    overview.keep(open_run(RUN, folder))
+    lose(made.path / "events.jsonl")
+    assert [each["outcome"] for each in overview.overviews(folder)] == ["unreadable"]
+    with pytest.raises(UsageError, match=r"events\.jsonl") as caught:
+        open_run(RUN, folder)
+    assert (caught.value.err_type, "resumed" in caught.value.hint) == ("run_unreadable", False), "nobody resumes"
+    with pytest.raises(UsageError) as caught:
+        open_run(RUN, folder, command="upgrade")
+    assert "resumed" in caught.value.hint
+
+
+def test_a_run_that_never_ended_and_lost_its_events_is_unreadable(folder: Path) -> None:
+    with Ledger.create(REQUEST, folder) as made:
+        pass
+    (made.path / "events.jsonl").unlink()
+    assert runs(folder)[0].trouble is None, "nothing was told"
+    with Ledger(made.path) as made:
+        made(ended("n1", "apply", UPGRADED))
+    (made.path / "events.jsonl").unlink()
+    assert runs(folder)[0].trouble == "it has no events.jsonl"
+
+
+def test_the_folder_of_a_run_without_a_record_is_told_to_who_names_it(folder: Path) -> None:
+    named(folder, RUN)
+    (folder / "2026-11-01T08-15-03-k3f9").mkdir()
+    assert [found.run for found in runs(folder)] == [RUN]
+    assert open_run("last", folder).run == RUN
+    with pytest.raises(UsageError, match="the run 2026-11-01T08-15-03-k3f9 has no record") as caught:
+        open_run("2026-11-01", folder)
+    assert caught.value.err_type == "run_unreadable"
+
+
+def test_the_target_of_a_rollback_is_what_its_hosts_say(folder: Path) -> None:
+    with Ledger.create({**REQUEST, "command": "rollback", "target": None}, folder) as made:
+        made(ended("n1", "apply", {**UPGRADED, "outcome": "rolled back", "target": "5.10.4"}))
+    assert overview.overviews(folder)[0]["target"] == "5.10.4"
 
 
 def test_folders_that_hold_no_run_are_passed_over(folder: Path) -> None:
