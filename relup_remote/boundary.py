@@ -66,7 +66,7 @@ BACKUP = Record(
     },
     {"ahead": Flag()},
 )
-LOCK = Record({"run": TEXT, "operator": TEXT, "why": TEXT, "since": MAYBE_MOMENT})
+LOCK = Record({"run": TEXT, "operator": TEXT, "why": TEXT, "since": MAYBE_MOMENT}, {"by_hand": Maybe(Flag())})
 ATTEMPT = Record(
     {
         "run": MAYBE_TEXT,

@@ -44,6 +44,10 @@ def logs_clear(
             # Nobody is asked for what would be done on a part of the hosts.
             call.show(rows)
             return
+        if all(row["facts"].get("clearable") == {"journal": 0, "plugin": 0} for row in rows):
+            unchanged = [{**row, "outcome": "unchanged"} for row in rows]
+            call.show(unchanged, lambda _rows: "There is no history of attempts to delete.")
+            return
         confirm(intention(rows), "Delete it?", yes=yes, quiet=quiet)
         call.show(call.in_turn(call.order()))
 

@@ -24,8 +24,8 @@ from relup_remote.files import expanded
 from relup_remote.inventory import HostSettings
 from relup_remote.pins import Pin
 from relup_remote.program import typed
+from relup_remote.rollout import ledger, tarball, traces
 from relup_remote.rollout import rows as host_rows
-from relup_remote.rollout import tarball, traces
 from relup_remote.rollout.endings import ROLLOUT_ERRORS, Ending
 from relup_remote.rollout.feed import Event, Feed
 from relup_remote.rollout.identity import operator, run_id
@@ -274,6 +274,7 @@ class Invocation:
         from relup_remote.summary.hop_tables import hop_tables  # noqa: PLC0415
         from relup_remote.summary.tables import steps_table  # noqa: PLC0415
 
+        rows = [_with_holder(row, self.run) for row in rows]
         self._status = host_rows.exit_status(rows) if status is None else status
         if self._interrupts and rows and all(map(host_rows.succeeded, rows)):
             late = "Ctrl-C came when all hosts had started. They were finished, and nothing is left to do."
@@ -370,6 +371,24 @@ class Invocation:
         if self._json or self._events:
             about = {"command": self.command, "ok": False, "run": self._told_run}
             self.say(self._document({**about, "error": failure.to_json(), "hosts": []}))
+
+
+def _with_holder(row: Row, own: str) -> Row:
+    """The row, with another hint where what keeps the host from being changed is a run of this machine, at work now."""
+    return {
+        **row,
+        "error": row["error"] and _hinted(row["error"], own),
+        "problems": [_hinted(problem, own) for problem in row["problems"]],
+    }
+
+
+def _hinted(error: dict[str, Any], own: str) -> dict[str, Any]:
+    run = (error.get("detail") or {}).get("run")
+    is_held = error["err_type"] in ("cluster_locked", "upgrade_in_progress") and run != own
+    if not is_held or not ledger.is_under_way(run):
+        return error
+    hint = f"Run {run} is still running on this machine. Wait until it ends, or end it with Ctrl-C there."
+    return {**error, "hint": hint}
 
 
 def _connect(host: HostSettings) -> Session:

@@ -1,6 +1,6 @@
 """`lock` and `unlock`: keeping everyone from changing a cluster."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from invoke.context import Context
@@ -11,7 +11,7 @@ from relup_remote.rollout import ledger
 from relup_remote.rollout.request import request
 from relup_remote.rollout.rows import Row, is_unheard, succeeded
 from relup_remote.rollout.run import Job
-from relup_remote.summary.tables import locks_table
+from relup_remote.summary.tables import how_locked, locks_table
 from relup_remote.usage import UsageError
 
 
@@ -26,7 +26,7 @@ def lock(
 ) -> None:
     """Lock the cluster: until it is unlocked, nobody can change its hosts, not even you. It locks all hosts or none."""
     with Invocation("lock", host, inventory, json, quiet) as call:
-        jobs = call.jobs(call.order(options={"why": why}))
+        jobs = call.jobs(call.order(options={"why": why, "by_hand": True}))
         left: list[str] = []
         with call.stopping():
             rows = call.change_all(jobs)
@@ -72,13 +72,13 @@ def _refuse_while_under_way(looks: Sequence[Row]) -> None:
     working = [row["host"] for row in rows if row["facts"].get("state") == "in-progress"]
     if working:
         holders = " and ".join(
-            f"{lock.get('operator') or 'someone unknown'}, run {run or 'unknown'}" for run, lock in locks.items()
+            f"{lock.get('operator') or 'someone unknown'}, {how_locked(lock)}" for lock in locks.values()
         )
         gone = "; the command that worked on it, on this machine, has ended" if ours and len(ours) == len(locks) else ""
         message = (
             f"the cluster is locked by {holders}{gone}; a hop or another change is at work on {', '.join(working)}"
         )
-        raise UsageError("run_in_progress", message, f"{_to_wait(ours)} {_BY_FORCE}")
+        raise UsageError("run_in_progress", message, f"{_to_wait(ours, list(locks.values()))} {_BY_FORCE}")
 
 
 _BY_FORCE = (
@@ -87,14 +87,15 @@ _BY_FORCE = (
 )
 
 
-def _to_wait(ours: Sequence[ledger.Record]) -> str:
+def _to_wait(ours: Sequence[ledger.Record], locks: Sequence[Mapping[str, Any]]) -> str:
     commands = {record.run: record.request.get("command") for record in ours}
     resumed = [f"`inv {command} --resume {run}`" for run, command in commands.items() if command]
-    then = f"{' and '.join(resumed)} goes on" if resumed else _UNKNOWN_HOLDER
+    elsewhere = "unlock again" if all(lock.get("by_hand") for lock in locks) else _UNKNOWN_HOLDER
+    then = f"{' and '.join(resumed)} goes on" if resumed else elsewhere
     return f"Wait until `inv status` shows no node in progress. Then {then}."
 
 
-# A lock does not say whether it was taken by hand.
+# There may be several locks, and one of an earlier version does not say whether it was taken by hand.
 _UNKNOWN_HOLDER = (
     "unlock again if it was locked by `inv lock`; if by a run, resume it on the machine where it was begun"
 )

@@ -32,6 +32,7 @@ from relup_remote.summary.ending import ended
 from relup_remote.summary.layout import folded
 from relup_remote.summary.plan import intention
 from relup_remote.summary.prepared import after_run
+from relup_remote.summary.tables import how_locked
 from relup_remote.summary.text import LONGEST, many, room, worked
 from relup_remote.usage import UsageError
 
@@ -280,9 +281,9 @@ def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
     """Why the run can't begin. Where the run ``is_whole`` it is to reach all nodes of the cluster."""
     if len(survey.unreached) == len(survey.rows):
         # Nobody can go on without all of them.
-        return _refused("no_host_reached", "; ".join(map(survey.why_missing, survey.unreached)))
+        return _refused("no_host_reached", "; ".join(survey.why_missing(survey.unreached)))
     if not plan.allow_missing and (survey.missing or survey.stopped):
-        lost = [survey.why_missing(host) for host in survey.missing]
+        lost = survey.why_missing(survey.missing)
         lost += [f"the node {node} of the cluster is down" for node in survey.stopped]
         return _refused("cluster_not_whole", "; ".join(lost))
     if is_whole and not plan.allow_partial and (others := survey.others):
@@ -290,7 +291,7 @@ def _refusal(plan: Plan, survey: Survey, *, is_whole: bool) -> Ending | None:
     lock = next((lock for row in survey.rows if (lock := row["facts"].get("cluster_lock"))), None)
     if lock and lock["run"] != plan.run:
         why = f": {lock['why']}" if lock["why"] else ""
-        return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster (run {lock['run']}){why}")
+        return _refused("lock_not_taken", f"{lock['operator']} has locked the cluster ({how_locked(lock)}){why}")
     failed = [host for host in survey.failed if not (plan.allow_missing and host in survey.missing)]
     if len(failed) > plan.max_failures:
         return _refused("hosts_not_ready", f"not ready: {', '.join(failed)}; {allowed_failures(plan.max_failures)}")

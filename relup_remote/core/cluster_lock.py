@@ -42,9 +42,12 @@ _OWN = (
     "The lock is of a run of yours. If that run is still at work, wait until it ends. Else resume it "
     "(`inv upgrade --resume` or `inv rollback --resume`), or remove the lock: `inv unlock`."
 )
+_OWN_BY_HAND = "You locked the cluster by hand with `inv lock`. `inv unlock` removes the lock."
+_BY_HAND = "Ask the operator who locked the cluster. `inv unlock --force` removes a lock that was left behind."
 
 LockFacts = Dict[str, Any]
-"""A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`."""
+"""A lock: `run`, `operator`, `since` in milliseconds since the epoch (None: not known), `why`, and whether it was
+put there `by_hand`, for no run (None: not known)."""
 
 _MAX_WHY = 1000
 """Letters of the reason that are kept."""
@@ -66,7 +69,9 @@ def understood(content: bytes) -> LockFacts:
         found = None
     said = found if isinstance(found, dict) else {}
     texts = {key: said[key] if isinstance(said.get(key), str) else "" for key in ("run", "operator", "why")}
-    return dict(texts, since=said["since"] if isinstance(said.get("since"), int) else None)
+    since = said["since"] if isinstance(said.get("since"), int) else None
+    by_hand = said["by_hand"] if isinstance(said.get("by_hand"), bool) else None
+    return dict(texts, since=since, by_hand=by_hand)
 
 
 def locked(by: LockFacts, node: Optional[str], operator: Any = None) -> Failure:
@@ -74,8 +79,10 @@ def locked(by: LockFacts, node: Optional[str], operator: Any = None) -> Failure:
     who = "The cluster is locked by {} since {}".format(by["operator"] or "someone unknown", moment(by["since"]))
     where = " on {}".format(node) if node else ""
     reason = ": {}".format(by["why"].rstrip(".")) if by["why"] else ""
-    message = "{} (run {}{}){}.".format(who, by["run"] or "unknown", where, reason)
-    hint = _OWN if by["operator"] == operator else None
+    how = "with `inv lock`" if by["by_hand"] else "run {}".format(by["run"] or "unknown")
+    message = "{} ({}{}){}.".format(who, how, where, reason)
+    is_own = by["operator"] == operator
+    hint = (_OWN_BY_HAND if is_own else _BY_HAND) if by["by_hand"] else (_OWN if is_own else None)
     return Failure("cluster_locked", message, detail=dict(by, node=node), hint=hint)
 
 
@@ -98,7 +105,7 @@ def take(context: Context) -> bool:
         is_new = read(folder) is None
         if is_new:
             own = {"since": int(time.time() * 1000), "why": context.option("why")[:_MAX_WHY]}
-            own.update({key: request[key] for key in ("operator", "run")})
+            own.update({key: request[key] for key in ("operator", "run")}, by_hand=context.option("by_hand"))
             write_whole(os.path.join(folder, FILE), json.dumps(own, sort_keys=True).encode("utf-8"))
     try:
         _refuse_beside_others(context)

@@ -33,6 +33,9 @@ WHOLE = ("apply", "rollback", "restore")
 _WHILE_HALFWAY = ("status", "logs", "backups", "backup-verify", "unlock", "restore")
 """The commands that a restore that was cut off does not keep from working: those that look, and the way out."""
 
+_WITHOUT_ANSWER = ("rollback", "unlock", "restore", "backups", "backup-verify")
+"""The commands for which the node need not answer: they may be what it needs, and read or remove only files."""
+
 _UNWRITABLE = ("journal_unusable", "no_write_permission", "cannot_write_file", "cannot_create_dir", "disk_full")
 
 
@@ -48,9 +51,8 @@ def run(context: Context) -> None:
         try:
             context.result.running = context.result.from_vsn = context.view.version()
         except Failure:
-            # A node that no longer answers is what a rollback may be needed for, and keeps no lock on its host.
-            goes_back = command == "rollback" or (command == "status" and context.option("dry_run"))
-            if not (goes_back or command == "unlock" or context.option("lock_blind")):
+            goes_back = command == "status" and context.option("dry_run")
+            if not (goes_back or command in _WITHOUT_ANSWER or context.option("lock_blind")):
                 raise
     _COMMANDS[command](context)
 
@@ -381,10 +383,10 @@ def _restore(context: Context) -> None:
 def _restore_dry(context: Context) -> None:
     """All that a restore would refuse, but for what only reading the complete backup tells."""
     _backups(context)
-    _refuse_where_others_work(context)
-    cluster_lock.refuse(context)
     goes_on = restore.left_over(context) is not None
-    _refuse_for(context, checks.refusals(context, restore.CHECKS_TO_GO_ON if goes_on else restore.QUICK_CHECKS))
+    wanted = restore.CHECKS_TO_GO_ON if goes_on else restore.QUICK_CHECKS
+    others = (("restore", _refuse_where_others_work), ("restore", cluster_lock.refuse))
+    _refuse_for(context, checks.refusals(context, others + wanted))
     context.result.outcome = "ready"
 
 
@@ -521,8 +523,12 @@ def _state_of_boot(context: Context) -> Tuple[str, str]:
 
 def _logs(context: Context) -> None:
     if context.option("dry_run"):
-        _refuse_where_others_work(context)
-        cluster_lock.refuse(context)
+        try:
+            _refuse_where_others_work(context)
+            cluster_lock.refuse(context)
+        except Failure as failure:
+            failure.stage = "logs-clear"
+            raise
     rows, limit = history.merged(context), context.option("limit")
     context.result.facts["history"] = rows[-limit:] if limit > 0 else rows
 

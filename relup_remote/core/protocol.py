@@ -118,6 +118,7 @@ OPTIONS: Dict[str, Tuple[Any, str]] = {
     ),
     "trees": (False, "cleanup: deployed trees as well that neither the next boot nor the VM needs"),
     "why": ("", "lock: what the cluster is locked for, in words"),
+    "by_hand": (False, "lock: for no run, until the operator removes it"),
     "lock_force": (False, "unlock: although the lock is of another run"),
     "restart_by": ("auto", "by what the node is restarted: auto | wrapper | service:<unit> (of systemd)"),
     "lock_blind": (False, "lock: also where a node that should tell of locks elsewhere does not answer"),
@@ -297,7 +298,7 @@ ERRORS: Dict[str, ErrorSpec] = {
         "Wait until the others end, then run the command again.",
     ),
     "upgrade_in_progress": ErrorSpec(
-        "Another upgrade works on this node.",
+        "Another command works on this node.",
         "Wait until it ends (see `inv status`), or find out who runs it.",
     ),
     "untrusted_process": ErrorSpec(

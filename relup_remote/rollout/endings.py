@@ -63,8 +63,7 @@ ROLLOUT_ERRORS: dict[str, ErrorSpec] = {
     ),
     "lock_not_taken": ErrorSpec(
         "The cluster could not be locked on every host, so the run was not started.",
-        "Wait until the other run ends. If it is your own and was interrupted, resume it: `inv upgrade --resume` or "
-        "`inv rollback --resume`. `inv unlock` removes a lock of your own.",
+        "The error of each host says what keeps it from being locked, and what to do. Then start again.",
     ),
     "interrupted_by_operator": ErrorSpec(
         "The operator interrupted the run. Hosts that had started were finished, unless it was left at once.",

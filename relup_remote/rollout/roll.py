@@ -136,7 +136,10 @@ class Rollout:
         self._locked = [row["host"] for row in rows if succeeded(row) or is_unheard(row)]
         bad = [row for row in rows if not succeeded(row)]
         if bad:
-            self._rows.update((row["host"], row) for row in bad if row["host"] not in self._rows)
+            for row in bad:
+                if row["host"] not in self._rows:
+                    self._rows[row["host"]] = row
+                    self._tell_end("lock", row)
             # One that is skipped has none: the operator has left.
             reason = "; ".join(dict.fromkeys(str(row["error"]["message"]) for row in bad if row["error"]))
             raise Stopped("lock_not_taken", reason, outcome="refused")

@@ -43,9 +43,12 @@ class Survey:
         """Hosts that can't be reached at all."""
         return [row["host"] for row in self.rows if not succeeded(row) and row["error"]["stage"] == "connect"]
 
-    def why_missing(self, host: str) -> str:
-        """What keeps a host out of the run, in words."""
-        return f"{host}: {self.row(host)['error']['message'].rstrip('.')}"
+    def why_missing(self, hosts: Sequence[str]) -> list[str]:
+        """What keeps hosts out of the run, in words; what is the same for several of them once."""
+        by_reason: dict[str, list[str]] = {}
+        for host in hosts:
+            by_reason.setdefault(self.row(host)["error"]["message"].rstrip("."), []).append(host)
+        return [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
     @property
     def nodes(self) -> list[str]:

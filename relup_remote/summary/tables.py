@@ -95,6 +95,11 @@ def _lock_cells(row: Row) -> list[object]:
     return [lock.get("operator"), moment(lock.get("since")), lock.get("run"), lock.get("why")]
 
 
+def how_locked(lock: Mapping[str, Any]) -> str:
+    """By what a lock was put there: by a run, or by hand."""
+    return "with `inv lock`" if lock.get("by_hand") else f"run {lock.get('run') or 'unknown'}"
+
+
 def locked_by(row: Row) -> str | None:
     """Who has locked the host's cluster, and since when."""
     lock = row["facts"].get("cluster_lock")

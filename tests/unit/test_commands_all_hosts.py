@@ -90,7 +90,7 @@ def test_all_hosts_are_locked(site: Site) -> None:
     site.answer("lock", *[result("locked", cluster_lock=LOCK)] * 3)
     status, document = site.run(lock, why="moving disks")
     assert (status, outcomes(document)) == (0, ["locked"] * 3)
-    assert site.asked("lock", why="moving disks", lock_force=False) == ["n1", "n2", "n3"]
+    assert site.asked("lock", why="moving disks", by_hand=True, lock_force=False) == ["n1", "n2", "n3"]
     assert site.asked("unlock") == []
 
 
@@ -231,6 +231,13 @@ def test_the_lock_of_a_run_that_is_under_way_elsewhere_is_only_forced_off(
         assert "another run could change a node on which something is still at work" in error["hint"]
 
 
+def test_who_unlocks_by_hand_while_a_host_is_at_work_unlocks_again(site: Site) -> None:
+    site.answer("status", *[result("ok", cluster_lock={**LOCK, "by_hand": True}, state="in-progress")] * 3)
+    _status, document = site.run(unlock)
+    assert "by alice@desk, with `inv lock`; a hop" in document["error"]["message"]
+    assert "Then unlock again." in document["error"]["hint"]
+
+
 def test_who_unlocks_while_a_hop_outlives_its_controller_is_told_how_to_go_on(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +279,32 @@ def test_without_force_no_host_is_unlocked_unless_all_say_that_nothing_is_at_wor
         if asked:
             site.run(unlock, **chosen)
             assert site.asked("unlock") == asked.split(",")
+
+
+@pytest.mark.parametrize("err_type", ["cluster_locked", "upgrade_in_progress"])
+def test_who_is_kept_away_by_a_run_that_is_at_work_on_this_machine_is_told(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err_type: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    error = Failure(err_type, stage="logs-clear", detail={"run": "run-a"}).to_json()
+    site.answer("logs", *[{**result("refused"), "error": error, "problems": [error]}] * 3)
+    with Ledger.create({"format": FORMAT, "run": "run-a", "command": "rollback", "hosts": []}):
+        _status, document = site.run(logs_clear, yes=True)
+    for told in (document["hosts"][0]["error"], *document["hosts"][2]["problems"]):
+        assert told["hint"].startswith("Run run-a is still running on this machine. Wait until it ends")
+    _status, document = site.run(logs_clear, yes=True)
+    assert document["hosts"][0]["error"] == error, "it has ended"
+
+
+def test_nobody_is_asked_whether_to_delete_a_history_of_nothing(site: Site) -> None:
+    nothing = {"journal": 0, "plugin": 0}
+    site.answer("logs", *[result("ok", clearable=nothing, history=[])] * 3)
+    status, document = site.run(logs_clear)
+    assert (status, outcomes(document), site.asked("logs-clear")) == (0, ["unchanged"] * 3, [])
+    site.answer("logs", *[result("ok", clearable={**nothing, "plugin": None}, history=[])] * 3)
+    site.answer("logs-clear", *[result("cleaned")] * 3)
+    assert site.run(logs_clear, yes=True)[0] == 0
+    assert site.asked("logs-clear") == ["n1", "n2", "n3"]
 
 
 @pytest.mark.parametrize("command", [unlock, cleanup, logs_clear, restore], ids=lambda task: task.name)

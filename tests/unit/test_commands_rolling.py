@@ -486,7 +486,8 @@ def test_where_no_host_can_be_reached_no_option_is_named_that_does_not_help(
     desk.says(**{f"{host}_{look}": Failure("host_unreachable", stage="connect") for host in ROLES})
     ended = desk.relup(command, yes=True, allow_missing=allow_missing)
     assert (ended.status, ended.rollout["outcome"], ended.rollout["err_type"]) == (3, "refused", "no_host_reached")
-    assert [part.split(":")[0] for part in ended.rollout["reason"].split("; ")] == list(ROLES)
+    assert ended.rollout["reason"].startswith(f"{', '.join(ROLES)}: ")
+    assert ended.rollout["reason"].count("No SSH connection") == 1
     text = desk.relup(command, yes=True, allow_missing=allow_missing, json=False)
     assert "what to do: The hosts' errors say why." in text.out
     assert "--allow-missing" not in text.out
@@ -506,8 +507,22 @@ def test_nor_where_another_run_has_locked_the_cluster(desk: Desk) -> None:
     ended = desk.relup("upgrade", yes=True, allow_missing=True)
     assert (ended.status, ended.rollout["err_type"]) == (3, "lock_not_taken")
     assert ended.rollout["reason"] == "bob@desk has locked the cluster (run r9): a rollback"
+    desk.says(n1_plan=result("ready", cluster=CLUSTER, cluster_lock={**lock, "by_hand": True, "why": ""}))
+    by_hand = desk.relup("upgrade", yes=True, allow_missing=True)
+    assert by_hand.rollout["reason"] == "bob@desk has locked the cluster (with `inv lock`)"
     assert desk.commands == ["plan"]
     assert ledger.runs() == []
+
+
+def test_what_keeps_a_host_from_being_locked_is_in_the_report(desk: Desk) -> None:
+    by = Failure("upgrade_in_progress", "prepare of bob@desk works on this node.", stage="lock")
+    desk.says(n1_lock={**result("refused"), "error": by.to_json(), "problems": [by.to_json()]})
+    ended = desk.relup("upgrade", yes=True)
+    assert (ended.status, ended.rollout["err_type"]) == (3, "lock_not_taken")
+    made = report_of(ledger.runs()[-1])
+    assert {host.host: host.outcome for host in made.hosts} == ended.outcomes
+    assert [(met.err_type, met.hosts) for met in made.troubles] == [("upgrade_in_progress", ("n1",))]
+    assert "--resume" not in made.hint, "who prepares has nothing to resume"
 
 
 def test_hosts_that_are_missing_may_be_left_out(desk: Desk) -> None:

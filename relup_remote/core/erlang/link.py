@@ -140,7 +140,8 @@ class WrapperLink(Link):
             outcome, value = _value_in(printed)
         except ValueError:
             said = self._shown(printed)
-            message = "The wrapper's eval gave no value{}.".format(": " + said.splitlines()[-1] if said else "")
+            last = ": " + said.splitlines()[-1].rstrip(".") if said else ""
+            message = "The wrapper's eval gave no value{}.".format(last)
             raise Failure("node_unreachable", message, detail={"status": status, "said": said})
         if outcome == "failed":
             raise CallFailed(what, value)

@@ -13,7 +13,9 @@ import pytest
 
 from relup_remote.core import checks, commands, files
 from relup_remote.core.backup import copying, manifest, state, store, swap
+from relup_remote.core.erlang.link import Peer
 from relup_remote.core.protocol import Failure
+from relup_remote.core.running_node import RunningNode
 from relup_remote.core.steps import restore
 from tests.points import Points
 
@@ -435,6 +437,25 @@ def test_a_lock_of_another_run_keeps_the_restore_away(node: Node) -> None:
     with pytest.raises(Failure) as caught:
         node.run("restore", "run-9")
     assert caught.value.err_type == "cluster_locked"
+    assert node.refused("restore", dry_run=True) == ["cluster_locked"]
+    node.vm = silent(node)
+    assert node.refused("restore", dry_run=True) == ["cluster_locked", "node_running"]
+
+
+def silent(node: Node) -> RunningNode:
+    """A VM that does not answer."""
+    peer = Peer(NODE, "", "/none", list)
+    return RunningNode(os.getpid(), os.getuid(), NODE, str(node.root), str(node.root), str(node.data), peer)
+
+
+def test_the_backups_of_a_node_that_does_not_answer_can_be_looked_at(node: Node) -> None:
+    node.run("backup")
+    node.vm = silent(node)
+    assert [each["name"] for each in node.run("backups").result.facts["backups"]] == ["run-1"]
+    assert node.run("backup-verify").result.outcome == "verified"
+    with pytest.raises(Failure) as caught:
+        node.run("backup", "run-2")
+    assert caught.value.err_type == "node_unreachable"
 
 
 # ------------------------------------------------------------------------------------------------- being cut off

@@ -116,7 +116,7 @@ def test_a_lock_says_who_since_when_and_why(host: Host) -> None:
     assert result.outcome == "locked"
     assert result.facts["cluster_lock"] == held
     assert before - 1 <= held.pop("since") <= time.time() * 1000 + 1
-    assert held == {"run": "run-a", "operator": "alice@desk", "why": "upgrade to 5.10.5"}
+    assert held == {"run": "run-a", "operator": "alice@desk", "why": "upgrade to 5.10.5", "by_hand": False}
     assert host.file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in host.folder.iterdir()] == [FILE]
 
@@ -137,6 +137,20 @@ def test_the_lock_of_another_run_is_told_in_full(host: Host) -> None:
     assert re.fullmatch(said, failure.message)
     assert "inv unlock --force" in failure.hint
     assert "--resume" in failure.hint
+
+
+def test_a_lock_by_hand_is_called_no_run(host: Host) -> None:
+    host.request("lock", by_hand=True)
+    for command in ("lock", "logs-clear"):
+        own = refused(host, command, "run-c")
+        assert "(with `inv lock`)" in own.message
+        assert own.hint == "You locked the cluster by hand with `inv lock`. `inv unlock` removes the lock."
+    others = refused(host, "lock", **BOB)
+    assert "--resume" not in others.hint
+    assert "`inv unlock --force`" in others.hint
+    host.request("unlock")
+    host.request("lock")
+    assert "run of yours" in refused(host, "lock", "run-c").hint
 
 
 @pytest.mark.parametrize("command", ["stage", "prepare", "upgrade", "cleanup", "rollback", "logs-clear"])
