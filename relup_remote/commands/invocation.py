@@ -307,7 +307,7 @@ class Invocation:
 
     def show_run(self, rows: Sequence[Row], ending: Ending, after: str) -> None:
         """Print what a run came to; ``after`` is said below the table."""
-        hops = ending.outcome != "refused"
+        hops = ending.outcome not in ("refused", "nothing to do")
         rollout = {**ending.to_json(), "next": typed(ending.next)}
         hint = ROLLOUT_ERRORS[ending.err_type].hint if ending.err_type else ""
         self.show(rows, hops=hops, more={"rollout": rollout}, after=after, status=ending.exit_status, hint=hint)

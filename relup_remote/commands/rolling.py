@@ -59,12 +59,15 @@ class Rolling:
     told: Callable[[Sequence[Row]], Sequence[Row]] = list
 
     def roll(self) -> None:
-        """Look, show the plan, ask, and do it. Raises `UsageError`, ``run_is_over`` among them."""
+        """Look, show the plan, ask, and do it. Raises `UsageError`."""
         before = Plan.from_json(self.record.plan) if self.record else None
         early: list[Event] = []
         self.call.feed.add(early.append)
         survey = self._survey()
-        self._refuse_over(survey)
+        if self._is_over(survey):
+            reason = f"run {self.call.run} is done. `inv report {self.call.run}` shows it."
+            self._show(survey.rows, Ending("nothing to do", reason=reason), survey)
+            return
         plan = self._plan_again(before, survey) if before else self._plan(survey, early[0]["at"])
         # Whoever names hosts means those; what was meant by a run that goes on was said when it began.
         is_whole = not (self.record or self.call.selection)
@@ -105,18 +108,17 @@ class Rolling:
         found = look(self.call.runner, jobs, self.call.feed, stop, patience=patience, back=back)
         return dataclasses.replace(found, rows=tuple(confirmed(row, done.get(row["host"])) for row in found.rows))
 
-    def _refuse_over(self, survey: Survey) -> None:
-        """Raises `UsageError` (``run_is_over``) where the ledger says that all is done, and so do all the hosts.
+    def _is_over(self, survey: Survey) -> bool:
+        """Whether the ledger says that all is done, and so do all the hosts.
 
         A lock that the run has left on a host is something to do.
         """
         if self.record is None or not self.record.is_over:
-            return
+            return False
         locks = [row["facts"].get("cluster_lock") or {} for row in survey.rows]
         if any(lock.get("run") == self.record.run for lock in locks):
-            return
-        if all(row["host"] in survey.done for row in survey.rows):
-            raise UsageError("run_is_over", f"nothing is left to do in {self.record.run}")
+            return False
+        return all(row["host"] in survey.done for row in survey.rows)
 
     def _again(self, survey: Survey) -> list[str]:
         """The hosts that the ledger calls done, and that say otherwise."""

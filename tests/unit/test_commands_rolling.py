@@ -681,8 +681,12 @@ def test_a_run_that_is_over_is_not_taken_up(desk: Desk) -> None:
     desk.relup("upgrade", yes=True)
     desk.is_upgraded(*ROLES)
     ended = desk.relup("upgrade", yes=True, resume=True)
-    assert (ended.status, ended.document["error"]["err_type"]) == (2, "run_is_over")
+    assert (ended.status, ended.document["ok"], ended.rollout["outcome"]) == (0, True, "nothing to do")
     assert (sorted(desk.hosts("plan")), desk.commands) == (sorted(ROLES), ["plan"])
+    [record] = ledger.runs()
+    assert sum(event["event"] == "run" for event in record.events) == 1
+    shown = desk.relup("upgrade", yes=True, resume=True, json=False)
+    assert (shown.status, f"nothing to do: run {record.run} is done." in shown.out) == (0, True)
 
 
 @pytest.mark.parametrize("gone", ["inventory", "tarball", "catalogue"])

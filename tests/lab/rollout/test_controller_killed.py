@@ -24,9 +24,6 @@ PHASES = ("prepare", "waves", "cleanup")
 HOPS = ((FIRST, SECOND), (BASE, FIRST))
 """In turn, and from where the rollout that tells of the moments ends."""
 
-WRONG_USE = 2
-"""The exit status of a command that has nothing to take up."""
-
 AN_UPGRADE = ("--yes", "--no-backup", "--gates", "verify,cluster,connections")
 
 
@@ -116,9 +113,9 @@ def kill_at(moment: Moment, controller: Controller, tarball: Path) -> None:
 def what_is_wrong(lab: Lab, controller: Controller, ran: Ran, target: str, over: bool) -> Iterator[str]:
     """All that is not as it should be after the run was taken up again, or was ``over`` before its controller died."""
     record = controller.last
-    if over and "run_is_over" not in ran.stdout:
+    if over and "nothing to do" not in ran.stdout:
         yield "the run was over, and it is not said"
-    if ran.status != (WRONG_USE if over else 0):
+    if ran.status != 0:
         yield f"exit status {ran.status}: {ran.stderr}{ran.stdout}"
     if record.end is None or record.end["outcome"] != "done":
         yield f"its last event is {record.end}"

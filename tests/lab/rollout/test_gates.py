@@ -172,5 +172,5 @@ def test_every_host_is_upgraded_once(rollout: Rollout, lab: Lab) -> None:
 def test_nothing_is_left_to_resume(rollout: Rollout, lab: Lab) -> None:
     rollout.resume()
     ran = ended(rollout.process)
-    assert (ran.status, ran.document["error"]["err_type"]) == (2, "run_is_over")
+    assert (ran.status, ran.document["rollout"]["outcome"]) == (0, "nothing to do")
     assert [results(lab, host) for host in lab.hosts] == [["success"]] * len(lab.hosts)
