@@ -148,9 +148,8 @@ your options for `ssh`, in an inventory of any kind, and may name programs that 
 As in Ansible's patterns, `!WORD` removes the hosts that the word means, and `&WORD` keeps only hosts that the word
 means: `'cores:!n1'`, `'label:rack=a:&cores'`. `'cores[0]'`, `'cores[-1]'`, `'cores[1:]'` and `'cores[0:2]'` are some
 of the hosts that a word means, by their numbers from 0, in the group's order. Such numbers are never part of a name:
-for hosts n9 to n11 write `'~n(9|10|11)$'`. Hosts are always used in the order of the
-file, each once. A word that matches nothing, or that is a host and a group, is an error that names the hosts and groups
-there are.
+for hosts n9 to n11 write `'~n(9|10|11)$'`. Hosts are always used in the order of the file, each once. A word that
+matches nothing, or that is a host and a group, is an error that names the hosts and groups there are.
 
 ## Reaching them
 

@@ -116,10 +116,10 @@ class Invocation:
     def selected(self) -> list[HostSettings]:
         """The hosts that are meant, as the inventory has them. Raises `UsageError`."""
         found = inventory.load(self.inventory_path, reaching.may_run_inventory())
-        meant = found.select(self._selectors)
         for note in found.notes:
+            # Before a selection that means nothing: a host may be left out for a reason.
             self.note(note)
-        return meant
+        return found.select(self._selectors)
 
     @cached_property
     def hosts(self) -> list[HostSettings]:

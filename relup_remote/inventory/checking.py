@@ -81,10 +81,10 @@ def merged(name: str, *levels: Mapping[str, Any]) -> HostSettings:
 
 
 def _is_not_text(value: Any) -> bool:
-    """Whether a value, or one in it, is what YAML makes of a word without quotes that looks like something else."""
-    if isinstance(value, dict):
-        return any(_is_not_text(inner) for pair in value.items() for inner in pair)
-    return value is None or isinstance(value, bool | int | float | datetime.date)
+    """Whether a value, or one right in it, is what YAML makes of a word that looks like something else."""
+    # No deeper: a few lines of YAML may stand for billions of values, or for one without an end.
+    values = [inner for pair in value.items() for inner in pair] if isinstance(value, dict) else [value]
+    return any(inner is None or isinstance(inner, bool | int | float | datetime.date) for inner in values)
 
 
 def shown(value: Any) -> str:

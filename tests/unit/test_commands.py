@@ -217,6 +217,17 @@ def test_an_inventory_is_run_where_that_is_allowed(tmp_path: Path) -> None:
     assert "no host or group matches 'n2'" in wrong(relup(*words, "--allow-inventory-code"))
 
 
+def test_it_is_said_why_a_host_of_the_inventory_can_not_be_selected(tmp_path: Path) -> None:
+    listed = tmp_path / "hosts.json"
+    variables = '{"w1": {"ansible_connection": "winrm"}}'
+    listed.write_text(f'{{"_meta": {{"hostvars": {variables}}}, "all": {{"hosts": ["n1", "w1"]}}}}')
+    ended = relup("status", "--inventory", str(listed), "--host", "w1")
+    assert ended.returncode == 2
+    left_out, wrong_use = ended.stderr.splitlines()
+    assert left_out.endswith("does not reach them by SSH: w1 (winrm)")
+    assert "no host or group matches 'w1'" in wrong_use
+
+
 @pytest.mark.parametrize("program", [RELUP, "relup_remote.cli"])
 def test_there_are_several_ways_to_call_it(program: str) -> None:
     ended = in_a_process("--list", program=program)
