@@ -228,7 +228,8 @@ class UsageProgram(Program):
         # `backup list` for `backup.list`; `hop` for all that begin so; `help` for `--help`.
         parts = [f"{command.partition('.')[0]}.{word}"] if command else []
         below = [name for name in names if name in parts or name.startswith(f"{word}.")]
-        close = meant.nearest(word, [*names, *CORE_FLAGS])
+        known = meant.COMMANDS.get(word, "")
+        close = [known] if known in names else meant.nearest(word, [*names, *CORE_FLAGS])
         said = meant.asked(sorted(below) or close)
         again = self._given_again(word, context)
         if again:

@@ -11,6 +11,7 @@ never a device or a pipe: those are written to.
 import errno
 import os
 import select
+import shlex
 import stat
 import time
 from pathlib import Path
@@ -130,8 +131,8 @@ def write_program(path: Path, text: str) -> None:
 def _write(path: Path, content: bytes, mode: int) -> None:
     """Put a file in the place of ``path``, or of what a link there leads to; a device or a pipe is written to."""
     try:
-        is_file = not str(path.absolute()).startswith(_SPECIAL) and (path.is_file() or not path.exists())
-        if is_file or path.is_dir():
+        _check_place(path)
+        if not str(path.absolute()).startswith(_SPECIAL) and (path.is_file() or not path.exists()):
             place = Path(os.path.realpath(path))
             if place.is_symlink():
                 # Links that lead in a circle.
@@ -145,6 +146,20 @@ def _write(path: Path, content: bytes, mode: int) -> None:
             file.write(content)
     except OSError as error:
         raise writing_failure(error, str(path)) from None
+
+
+def _check_place(path: Path) -> None:
+    """Raise `Failure` for a folder, and for a file in a folder that is not there; OSError for what can't be told."""
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if is_folder(path):
+        message, hint = f"{path} is a folder.", "Name a file."
+    elif not folder.exists():
+        message, hint = f"The folder {folder} does not exist.", f"`mkdir -p {shlex.quote(str(folder))}` makes it."
+    elif not folder.is_dir():
+        message, hint = f"{folder} is not a folder.", "Name a file in a folder."
+    else:
+        return
+    raise Failure("cannot_write_file", message, detail={"path": str(path)}, hint=hint)
 
 
 def open_private(path: Path, flags: int) -> int:

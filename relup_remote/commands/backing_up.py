@@ -80,7 +80,14 @@ def restore(
             return
         call.clear()
         confirm(intention(rows, backup, call.run), "Restore these backups?", yes=yes, quiet=quiet)
-        call.show(call.in_turn(call.order(options=chosen)), made_table)
+        done = call.in_turn(call.order(options=chosen))
+        call.show(done, made_table, after=to_start(done))
+
+
+def to_start(rows: Sequence[Row]) -> str:
+    """What is left to do where a node was restored; empty where none was."""
+    hosts = ", ".join(row["host"] for row in rows if row["outcome"] == "restored")
+    return f"{hosts}: start the node on its host: `bin/emqx start`, or its service." if hosts else ""
 
 
 def intention(rows: Sequence[Row], backup: str, run: str) -> str:

@@ -120,7 +120,8 @@ class Catalogue:
         unread = f"; not read: {', '.join(file.file for file in self.malformed)}" if self.malformed else ""
         onward = ", ".join(dict.fromkeys(hop.target for hop in self.hops if hop.from_vsn == source))
         others = f"from {source} there are hops to {onward}" if onward else f"there is none from {source}"
-        reason = ", ".join(hop.file for hop in found) or f"there is no such hop; {others}{unread}"
+        files = ", ".join(hop.file for hop in found)
+        reason = f"several files have this hop: {files}" if found else f"there is no such hop; {others}{unread}"
         hint = ERRORS[err_type].hint.replace("`inv paths`", f"`inv paths --catalogue {shlex.quote(self.name)}`")
         raise UsageError(err_type, f"{self.name}: {source} -> {target}: {reason}", hint)
 

@@ -20,6 +20,8 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
 
 QUOTES = "YAML takes it for a number, a date, yes, no or nothing; put it in quotes"
 
+NAMES = "a name has only a-z, A-Z, 0-9, dots, dashes and underscores, and begins with a letter or digit"
+
 Settings = dict[str, Any]
 
 
@@ -64,12 +66,12 @@ class Checker:
     def name(self, name: Any, where: str) -> None:
         """A name of a host or group: it is part of file names too."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            reason = QUOTES if _is_not_text(name) else "letters, digits, dots, dashes and underscores"
-            raise self.wrong(where, f"{shown(name)} is not a name: {reason}")
+            reason = QUOTES if _is_not_text(name) else NAMES
+            raise self.wrong(where, f"{shown(name)} is not a name: {reason}", "Correct the name in this file.")
 
-    def wrong(self, where: str, message: str) -> InventoryError:
+    def wrong(self, where: str, message: str, hint: str | None = None) -> InventoryError:
         """The error at a place of this inventory."""
-        return InventoryError(self.path, where, message)
+        return InventoryError(self.path, where, message, hint=hint)
 
 
 def merged(name: str, *levels: Mapping[str, Any]) -> HostSettings:

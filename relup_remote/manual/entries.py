@@ -299,7 +299,7 @@ MANUAL: Mapping[str, Entry] = {
         "Lines with REVIEW mark what only the author can decide.",
         required=("from_", "to"),
         statuses={1: "its check found errors"},
-        examples={"hop.draft --from A.tar.gz --to B.tar.gz -o hops/A-to-B.relup": "into a file"},
+        examples={"hop.draft --from A.tar.gz --to B.tar.gz -o A-to-B.relup": "into a file"},
         see=("hop.check", "hop.show"),
     ),
 }

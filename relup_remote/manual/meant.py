@@ -9,6 +9,9 @@ from relup_remote.commands.options import either
 FROM_ELSEWHERE = {"--dry-run": "--check"}
 """Options of other tools, and ours that do the same."""
 
+COMMANDS = {"backups": "backup.list"}
+"""What looks like a command, beside `runs`, `hosts` and `logs`, and the command that does it."""
+
 _MOST = 6
 """Commands that are listed at most for an option."""
 

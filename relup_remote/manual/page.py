@@ -65,6 +65,7 @@ A shell completes commands, options, hosts and groups of the inventory, runs, an
 
     source <(relup --print-completion-script bash)      # bash; the same for inv
     source <(relup --print-completion-script zsh)       # zsh
+    mkdir -p ~/.config/fish/completions
     relup --print-completion-script fish > ~/.config/fish/completions/relup.fish
 
 {chr(10).join(sections)}"""

@@ -39,8 +39,8 @@ def _made_line(row: Row) -> list[object]:
         facts.get("version"),
         size(facts["bytes"]) if facts.get("bytes") is not None else None,
         done.get("files"),
-        ", ".join(done.get("aside", ())),
-        ", ".join(done.get("removed", ())),
+        "\n".join(done.get("aside", ())),
+        "\n".join(done.get("removed", ())),
         seconds(row["seconds"]) if row["seconds"] else None,
     ]
 

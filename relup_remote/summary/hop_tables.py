@@ -108,7 +108,7 @@ def _values(values: Sequence[str]) -> Iterator[str]:
         yield f"value of the hop: SHA-256 {values[0]}"
     elif values:
         found = ", ".join(f"{value[:16]}…" for value in values)
-        yield f"the hop is not the same on all hosts, as its file asks for something of the host: SHA-256 {found}"
+        yield f"the hop's file reads values of each host, so its SHA-256 differs: {found}"
 
 
 def _line(instruction: Instruction) -> list[object]:

@@ -11,6 +11,9 @@ from relup_remote.summary.text import by_hosts, clean, detail, moment, wrapped
 MOMENTS = ("since",)
 """Facts that are milliseconds since the epoch."""
 
+_TYPED = {"backup-verify": "backup.verify", "backups": "backup.list"}
+"""The commands of a host's program that are typed otherwise."""
+
 
 def troubles(rows: Sequence[Row], said: str = "") -> str:
     """The errors, problems and warnings of all hosts; empty if there are none. What hosts share is told once.
@@ -34,7 +37,7 @@ def _errors(rows: Sequence[Row], said_hint: str) -> Iterator[str]:
                     hosts.append(row["host"])
     for (err_type, stage, hint), said in kinds.items():
         names = list(dict.fromkeys(host for hosts in said.values() for host in hosts))
-        lines = [clean(f"{', '.join(names)}: {err_type} at {stage}")]
+        lines = [clean(f"{', '.join(names)}: {err_type} at {_TYPED.get(stage, stage)}")]
         for (message, facts), hosts in said.items():
             lines.append(wrapped(message, "  ", "" if hosts == names else f"{clean(', '.join(hosts))}: "))
             lines += [facts] if facts else []

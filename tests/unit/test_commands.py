@@ -73,6 +73,7 @@ def wrong(ended: Any) -> str:
         (["runs", "--limit=1", "--limit", "2"], "runs: --limit is given twice (Give it once.)"),
         (["nosuch"], "there is no command 'nosuch' (`relup --list` shows the commands.)"),
         (["upgrad"], "there is no command 'upgrad'; did you mean upgrade?"),
+        (["backups"], "there is no command 'backups'; did you mean backup.list?"),
         (["hop.drft"], "there is no command 'hop.drft'; did you mean hop.draft?"),
         (["--nosuch"], "there is no option --nosuch"),
         (["upgrade", "--nosuch"], "upgrade has no option --nosuch (`relup --help upgrade` lists its options.)"),
@@ -94,7 +95,7 @@ def wrong(ended: Any) -> str:
         (["hop.check", "--from", "x"], "hop.check: HOP and --to FILE are missing"),
         (
             ["hop.draft"],
-            "--from is missing: the release that the hop leads from, a tarball; --to is missing: the release that",
+            "hop.draft: --from and --to are missing: the tarballs of the two releases (",
         ),
         (["hop.check", "--nope", "z"], "hop.check has no option --nope"),
         (["report", "--out", "x"], "report has no option --out; did you mean -o?"),

@@ -137,6 +137,15 @@ def test_a_restore_that_is_gone_on_with_is_told() -> None:
     assert "no backup run-9" in backing_up.intention(rows, "run-9", "run-5")
 
 
+def test_a_restore_says_what_is_left_to_do_and_gives_each_path_a_line() -> None:
+    restored = {**row("n1", "restored"), "steps": [{"detail": {"aside": ["/a/b", "/c/d"]}}]}
+    assert backing_up.to_start([restored, row("n2", "refused")]) == (
+        "n1: start the node on its host: `bin/emqx start`, or its service."
+    )
+    assert backing_up.to_start([row("n2", "refused")]) == ""
+    assert not any("/a/b" in line and "/c/d" in line for line in made_table([restored]).splitlines())
+
+
 def test_the_tables(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     kept = kept_table([row("n1", backups=KEPT["n1"]), row("n2", backups=[])])
     assert [line.split()[:2] for line in kept.splitlines()[2:]] == [["n1", "run-3"], ["n1", "run-2"], ["n1", "run-1"]]

@@ -97,14 +97,18 @@ def test_a_file_that_is_no_hop_is_a_finding(catalogue: Path, tarballs: list[str]
 
 def test_wrong_use(catalogue: Path, tarballs: list[str]) -> None:
     hop = str(catalogue / "right.relup")
-    assert "hop.check: --from is missing" in wrong(relup("hop.check", hop))
+    assert "hop.check: --from and --to are missing: the tarballs" in wrong(relup("hop.check", hop))
+    assert "hop.check: --from is missing" in wrong(relup("hop.check", hop, *tarballs[2:]))
     assert "hop.check: --to is missing" in wrong(relup("hop.check", hop, *tarballs[:2]))
     assert "/none: there is no such file" in wrong(relup("hop.check", "/none", *tarballs))
     assert "none.tar.gz" in wrong(relup("hop.check", hop, *tarballs[:2], "--to", "/none.tar.gz"))
-    assert "/none/log: can't be written" in wrong(relup("hop.check", hop, *tarballs, "--sarif", "/none/log"))
+    said = wrong(relup("hop.check", hop, *tarballs, "--sarif", "/none/log"))
+    assert "hop.check: The folder /none does not exist. (`mkdir -p /none` makes it.)" in said
+    said = wrong(relup("hop.check", str(catalogue), *tarballs))
+    assert f"{catalogue} is a folder (Name a hop file in it.)" in said
     words = ("hop.check", "-", "--catalogue", str(catalogue), *tarballs)
     (catalogue / "other.relup").write_text(HOP)
-    assert "1.0 -> 1.1: other.relup, right.relup" in wrong(relup(*words))
+    assert "1.0 -> 1.1: several files have this hop: other.relup, right.relup" in wrong(relup(*words))
     (catalogue / "other.relup").unlink()
     (catalogue / "right.relup").unlink()
     assert "1.0 -> 1.1: there is no such hop" in wrong(relup(*words))

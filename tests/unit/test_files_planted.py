@@ -111,10 +111,28 @@ def test_a_link_is_kept_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_text() == "after"
     (tmp_path / "circle").symlink_to("circle")
-    for path in (tmp_path, tmp_path / "circle"):
-        with pytest.raises(Failure):
-            files.write_private(path, "x")
+    with pytest.raises(Failure):
+        files.write_private(tmp_path / "circle", "x")
     assert (tmp_path / "circle").is_symlink()
+
+
+def test_a_place_where_no_file_can_be_is_named_with_what_helps(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    (tmp_path / "dangling").symlink_to("no such/x")
+    for path, message, hint in (
+        (tmp_path, f"{tmp_path} is a folder.", "Name a file."),
+        (
+            tmp_path / "a b" / "x",
+            f"The folder {tmp_path}/a b does not exist.",
+            f"`mkdir -p '{tmp_path}/a b'` makes it.",
+        ),
+        (tmp_path / "dangling", f"The folder {tmp_path}/no such does not exist.", "makes it."),
+        (tmp_path / "file" / "x", f"{tmp_path}/file is not a folder.", "Name a file in a folder."),
+    ):
+        with pytest.raises(Failure) as caught:
+            files.write_shared(path, "x")
+        assert caught.value.message == message
+        assert caught.value.hint.endswith(hint)
 
 
 # ------------------------------------------------------------------------------------------------- no other way

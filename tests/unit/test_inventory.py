@@ -176,7 +176,7 @@ def test_the_table_of_settings_is_the_dataclass() -> None:
         ("hosts: {n1: {keepalive: .inf}}", "hosts.n1.keepalive", "expected seconds"),
         ("hosts: {n1: {role: cores}}", "hosts.n1.role", "expected `core` or `replicant`"),
         ("hosts: {1: {}}", "hosts", "1 is not a name"),
-        ("hosts: {'n*': {}}", "hosts", "'n*' is not a name"),
+        ("hosts: {'n*': {}}", "hosts", "'n*' is not a name: a name has only a-z, A-Z, 0-9, dots"),
         ("hosts: {n1: {}}\ngroups: {g: [n2]}", "groups.g", "there is no host 'n2'; did you mean 'n1'?"),
         ("hosts: {n1: {}}\ngroups: {g: [[n1]]}", "groups.g", "there is no host ['n1']"),
         ("hosts: {n1: {}}\ngroups: {g: n1}", "groups.g", "expected a list of hosts"),

@@ -91,6 +91,11 @@ def test_versions_are_shown_as_they_are() -> None:
     assert [word in tables.steps_table([made]) for word in ("5.10 ", "6.0 ", "5.1e3")] == [True] * 3
 
 
+def test_an_error_names_the_command_as_it_is_typed() -> None:
+    failed = rows.of_failure("n1", Failure("no_backup", stage="backup-verify"))
+    assert report.troubles([failed]).startswith("n1: no_backup at backup.verify\n")
+
+
 def test_hosts_with_what_was_found_out() -> None:
     hosts = [HostSettings("n1", "10.0.0.1", port=2222, role="core"), HostSettings("n2", "n2", node="emqx@n2")]
     found = [row("n1", "ok", marker="1.1"), rows.of_failure("n2", Failure("host_unreachable", stage="connect"))]

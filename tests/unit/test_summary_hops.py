@@ -57,8 +57,7 @@ def test_the_value_of_a_hop_is_told_by_its_digest() -> None:
     made = [row(f"n{n}", hop=hop(instructions, sha256=value)) for n, value in enumerate((one, one, other), 1)]
     assert hop_tables(made[:2]).splitlines()[-1] == f"value of the hop: SHA-256 {one}"
     assert hop_tables(made).splitlines()[-1] == (
-        "the hop is not the same on all hosts, as its file asks for something of the host: "
-        f"SHA-256 {'a' * 16}…, {'b' * 16}…"
+        f"the hop's file reads values of each host, so its SHA-256 differs: {'a' * 16}…, {'b' * 16}…"
     )
 
 
@@ -103,6 +102,9 @@ def test_where_no_process_was_suspended_that_is_said() -> None:
     assert cells(shown)[0] == ["1", "{update,m}", "no process was suspended", "done"]
     assert "stood still" not in shown
     # Another host may have had some.
+    none_at_all = hop_tables([nobody, row("n2", hop=took("0 processes, suspended for 31.6 ms"))])
+    assert cells(none_at_all)[0][2] == "no process was suspended"
+    assert "stood still" not in none_at_all
     both = hop_tables([nobody, row("n2", hop=took("10 processes, suspended for 0.5 ms", 0.5))])
     assert cells(both)[0][2] == "0 to 10 processes, suspended for 0.3 to 0.5 ms"
     assert both.endswith("processes stood still for at most 0.5 ms in all")

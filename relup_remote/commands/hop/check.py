@@ -8,7 +8,7 @@ from invoke.context import Context
 from relup_remote.commands.invocation import Invocation
 from relup_remote.commands.options import command
 from relup_remote.core.protocol import Failure
-from relup_remote.files import expanded, is_file, write_shared
+from relup_remote.files import expanded, is_file, is_folder, write_shared
 from relup_remote.hops import catalogue as catalogues
 from relup_remote.usage import UsageError
 
@@ -61,6 +61,8 @@ IN_CATALOGUE = "-"
 
 def _existing(hop: str) -> Path:
     file = expanded(hop)
+    if is_folder(file):
+        raise UsageError("bad_option", f"{hop} is a folder", "Name a hop file in it.")
     if not is_file(file):
         raise UsageError("bad_option", f"{hop}: there is no such file, or it can't be reached")
     return file
@@ -70,4 +72,4 @@ def _write(file: Path, text: str) -> None:
     try:
         write_shared(file, text)
     except Failure as failure:
-        raise UsageError("bad_option", f"{file}: can't be written: {failure.message}", failure.hint) from failure
+        raise UsageError(failure.err_type, failure.message, failure.hint) from failure

@@ -11,6 +11,9 @@ from relup_remote.usage import UsageError, all_of
 
 def difference(from_: str, to: str) -> Difference:
     """What the releases in the tarballs of `--from` and `--to` differ in. Raises `UsageError`."""
+    if not from_ and not to:
+        both = " and ".join(f"--{name}" for name in ("from", "to"))
+        raise UsageError("bad_option", f"{both} are missing: the tarballs of the two releases")
     tarballs = [expanded(each) for each in all_of(partial(required, "from_", from_), partial(required, "to", to))]
     try:
         return Difference(*read_both(tarballs[0], tarballs[1]))
