@@ -9,12 +9,16 @@ from .agent import Agent
 from .deadline import Deadline
 from .erlang.link import Link
 from .erlang.term import Atom
-from .files import remove_tree, write_whole
+from .files import has_room, private_dir, remove_tree, write_whole
 from .harmless import allowed, as_term
 from .journal import Journal
 from .kept import cache_folder
 from .protocol import OPTIONS, Failure, Result
 from .site import NodeView, Site, connect_node
+
+_MEMORY = "/dev/shm"  # noqa: S108  # A folder of a name of its own is made in it.
+_WORK = 8 << 20
+"""Bytes that the work of a request may need: the agent's sources, and the hop with its helpers."""
 
 Emit = Callable[[Dict[str, Any]], None]
 
@@ -224,9 +228,17 @@ class Context:
         return told
 
     def work(self) -> str:
-        """A folder of this request alone, which the VM can read; removed by `close`."""
+        """A folder of this request alone, which the VM can read; removed by `close`.
+
+        It is below the node's data, or in memory where that disk is full: to look at a node needs no room there.
+        """
         if self._work is None:
-            self._work = self.site.make_ours("work", "{}-{}".format(self.request["run"], os.getpid()))
+            name = "{}-{}".format(self.request["run"], os.getpid())
+            if not has_room(self.site.ours, _WORK) and has_room(_MEMORY, _WORK):
+                # A service may have a /tmp of its own, but not this.
+                self._work = private_dir(os.path.join(_MEMORY, "relup_remote-{}-{}".format(os.urandom(8).hex(), name)))
+            else:
+                self._work = self.site.make_ours("work", name)
         return self._work
 
     def close(self) -> None:

@@ -30,9 +30,14 @@ def private_dir(path: str) -> str:
 
 
 def make_dirs(path: str, mode: int) -> None:
-    """Makes a folder and those it lies in, as far as they are not there. Raises `Failure`."""
+    """Makes a folder and those it lies in, as far as they are not there; it has that mode whatever our umask.
+
+    Raises `Failure`.
+    """
     try:
-        os.makedirs(path, mode, exist_ok=True)
+        if not os.path.isdir(path):
+            os.makedirs(path, mode, exist_ok=True)
+            os.chmod(path, mode)
     except OSError as error:
         raise writing_failure(error, path, "cannot_create_dir")
 
@@ -161,6 +166,14 @@ def space(folder: str, needed: int, files: int = 0) -> None:
             "{} has room for {} MB, {} MB are needed.".format(folder, free >> 20, (needed + SPARE_BYTES) >> 20),
             detail=detail,
         )
+
+
+def has_room(folder: str, size: int) -> bool:
+    """Whether so many bytes, in a few files, may be written to the file system of a folder that we may write to."""
+    if not may_write(folder):
+        return False
+    inodes = free_inodes(folder)
+    return free_bytes(folder) >= size and (inodes is None or inodes >= SPARE_FILES)
 
 
 def may_write(path: str) -> bool:

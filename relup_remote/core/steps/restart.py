@@ -7,6 +7,7 @@ the node turns out to run on.
 ===============================  ==========  ==================  =================================================
 what fails                       the node    what was to change  the failure
 ===============================  ==========  ==================  =================================================
+room where its tables are        as it was   as it was           disk_full; nothing was stopped
 the stop                         runs on     as it was           restart_failed; nothing was changed
 the change itself                is down     as it was           its own
 the start                        is down     changed             restart_failed, or node_not_back
@@ -51,10 +52,18 @@ NO_CHANGE = Change(lambda: None, lambda: None)
 
 
 def check_restart(context: Context) -> None:
-    """Raises `Failure` service_not_permitted where the node's service can't be restarted by us, disk_full where the
-    node would find too little room when it starts."""
+    """Raises `Failure` service_not_permitted where the node's service can't be restarted by us, disk_full as
+    `check_room`."""
     if context.service is not None:
         service.check_permitted(context.service)
+    check_room(context)
+
+
+def check_room(context: Context) -> None:
+    """Raises `Failure` disk_full where the node would find too little room when it starts.
+
+    `restart` asks it as well, each time: a disk may fill after what was checked beforehand.
+    """
     try:
         tables = _largest_tables(context)
     except Failure as failure:
@@ -106,10 +115,17 @@ def _largest_file(folder: str) -> int:
 def restart(context: Context, change: Change = NO_CHANGE) -> str:
     """Restarts the node, or starts one that is down, and waits until it stays up; says by what: a unit, or ``wrapper``.
 
-    `change` is made while the node is down. The context's site is the new one. Raises `Failure` restart_failed,
-    node_not_back (also where the node runs from another tree than the marker names), and those of the change. The
-    detail says what is there, and how to finish by hand.
+    `change` is made while the node is down. The context's site is the new one. Raises `Failure` disk_full before
+    anything is stopped, restart_failed, node_not_back (also where the node runs from another tree than the marker
+    names), and those of the change. The detail says what is there, and how to finish by hand.
     """
+    try:
+        check_room(context)
+    except Failure as failure:
+        failure.message += " So it was not restarted."
+        failure.hint = "Free some space there. Then run the same command again."
+        failure.detail.update(what_is_there(context))
+        raise
     old = context.site.node if context.vm_runs() else None
     by = context.result.facts["restarted_by"] = context.service or "wrapper"
     # Of the VM, as long as it is there.

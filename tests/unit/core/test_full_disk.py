@@ -1,5 +1,6 @@
 """A disk with no space, or no inodes: `disk_full` wherever it is met. A row that has begun is ended all the same."""
 
+import ast
 import contextlib
 import os
 import shutil
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from relup_remote.core import files
+from relup_remote.core import files, recovery
 from relup_remote.core.agent import CODE, Agent, outcome_of
+from relup_remote.core.context import Context
 from relup_remote.core.erlang import term
 from relup_remote.core.files import reserve, write_whole
 from relup_remote.core.journal import Journal
@@ -17,6 +19,8 @@ from relup_remote.core.kept import key
 from relup_remote.core.lock import Lock
 from relup_remote.core.protocol import Failure
 from relup_remote.core.site import Site
+from relup_remote.core.steps import apply
+from relup_remote.core.steps import restart as restart_step
 from relup_remote.core.steps.restart import _largest_tables, check_restart
 
 from .backups import NODE, Node
@@ -113,6 +117,28 @@ def test_a_row_of_the_history_is_ended_without_inodes(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("take", [without_space, without_inodes])
+@pytest.mark.parametrize("take", [without_space, without_inodes])
+def test_the_work_of_a_request_that_looks_finds_room_elsewhere(
+    node: Node, disk: Path, take: Callable[[Path], None]
+) -> None:
+    context = node.context("verify")
+    context.site = Site(str(node.root), str(disk), None, None)
+    take(disk)
+    before = sorted(path.name for path in disk.iterdir())
+    work = Path(context.work())
+    assert (work.parent, work.stat().st_mode & 0o777) == (Path("/dev/shm"), 0o700)
+    write_whole(str(work / "source"), bytes(1 << 20))
+    context.close()
+    assert not work.exists()
+    assert sorted(path.name for path in disk.iterdir()) == before
+
+
+def test_the_work_of_a_request_is_beside_the_node_where_there_is_room(node: Node) -> None:
+    context = node.context("verify")
+    assert Path(context.work()).parent == node.data / "relup_remote" / "work"
+    context.close()
+
+
 def test_a_history_that_can_not_be_begun(disk: Path, take: Callable[[Path], None]) -> None:
     take(disk)
     with pytest.raises(Failure) as caught:
@@ -183,6 +209,60 @@ def test_the_room_is_that_of_the_file_system_where_the_tables_are(node: Node) ->
     with mounted(node.root / "own", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs") as own:
         (tables / NODE).symlink_to(own)
         assert_refused(node, str(tables / NODE))
+
+
+def test_a_hop_that_ends_on_a_full_disk_restarts_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There was room when it began. Whoever finds out that the node has to restart looks again."""
+    node.deploy("5.10.5")
+    stopped: list[object] = []
+    monkeypatch.setattr(restart_step, "_stop", lambda *given: stopped.append(given))
+    monkeypatch.setattr(restart_step, "_start", lambda *given: stopped.append(given))
+    failed = {"result": "state_change_failed", "n": 3, "undone": False, "restart": True, "message": "it says no"}
+    ways: dict[str, Callable[[Context], object]] = {
+        "its outcome": lambda context: apply.finish(context, failed),
+        "no outcome": lambda context: apply.finish(context, None),
+        "an attempt of a dead core": lambda context: recovery._end_hop(context, failed),
+        "a rollback": lambda context: restart_step.restart(context, restart_step.NO_CHANGE),
+    }
+    monkeypatch.setattr(recovery, "_agent_waits", lambda _context: True)
+    kept = node.data.rename(node.root / "kept")
+    with mounted(node.data, "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"):
+        for way, ends in ways.items():
+            context = node.context("upgrade", on_failure="restart")
+            with pytest.raises(Failure) as caught:
+                ends(context)
+            assert (way, caught.value.err_type) == (way, "disk_full")
+            assert caught.value.message.endswith("may lose tables, or fail to start. So it was not restarted.")
+            assert (caught.value.detail["folder"], caught.value.detail["next_boot"]) == (
+                str(node.data),
+                str(node.root / "relup" / "5.10.5"),
+            )
+        assert "it says no" not in caught.value.message
+    node.data.rmdir()
+    kept.rename(node.data)
+    assert stopped == []
+
+
+def test_all_that_starts_a_node_looks_for_room_first() -> None:
+    """Nothing but `restart` runs what starts a node, and that looks for room before all else."""
+    starts: set[tuple[str, str]] = set()
+    for file in CORE.rglob("*.py"):
+        for function in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)):
+            for call in (each for each in ast.walk(function) if isinstance(each, ast.Call)):
+                name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+                if name == "restart_command" or (name == "_wrapper" and ast.unparse(call.args[1]) == "'start'"):
+                    starts.add((file.name, function.name))
+    # The second asks sudo whether we may.
+    assert starts == {("restart.py", "_restart_service"), ("service.py", "check_permitted"), ("restart.py", "_start")}
+    source = ast.parse((CORE / "steps" / "restart.py").read_text())
+    functions = {node.name: node for node in source.body if isinstance(node, ast.FunctionDef)}
+    for name in ("_start", "_restart_service"):
+        callers = {each for each, body in functions.items() if f"{name}(context" in ast.unparse(body) and each != name}
+        assert callers == {"restart"}
+    assert ast.unparse(functions["restart"].body[1]).startswith("try:\n    check_room(context)")
+
+
+CORE = Path(restart_step.__file__).parents[1]
 
 
 def assert_refused(node: Node, folder: str) -> None:
