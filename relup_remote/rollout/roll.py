@@ -30,7 +30,7 @@ from relup_remote.rollout.gates import Case, pass_gates
 from relup_remote.rollout.ledger import Record
 from relup_remote.rollout.plan import Plan
 from relup_remote.rollout.request import Order, request
-from relup_remote.rollout.rows import Row, is_partly_prepared, is_unheard, skipped, step, succeeded
+from relup_remote.rollout.rows import UNKNOWN, Row, is_partly_prepared, is_unheard, skipped, step, succeeded
 from relup_remote.rollout.run import AT_ONCE, Job, Runner
 from relup_remote.rollout.stop import Stop
 from relup_remote.rollout.tarball import Tarball
@@ -81,7 +81,9 @@ class Rollout:
         self._runner = runner
         self._feed = feed
         self._stop = stop
-        self._rows: dict[str, Row] = {**done_before(record, again), **{row["host"]: row for row in rows}}
+        self._earlier = _last_rows(record)
+        found = {row["host"]: self._with_earlier(row) for row in rows}
+        self._rows: dict[str, Row] = {**done_before(record, again), **found}
         self._left_out = left_out
         self._failed = [name for name, row in self._rows.items() if not succeeded(row) and name not in left_out]
         self._passed = _passed_before(record)
@@ -307,9 +309,22 @@ class Rollout:
         # A host that was lost could not say what the plan knows. What runs there now is not known.
         member = self._plan.member(row["host"])
         planned = {"node": member.node, "from": member.from_vsn, "target": self._plan.target}
-        row = {**row, **{key: value for key, value in planned.items() if row[key] is None}}
+        row = self._with_earlier({**row, **{key: value for key, value in planned.items() if row[key] is None}})
         self._rows[row["host"]] = row
         self._tell_end(phase, row)
+
+    def _with_earlier(self, row: Row) -> Row:
+        """The row of a host that is found done, with the steps that an earlier controller of the run saw there.
+
+        It may not have heard how the last one ended. The node is where it leads, so that is done.
+        """
+        before = self._earlier.get(row["host"])
+        change = "rollback" if self._plan.command == "rollback" else "apply"
+        if before is None or row["outcome"] != "nothing to do" or row["steps"] or not step(before, change):
+            return row
+        until = [each["step"] for each in before["steps"]].index(change) + 1
+        done = [{**each, "status": "ok"} if each["status"] in OPEN else each for each in before["steps"][:until]]
+        return {**row, "steps": [*done, *before["steps"][until:]]}
 
     def _tell_end(self, phase: str, row: Row) -> None:
         self._feed.tell("host", host=row["host"], phase=phase, status="end", row=row)
@@ -352,6 +367,16 @@ def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str,
     events = record.events if record else []
     ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}
     return {host: row for host, row in ended.items() if succeeded(row) and host not in again}
+
+
+def _last_rows(record: Record | None) -> dict[str, Row]:
+    """The last row of each host in its wave, of those that an earlier controller has told."""
+    events = record.events if record else []
+    return {event["host"]: event["row"] for event in events if event.get("phase") == "apply" and "row" in event}
+
+
+OPEN = (UNKNOWN, "failed")
+"""What a step is whose end was not heard, or that its core gave up."""
 
 
 def _passed_before(record: Record | None) -> set[int]:

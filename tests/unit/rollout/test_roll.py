@@ -417,6 +417,26 @@ def test_a_host_that_is_done_by_the_time_it_is_prepared_has_no_turn_but_its_gate
     assert run.ending.outcome == "done"
 
 
+@pytest.mark.parametrize("when", ["survey", "prepare", "upgrade"])
+def test_a_host_that_was_lost_in_its_hop_keeps_its_steps_in_a_resumed_run(folder: Path, when: str) -> None:
+    steps: list[dict[str, Any]] = [
+        {"step": name, "status": "ok", "seconds": 2.0, "detail": {}} for name in ("stage", "extract")
+    ]
+    steps.append({"step": "apply", "status": "unknown", "seconds": 3.0, "detail": {}})
+    lost = {**of_failure("n1", Failure("connection_lost", stage="connect")), "steps": steps}
+    there = refused("already_upgraded_to_target_vsn")
+    run = Run(plan(["n1"], ["n2"], gates=VERIFIED), {("n1", when): there} if when != "survey" else {})
+    run.roll(record=left(folder, host_ended(lost, "apply")), rows=[of_result("n1", there, 1.0)] * (when == "survey"))
+    assert run.outcomes == {"n1": "nothing to do", "n2": "upgraded"}
+    assert [(step["step"], step["status"], step["seconds"]) for step in run.rows[0]["steps"][:3]] == [
+        ("stage", "ok", 2.0),
+        ("extract", "ok", 2.0),
+        ("apply", "ok", 3.0),
+    ]
+    # The cleanup was still to be done.
+    assert [step["step"] for step in run.rows[0]["steps"][3:]] == ["cleanup"]
+
+
 def gone(host: str) -> Row:
     return of_failure(host, Failure("host_unreachable", stage="connect"))
 
