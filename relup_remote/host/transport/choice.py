@@ -27,8 +27,8 @@ def connect(settings: "HostSettings", tell: Callable[[str], None]) -> Connection
     if settings.transport == "openssh":
         return openssh.Connection(settings)
     try:
-        stations = route.to(settings)
-        reasons = _reasons(settings, stations)
+        stations, shared = route.to(settings), openssh.Shared(settings)
+        reasons = _reasons(settings, stations, shared)
     except Failure as failure:
         failure.stage = "connect"
         raise
@@ -46,7 +46,7 @@ def connect(settings: "HostSettings", tell: Callable[[str], None]) -> Connection
     else:
         why = f"nothing else can honour {'; '.join(reasons)}"
     _tell(settings, tell, f"`ssh` makes this connection: {why}.")
-    return openssh.Connection(settings)
+    return openssh.Connection(settings, stations, shared)
 
 
 def _tell(settings: "HostSettings", tell: Callable[[str], None], sentence: str) -> None:
@@ -54,7 +54,7 @@ def _tell(settings: "HostSettings", tell: Callable[[str], None], sentence: str) 
         tell(sentence)
 
 
-def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]:
+def _reasons(settings: "HostSettings", stations: Sequence[Station], shared: openssh.Shared) -> list[str]:
     """What only OpenSSH can honour, of the host and its jump hosts."""
     found = list[str]()
     for station in stations:
@@ -62,8 +62,8 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station]) -> list[str]
         of_it = unmet(station.options, route.usual(route.ASKED), fabric.KNOWN, _has_ticket())
         given = [settings.known_hosts] if settings.known_hosts else []
         files = [*given, *([] if given and is_host else station.known_hosts)]
-        if shared := openssh.shared_socket(settings, station):
-            of_it.append(f"your master connection {shared}")
+        if master := shared.at(station):
+            of_it.append(f"your master connection {master}")
         if not (given and is_host):
             of_it += [
                 f"{option} {' '.join(station.options[option])} (several names, or one with a space, a token or no path)"

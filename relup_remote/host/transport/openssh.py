@@ -96,11 +96,13 @@ class Connection:
     ``connect``.
     """
 
-    def __init__(self, settings: "HostSettings") -> None:
+    def __init__(
+        self, settings: "HostSettings", stations: Sequence[Station] | None = None, shared: "Shared | None" = None
+    ) -> None:
         self._own = ExitStack()
         ways = settings.ways or self._own.enter_context(Ways())
         try:
-            self._master = Master(settings, ways)
+            self._master = Master(settings, ways, stations or route.to(settings), shared or Shared(settings))
             self._own.callback(self._master.close)
             if settings.pin is not None and self._master.key is not None:
                 settings.pin.meet(self._master.address, self._master.key)
@@ -239,28 +241,27 @@ OPENED = b"master session id"
 class Master:
     """The connection itself. Raises `Failure`."""
 
-    def __init__(self, settings: "HostSettings", ways: Ways) -> None:
+    def __init__(self, settings: "HostSettings", ways: Ways, stations: Sequence[Station], shared: "Shared") -> None:
         self._settings = settings
-        self._stations = route.to(settings)
+        self._stations = stations
+        self._shared = shared
         self.folder = ways.kept(("folder",), Folder, lambda _folder: True)
         self.key: str | None = None
         self.address: str | None = None
         self._tether: socket.socket | None = None
         self._looking = threading.Lock()
-        shared = shared_socket(settings, self._stations[-1])
-        self._is_ours = shared is None
-        self.socket = shared or self.folder.file("s")
+        theirs = shared.at(self._stations[-1])
+        with suppress(OSError):
+            # It may have ended since it was asked.
+            self._tether = _tether(theirs, settings.connect_timeout) if theirs else None
+        self._is_ours = self._tether is None
+        self.socket = self.folder.file("s") if self._is_ours or theirs is None else theirs
         if self._is_ours:
             self._connect(ways)
-        self._tether = socket.socket(socket.AF_UNIX)
-        try:
-            self._tether.settimeout(settings.connect_timeout)
-            self._tether.connect(str(self.socket))
-            # Its greeting.
-            self._tether.recv(1 << 12)
-        except OSError as error:
-            self._tether.close()
-            raise Failure("host_unreachable", detail={"error": f"the master connection is gone: {error}"}) from None
+            try:
+                self._tether = _tether(self.socket, settings.connect_timeout)
+            except OSError as error:
+                raise Failure("host_unreachable", detail={"error": f"the master connection is gone: {error}"}) from None
 
     def _connect(self, ways: Ways) -> None:
         """Make it. Raises `Failure`."""
@@ -407,7 +408,7 @@ class Master:
         ]
         names = [station.name for station in self._stations]
         for jump in self._stations[:-1]:
-            shared = shared_socket(settings, jump)
+            shared = self._shared.at(jump)
             if shared and names.count(jump.name) == 1:
                 lines += [f"Match originalhost {jump.name}", "ControlMaster no", f"ControlPath {_quoted(shared)}"]
         lines += [
@@ -791,8 +792,37 @@ def _heard(command: str, others: Path) -> str:
     return f"2>>{others}; exec {command}"
 
 
-def shared_socket(settings: "HostSettings", station: Station) -> Path | None:
-    """The socket of a master connection of the operator's that `ssh` would use to a station, if there is one.
+def _tether(master: Path, seconds: float) -> socket.socket:
+    """A connection to a master. Raises OSError."""
+    tether = socket.socket(socket.AF_UNIX)
+    try:
+        tether.settimeout(seconds)
+        tether.connect(str(master))
+        # Its greeting.
+        if not tether.recv(1 << 12):
+            raise ConnectionError("it has ended")
+    except OSError:
+        tether.close()
+        raise
+    return tether
+
+
+class Shared:
+    """The sockets of the master connections of the operator's on the way to a host; each is asked for once."""
+
+    def __init__(self, settings: "HostSettings") -> None:
+        self._settings = settings
+        self._found: dict[route.Place, Path | None] = {}
+
+    def at(self, station: Station) -> Path | None:
+        """The one that `ssh` would use to a station, if there is one."""
+        if station.place not in self._found:
+            self._found[station.place] = _shared_socket(self._settings, station)
+        return self._found[station.place]
+
+
+def _shared_socket(settings: "HostSettings", station: Station) -> Path | None:
+    """The socket of a master that lives.
 
     What host key it has seen is not known. So it is not used where the inventory says which ones are.
     """

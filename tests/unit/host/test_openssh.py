@@ -555,6 +555,34 @@ def test_a_master_of_the_operator_s_is_used_and_left(
     assert caught.value.err_type == "auth_failed"
 
 
+@pytest.mark.parametrize("transport", ["auto", "openssh"])
+def test_a_master_of_the_operator_s_is_asked_once_and_its_end_is_noticed(
+    mastered: tuple[Server, Path], transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _bastion, config = mastered
+    way = HostSettings("x", address="otp", ssh_config=config, transport=transport)
+    control, orders = openssh._control, list[str]()
+
+    def counted(master: Path, order: str) -> bool:
+        orders.append(order)
+        return control(master, order)
+
+    monkeypatch.setattr(openssh, "_control", counted)
+    choice.connect(way, print).close()
+    assert orders == ["check"]
+
+    def ends_after(master: Path, order: str) -> bool:
+        is_there = control(master, order)
+        subprocess.run(["ssh", "-F", config, "-O", "exit", "otp"], check=True, capture_output=True)
+        return is_there
+
+    monkeypatch.setattr(openssh, "_control", ends_after)
+    with pytest.raises(Failure) as caught:
+        choice.connect(way, print)
+    # One of ours is tried, which is let in no more.
+    assert caught.value.err_type == "auth_failed"
+
+
 def test_a_master_has_seen_who_knows_what_key(mastered: tuple[Server, Path]) -> None:
     bastion, config = mastered
     for known_hosts in (bastion.known_hosts, Path(os.devnull)):
