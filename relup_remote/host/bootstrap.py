@@ -1,4 +1,4 @@
-# ruff: noqa: PLC0415, PTH102, PTH104, PTH108, PTH111, PTH112, PTH118, PTH208, UP036
+# ruff: noqa: PLC0415, PTH102, PTH104, PTH108, PTH111, PTH112, PTH117, PTH118, PTH208, UP036
 """Payload, shipped to hosts (Python 3.6 and up, standard library only): runs first there, and brings the core to life.
 
 It is called with the core's digest, its size in bytes, and the user to become or nothing. It says one line::
@@ -54,6 +54,7 @@ class Refused(Exception):
 
 def launch(digest: str, size: int, user: str) -> int:
     """Run the core; returns its exit status, that of its last request."""
+    unburden()
     try:
         if user:
             become(user)
@@ -65,6 +66,14 @@ def launch(digest: str, size: int, user: str) -> int:
     except Refused as refused:
         say(error=refused.error)
         return 1
+
+
+def unburden() -> None:
+    """Lay down what a login shell's start-up files may have set for all that it starts."""
+    os.umask(0o077)
+    # Where the ends of children are ignored, nobody learns how they ended.
+    for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def serve(main: Callable[[], int]) -> int:
@@ -164,6 +173,8 @@ def obtain(digest: str, size: int) -> int:
 
 def cache_folder() -> Optional[str]:
     """Our folder, or None where there can't be one. Raises `Refused` untrusted_dir."""
+    if not os.path.isabs(os.environ.get("HOME", "/")):
+        return None
     parent = os.path.join(os.path.expanduser("~"), ".cache")
     folder = os.path.join(parent, "relup_remote")
     try:

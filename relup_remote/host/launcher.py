@@ -24,22 +24,33 @@ NO_SUDO = {"event": "core", "sudo": False}
 BECAME = {"event": "core", "became": True}
 """What it says once sudo has let us in."""
 
+HELLO = b"relup_remote\n"
+"""What is sent first where sudo may ask. A shell waits for it; an SFTP server takes it for a broken message, and ends.
+
+Otherwise each side would wait for the other, where the account has no shell.
+"""
+
 SHELL = b"relup_remote: sh"
 """The first line of ours: the login shell has run our command."""
 
 # It begins with a line end, for what a login shell's start-up files have said need not end with one.
+# What the login shell was told about errors, time and where programs are does not hold for it.
 # Its arguments: the user to become or nothing, what to say without a Python, what to say where sudo will ask and where
 # it won't, how sudo is to ask, and code that says when it has let us in (all four empty where it may not ask), Python
 # code, that code's two arguments, then the names to try. As root the bootstrap itself changes the user. Whether sudo
 # asks is tried without what it may remember, which it might forget until it is run.
 SCRIPT = """
+set +eu;
+unset TMOUT;
+PATH=${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin;
 user=$1 missing=$2 asks=$3 silent=$4 prompt=$5 became=$6 code=$7 digest=$8 size=$9; shift 9;
 echo;
 echo "relup_remote: sh";
+[ -z "$asks" ] || read -r hello;
 say() { [ -z "$1" ] || printf "%s\\n" "$1"; };
 for name do
   python=$(command -v "$name") || continue;
-  case $("$python" --version 2>&1) in
+  case $("$python" --version) in
     "Python 3."[6-9]* | "Python 3."[1-9][0-9]*) ;;
     *) continue ;;
   esac;
@@ -69,8 +80,8 @@ def command(
     """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
 
     ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With a
-    ``prompt`` sudo may ask for a password by it, on standard error. Then one of `SUDO` and `NO_SUDO` is said first.
-    After `SUDO` a line with the password is expected, and the bootstrap only after `BECAME`.
+    ``prompt`` sudo may ask for a password by it, on standard error. Then `HELLO` is expected, and one of `SUDO` and
+    `NO_SUDO` is said first. After `SUDO` a line with the password is expected, and the bootstrap only after `BECAME`.
     """
     # Exactly so many bytes: what comes after is for others to read.
     stdin = "io.BufferedReader(io.FileIO(0, closefd=False), 1)"
@@ -81,5 +92,5 @@ def command(
     asking = ["", "", "", ""]
     if prompt is not None:
         asking = [json.dumps(SUDO), json.dumps(NO_SUDO), prompt, f"print({json.dumps(BECAME)!r}, flush=True); "]
-    words = ["sh", "-c", script, "relup", user or "", json.dumps(NO_PYTHON), *asking, code, digest, str(size)]
+    words = ["/bin/sh", "-c", script, "relup", user or "", json.dumps(NO_PYTHON), *asking, code, digest, str(size)]
     return "exec " + shlex.join([*words, *pythons(python)])

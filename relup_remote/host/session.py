@@ -215,8 +215,10 @@ class _Core:
 
     def _come(self) -> None:
         """Bring the core to life."""
-        if self._prompt and self._greeting().get("sudo"):
-            self._become()
+        if self._prompt:
+            self._send(launcher.HELLO)
+            if self._greeting().get("sudo"):
+                self._become()
         self._send(self._bootstrap)
         greeting = self._greeting()
         if not greeting.get("have"):
@@ -260,6 +262,10 @@ class _Core:
                 raise self._ended("no_shell", noise)
             if line is None:
                 raise self._ended("become_failed" if self._errand.user else "core_failed", noise)
+            if line == launcher.HELLO.rstrip(b"\n"):
+                raise self._garbage(
+                    "The host did not run our command. It only repeats what it is sent.", line, "no_shell"
+                )
             if line.strip() == launcher.SHELL:
                 self._has_shell = True
                 continue
@@ -297,7 +303,11 @@ class _Core:
             return event
         error = event["error"]
         if error["err_type"] == "python_missing":
-            raise Failure("python_missing", detail={"looked_for": list(launcher.pythons(self._errand.python))})
+            # What a Python says that does not even start.
+            self._stderr.join(GRACE)
+            said = {"stderr": self._stderr.text()} if self._stderr.text() else {}
+            looked_for = list(launcher.pythons(self._errand.python))
+            raise Failure("python_missing", detail={"looked_for": looked_for, **said})
         raise Failure(error["err_type"], error.get("message"), detail=error.get("detail"))
 
     def _send_core(self, bytecode: Any) -> None:

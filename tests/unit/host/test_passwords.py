@@ -217,6 +217,26 @@ def test_sudo_that_knows_nothing_of_us(host: Server, alice: Account, core: Paylo
     assert caught.value.err_type == "become_failed"
 
 
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+@pytest.mark.parametrize("command", ["internal-sftp", "/usr/sbin/nologin", "/bin/cat", "/bin/true"])
+def test_an_account_without_a_shell_is_known_at_once(
+    tmp_path: Path, alice: Account, core: Payload, transport: str, command: str
+) -> None:
+    """Also where sudo may ask: an SFTP server says nothing before it is spoken to, and neither would we."""
+    with running(tmp_path / "server", f"ForceCommand {command}", *options(alice, *PASSWORDS)) as server:
+        secrets = Secrets(login=Password(alice.password), sudo=Password(alice.password))
+        started = time.monotonic()
+        with (
+            Host(settings(server, alice, secrets, transport=transport), core) as session,
+            pytest.raises(Failure) as caught,
+        ):
+            session.run({"act": "owned", "owner": OTHER}, None, lambda _event: None)
+    # It ends by itself, not because the host was given up.
+    assert time.monotonic() - started < 50
+    assert (caught.value.err_type, caught.value.stage) == ("no_shell", "connect")
+    assert "ForceCommand" in caught.value.hint
+
+
 @pytest.mark.parametrize("rule", ["ALL", "NOPASSWD: ALL"])
 def test_checks_from_outside_become_another_the_same_way(host: Server, alice: Account, rule: str) -> None:
     with (
