@@ -196,7 +196,8 @@ keys, the rest are offered on a new connection. A private key of yours that othe
 
 Three secrets are asked for once, on a terminal, and kept nowhere. `--ask-passphrase` is for private keys, also those
 for jump hosts; it never leaves this machine. `--ask-password` is the login password of the SSH user: it is offered
-after the keys, and jump hosts get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
+after the keys, or before them where the server or `PreferredAuthentications` (by `openssh`) wants it so, and jump hosts
+get none. `--ask-sudo-password` is given to sudo, and only once sudo has asked for it.
 A `ProxyCommand` is run by your shell (`SHELL`), and nothing can be asked in it: an `ssh` in it that asks for a password
 is ended before it sends an empty one.
 

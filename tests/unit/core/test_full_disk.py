@@ -117,7 +117,6 @@ def test_a_row_of_the_history_is_ended_without_inodes(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("take", [without_space, without_inodes])
-@pytest.mark.parametrize("take", [without_space, without_inodes])
 def test_the_work_of_a_request_that_looks_finds_room_elsewhere(
     node: Node, disk: Path, take: Callable[[Path], None]
 ) -> None:
@@ -139,6 +138,7 @@ def test_the_work_of_a_request_is_beside_the_node_where_there_is_room(node: Node
     context.close()
 
 
+@pytest.mark.parametrize("take", [without_space, without_inodes])
 def test_a_history_that_can_not_be_begun(disk: Path, take: Callable[[Path], None]) -> None:
     take(disk)
     with pytest.raises(Failure) as caught:

@@ -1,5 +1,7 @@
 """Verification of a node that is busy for a moment, and of one whose upgrade was looked at too early."""
 
+import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from relup_remote.core.steps import verify
 from relup_remote.postchecks import on_host
 
 from .lent import Vms
+from .others import as_root, mounted
 from .test_history import BASE, Node, made
 
 FILES = {
@@ -125,6 +128,23 @@ def test_old_code_that_was_not_looked_at_is_said(node: Node, monkeypatch: pytest
 
 HANGS = "hangs() -> gen_server:call(kernel_safe_sup, {relup_remote, never}, 50)."
 """A call that its process does not answer in time."""
+
+
+@as_root
+def test_a_node_whose_disk_is_full_is_looked_at_all_the_same(node: Node) -> None:
+    context = asking(node)
+    ours = Path(context.site.ours)
+    shutil.rmtree(ours, ignore_errors=True)
+    with mounted(ours, "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"):
+        with contextlib.suppress(OSError), (ours / "taken").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+        commands._verify(context)
+        assert context.result.outcome == "verified"
+        work = Path(context.work())
+        context.close()
+        assert not work.exists()
+        assert [path.name for path in ours.iterdir()] == ["taken"]
 
 
 def without_answer(node: Node, context: Context) -> None:
