@@ -80,6 +80,9 @@ def _warning(warning: Mapping[str, Any]) -> str:
 
 def _unsaid(facts: Mapping[str, Any], message: str) -> dict[str, Any]:
     """The facts that the message does not tell already; empty ones tell nothing."""
+    if facts.get("by_hand"):
+        # Of such a lock the message names the command. Its run is nothing that an operator could look for.
+        facts = {key: value for key, value in facts.items() if key not in ("by_hand", "run")}
     readable = {key: _readable(key, value) for key, value in facts.items()}
     return {key: value for key, value in readable.items() if not _is_said(value, message)}
 
