@@ -98,14 +98,15 @@ def test_a_draft_that_can_not_run_is_written_and_said_not_to(beams: Beams, tarba
 
 
 def test_wrong_use(tarballs: list[str], tmp_path: Path) -> None:
-    assert "hop.draft: --from is missing" in wrong(relup("hop.draft"))
+    assert "hop.draft: --from and --to are missing" in wrong(relup("hop.draft"))
     assert "hop.draft: --to is missing" in wrong(relup("hop.draft", *tarballs[:2]))
     assert "none.tar.gz" in wrong(relup("hop.draft", *tarballs[:2], "--to", "/none.tar.gz"))
     assert "both releases are 1.0" in wrong(relup("hop.draft", *tarballs[:2], "--to", tarballs[1]))
     assert "--callback must be NAME or NAME/ARITY" in wrong(relup("hop.draft", *tarballs, "--callback", "No"))
     assert "--callback needs a value" in wrong(relup("hop.draft", "--callback"))
     assert f"-o is missing: {HELPER} must be written" in wrong(relup("hop.draft", *tarballs, "--callback", "f"))
-    assert "/none/a.relup" in wrong(relup("hop.draft", *tarballs, "-o", "/none/a.relup"))
+    said = wrong(relup("hop.draft", *tarballs, "-o", "/none/a.relup"))
+    assert "hop.draft: The folder /none does not exist. (`mkdir -p /none` makes it.)" in said
     assert "no host or group" in wrong(relup("hop.draft", *tarballs, "--host", "x", "--inventory", inventory(tmp_path)))
 
 
