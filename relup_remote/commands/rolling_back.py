@@ -37,6 +37,7 @@ def rollback(
     """Restart nodes into the release that they ran before the upgrade, in waves, with gates after each."""
     with Invocation("rollback", host, inventory, json, quiet, events) as call:
         wishes.check()
+        given = options.numbers(boot_timeout=boot_timeout)
         record = taken_up(call, resume, wishes) if resume else None
         with over_first(call):
             _ = call.selected
@@ -45,7 +46,7 @@ def rollback(
             **(before.options if before else {}),
             **({"purge": True} if purge else {}),
             **({"no_boot_check": True} if no_boot_check else {}),
-            **options.numbers(boot_timeout=boot_timeout),
+            **given,
         }
         Rolling(
             call=call,
