@@ -176,7 +176,9 @@ the library is used in any case, and a note says what is not honoured.
 - known_hosts has a certificate authority for the host.
 - `UserKnownHostsFile` or `GlobalKnownHostsFile` is not ssh's own, and lists several files, or a name in it is relative
   or has a space, a `%` or a `$`: `ssh -G` does not tell one name with a space from two.
-- `IdentityFile` or `RevokedHostKeys` has a token such as `%C` that only `ssh` can fill in.
+- `IdentityFile` or `IdentityAgent` has a token such as `%C` that only `ssh` can fill in, or `ProxyCommand` has one that
+  `ssh` refuses there.
+- The name in `RevokedHostKeys` has a `%`, a `$` or a `~`: only some versions of `ssh` fill anything in.
 - Server and library have no cipher or key exchange in common, or the server says a hundred lines before its version.
 - The agent does not sign for the library, as with a key that is bound to a host.
 
@@ -202,7 +204,8 @@ A `ProxyCommand` is run by your shell (`SHELL`), and nothing can be asked in it:
 is ended before it sends an empty one.
 
 A password is the same for all hosts, so it is tried at one host first, and the others wait. If it is refused there, it
-is given to no other host. A host that has refused it is not given it again.
+is given to no other host. A host that has refused it is not given it again. Hosts with another `user` count by
+themselves, for it is another account that would be locked.
 
 ## Settings
 

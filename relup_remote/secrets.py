@@ -19,49 +19,63 @@ class Password:
     """A password for many hosts, all of which may ask one directory for the same account.
 
     So it is tried at one host first, and the others wait. Where that refuses it, no other host is given it: one wrong
-    password is one failed attempt. A host that has refused it is never given it again.
+    password is one failed attempt. A host that has refused it is never given it again. What one account has made of it
+    says nothing of another one.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._change = threading.Condition()
-        self._is_proven = False
-        self._is_tried = False
-        self._refused_by: list[str] = []
+        self._accounts: dict[str, _Account] = {}
 
     def __repr__(self) -> str:
         return "Password()"
 
     @contextmanager
-    def tried_at(self, host: str, seconds: float) -> "Iterator[Trial]":
+    def tried_at(self, host: str, user: str, seconds: float) -> "Iterator[Trial]":
         """The password for one attempt at ``host``, perhaps after that of another host, at most ``seconds`` later.
 
-        Raises `NotTried`, TimeoutError.
+        It is tried as that of the account ``user``. Raises `NotTried`, TimeoutError.
         """
         trial = Trial(self._text)
         with self._change:
-            self._refuse(host)
-            if not self._change.wait_for(lambda: self._is_proven or self._refused_by or not self._is_tried, seconds):
+            account = self._accounts.setdefault(user, _Account())
+            account.refuse(host)
+            if not self._change.wait_for(account.is_free, seconds):
                 raise TimeoutError
-            self._refuse(host)
-            is_first = not self._is_proven
-            self._is_tried = self._is_tried or is_first
+            account.refuse(host)
+            is_first = not account.is_proven
+            account.is_tried = account.is_tried or is_first
         try:
             yield trial
         finally:
             with self._change:
                 if is_first:
-                    self._is_tried = False
-                self._is_proven = self._is_proven or trial.is_right is True
+                    account.is_tried = False
+                account.is_proven = account.is_proven or trial.is_right is True
                 if trial.is_right is False:
-                    self._refused_by.append(host)
+                    account.refused_by.append(host)
                 self._change.notify_all()
 
-    def _refuse(self, host: str) -> None:
-        if host in self._refused_by:
+
+@dataclass
+class _Account:
+    """What has become of a password at the hosts of one account: whether it is tried now, is right, or was refused."""
+
+    is_proven: bool = False
+    is_tried: bool = False
+    refused_by: list[str] = field(default_factory=list)
+
+    def is_free(self) -> bool:
+        """Whether the next host need not wait."""
+        return self.is_proven or bool(self.refused_by) or not self.is_tried
+
+    def refuse(self, host: str) -> None:
+        """Raise `NotTried` where a host must not be given it."""
+        if host in self.refused_by:
             raise NotTried("it was refused here before")
-        if self._refused_by and not self._is_proven:
-            raise NotTried(f"it was refused by {self._refused_by[0]}")
+        if self.refused_by and not self.is_proven:
+            raise NotTried(f"it was refused by {self.refused_by[0]}")
 
 
 @dataclass

@@ -186,11 +186,15 @@ def cache_folder() -> Optional[str]:
         pass
     except OSError:
         return None
-    found = os.lstat(folder)
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        # What is in the way of our folder is in the way of nothing else.
+        return None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         detail = {"path": folder, "owner_uid": found.st_uid, "mode": oct(stat.S_IMODE(found.st_mode))}
         raise Refused("untrusted_dir", detail, f"{folder} can't be trusted: it is not a folder of ours alone.")
-    return folder if os.access(folder, os.W_OK | os.X_OK) else None
+    return folder if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else None
 
 
 def find(folder: str, digest: str) -> Optional[int]:

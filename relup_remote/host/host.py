@@ -119,6 +119,7 @@ class Host:
             python=self._settings.python,
             user=user,
             name=self._settings.name,
+            login=self._settings.user or "",
             sudo_password=self._settings.secrets.sudo,
             timeout=self._settings.command_timeout,
             deadline=deadline,

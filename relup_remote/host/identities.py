@@ -165,7 +165,7 @@ class Identities:
         """What the server wants besides, nothing if it lets us in."""
         started = time.monotonic()
         try:
-            with password.tried_at(self._name, transport.auth_timeout) as trial:
+            with password.tried_at(self._name, self._user, transport.auth_timeout) as trial:
                 try:
                     wanted = self._by_password(transport, trial.text)
                     trial.is_right = True

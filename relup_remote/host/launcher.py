@@ -24,10 +24,11 @@ NO_SUDO = {"event": "core", "sudo": False}
 BECAME = {"event": "core", "became": True}
 """What it says once sudo has let us in."""
 
-HELLO = b"relup_remote\n"
-"""What is sent first where sudo may ask. A shell waits for it; an SFTP server takes it for a broken message, and ends.
+HELLO = b"# relup_remote\n"
+"""What is sent first, and all that is sent before `SHELL` is heard.
 
-Otherwise each side would wait for the other, where the account has no shell.
+Another shell that reads it, as one that a start-up file runs, takes it for a comment, and so does Python, which reads
+it with the bootstrap. An SFTP server takes it for a broken message, and ends; otherwise each would wait for the other.
 """
 
 SHELL = b"relup_remote: sh"
@@ -79,14 +80,16 @@ def command(
 ) -> str:
     """The command for a bootstrap of so many bytes, and a core with that digest and size in bytes.
 
-    ``user`` is the one to become; None is the SSH user. The bootstrap is expected on standard input at once. With a
-    ``prompt`` sudo may ask for a password by it, on standard error. Then `HELLO` is expected, and one of `SUDO` and
-    `NO_SUDO` is said first. After `SUDO` a line with the password is expected, and the bootstrap only after `BECAME`.
+    ``user`` is the one to become; None is the SSH user. `SHELL` is said, and `HELLO` is expected on standard input,
+    then the bootstrap. With a ``prompt`` sudo may ask for a password by it, on standard error. Then one of `SUDO` and
+    `NO_SUDO` is said. After `SUDO` a line with the password is expected, and the bootstrap only after `BECAME`.
     """
     # Exactly so many bytes: what comes after is for others to read.
     stdin = "io.BufferedReader(io.FileIO(0, closefd=False), 1)"
+    # sudo would take the first line for the password, so the shell has read it there.
+    size_of_code = bootstrap if prompt is not None else len(HELLO) + bootstrap
     # The alarm ends who waits for a controller that has gone; the core turns it off when it has its request.
-    code = f"import io, signal; signal.alarm({STARTING}); exec({stdin}.read({bootstrap}))"
+    code = f"import io, signal; signal.alarm({STARTING}); exec({stdin}.read({size_of_code}))"
     # A login shell of the csh kind takes no line ends within quotes.
     script = " ".join(line.strip() for line in SCRIPT.splitlines()).strip()
     asking = ["", "", "", ""]

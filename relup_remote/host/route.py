@@ -13,7 +13,7 @@ import pwd
 import re
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +60,13 @@ class Station:
 
     @property
     def place(self) -> Place:
-        """What makes it another than others."""
+        """What makes it another than others on the same way."""
         return self.name, self.user, self.address, self.port
+
+    @property
+    def key(self) -> Hashable:
+        """All that decides how it is connected to, and by which keys it is known: of what is shared with others."""
+        return self, tuple((option, *values) for option, values in self.options.items())
 
 
 def to(settings: "HostSettings") -> list[Station]:
@@ -137,7 +142,8 @@ def _station(settings: "HostSettings", name: str, words: Sequence[str], more: Se
         agent=_agent(found.get("identityagent", ["SSH_AUTH_SOCK"])[0], tokens),
         known_hosts=tuple(_path(file, tokens) for option in KNOWN_HOSTS for file in _files(first(option) or "")),
         key_name=alias,
-        revoked=_path(revoked, tokens) if revoked else None,
+        # Whether it fills anything in depends on OpenSSH's version. A file that is not there revokes every key.
+        revoked=Path(revoked) if revoked else None,
         jumps=tuple(_expanded(jumps, tokens).split(",")) if jumps else (),
         command=_expanded(command, tokens) if command else None,
         given=tuple(words),
@@ -220,16 +226,27 @@ def unclear(station: "Station", option: str) -> bool:
 
 
 def unknown_tokens(station: "Station", option: str) -> list[str]:
-    """The values of an option with a token that only OpenSSH can fill in."""
+    """The values of an option with a token that only OpenSSH can fill in, or that it does not know there."""
+    known = PROXY_TOKENS if option in ("proxycommand", "proxyjump") else TOKENS
     return [
         value
         for value in station.options.get(option, ())
-        if any(token not in TOKENS for token in re.findall(r"%(.)", value))
+        if any(token not in known for token in re.findall(r"%(.?)", value))
     ]
 
 
 TOKENS = "%dihkLlnpru"
 """The tokens that we fill in, see `_station`; OpenSSH has more."""
+
+PROXY_TOKENS = "%hknpr"
+"""Those of them that OpenSSH knows in what leads to a host: it refuses the others there."""
+
+
+def is_unclear_list_of_revoked(station: "Station") -> bool:
+    """Whether which file `RevokedHostKeys` names depends on OpenSSH's version: only newer ones fill things in."""
+    named = station.options.get("revokedhostkeys", ["none"])[0]
+    return named.lower() != "none" and (re.search(r"[%$]", named) is not None or not named.startswith("/"))
+
 
 ASKED = 10.0
 """Seconds in which OpenSSH says what it does where nothing is configured."""

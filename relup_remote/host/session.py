@@ -57,8 +57,8 @@ class Errand:
     """What to have done on the host.
 
     ``user`` is the one to become, None the SSH user; ``sudo_password`` what sudo may ask for meanwhile, on the host of
-    that ``name``; ``timeout`` the seconds in which a host must say something, ``deadline``
-    when all has to be done.
+    that ``name``, of the SSH user ``login`` as far as the inventory names one; ``timeout`` the seconds in which a host
+    must say something, ``deadline`` when all has to be done.
     """
 
     request: Mapping[str, Any]
@@ -70,6 +70,7 @@ class Errand:
     timeout: float
     deadline: Deadline = NEVER
     name: str = ""
+    login: str = ""
     sudo_password: Password | None = field(default=None, repr=False)
 
 
@@ -214,11 +215,11 @@ class _Core:
                 has_wanted, is_in_step = True, self._sends_file(event) and is_in_step
 
     def _come(self) -> None:
-        """Bring the core to life."""
-        if self._prompt:
-            self._send(launcher.HELLO)
-            if self._greeting().get("sudo"):
-                self._become()
+        """Bring the core to life. Until our command is heard, whatever reads there may run what it is sent."""
+        self._send(launcher.HELLO)
+        self._greeting(is_shell_enough=True)
+        if self._prompt and self._greeting().get("sudo"):
+            self._become()
         self._send(self._bootstrap)
         greeting = self._greeting()
         if not greeting.get("have"):
@@ -230,7 +231,7 @@ class _Core:
         password, seconds = self._errand.sudo_password, self._errand.timeout
         assert password is not None
         try:
-            with password.tried_at(self._errand.name, seconds) as trial:
+            with password.tried_at(self._errand.name, self._errand.login, seconds) as trial:
                 if self._stderr.answer(trial, seconds):
                     try:
                         self._greeting()
@@ -253,11 +254,14 @@ class _Core:
         if event["event"] not in ("core", "alive"):
             self._errand.on_event(event)
 
-    def _greeting(self) -> Event:
-        """The next word of the launcher or the bootstrap, after whatever the login shell had to say."""
+    def _greeting(self, *, is_shell_enough: bool = False) -> Event:
+        """The next word of the launcher or the bootstrap, after whatever the login shell had to say.
+
+        Nothing is returned once our command has begun, if that ``is_shell_enough``.
+        """
         noise: list[bytes] = []
         while len(noise) < NOISE:
-            line = self._lines.next()
+            line = self._next_of_login()
             if line is None and not self._has_shell:
                 raise self._ended("no_shell", noise)
             if line is None:
@@ -268,6 +272,8 @@ class _Core:
                 )
             if line.strip() == launcher.SHELL:
                 self._has_shell = True
+                if is_shell_enough:
+                    return {}
                 continue
             event = boundary.event(line)
             if event and event["event"] == "core":
@@ -280,6 +286,35 @@ class _Core:
         if not self._has_shell and not event:
             raise self._garbage("The host did not run our command. It only printed something.", first, "no_shell")
         raise self._garbage("The host sent something that our program on it never sends.", first)
+
+    def _next_of_login(self) -> bytes | None:
+        """The next line. Raises `Failure` (``no_shell``) where none comes since something else waits for our input."""
+        try:
+            return self._lines.next()
+        except TimeoutError:
+            if self._has_shell or self._errand.deadline.is_over:
+                raise
+            self._end_login()
+            self._stderr.join(GRACE)
+            message = (
+                "The host lets the SSH user in, but did not run our command. Something else waits for input there, "
+                "such as a shell that a start-up file runs."
+            )
+            raise Failure("no_shell", message, detail={"stderr": self._stderr.text()}) from None
+
+    def _end_login(self) -> None:
+        """End what reads our input in place of our command. Raises TimeoutError if it is still on its way there."""
+        self._process.end_input()
+        self._lines.limit(self._errand.deadline, GRACE)
+        for _ in range(NOISE):
+            # A shell that reads commands ends; a start-up file that takes its time goes on.
+            line = self._lines.next()
+            if line is None:
+                break
+            if line.strip() == launcher.SHELL:
+                raise TimeoutError
+        if self._process.is_cut_off():
+            raise Failure("connection_lost")
 
     def _event(self) -> Event:
         line = self._lines.next()

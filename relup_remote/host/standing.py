@@ -70,7 +70,9 @@ class Standing:
 @contextmanager
 def on(settings: "HostSettings") -> Iterator[Standing]:
     """What stands on a host: for the time of the command, or of the context where the settings name no command."""
-    key = ("host", settings.name, settings.address, settings.port)
+    # All that decides how the host is connected to, and by which keys it is known.
+    way = (settings.transport, settings.ssh_config, settings.ssh_args, settings.known_hosts)
+    key = ("host", settings.name, settings.address, settings.port, settings.user, settings.key, settings.become, *way)
     if settings.ways is None:
         with Ways() as ways, ways.lent(key, Standing) as standing:
             yield standing

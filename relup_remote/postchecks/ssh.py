@@ -82,7 +82,7 @@ class Backend(BaseBackend):  # type: ignore[misc]  # testinfra has no types
     def _read_as_another(self, process: Process, err: Stderr, password: Password) -> bytes:
         """What the command says once sudo has had the password, if it asks for it. Raises `NotTried`."""
         limit = self._limit
-        with password.tried_at(self._settings.name, limit) as trial:
+        with password.tried_at(self._settings.name, self._settings.user or "", limit) as trial:
             asked = threading.Thread(target=err.answer, args=(trial, limit), daemon=True)
             asked.start()
             out = self._read(process)

@@ -42,21 +42,29 @@ import json, os, signal, socket, sys
 if os.environ.get("SSH_ASKPASS_PROMPT"):
     # It is no secret that is asked for: whether to go on, or to touch a token.
     sys.exit(1)
-asker, question, answer = os.getppid(), sys.argv[-1], b""
+asker, question, answer, is_heard = os.getppid(), sys.argv[-1], b"", False
 try:
     with socket.socket(socket.AF_UNIX) as us:
         us.connect(os.environ["RELUP_ASKPASS"])
         us.sendall(json.dumps([asker, question]).encode() + b"\\n")
+        is_heard = True
         answer = us.makefile("rb").read()
 except (KeyError, OSError):
     pass
-if answer:
-    sys.stdout.buffer.write(answer)
-    sys.exit(0)
-if not question.startswith(("Enter passphrase for ", "Enter PIN for ")):
-    # It would take no answer for an empty password, and send that. So it is ended.
-    print("{NOTHING}", file=sys.stderr, flush=True)
-    os.kill(asker, signal.SIGTERM)
+try:
+    if answer:
+        os.write(1, answer)
+        sys.exit(0)
+    if not question.startswith(("Enter passphrase for ", "Enter PIN for ")):
+        if not is_heard:
+            # Nobody else says why.
+            os.write(2, b"{NOTHING}\\n")
+        # It would take no answer for an empty password, and send that. So it is ended, unless it has ended already:
+        # then our parent is one that has begun another session.
+        if os.getsid(asker) == os.getsid(0):
+            os.kill(asker, signal.SIGTERM)
+except OSError:
+    pass
 sys.exit(1)
 """
 
@@ -72,9 +80,9 @@ def program(file: Path) -> None:
 class Answers:
     """Answers what is asked at the socket ``path`` meanwhile, as a context manager.
 
-    ``asker`` says the process id of the host's own `ssh`, ``host`` is its name, ``seconds`` how long a password may
-    wait for its trial at another host. ``hang_up`` ends that `ssh`: a password that is asked for again was wrong, and
-    an empty one would count as another attempt.
+    ``asker`` says the process id of the host's own `ssh`, ``host`` is its name, ``user`` who logs in there, ``seconds``
+    how long a password may wait for its trial at another host. ``hang_up`` ends that `ssh`: a password that is asked
+    for again was wrong, and an empty one would count as another attempt.
     """
 
     def __init__(
@@ -82,12 +90,14 @@ class Answers:
         path: Path,
         secrets: Secrets,
         host: str,
+        user: str,
         seconds: float,
         asker: Callable[[], int | None],
         hang_up: Callable[[], None],
     ) -> None:
         self._secrets = secrets
         self._host = host
+        self._user = user
         self._seconds = seconds
         self._asker = asker
         self._hang_up = hang_up
@@ -156,7 +166,7 @@ class Answers:
     def _try(self, client: socket.socket, password: Password) -> None:
         """Give the password, and wait for what becomes of it."""
         try:
-            with password.tried_at(self._host, self._seconds) as trial:
+            with password.tried_at(self._host, self._user, self._seconds) as trial:
                 client.sendall(f"{trial.text}\n".encode())
                 client.shutdown(socket.SHUT_RDWR)
                 self._is_over.wait(self._seconds)

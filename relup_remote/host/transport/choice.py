@@ -70,7 +70,14 @@ def _reasons(settings: "HostSettings", stations: Sequence[Station], shared: open
                 for option in route.KNOWN_HOSTS
                 if route.unclear(station, option)
             ]
-        options = ("revokedhostkeys", *(() if settings.key and is_host else ("identityfile",)))
+        if route.is_unclear_list_of_revoked(station):
+            of_it.append(f"revokedhostkeys {station.options['revokedhostkeys'][0]} (a name to be filled in)")
+        options = (
+            "identityagent",
+            "proxycommand",
+            "proxyjump",
+            *(() if settings.key and is_host else ("identityfile",)),
+        )
         tokens = [(option, value) for option in options for value in route.unknown_tokens(station, option)]
         of_it += [f"{option} {value} (a token)" for option, value in tokens]
         of_it += _of_keys(station, files, () if settings.key and is_host else station.identity_files)

@@ -159,7 +159,7 @@ def _linked(settings: "HostSettings", stations: Sequence[Station], ways: Ways) -
     *passed, host = stations
     before: _Link | None = None
     for number, jump in enumerate(passed, 1):
-        way = ("jump", settings.known_hosts, *(each.place for each in passed[:number]))
+        way = ("jump", settings.known_hosts, *(each.key for each in passed[:number]))
         before = ways.kept(way, functools.partial(_to_jump, jump, before, settings, ways), _Link.is_good)
     # Where it was found before, whatever its name leads to now.
     address = settings.pin.address if settings.pin and not passed and host.command is None else None
@@ -262,6 +262,7 @@ class _Link:
     def _socket(self) -> Any:
         """What leads to the station, if it is not simply TCP."""
         if self.station.command is not None:
+            _check_tokens(self.station)
             # It can't ask on a terminal: an `ssh` in it would send empty passwords.
             folder = self._ways.kept(("folder",), Folder, lambda _folder: True)
             self._proxy = _Proxy(self.station.command, folder.environment(folder.path / "nobody"))
@@ -316,6 +317,14 @@ class _Link:
             reasons = "; ".join(sorted({_words(reason) for reason in error.errors.values()}))
         kind = Incompatible if isinstance(error, IncompatiblePeer) else Failure
         return kind("host_unreachable", detail={"address": where, "error": reasons, **said})
+
+
+def _check_tokens(station: Station) -> None:
+    """Refuse a ProxyCommand that OpenSSH would not run. Raises `Failure`."""
+    if route.unknown_tokens(station, "proxycommand"):
+        message = f"The ProxyCommand of {station.name} has a token that is not known there."
+        hint = "Correct ProxyCommand: ssh_config(5), TOKENS, lists what it may have. A percent sign itself is `%%`."
+        raise Failure("host_unreachable", message, hint=hint, detail={"command": station.options["proxycommand"][0]})
 
 
 class _Transport(Transport):

@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -269,7 +269,7 @@ class Master:
         self._config = self.folder.file("conf")
         write_private(self._config, self._configuration())
         passed = self._stations[:-1]
-        with ways.first(("jump", *passed[-1].place) if passed else None, settings.connect_timeout):
+        with ways.first(("jump", *self._way(len(passed))) if passed else None, settings.connect_timeout):
             for _ in Ways.tries(LOGIN_TRIES):
                 with ways.login(settings.connect_timeout):
                     attempt, failure = self._attempt()
@@ -367,10 +367,19 @@ class Master:
 
         Those before it say what they have to say to ``others``.
         """
-        words = ["ssh", *self._stations[number].given, *options, "-F", str(self._config)]
+        jump = self._stations[number]
+        words = ["ssh", *jump.given, *options, "-F", str(self._config)]
+        if shared := self._shared.at(jump):
+            words += ["-o", "ControlMaster=no", "-o", f"ControlPath={_quoted(shared)}"]
+        else:
+            words += ["-o", f"ControlPath={self.folder.path}/j{self.folder.number(self._way(number + 1))}"]
         if number:
             words += ["-o", f"ProxyCommand={self._beyond(number - 1, others)}"]
         return words
+
+    def _way(self, count: int) -> Sequence[Hashable]:
+        """All that decides how the first ``count`` jump hosts are passed: who has the same has the same connections."""
+        return self._settings.known_hosts, *self._included(), *(each.key for each in self._stations[:count])
 
     def _stands(self, number: int) -> bool:
         """Whether there is a connection to the jump host of that number."""
@@ -414,7 +423,8 @@ class Master:
         lines += [
             "Match all",
             "ControlMaster auto",
-            f"ControlPath {self.folder.path}/%C",
+            # For the jump hosts that `ssh` passes by itself.
+            f"ControlPath {self.folder.path}/{self.folder.number(self._way(len(names) - 1))}-%C",
             f"ControlPersist {LINGERS}",
         ]
         if settings.known_hosts:
@@ -445,6 +455,7 @@ class Folder:
         self._lock = _locked(self.path)
         askpass.program(self.path / "askpass")
         self._count = 0
+        self._numbers: dict[Hashable, int] = {}
         self._change = threading.Lock()
 
     @functools.cached_property
@@ -462,6 +473,11 @@ class Folder:
         with self._change:
             self._count += 1
             return self.path / f"{self._count}.{suffix}"
+
+    def number(self, key: Hashable) -> int:
+        """The number of a key: another for each."""
+        with self._change:
+            return self._numbers.setdefault(key, len(self._numbers))
 
     def close(self) -> None:
         """Remove it."""
@@ -531,6 +547,7 @@ class _Attempt:
         """Make the connection; returns the failure if there is none."""
         settings = self._settings
         seconds = settings.connect_timeout * (len(self._stations) + 1)
+        user = self._stations[-1].user
         log, others = (Log(self._folder.file("log")) for _ in range(2))
         ask = self._folder.file("ask")
         readers = [
@@ -539,7 +556,7 @@ class _Attempt:
         ]
         for reader in readers:
             reader.start()
-        with Answers(ask, settings.secrets, settings.name, seconds, self._pid, self._hang_up) as answers:
+        with Answers(ask, settings.secrets, settings.name, user, seconds, self._pid, self._hang_up) as answers:
             is_late, status = False, None
             try:
                 program, *arguments = self._command(others.path)
@@ -812,13 +829,13 @@ class Shared:
 
     def __init__(self, settings: "HostSettings") -> None:
         self._settings = settings
-        self._found: dict[route.Place, Path | None] = {}
+        self._found: dict[Hashable, Path | None] = {}
 
     def at(self, station: Station) -> Path | None:
         """The one that `ssh` would use to a station, if there is one."""
-        if station.place not in self._found:
-            self._found[station.place] = _shared_socket(self._settings, station)
-        return self._found[station.place]
+        if station.key not in self._found:
+            self._found[station.key] = _shared_socket(self._settings, station)
+        return self._found[station.key]
 
 
 def _shared_socket(settings: "HostSettings", station: Station) -> Path | None:

@@ -185,7 +185,7 @@ def boot(python: Path, home: Path, request: dict[str, Any], core: Payload) -> li
     with process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(script)
+        process.stdin.write(launcher.HELLO + script)
         process.stdin.flush()
         # A line of its own ends what a login shell has said before.
         greeting = json.loads(next(line for line in process.stdout if line.startswith(b"{")))

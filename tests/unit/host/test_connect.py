@@ -658,7 +658,8 @@ def test_the_home_is_the_one_of_the_account(server: Server, tmp_path: Path, monk
     home = Path(host.options["controlpath"][0]).parent
     assert home == Path(pwd.getpwuid(os.getuid()).pw_dir) != tmp_path
     assert (host.known_hosts, host.identity_files) == ((home / "known",), (home / "key",))
-    assert host.revoked == home / "revoked"
+    # This one depends on OpenSSH's version, and is left to it.
+    assert host.revoked == Path("~/revoked")
 
 
 def test_a_key_that_is_named_and_not_there_is_told(server: Server, tmp_path: Path) -> None:

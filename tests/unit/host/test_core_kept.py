@@ -206,6 +206,18 @@ def test_home_that_does_not_exist_is_no_obstacle(server: Server, core: Payload) 
     assert not Path("/nonexistent").exists()
 
 
+@pytest.mark.parametrize("leads_to", ["", "/dev/null", "nowhere", ".cache"])
+def test_what_is_no_folder_where_caches_lie_is_no_obstacle(server: Server, core: Payload, leads_to: str) -> None:
+    cache = server.host.home / ".cache"
+    if leads_to:
+        cache.symlink_to(leads_to)
+    else:
+        cache.write_text("mine")
+    assert facts(server, core)["home"] == str(server.host.home)
+    assert [path.name for path in server.host.home.iterdir()] == [".cache"]
+    assert cache.readlink() == Path(leads_to) if leads_to else cache.read_text() == "mine"
+
+
 def test_core_that_arrives_damaged_is_not_run(
     server: Server, core: Payload, form: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

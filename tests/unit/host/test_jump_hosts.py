@@ -241,3 +241,61 @@ def test_each_of_several_hosts_behind_one_jump_host_gets_its_own_reason(
     for number, name in enumerate(names):
         why = "can't connect to 127.0.0.1 port 1: " if number % 2 else f"does not know the name in {name}.invalid port"
         assert said[name].startswith(f"The jump host bastion {why}"), said
+
+
+DIFFERENCES: Mapping[str, tuple[Mapping[str, object], str]] = {
+    "the known key": ({"UserKnownHostsFile": "wrong"}, "host_key_changed"),
+    "no known key": ({"UserKnownHostsFile": "none"}, "host_key_unknown"),
+    "the revoked keys": ({"RevokedHostKeys": "revoked"}, "host_key_revoked"),
+    "our key": ({"IdentityFile": "stranger"}, "auth_failed"),
+}
+"""What the configuration of another host says of the same bastion, and what comes of it."""
+
+
+def keys_in(folder: Path, server: Server, options: Mapping[str, object]) -> Mapping[str, object]:
+    """The options, with the files that they name: a wrong key of the server, or a list that revokes its key."""
+    stranger = sshd.make_key(folder / "stranger", "stranger").split()
+    (folder / "wrong").write_text(f"[{layout.LOOPBACK}]:{server.host.ssh_port} {stranger[0]} {stranger[1]}\n")
+    (folder / "revoked").write_text((server.host.ssh_dir / "host_key.pub").read_text())
+    return {option: folder / str(name) if name in ("wrong", "revoked") else name for option, name in options.items()}
+
+
+@pytest.mark.share(4)
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+@pytest.mark.parametrize("order", [("right", "other"), ("other", "right")], ids=" ".join)
+@pytest.mark.parametrize("difference", DIFFERENCES)
+def test_a_jump_host_is_shared_only_by_hosts_that_say_the_same_of_it(
+    servers: Servers, tmp_path: Path, difference: str, order: tuple[str, str], transport: str
+) -> None:
+    options, err_type = DIFFERENCES[difference]
+    configs = dict[str, Path]()
+    for name in ("right", "other"):
+        (tmp_path / name).mkdir()
+        of_bastion = keys_in(tmp_path / name, servers["main"], options) if name == "other" else {}
+        configs[name] = configured(servers, tmp_path / name, {"alias": BY_BASTION, "bastion": of_bastion})
+        assert oracle(configs[name]) is (name == "right")
+    came = dict[str, str]()
+    with Ways() as ways, ExitStack() as stack:
+        for name in order:
+            settings = HostSettings(name, address="alias", ssh_config=configs[name], ways=ways, transport=transport)
+            try:
+                stack.callback(choice.connect(settings, print).close)
+                came[name] = ""
+            except Failure as failure:
+                came[name] = failure.err_type
+                assert failure.detail["jump_host"] == "bastion"
+    assert came == {"right": "", "other": err_type}
+
+
+@pytest.mark.parametrize("way", ["listed", "nested"])
+@pytest.mark.parametrize("difference", ["the known key", "no known key", "the revoked keys"])
+def test_the_key_of_the_first_of_two_jump_hosts(servers: Servers, tmp_path: Path, way: str, difference: str) -> None:
+    options, err_type = DIFFERENCES[difference]
+    first = keys_in(tmp_path, servers["main"], options)
+    bastion: Mapping[str, object] = {"server": "second", **({"ProxyJump": "first"} if way == "nested" else {})}
+    sections = {"alias": BY_TWO if way == "listed" else BY_BASTION, "first": first, "bastion": bastion}
+    config = configured(servers, tmp_path, sections)
+    assert not oracle(config)
+    for transport in ("fabric", "openssh"):
+        found = refused(config, transport)
+        assert (found.err_type, found.detail["jump_host"]) == (err_type, "first"), found.to_json()

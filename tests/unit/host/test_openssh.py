@@ -111,6 +111,26 @@ def test_a_wrong_password_is_one_attempt_however_many_hosts_there_are(tmp_path: 
     notes = [failed.detail.get("note", "") for failed in failures]
     assert sum(note.startswith("the password was not tried: it was refused by n") for note in notes) == 3
     assert log.count("Failed password") == 1
+    said = "".join(str(failed.detail["stderr"]) for failed in failures)
+    assert "Traceback" not in said
+    assert askpass.NOTHING not in said
+
+
+def test_the_program_that_asks_ends_only_the_ssh_that_has_started_it(tmp_path: Path) -> None:
+    """What takes the place of a parent that has ended is somebody else's."""
+    askpass.program(tmp_path / "askpass")
+    ask = [str(tmp_path / "askpass"), "(a@b) Password:"]
+    environment = {**os.environ, askpass.SOCKET: str(tmp_path / "nobody")}
+    code = f"import subprocess; print(subprocess.run({ask!r}, capture_output=True).stderr.decode(), end='', flush=True)"
+    for is_its_own in (True, False):
+        # By a session of its own it is as if it had another parent.
+        in_between = code if is_its_own else code.replace("capture_output", "start_new_session=True, capture_output")
+        ended = subprocess.run(
+            [sys.executable, "-c", in_between], env=environment, capture_output=True, check=False, text=True
+        )
+        assert ended.returncode == (-signal.SIGTERM if is_its_own else 0)
+        assert ended.stderr == ""
+        assert is_its_own or ended.stdout == f"{askpass.NOTHING}\n"
 
 
 @as_root

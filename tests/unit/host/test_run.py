@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from relup_remote.host import Host, session
 from relup_remote.host.payload import Payload
 from relup_remote.inventory import HostSettings
 from relup_remote.postchecks import ssh as postchecks
+from relup_remote.secrets import NO_SECRETS, Password, Secrets
 from relup_remote.ways import Ways
 
 from ..core.others import as_root
@@ -402,6 +404,39 @@ def test_an_account_that_runs_no_commands(tmp_path: Path, core: Payload, option:
             assert (caught.value.err_type, caught.value.stage) == ("no_shell", "connect")
             assert says in caught.value.message
             assert "login shell" in caught.value.hint
+
+
+@pytest.mark.share(5)
+@pytest.mark.parametrize("shell", ["/bin/bash", "exec bash --norc", "exec bash -i", "exec sh", "exec cat >/dev/null"])
+@pytest.mark.parametrize("become", ["never", OTHER])
+def test_a_shell_in_place_of_our_command_is_given_nothing_to_run(
+    tmp_path: Path, core: Payload, shell: str, become: str
+) -> None:
+    """The first words of what is sent there are names of programs, as far as such a shell knows."""
+    programs, ran = tmp_path / "programs", tmp_path / "ran"
+    programs.mkdir()
+    source = files("relup_remote.host").joinpath("bootstrap.py").read_text()
+    words = {word for line in [*source.splitlines(), "relup_remote"] if (word := line.partition(" ")[0]).isidentifier()}
+    assert {"import", "from", "class", "def", "relup_remote"} <= words
+    for word in words:
+        (programs / word).write_text(f"#!/bin/sh\necho {word} >>{ran}\n")
+        (programs / word).chmod(0o755)
+    with running(tmp_path / "server", f"ForceCommand PATH={programs}:$PATH; {shell}") as server:
+        secrets = NO_SECRETS if become == "never" else Secrets(sudo=Password("secret"))
+        settings = server.settings(become=become, secrets=secrets, command_timeout=1.0)
+        with Host(settings, core) as host, pytest.raises(Failure) as caught:
+            host.run({"act": "echo"}, None, nothing)
+    assert not ran.exists()
+    assert (caught.value.err_type, caught.value.stage) == ("no_shell", "connect")
+    assert "Something else waits for input there" in caught.value.message
+
+
+def test_a_start_up_file_that_takes_too_long_is_no_such_shell(server: Server, core: Payload) -> None:
+    session_file = server.host.ssh_dir / "session"
+    session_file.write_text(session_file.read_text().replace("cd ", "tail -f /dev/null\ncd ", 1))
+    with Host(server.settings(command_timeout=1.0), core) as host, pytest.raises(Failure) as caught:
+        host.run({"act": "echo"}, None, nothing)
+    assert caught.value.err_type == "ssh_timeout"
 
 
 def test_a_word_of_the_core_that_was_lost_is_not_waited_for(server: Server, core: Payload) -> None:

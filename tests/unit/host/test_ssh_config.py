@@ -115,7 +115,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def _key_by_hash(world: World) -> None:
-    """A key in a file that is named by OpenSSH's hash of the way to the main server."""
+    """A key and an agent, named by OpenSSH's hash of the way to the main server."""
     way = ["-p", str(world.main.host.ssh_port), "-l", ME, "-o", "ControlPath=%C"]
     said = subprocess.run(
         ["ssh", "-F", "none", "-G", *way, layout.LOOPBACK], capture_output=True, text=True, check=True
@@ -123,6 +123,7 @@ def _key_by_hash(world: World) -> None:
     found = re.search(r"^controlpath (\w+)$", said.stdout, re.MULTILINE)
     assert found
     world.write(f"key_{found[1]}", world.main.key.read_text())
+    (world.folder / f"agent_{found[1]}").symlink_to(world["agent"])
 
 
 def _certify_host(server: Server, authority: Path, validity: str) -> None:
@@ -336,6 +337,9 @@ CASES: dict[str, Case] = {
     ),
     # Who we are
     "a key in a file named by a hash": Case("openssh", {"IdentityFile": "{folder}/key_%C"}),
+    "an agent whose socket is named by a hash": Case(
+        "openssh", {"IdentityFile": "{closed}", "IdentityAgent": "{folder}/agent_%C"}
+    ),
     "a certificate beside its key": Case("fabric", {"IdentityFile": "{signed}"}),
     "a certificate elsewhere": Case(
         "openssh", {"IdentityFile": "{signed_bare}", "CertificateFile": "{signed_certificate}"}
@@ -430,6 +434,15 @@ CASES: dict[str, Case] = {
         says="shut",
     ),
     "a proxy command": Case("fabric", {"ProxyCommand": PYTHON + " {relay.py} %h %p 0"}),
+    "a proxy command with each token that it may have": Case(
+        "fabric", {"ProxyCommand": PYTHON + " {relay.py} %h %p 0 %k %n %r %%"}
+    ),
+    "a proxy command with a token that it may not have": Case(
+        "openssh", {"ProxyCommand": PYTHON + " {relay.py} %h %p 0 %d"}, "host_unreachable"
+    ),
+    "a proxy command with a token that only OpenSSH has": Case(
+        "openssh", {"ProxyCommand": PYTHON + " {relay.py} %h %p 0 %C"}, "host_unreachable"
+    ),
     "a proxy command that talks much": Case("fabric", {"ProxyCommand": PYTHON + " {relay.py} %h %p 1000000"}),
     "a proxy command that talks much, by OpenSSH": Case(
         "openssh", {"ProxyCommand": PYTHON + " {relay.py} %h %p 1000000", "CheckHostIP": "yes"}
@@ -568,6 +581,39 @@ def test_the_library_does_not_say_to_trust_a_key_in_the_place_of_its_certificate
         choice.connect(HostSettings("n1", address="alias", ssh_config=config, transport="fabric"), print)
     assert (caught.value.err_type, "has an authority" in caught.value.message) == ("host_key_unknown", True)
     assert "Do not add the key" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["{folder}/revoked_%h", "~/revoked_elsewhere", "{folder}/${variable}"])
+def test_the_name_of_a_list_of_revoked_keys_is_filled_in_by_ssh_or_not_at_all(world: World, name: str) -> None:
+    """Old versions do not, and so accept no key where there is no file of the name as it stands."""
+    world.write(f"revoked_{layout.LOOPBACK}", "")
+    world.files["variable"] = Path("{HOME}")
+    config = configured(world, Case("openssh", {"RevokedHostKeys": name}))
+    told: list[str] = []
+    settings: dict[str, Any] = {"address": "alias", "ssh_config": config, "connect_timeout": 5.0}
+    reached, failure = _reached(HostSettings("n1", **settings), told)
+    assert reached is oracle(config), failure and failure.to_json()
+    assert "revokedhostkeys" in told[0]
+    assert failure is None or failure.err_type == "host_key_revoked"
+    reached, failure = _reached(HostSettings("n1", transport="fabric", **settings), [])
+    assert failure
+    assert failure.err_type == "host_key_revoked"
+
+
+def test_the_library_runs_no_proxy_command_that_ssh_refuses_to_run(world: World) -> None:
+    ran = world.folder / "ran"
+    config = configured(world, Case("openssh", {"ProxyCommand": f"touch {ran}; false %d"}))
+    assert not oracle(config)
+    for transport in ("auto", "fabric", "openssh"):
+        settings = HostSettings("n1", address="alias", ssh_config=config, connect_timeout=5.0, transport=transport)
+        _reached, failure = _tried(settings)
+        assert failure
+        assert failure.err_type == "host_unreachable"
+    assert not ran.exists()
+
+
+def _tried(settings: HostSettings) -> tuple[bool, Failure | None]:
+    return _reached(settings, [])
 
 
 def _reached_by_fabric(settings: HostSettings, told: list[str]) -> bool:
