@@ -184,6 +184,8 @@ BOMB = "".join(f"-define(A{n + 1}, {', '.join([f'?A{n}'] * 8)}).\n" for n in ran
 def test_helper_that_would_harm_the_vm_that_compiles_it(rich: Rich, tmp_path: Path, body: str, why: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+    # What the agent has for as long as it is there has begun with this.
+    assert not rich.agent.preflight(rich.request(RELEASE), 60.0)["problems"]
     processes = rich.call("erlang", "system_info", Atom("process_count"))
     helpers = rich.helper("demo_inner", body.replace("PIPE", str(pipe)))
     request = rich.request(f"{RELEASE}, {{apply, demo_inner, called, []}}", helpers=helpers)
