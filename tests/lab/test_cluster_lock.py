@@ -117,7 +117,9 @@ def test_all_hosts_or_none(lab: Lab, alice: Tool, bob: Tool) -> None:
         assert locks(lab) == found
     seen = alice.run("lock", "--host", "n2").error("n2")
     assert seen["detail"] == {**found["n3"], "node": lab.host("n3").node}
-    assert "--resume" in seen["hint"]
+    # No run holds it that could be resumed.
+    assert "unlock --force" in seen["hint"]
+    assert "--resume" not in seen["hint"]
 
 
 def test_hosts_that_were_locked_in_vain_are_told_so(lab: Lab, alice: Tool) -> None:
