@@ -337,8 +337,9 @@ CASES: dict[str, Case] = {
     ),
     # Who we are
     "a key in a file named by a hash": Case("openssh", {"IdentityFile": "{folder}/key_%C"}),
+    # `ssh -G` tells this name as filled in.
     "an agent whose socket is named by a hash": Case(
-        "openssh", {"IdentityFile": "{closed}", "IdentityAgent": "{folder}/agent_%C"}
+        "fabric", {"IdentityFile": "{closed}", "IdentityAgent": "{folder}/agent_%C"}
     ),
     "a certificate beside its key": Case("fabric", {"IdentityFile": "{signed}"}),
     "a certificate elsewhere": Case(

@@ -83,7 +83,7 @@ def test_with_json_the_document_is_all_there_is_on_stdout(state: Path) -> None:
     [
         (("2027",), "report: no run begins with '2027'; the last ones: " + RUN),
         (("--format", "pdf"), "--format must be html, md, json or junit, not 'pdf'"),
-        (("-o", "no/such/folder.html"), "no/such/folder.html"),
+        (("-o", "no/such/folder.html"), "The folder no/such does not exist"),
         (("--format",), "--format"),
         (("--nonsense",), "--nonsense"),
     ],

@@ -547,7 +547,7 @@ def test_a_host_whose_row_can_not_be_kept_breaks_the_feed(folder: Path, written:
     feed = Feed()
     feed.add(written, needed=True)
     feed.tell("host", host="n1", phase="apply", status="end", row=UPGRADED)
-    assert "n1.json" in str(feed.broken)
+    assert f"{written.path / 'hosts'} does not exist" in str(feed.broken)
     assert [each["event"] for each in open_run(RUN, folder).events] == ["host"]
 
 
