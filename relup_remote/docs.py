@@ -4,7 +4,6 @@
 """
 
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -17,6 +16,7 @@ from relup_remote.host.transport import options as ssh_options
 from relup_remote.inventory import ansible_variables
 from relup_remote.manual import page as manual
 from relup_remote.rollout.endings import OUTCOMES, ROLLOUT_ERRORS
+from relup_remote.summary.text import filled
 from relup_remote.usage import USAGE_ERRORS
 
 NOTE = "<!-- written by `python -m relup_remote.docs` -->\n"
@@ -139,7 +139,7 @@ your options for `ssh`, in an inventory of any kind, and may name programs that 
   command that selects the host, and for no other.
 - Hosts with an `ansible_connection` other than SSH and `local` are left out, and a note names them.
 - These are about Ansible's own way to a host, and not used. A note names them where a host has them:
-{_filled(", ".join(f"`{name}`" for name in ansible_variables.NOT_USED), "  ")}
+{chr(10).join(filled(", ".join(f"`{name}`" for name in ansible_variables.NOT_USED), 120, "  ", "  "))}
 
 ## Which hosts
 
@@ -367,12 +367,6 @@ def _default(value: object) -> str:
     if value is MISSING or not value:
         return ""
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _filled(text: str, indent: str) -> str:
-    return textwrap.fill(
-        text, 120, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _table(headers: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

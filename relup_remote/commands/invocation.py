@@ -72,8 +72,8 @@ class Invocation:
         """Whether another command knows the run by its name; only then the document tells it."""
         self.may_have_changed = False
         """Whether a change of hosts has begun."""
-        self.is_over = False
-        """Whether the run that is taken up has nothing left to do, as its record says."""
+        self.is_done = False
+        """Whether the run that is taken up has ended as ``done``, as its record says: no host and no lock is left."""
         self._is_told = False
         self._selectors = host or ()
         self._inventory = inventory
@@ -164,7 +164,7 @@ class Invocation:
     def take_up(self, record: Record) -> None:
         """Go on in a run that has begun, with its hosts."""
         self.run = record.run
-        self.is_over = record.end is not None and record.end["outcome"] == "done"
+        self.is_done = record.end is not None and record.end["outcome"] == "done"
         self.is_known = True
         self._selectors = [member["host"] for member in record.request["hosts"]]
         self._inventory = self._inventory or record.request["inventory"]
@@ -248,7 +248,7 @@ class Invocation:
         try:
             return tarball.read(expanded(path))
         except Failure as failure:
-            if self.is_over:
+            if self.is_done:
                 raise
             self.show([host_rows.of_failure(host.name, failure, "refused") for host in hosts])
             return None

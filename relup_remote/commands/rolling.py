@@ -352,7 +352,7 @@ def over_first(call: Invocation) -> Iterator[None]:
     try:
         yield
     except (UsageError, Failure) as error:
-        if not call.is_over:
+        if not call.is_done:
             raise
         message = f"nothing is left to do in {call.run}, as its record says; the hosts were not asked: {error.message}"
         raise UsageError("run_is_over", message) from error

@@ -15,16 +15,14 @@ import pytest
 from relup_remote.core.protocol import Failure
 from relup_remote.deadline import NEVER, Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.postchecks import plugin
 from relup_remote.postchecks.ahead import Ahead
 from relup_remote.postchecks.node import Node
-from relup_remote.postchecks.plugin import AHEAD, DEADLINE, HOSTS
+from relup_remote.postchecks.plugin import AHEAD, CHECKS, DEADLINE, HOSTS
 from relup_remote.rollout import rows
 from relup_remote.rollout.rows import Row
 from relup_remote.rollout.run import Watch, ignore
 
 STAGE = "postcheck"
-CHECKS = plugin.CHECKS
 _CHECK = re.compile(r"^def test_(\w+)\(", re.MULTILINE)
 _SPEAKS_TO_PYTEST = ("PYTEST_", "PY_COLORS", "PYTHONBREAKPOINT")
 """How the names of variables begin that pytest reads."""

@@ -41,6 +41,8 @@ ENDS = ("apply", "cleanup")
 AHEAD = ("connect", "stage", "checksum", "patches", "extract")
 """The stages of an upgrade in which a host is lost, or fails, before its hop."""
 
+_OPEN = (UNKNOWN, "failed")
+"""What a step is whose end was not heard, or that its core gave up."""
 
 _IN_WORDS = {"upgrade": ("upgraded", "upgrade"), "rollback": ("rolled back", "roll back")}
 """What a run has done with its hosts, and what it does."""
@@ -81,7 +83,7 @@ class Rollout:
         self._runner = runner
         self._feed = feed
         self._stop = stop
-        self._earlier = _last_rows(record)
+        self._earlier = _last_rows(record, ("apply",))
         found = {row["host"]: self._with_earlier(row) for row in rows}
         self._rows: dict[str, Row] = {**done_before(record, again), **found}
         self._left_out = left_out
@@ -323,7 +325,7 @@ class Rollout:
         if before is None or row["outcome"] != "nothing to do" or row["steps"] or not step(before, change):
             return row
         until = [each["step"] for each in before["steps"]].index(change) + 1
-        done = [{**each, "status": "ok"} if each["status"] in OPEN else each for each in before["steps"][:until]]
+        done = [{**each, "status": "ok"} if each["status"] in _OPEN else each for each in before["steps"][:until]]
         return {**row, "steps": [*done, *before["steps"][until:]]}
 
     def _tell_end(self, phase: str, row: Row) -> None:
@@ -364,19 +366,13 @@ class Rollout:
 
 def done_before(record: Record | None, again: Collection[str] = ()) -> dict[str, Row]:
     """The rows of the hosts that an earlier controller has finished, but for those that are to be done ``again``."""
+    return {host: row for host, row in _last_rows(record, ENDS).items() if succeeded(row) and host not in again}
+
+
+def _last_rows(record: Record | None, phases: Collection[str]) -> dict[str, Row]:
+    """The last row of each host in some phases, of those that an earlier controller has told."""
     events = record.events if record else []
-    ended = {event["host"]: event["row"] for event in events if event.get("phase") in ENDS and "row" in event}
-    return {host: row for host, row in ended.items() if succeeded(row) and host not in again}
-
-
-def _last_rows(record: Record | None) -> dict[str, Row]:
-    """The last row of each host in its wave, of those that an earlier controller has told."""
-    events = record.events if record else []
-    return {event["host"]: event["row"] for event in events if event.get("phase") == "apply" and "row" in event}
-
-
-OPEN = (UNKNOWN, "failed")
-"""What a step is whose end was not heard, or that its core gave up."""
+    return {event["host"]: event["row"] for event in events if event.get("phase") in phases and "row" in event}
 
 
 def _passed_before(record: Record | None) -> set[int]:

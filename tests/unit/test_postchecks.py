@@ -23,7 +23,7 @@ from relup_remote.core import journal as journals
 from relup_remote.core.journal import Journal
 from relup_remote.deadline import Deadline
 from relup_remote.inventory import HostSettings
-from relup_remote.postchecks import node, on_host, ssh
+from relup_remote.postchecks import node, on_host, plugin, ssh
 from relup_remote.postchecks import run as running_checks
 from relup_remote.postchecks.node import applications
 
@@ -247,7 +247,7 @@ def test_nothing_in_the_environment_chooses_the_checks(machine: Machine, tmp_pat
 def test_checks_that_did_not_run_are_missed(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
     """Whatever it is that leaves some out: here the file that pytest is given has fewer of them."""
     less = machine.folder / "test_node.py"
-    text = running_checks.CHECKS.read_text()
+    text = plugin.CHECKS.read_text()
     less.write_text(text[: text.index("def test_history")])
     [settings] = [machine.server.settings(root_dir=str(machine.root))]
     counted = running_checks.names()

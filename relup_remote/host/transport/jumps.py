@@ -48,8 +48,7 @@ def refused(jump: str, to: str, code: int | None, said: str) -> Failure:
 
 def blamed(failure: Failure, jump: str, seconds: float) -> Failure:
     """A failure to connect to the jump host itself, which had so many seconds, with words that name it."""
-    failure.detail["jump_host"] = failure.detail.get("jump_host", jump)
-    if failure.detail["jump_host"] != jump:
+    if failure.detail.setdefault("jump_host", jump) != jump:
         # It is one before it.
         return failure
     if failure.err_type == "auth_failed":
